@@ -1,0 +1,1 @@
+"""The core: CT volumes in HU, denoisers, diffusion, dose physics and image quality."""

@@ -1,0 +1,39 @@
+"""HU to network numbers and back; the only such arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # the node's receiver reads cards without loading torch
+    import torch
+
+Array = TypeVar("Array", "NDArray[np.float32]", "torch.Tensor")
+
+
+@dataclass(frozen=True)
+class HuRange:
+    """The interval of HU that a network sees as [-1, 1]; values outside are clipped on the way in.
+
+    Attributes:
+        low: HU that becomes -1.
+        high: HU that becomes +1.
+    """
+
+    low: float = -1024.0
+    high: float = 3072.0
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ValueError(f"a HU range must rise, got {self.low} to {self.high}")
+
+    def to_network(self, hu: Array) -> Array:
+        """HU to [-1, 1], clipped."""
+        return (hu.clip(self.low, self.high) - self.low) * (2.0 / (self.high - self.low)) - 1.0
+
+    def to_hu(self, value: Array) -> Array:
+        """[-1, 1] to HU, not clipped."""
+        return (value + 1.0) * ((self.high - self.low) / 2.0) + self.low

@@ -1,0 +1,1 @@
+"""Fitting and evaluation of the models on a site's own scans."""
