@@ -1,0 +1,41 @@
+"""One batch of crops: what every recipe learns from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops of full-dose slices and their low-dose partners; the unit of pixels is HU.
+
+    Attributes:
+        full: float32 [batch, 1, row, column], the full-dose crop.
+        low: float32 [batch, 1, row, column], the same crop at low dose (simulated or real).
+        dose: float32 [batch], dose of ``low`` as a fraction of full dose; 1 where ``low`` is ``full``.
+        position: float32 [batch, 4], (top, left, bottom, right) of the crop as a fraction of its
+            slice, for the positional encoding; already follows flips and rotations.
+        noise_hu: float32 [batch], standard deviation of the noise in ``low`` in soft tissue, HU.
+    """
+
+    full: Tensor
+    low: Tensor
+    dose: Tensor
+    position: Tensor
+    noise_hu: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on another device."""
+        return Batch(
+            full=self.full.to(device, non_blocking=True),
+            low=self.low.to(device, non_blocking=True),
+            dose=self.dose.to(device, non_blocking=True),
+            position=self.position.to(device, non_blocking=True),
+            noise_hu=self.noise_hu.to(device, non_blocking=True),
+        )
+
+    def __len__(self) -> int:
+        return int(self.full.shape[0])
