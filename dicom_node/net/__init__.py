@@ -1,0 +1,1 @@
+"""DICOM network services: Storage and Verification, as SCP and as SCU."""
