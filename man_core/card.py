@@ -79,7 +79,14 @@ class ModelCard:
     @property
     def digest(self) -> str:
         """Sha256 over what decides the output: method, weights, range, sampler and steps."""
-        deciding = (self.method, self.weights_sha256, self.hu_range.low, self.hu_range.high, self.sampler, self.steps)
+        deciding = (
+            self.method,
+            self.weights_sha256,
+            self.hu_range.low,
+            self.hu_range.high,
+            self.sampler,
+            self.steps,
+        )
         return hashlib.sha256(json.dumps(deciding).encode()).hexdigest()
 
     def to_json(self) -> str:
@@ -111,5 +118,7 @@ def _typed(fields: dict[str, Any]) -> dict[str, Any]:
         "hu_range": HuRange(**fields["hu_range"]),
         "limits": tuple(fields.get("limits", ())),
         "credits": tuple(fields.get("credits", ())),
-        "measurements": tuple(Measurement(**{**row, "window_hu": tuple(row["window_hu"])}) for row in rows),
+        "measurements": tuple(
+            Measurement(**{**row, "window_hu": tuple(row["window_hu"])}) for row in rows
+        ),
     }

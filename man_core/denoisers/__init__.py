@@ -1,0 +1,1 @@
+"""One file a method; each turns HU into HU."""

@@ -1,0 +1,1 @@
+"""Diffusion mathematics: schedule, parametrization and samplers, none of which knows a network."""

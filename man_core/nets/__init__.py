@@ -1,0 +1,1 @@
+"""Network modules only; scaling and sampling live elsewhere."""

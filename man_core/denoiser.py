@@ -1,0 +1,53 @@
+"""What every denoising method looks like from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from man_core.card import ModelCard
+from man_core.condition import Condition
+
+if TYPE_CHECKING:  # cards and registry are read without loading torch
+    import torch
+
+OnStep = Callable[[int, int], None]
+"""Called with (steps done, steps in all) of the sampler."""
+
+
+class Denoiser(Protocol):
+    """A method ready to run on a device; HU in, HU out.
+
+    Attributes:
+        info: The card of the model.
+        device: Where it runs, for example ``cpu`` or ``cuda``.
+        steps: Sampling steps it takes.
+    """
+
+    info: ModelCard
+    device: str
+    steps: int
+
+    def denoise(
+        self,
+        hu: torch.Tensor,
+        condition: Condition,
+        generator: torch.Generator,
+        on_step: OnStep | None = None,
+    ) -> torch.Tensor:
+        """Denoise slices.
+
+        Args:
+            hu: float32 [slice, row, column], HU.
+            condition: What is known of the scan.
+            generator: CPU generator; the same state gives the same result for every slice.
+            on_step: Progress within the call.
+
+        Returns:
+            float32 [slice, row, column], HU, on the CPU.
+        """
+        ...
+
+    def slices_at_once(self, rows: int, columns: int) -> int:
+        """How many slices fit in memory in one call."""
+        ...

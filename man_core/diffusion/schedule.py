@@ -1,0 +1,59 @@
+"""The cosine noise schedule of the MAN paper (eq. 4 and 5; Nichol and Dhariwal 2021)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+COSINE_OFFSET = 0.008
+"""s of eq. 4; keeps the first betas from vanishing."""
+
+LARGEST_BETA = 0.999
+"""Clip of eq. 5; without it the last alpha-bar is zero and eq. 6 divides by it."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Noise levels of T steps.
+
+    Attributes:
+        alpha_bar: float64 [T + 1], cumulated signal share; index 0 is the clean latent, with value 1.
+    """
+
+    alpha_bar: Tensor
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return self.alpha_bar.numel() - 1
+
+    def at(self, step: Tensor, like: Tensor) -> Tensor:
+        """Alpha-bar of steps [batch], shaped and typed to multiply ``like`` [batch, channel, row, column]."""
+        return self.alpha_bar.to(like.device)[step.long()].view(-1, 1, 1, 1).float()
+
+    def noised(self, z: Tensor, step: Tensor, noise: Tensor) -> Tensor:
+        """z_t = sqrt(alpha_bar) z_0 + sqrt(1 - alpha_bar) noise, for steps [batch]."""
+        alpha_bar = self.at(step, z)
+        return alpha_bar.sqrt() * z + (1 - alpha_bar).sqrt() * noise
+
+
+def cosine_schedule(steps: int) -> Schedule:
+    """Eq. 4 with beta clipped by eq. 5; T = ``steps``."""
+    time = torch.arange(steps + 1, dtype=torch.float64) / steps
+    curve = torch.cos((time + COSINE_OFFSET) / (1 + COSINE_OFFSET) * math.pi / 2) ** 2
+    beta = (1 - curve[1:] / curve[:-1]).clamp(max=LARGEST_BETA)
+    return Schedule(torch.cat((torch.ones(1, dtype=torch.float64), torch.cumprod(1 - beta, dim=0))))
+
+
+def timestep_subset(first: int, count: int) -> list[int]:
+    """``count`` steps evenly from ``first`` down; the step after the last is 0 (reading A13).
+
+    Raises:
+        ValueError: There are more steps asked for than exist.
+    """
+    if not 1 <= count <= first:
+        raise ValueError(f"sampling needs 1 to {first} steps, got {count}")
+    return [round(first * (count - index) / count) for index in range(count)]

@@ -1,0 +1,9 @@
+"""What the core refuses, one sentence each."""
+
+
+class ModelError(ValueError):
+    """A model cannot be used: unknown, unreadable, changed on disk, or no such device."""
+
+
+class Stopped(Exception):  # noqa: N818 - not a failure: the caller asked for it
+    """The caller asked to stop before the series was done."""

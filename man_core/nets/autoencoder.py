@@ -1,0 +1,167 @@
+"""Stage one of MAN: the variational autoencoder between a CT slice and its latent, without skips."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from man_core.nets.attention import PooledAttention
+from man_core.nets.blocks import Downsample, NormKind, ResidualBlock, Upsample, norm, zeroed
+
+LOG_VARIANCE_RANGE = (-30.0, 10.0)
+"""Clamp of the posterior's log variance; keeps its exponential finite."""
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """Shape of an autoencoder.
+
+    Attributes:
+        latent: Latent channels z.
+        stem: Factor of the pixel-unshuffle in front of the first level.
+        channels: Channels of each level, finest first; the latent factor is ``stem * 2 ** (levels - 1)``.
+        blocks: Residual blocks a level.
+        norm: Normalisation kind.
+        attention_pool: Pooling of keys and values in the deep attention; 1 is full attention, 0 none.
+        linear_path: Whether a linear path, initialised by PCA, runs beside the non-linear one.
+    """
+
+    latent: int = 32
+    stem: int = 4
+    channels: tuple[int, ...] = (64, 96)
+    blocks: int = 1
+    norm: NormKind = "pixel"
+    attention_pool: int = 4
+    linear_path: bool = True
+
+    @property
+    def factor(self) -> int:
+        """Pixels a latent position spans along a row."""
+        return self.stem * 2 ** (len(self.channels) - 1)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Diagonal Gaussian q(z|x): mean and log variance, [batch, latent, row, column]."""
+
+    mean: Tensor
+    log_variance: Tensor
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """One draw by the reparametrisation of Kingma and Welling (2014)."""
+        noise = torch.empty_like(self.mean).normal_(generator=generator)
+        return self.mean + torch.exp(0.5 * self.log_variance) * noise
+
+    def kl(self) -> Tensor:
+        """Eq. 1 of the MAN paper as a mean per latent element."""
+        return 0.5 * (self.mean**2 + self.log_variance.exp() - self.log_variance - 1).mean()
+
+
+def _deep(channels: int, config: AutoencoderConfig) -> list[nn.Module]:
+    first, last = (ResidualBlock(channels, channels, config.norm) for _ in range(2))
+    if not config.attention_pool:
+        return [first, last]
+    return [first, PooledAttention(channels, config.norm, pool=config.attention_pool), last]
+
+
+class Encoder(nn.Module):
+    """Slice [batch, 1, row, column] to features [batch, 2 * latent, row / factor, column / factor]."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        widths = config.channels
+        layers: list[nn.Module] = [
+            nn.PixelUnshuffle(config.stem),
+            nn.Conv2d(config.stem**2, widths[0], 3, padding=1),
+        ]
+        for level, width in enumerate(widths):
+            layers += [ResidualBlock(width, width, config.norm) for _ in range(config.blocks)]
+            if level + 1 < len(widths):
+                layers.append(Downsample(width, widths[level + 1]))
+        layers += [*_deep(widths[-1], config), norm(config.norm, widths[-1]), nn.SiLU()]
+        self.layers = nn.Sequential(*layers)
+        self.out = nn.Conv2d(widths[-1], 2 * config.latent, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features whose halves are mean and log variance."""
+        return self.out(self.layers(x))  # type: ignore[no-any-return]
+
+
+class Decoder(nn.Module):
+    """Latent [batch, latent, row, column] to slice [batch, 1, factor * row, factor * column]."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        widths = config.channels[::-1]
+        layers: list[nn.Module] = [
+            nn.Conv2d(config.latent, widths[0], 3, padding=1),
+            *_deep(widths[0], config),
+        ]
+        for level, width in enumerate(widths):
+            layers += [ResidualBlock(width, width, config.norm) for _ in range(config.blocks)]
+            if level + 1 < len(widths):
+                layers.append(Upsample(width, widths[level + 1]))
+        layers += [norm(config.norm, widths[-1]), nn.SiLU()]
+        self.layers = nn.Sequential(*layers)
+        self.out = nn.Conv2d(widths[-1], config.stem**2, 3, padding=1)
+        self.stem = config.stem
+
+    def forward(self, z: Tensor) -> Tensor:
+        """The non-linear part of the reconstruction."""
+        return F.pixel_shuffle(self.out(self.layers(z)), self.stem)
+
+
+class Autoencoder(nn.Module):
+    """E and D of the MAN paper, section 3.2, for values in [-1, 1]."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        self.analysis = self.synthesis = None
+        if config.linear_path:
+            zeroed(self.encoder.out)
+            zeroed(self.decoder.out)
+            patch = {"kernel_size": config.factor, "stride": config.factor}
+            self.analysis = nn.Conv2d(1, config.latent, **patch)
+            self.synthesis = nn.ConvTranspose2d(config.latent, 1, **patch)
+
+    def encode(self, x: Tensor) -> Posterior:
+        """Slice [batch, 1, row, column] to its posterior; rows and columns are multiples of the factor."""
+        mean, log_variance = self.encoder(x).chunk(2, dim=1)
+        if self.analysis is not None:
+            mean = mean + self.analysis(x)
+        return Posterior(mean, log_variance.clamp(*LOG_VARIANCE_RANGE))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Latent [batch, latent, row, column] to slice [batch, 1, factor * row, factor * column]."""
+        x = self.decoder(z)
+        return x if self.synthesis is None else x + self.synthesis(z)  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def initialise_linear_path(model: Autoencoder, patches: Tensor, noise: float) -> None:
+    """Set the linear path to the whitened principal components of patches.
+
+    Args:
+        model: Autoencoder with a linear path, not fitted yet.
+        patches: [patch, factor * factor] values in [-1, 1].
+        noise: Wanted pixel std of the posterior's own noise, same unit.
+    """
+    assert model.analysis is not None
+    assert model.synthesis is not None
+    latent, factor = model.config.latent, model.config.factor
+    mean = patches.mean(dim=0)
+    variance, basis = torch.linalg.eigh(torch.cov((patches - mean).T))
+    basis = basis.flip(1)[:, :latent].T
+    std = variance.flip(0)[:latent].clamp_min(1e-12).sqrt()
+    model.analysis.weight.copy_((basis / std[:, None]).view(latent, 1, factor, factor))
+    model.analysis.bias.copy_(-(basis @ mean) / std)  # type: ignore[union-attr]
+    model.synthesis.weight.copy_((basis * std[:, None]).view(latent, 1, factor, factor))
+    model.synthesis.bias.fill_(float(mean.mean()))  # type: ignore[union-attr]
+    spread = noise * factor / latent**0.5 / std
+    model.encoder.out.bias[latent:] = 2 * spread.clamp(1e-4, 1.0).log()  # type: ignore[index]

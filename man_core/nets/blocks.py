@@ -1,0 +1,120 @@
+"""Convolutional building blocks shared by the autoencoder and the U-Net."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+NormKind = Literal["group", "pixel"]
+"""``group``: GroupNorm, as the paper. ``pixel``: each pixel over its channels, which has no statistics of the
+crop and therefore none that differ between a training crop and a whole slice."""
+
+NORM_GROUPS = 32
+"""Most groups of a GroupNorm; fewer where the channels do not divide."""
+
+LONGEST_PERIOD = 10_000.0
+"""Longest wavelength of the sinusoidal time embedding, in steps (Vaswani et al. 2017)."""
+
+
+class PixelNorm(nn.Module):
+    """Layer normalisation over the channels of each pixel, [batch, channel, row, column]."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise; the shape stays."""
+        last = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias)
+        return last.permute(0, 3, 1, 2)
+
+
+def norm(kind: NormKind, channels: int) -> nn.Module:
+    """The normalisation layer of a kind for a number of channels."""
+    if kind == "pixel":
+        return PixelNorm(channels)
+    return nn.GroupNorm(math.gcd(NORM_GROUPS, channels), channels, eps=1e-6)
+
+
+def zeroed(module: nn.Conv2d | nn.Linear) -> nn.Conv2d | nn.Linear:
+    """The module with weights and bias set to zero, so that its branch starts silent."""
+    nn.init.zeros_(module.weight)
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)
+    return module
+
+
+class ResidualBlock(nn.Module):
+    """Norm, SiLU, convolution, twice, around a shortcut; modulated by the time embedding if there is one."""
+
+    def __init__(
+        self, channels_in: int, channels: int, kind: NormKind, time_channels: int = 0
+    ) -> None:
+        super().__init__()
+        self.norm_in = norm(kind, channels_in)
+        self.conv_in = nn.Conv2d(channels_in, channels, 3, padding=1)
+        self.norm_out = norm(kind, channels)
+        self.conv_out = zeroed(nn.Conv2d(channels, channels, 3, padding=1))
+        self.modulation = zeroed(nn.Linear(time_channels, 2 * channels)) if time_channels else None
+        same = channels_in == channels
+        self.shortcut: nn.Module = nn.Identity() if same else nn.Conv2d(channels_in, channels, 1)
+
+    def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
+        """X [batch, channel, row, column] and time [batch, time_channel] to [batch, channels, row, column]."""
+        hidden = self.norm_out(self.conv_in(F.silu(self.norm_in(x))))
+        if self.modulation is not None and time is not None:
+            scale, shift = self.modulation(F.silu(time))[:, :, None, None].chunk(2, dim=1)
+            hidden = hidden * (1 + scale) + shift
+        return self.shortcut(x) + self.conv_out(F.silu(hidden))  # type: ignore[no-any-return]
+
+
+class Downsample(nn.Module):
+    """Halve rows and columns by a strided convolution."""
+
+    def __init__(self, channels_in: int, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, channels, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, channels_in, row, column] to [batch, channels, row/2, column/2]."""
+        return self.conv(x)  # type: ignore[no-any-return]
+
+
+class Upsample(nn.Module):
+    """Double rows and columns by sub-pixel convolution (Shi et al. 2016)."""
+
+    def __init__(self, channels_in: int, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, 4 * channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, channels_in, row, column] to [batch, channels, 2 row, 2 column]."""
+        return F.pixel_shuffle(self.conv(x), 2)
+
+
+class TimeEmbedding(nn.Module):
+    """Sinusoidal embedding of the diffusion step and a small perceptron (Ho et al. 2020)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.perceptron = nn.Sequential(
+            nn.Linear(channels, channels), nn.SiLU(), nn.Linear(channels, channels)
+        )
+
+    def forward(self, step: Tensor) -> Tensor:
+        """Steps [batch] to [batch, channels]."""
+        return self.perceptron(sinusoid(step, self.channels))  # type: ignore[no-any-return]
+
+
+def sinusoid(position: Tensor, channels: int) -> Tensor:
+    """Cosines and sines of geometrically spaced periods: [...] to [..., channels]."""
+    half = channels // 2
+    exponent = torch.arange(half, device=position.device, dtype=torch.float32) / half
+    angle = position.float()[..., None] * torch.exp(-math.log(LONGEST_PERIOD) * exponent)
+    return torch.cat((angle.cos(), angle.sin()), dim=-1)

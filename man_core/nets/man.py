@@ -1,0 +1,96 @@
+"""The two stages of MAN as one module with the scaling of the latents between them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from man_core.diffusion.parametrization import Parametrization
+from man_core.nets.autoencoder import Autoencoder, AutoencoderConfig
+from man_core.nets.unet import ConditionalUnet, UnetConfig
+
+
+@dataclass(frozen=True)
+class ManConfig:
+    """Everything that builds a MAN network; embedded in the weights file.
+
+    Attributes:
+        autoencoder: Stage one.
+        unet: Stage two.
+        prediction: What the U-Net predicts.
+        diffusion_steps: T of the cosine schedule.
+        start: ``noise``: z_T is pure noise, as the paper. ``ldct``: the low-dose latent noised to the first step.
+        first_step: Step from which sampling starts.
+        latent_clamp: Predicted z_0 is clamped to this many standard deviations.
+        detail_share: Share of x - D(E(x)) added back to the result.
+    """
+
+    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    unet: UnetConfig = field(default_factory=UnetConfig)
+    prediction: Parametrization = "residual"
+    diffusion_steps: int = 1000
+    start: str = "noise"
+    first_step: int = 990
+    latent_clamp: float = 12.0
+    detail_share: float = 0.0
+
+    @property
+    def alignment(self) -> int:
+        """Rows and columns of a slice must be padded to multiples of this."""
+        return self.autoencoder.factor * self.unet.alignment
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ManConfig:
+        """Rebuild from plain values; lists become tuples.
+
+        Raises:
+            TypeError: A key is unknown.
+        """
+        parts = {
+            "autoencoder": AutoencoderConfig(**_tuples(values["autoencoder"])),
+            "unet": UnetConfig(**_tuples(values["unet"])),
+        }
+        return cls(**{**values, **parts})
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+    }
+
+
+class ManNetwork(nn.Module):
+    """Autoencoder and U-Net; between them latents are standardised per channel (reading A15)."""
+
+    latent_mean: Tensor
+    latent_std: Tensor
+
+    def __init__(self, config: ManConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.autoencoder = Autoencoder(config.autoencoder)
+        self.unet = ConditionalUnet(config.unet)
+        shape = (1, config.autoencoder.latent, 1, 1)
+        self.register_buffer("latent_mean", torch.zeros(shape))
+        self.register_buffer("latent_std", torch.ones(shape))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Slice [batch, 1, row, column] in [-1, 1] to its standardised latent (the posterior's mean)."""
+        mean = self.autoencoder.encode(x).mean
+        return (mean - self.latent_mean) / self.latent_std
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Standardised latent to slice [batch, 1, row, column] in [-1, 1]."""
+        return self.autoencoder.decode(z * self.latent_std + self.latent_mean)
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Number of fitted values of a module."""
+    return sum(parameter.numel() for parameter in module.parameters())

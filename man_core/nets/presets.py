@@ -1,0 +1,69 @@
+"""Named configurations of MAN: the compact default and the paper-sized ones."""
+
+from __future__ import annotations
+
+from man_core.nets.autoencoder import AutoencoderConfig
+from man_core.nets.man import ManConfig
+from man_core.nets.unet import UnetConfig
+
+MAN_S = ManConfig()
+"""The shipped default: factor 8, 32 latent channels, under 8 M parameters (decision record 0002)."""
+
+MAN_F4 = ManConfig(
+    autoencoder=AutoencoderConfig(
+        latent=4,
+        stem=2,
+        channels=(96, 192),
+        blocks=2,
+        norm="group",
+        attention_pool=4,
+        linear_path=False,
+    ),
+    unet=UnetConfig(
+        latent=4,
+        channels=(96, 192, 288, 384),
+        blocks=2,
+        attention=(2, 3),
+        condition="both",
+        context=256,
+        context_width=128,
+        context_stride=4,
+        heads=8,
+        expansion=4,
+        time=384,
+        norm="group",
+    ),
+    prediction="eps",
+)
+"""Paper-sized with a factor of 4, which keeps more of CT's texture."""
+
+MAN_F8 = ManConfig(
+    autoencoder=AutoencoderConfig(
+        latent=4,
+        stem=1,
+        channels=(128, 256, 512, 512),
+        blocks=2,
+        norm="group",
+        attention_pool=1,
+        linear_path=False,
+    ),
+    unet=UnetConfig(
+        latent=4,
+        channels=(128, 256, 512),
+        blocks=2,
+        attention=(1, 2),
+        condition="xattn",
+        context=256,
+        context_width=128,
+        context_stride=2,
+        heads=8,
+        expansion=4,
+        time=512,
+        norm="group",
+    ),
+    prediction="eps",
+)
+"""Closest to the paper's timing: factor 8, 4 latent channels, condition by cross-attention only."""
+
+PRESETS = {"man-s": MAN_S, "man-f4": MAN_F4, "man-f8": MAN_F8}
+"""Preset name to configuration."""

@@ -1,0 +1,213 @@
+"""Stage two of MAN: the conditional U-Net in latent space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from man_core.nets.attention import SpatialTransformer, coordinates, position_embedding
+from man_core.nets.blocks import (
+    Downsample,
+    NormKind,
+    ResidualBlock,
+    TimeEmbedding,
+    Upsample,
+    norm,
+    zeroed,
+)
+
+ConditionKind = Literal["xattn", "concat", "both"]
+"""How the low-dose latent enters: by cross-attention (the paper), concatenated to z_t, or both."""
+
+
+@dataclass(frozen=True)
+class UnetConfig:
+    """Shape of a conditional U-Net.
+
+    Attributes:
+        latent: Latent channels of z_t and of the condition.
+        channels: Channels of each level, finest first.
+        blocks: Residual blocks a level on the way down; one more on the way up.
+        attention: Levels with spatial transformers, 0 the finest; the middle always has one.
+        condition: How the condition enters.
+        context: Channels of the condition's tokens.
+        context_width: Channels of the condition encoder's first layer.
+        context_stride: Latent positions a token spans along a row, a power of two.
+        heads: Attention heads.
+        expansion: Expansion of the transformers' perceptrons.
+        time: Channels of the time embedding.
+        norm: Normalisation kind.
+    """
+
+    latent: int = 32
+    channels: tuple[int, ...] = (128, 112, 112)
+    blocks: int = 1
+    attention: tuple[int, ...] = (2,)
+    condition: ConditionKind = "both"
+    context: int = 96
+    context_width: int = 48
+    context_stride: int = 2
+    heads: int = 4
+    expansion: int = 2
+    time: int = 128
+    norm: NormKind = "pixel"
+
+    @property
+    def alignment(self) -> int:
+        """Rows and columns of a latent must be multiples of this."""
+        return max(2 ** (len(self.channels) - 1), self.context_stride)
+
+
+class ConditionEncoder(nn.Module):
+    """Low-dose latent to tokens for cross-attention, with their positions (readings A2 and A3)."""
+
+    def __init__(self, config: UnetConfig) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Conv2d(config.latent, config.context_width, 3, padding=1)]
+        width, stride = config.context_width, 1
+        while stride < config.context_stride:
+            layers += [ResidualBlock(width, width, config.norm), Downsample(width, config.context)]
+            width, stride = config.context, 2 * stride
+        layers += [ResidualBlock(width, width, config.norm), nn.Conv2d(width, config.context, 1)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """[batch, latent, row, column] to [batch, context, row / stride, column / stride]."""
+        return self.layers(latent)  # type: ignore[no-any-return]
+
+
+class Level(nn.Module):
+    """Residual blocks of one resolution, each followed by a transformer where the level has them."""
+
+    def __init__(
+        self, config: UnetConfig, index: int, widths_in: Sequence[int], width: int
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            ResidualBlock(width_in, width, config.norm, config.time) for width_in in widths_in
+        )
+        attends = index in config.attention
+        self.transformers = nn.ModuleList(transformer(config, width) for _ in widths_in if attends)
+
+    def step(self, number: int, x: Tensor, time: Tensor, context: Context) -> Tensor:
+        """Run one block and its transformer."""
+        x = self.blocks[number](x, time)
+        if len(self.transformers):
+            x = self.transformers[number](x, context.tokens, context.places(x))
+        return x
+
+
+@dataclass(frozen=True)
+class Context:
+    """What cross-attention sees of the condition.
+
+    Attributes:
+        tokens: [batch, token, context], None without cross-attention.
+        position: [batch, 4] (top, left, bottom, right) of the crop, fractions of its slice.
+        channels: Channels of the position embedding.
+    """
+
+    tokens: Tensor | None
+    position: Tensor
+    channels: int
+
+    def grid(self, rows: int, columns: int) -> Tensor:
+        """Position embedding [batch, channels, row, column] of a grid laid over the crop."""
+        top, left, bottom, right = self.position.unbind(dim=1)
+        down, across = coordinates(top, bottom, rows), coordinates(left, right, columns)
+        return position_embedding(down, across, self.channels)
+
+    def places(self, x: Tensor) -> Tensor | None:
+        """Position embedding of the pixels of x, [batch, row * column, channels]."""
+        if self.tokens is None:
+            return None
+        return self.grid(*x.shape[-2:]).to(x.dtype).flatten(2).transpose(1, 2)
+
+
+def transformer(config: UnetConfig, width: int) -> SpatialTransformer:
+    """The spatial transformer of a level of some width."""
+    context = config.context if config.condition != "concat" else 0
+    return SpatialTransformer(width, context, config.norm, config.heads, config.expansion)
+
+
+class ConditionalUnet(nn.Module):
+    """Network f(z_t, t, c) of the MAN paper, section 3.3; the parametrization says what it predicts."""
+
+    def __init__(self, config: UnetConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths, last = config.channels, config.channels[-1]
+        entries = config.latent * (1 if config.condition == "xattn" else 2)
+        self.time = TimeEmbedding(config.time)
+        self.conv_in = nn.Conv2d(entries, widths[0], 3, padding=1)
+        self.context = ConditionEncoder(config) if config.condition != "concat" else None
+        self.down = nn.ModuleList(
+            Level(config, i, [width] * config.blocks, width) for i, width in enumerate(widths)
+        )
+        self.shrink = nn.ModuleList(
+            Downsample(a, b) for a, b in zip(widths, widths[1:], strict=False)
+        )
+        self.middle_in = ResidualBlock(last, last, config.norm, config.time)
+        self.middle = transformer(config, last)
+        self.middle_out = ResidualBlock(last, last, config.norm, config.time)
+        self.up = nn.ModuleList(
+            Level(config, i, [2 * width] * (config.blocks + 1), width)
+            for i, width in enumerate(widths)
+        )
+        self.grow = nn.ModuleList(Upsample(b, a) for a, b in zip(widths, widths[1:], strict=False))
+        self.norm_out = norm(config.norm, widths[0])
+        self.conv_out = zeroed(nn.Conv2d(widths[0], config.latent, 3, padding=1))
+
+    def forward(self, z: Tensor, step: Tensor, condition: Tensor, position: Tensor) -> Tensor:
+        """One evaluation.
+
+        Args:
+            z: Noisy latent [batch, latent, row, column].
+            step: Diffusion steps [batch].
+            condition: Low-dose latent [batch, latent, row, column].
+            position: (top, left, bottom, right) of the crop, fractions of its slice [batch, 4].
+
+        Returns:
+            [batch, latent, row, column].
+        """
+        time = self.time(step)
+        context = self._context(condition, position)
+        entry = z if self.config.condition == "xattn" else torch.cat((z, condition), dim=1)
+        x, skips = self._descend(self.conv_in(entry), time, context)
+        x = self.middle_out(
+            self.middle(self.middle_in(x, time), context.tokens, context.places(x)), time
+        )
+        x = self._ascend(x, skips, time, context)
+        return self.conv_out(F.silu(self.norm_out(x)))  # type: ignore[no-any-return]
+
+    def _context(self, condition: Tensor, position: Tensor) -> Context:
+        blank = Context(None, position, self.config.context)
+        if self.context is None:
+            return blank
+        features = self.context(condition)
+        features = features + blank.grid(*features.shape[-2:]).to(features.dtype)
+        return Context(features.flatten(2).transpose(1, 2), position, self.config.context)
+
+    def _descend(self, x: Tensor, time: Tensor, context: Context) -> tuple[Tensor, list[Tensor]]:
+        skips = [x]
+        for index, level in enumerate(self.down):
+            for number in range(self.config.blocks):
+                x = level.step(number, x, time, context)
+                skips.append(x)
+            if index < len(self.shrink):
+                x = self.shrink[index](x)
+                skips.append(x)
+        return x, skips
+
+    def _ascend(self, x: Tensor, skips: list[Tensor], time: Tensor, context: Context) -> Tensor:
+        for index in reversed(range(len(self.up))):
+            for number in range(self.config.blocks + 1):
+                x = self.up[index].step(number, torch.cat((x, skips.pop()), dim=1), time, context)
+            if index:
+                x = self.grow[index - 1](x)
+        return x

@@ -1,0 +1,92 @@
+"""Names of models to cards and, lazily, to denoisers; importing it loads no torch."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.resources import files
+from pathlib import Path
+from typing import Protocol, cast
+
+from man_core.card import ModelCard
+from man_core.denoiser import Denoiser
+from man_core.errors import ModelError
+
+METHODS = {"identity": "man_core.denoisers.identity", "man": "man_core.denoisers.man"}
+"""Method of a card to the module whose ``load`` builds its denoiser."""
+
+IDENTITY = ModelCard(
+    name="identity",
+    version="1",
+    method="identity",
+    summary="Changes nothing; for testing routes and storage without a model.",
+    sampler="none",
+    intended_use="Testing the line from PACS to PACS.",
+)
+"""The model that changes nothing."""
+
+
+class _Factory(Protocol):
+    def load(self, card: ModelCard, folder: Path, device: str, steps: int | None) -> Denoiser: ...
+
+
+def pretrained_folder() -> Path:
+    """Where the shipped cards and weights lie."""
+    return Path(str(files("man_core") / "pretrained"))
+
+
+def list_models(folder: Path | None = None) -> tuple[ModelCard, ...]:
+    """Every model that can be named: those in ``folder``, the shipped ones and ``identity``."""
+    return tuple(card for card, _ in _cards(folder).values())
+
+
+def find_model(name: str, folder: Path | None = None) -> tuple[ModelCard, Path]:
+    """The card of a name, or of a path to a card, and the folder its weights lie in.
+
+    Raises:
+        ModelError: There is no such model, or its card cannot be read.
+    """
+    if name.endswith(".json"):
+        return _read_card(Path(name)), Path(name).parent
+    cards = _cards(folder)
+    if name not in cards:
+        raise ModelError(f"there is no model named {name!r}; known are {', '.join(sorted(cards))}")
+    return cards[name]
+
+
+def load_denoiser(
+    name: str, *, device: str = "auto", steps: int | None = None, folder: Path | None = None
+) -> Denoiser:
+    """Build the denoiser of a model.
+
+    Args:
+        name: Registry name, or a path to a card (``.json``).
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        steps: Sampling steps; None takes the card's.
+        folder: Further cards of the site.
+
+    Raises:
+        ModelError: Unknown name, unreadable or changed weights, or no such device.
+    """
+    card, home = find_model(name, folder)
+    if card.method not in METHODS:
+        raise ModelError(
+            f"model {card.name!r} needs method {card.method!r}, which this version does not have"
+        )
+    factory = cast(_Factory, import_module(METHODS[card.method]))
+    return factory.load(card, home, device, steps)
+
+
+def _cards(folder: Path | None) -> dict[str, tuple[ModelCard, Path]]:
+    found = {IDENTITY.name: (IDENTITY, pretrained_folder())}
+    for home in (pretrained_folder(), folder):
+        for path in sorted(home.glob("*.json")) if home is not None else ():
+            card = _read_card(path)
+            found[card.name] = (card, home or path.parent)
+    return found
+
+
+def _read_card(path: Path) -> ModelCard:
+    try:
+        return ModelCard.load(path)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"the model card {path.name} cannot be read: {error}") from error
