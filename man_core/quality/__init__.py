@@ -1,0 +1,52 @@
+"""Image quality in stated windows; torch is loaded only when LPIPS is asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from man_core.quality.metrics import hu_bias, psnr, rmse_hu, ssim
+from man_core.quality.perceptual_weights import PerceptualWeightsError, find_features
+from man_core.quality.scores import Scores, measure
+from man_core.quality.windows import (
+    ABDOMEN_EXAM,
+    CHEST_EXAM,
+    HEAD_EXAM,
+    LUNG,
+    SOFT_TISSUE,
+    TISSUES,
+    Window,
+    dicom_window,
+    to_unit,
+)
+
+if TYPE_CHECKING:
+    from man_core.quality.lpips import Lpips
+
+__all__ = [
+    "ABDOMEN_EXAM",
+    "CHEST_EXAM",
+    "HEAD_EXAM",
+    "LUNG",
+    "SOFT_TISSUE",
+    "TISSUES",
+    "Lpips",
+    "PerceptualWeightsError",
+    "Scores",
+    "Window",
+    "dicom_window",
+    "find_features",
+    "hu_bias",
+    "measure",
+    "psnr",
+    "rmse_hu",
+    "ssim",
+    "to_unit",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name == "Lpips":
+        from man_core.quality.lpips import Lpips
+
+        return Lpips
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

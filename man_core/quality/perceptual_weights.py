@@ -1,0 +1,115 @@
+"""Where the perceptual network's weights come from: found, checked by sha256, read.
+
+The node does not need them; LPIPS does. They are not part of the product: ``docs/perceptual.md``
+says where a user gets them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FEATURES_VARIABLE = "MAN_LPIPS_WEIGHTS"
+"""Environment variable that names AlexNet's weights file."""
+
+FEATURES_SHA256 = {
+    "f1cb25f05a8b4254ba9fa52aa38c6db4425f04f7b6a9ab7cf2504117bee331c4": "float16 safetensors",
+    "7be5be79": "torchvision alexnet-owt-7be5be79.pth",
+    "4df8aa71": "torchvision alexnet-owt-4df8aa71.pth",
+}
+"""Accepted files by the beginning of their sha256: torchvision prints eight digits in the name."""
+
+HEADS_SHA256 = "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0"
+"""The linear heads v0.1 (BSD-2-Clause) that torchmetrics carries as ``lpips_models/alex.pth``."""
+
+SAFETENSORS_NAME = "alexnet_features_fp16.safetensors"
+TORCHVISION_PATTERN = "alexnet-owt-*.pth"
+
+
+class PerceptualWeightsError(ValueError):
+    """The weights that LPIPS needs are absent or are not the published ones."""
+
+
+def find_features() -> Path | None:
+    """AlexNet's weights on this machine.
+
+    Looked for in this order: the file that MAN_LPIPS_WEIGHTS names, this package's ``weights``
+    folder, torch's download folder, and the development data beside a source checkout.
+    """
+    named = os.environ.get(FEATURES_VARIABLE)
+    if named:
+        return Path(named)
+    return next((path for path in _usual_places() if path.is_file()), None)
+
+
+def load_features(path: Path | None = None) -> dict[str, Tensor]:
+    """AlexNet's five convolutions as float32, named as in torchvision.
+
+    Raises:
+        PerceptualWeightsError: No file was found, or it is not AlexNet's published weights.
+    """
+    path = path or find_features()
+    if path is None:
+        raise PerceptualWeightsError(
+            "LPIPS needs AlexNet's weights and none were found: "
+            f"set {FEATURES_VARIABLE} to torchvision's alexnet-owt-7be5be79.pth"
+        )
+    _check(path, tuple(FEATURES_SHA256))
+    weights = _read(path)
+    return {name: weight.float() for name, weight in weights.items() if name.startswith("features")}
+
+
+def load_heads() -> list[Tensor]:
+    """The five linear heads of LPIPS v0.1 for AlexNet, each [1, channel, 1, 1].
+
+    Raises:
+        PerceptualWeightsError: The installed torchmetrics carries other heads.
+    """
+    spec = find_spec("torchmetrics")
+    if spec is None or spec.origin is None:
+        raise PerceptualWeightsError("LPIPS needs torchmetrics, which carries its linear heads")
+    path = Path(spec.origin).parent / "functional" / "image" / "lpips_models" / "alex.pth"
+    _check(path, (HEADS_SHA256,))
+    return [head.float() for _, head in sorted(_read(path).items())]
+
+
+def _usual_places() -> list[Path]:
+    import torch
+
+    package = Path(__file__).parent
+    hub = Path(torch.hub.get_dir()) / "checkpoints"
+    beside_checkout = package.parents[2] / "shared" / "data" / "perceptual"
+    return [
+        package / "weights" / SAFETENSORS_NAME,
+        *sorted(hub.glob(TORCHVISION_PATTERN)),
+        beside_checkout / SAFETENSORS_NAME,
+    ]
+
+
+def _check(path: Path, accepted: tuple[str, ...]) -> None:
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise PerceptualWeightsError(
+            f"cannot read the perceptual weights {path.name}: {error.strerror}"
+        ) from error
+    if not found.startswith(accepted):
+        raise PerceptualWeightsError(
+            f"{path.name} is not a published perceptual network: its sha256 begins {found[:16]}"
+        )
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    import torch
+    from safetensors.torch import load_file
+
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return weights
