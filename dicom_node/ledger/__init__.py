@@ -1,0 +1,1 @@
+"""The ledger: which series came, what was done with them, and whether the results arrived."""

@@ -22,7 +22,6 @@ from dicom_node.settings.models import (
     ENV_PREFIX,
     PeerSettings,
     Settings,
-    WebSettings,
 )
 
 DEFAULT_FILE = Path("node.yaml")

@@ -1,0 +1,96 @@
+"""The states of series and jobs, and which may follow which; everything else is an error.
+
+::
+
+    series   ARRIVING → COMPLETE → ENQUEUED | SKIPPED → PURGED      a late slice: back to ARRIVING
+
+    job      QUEUED → DENOISING → DERIVED → SENDING → DONE
+             RETRY_WAIT on a passing fault, FAILED on a lasting one, CANCELLED by an operator
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TypeVar
+
+from dicom_node.errors import InputError
+
+
+class SeriesState(StrEnum):
+    """Where a received series stands."""
+
+    ARRIVING = "ARRIVING"
+    COMPLETE = "COMPLETE"
+    ENQUEUED = "ENQUEUED"
+    SKIPPED = "SKIPPED"
+    PURGED = "PURGED"
+
+
+class JobState(StrEnum):
+    """Where the work on one generation of a series stands."""
+
+    QUEUED = "QUEUED"
+    DENOISING = "DENOISING"
+    DERIVED = "DERIVED"
+    SENDING = "SENDING"
+    RETRY_WAIT = "RETRY_WAIT"
+    DONE = "DONE"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+class DeliveryState(StrEnum):
+    """Where the sending of one job's results to one destination stands."""
+
+    PENDING = "PENDING"
+    CONFIRMED = "CONFIRMED"
+    REFUSED = "REFUSED"
+
+
+class WrongState(InputError):  # noqa: N818 - the name says what is wrong
+    """What was asked cannot follow the present state."""
+
+
+_S, _J = SeriesState, JobState
+
+SERIES_TRANSITIONS: Mapping[SeriesState, frozenset[SeriesState]] = MappingProxyType(
+    {
+        _S.ARRIVING: frozenset({_S.COMPLETE}),
+        _S.COMPLETE: frozenset({_S.ENQUEUED, _S.SKIPPED, _S.ARRIVING}),
+        _S.ENQUEUED: frozenset({_S.PURGED, _S.ARRIVING}),
+        _S.SKIPPED: frozenset({_S.PURGED, _S.ARRIVING}),
+        _S.PURGED: frozenset({_S.ARRIVING}),
+    }
+)
+"""Back to ARRIVING is a slice that came late: the next generation of the series."""
+
+TRANSITIONS: Mapping[JobState, frozenset[JobState]] = MappingProxyType(
+    {
+        _J.QUEUED: frozenset({_J.DENOISING, _J.CANCELLED}),
+        # QUEUED again: the lease was lost or given back before the results were durable.
+        _J.DENOISING: frozenset({_J.DERIVED, _J.QUEUED, _J.RETRY_WAIT, _J.FAILED, _J.CANCELLED}),
+        _J.DERIVED: frozenset({_J.SENDING, _J.CANCELLED}),
+        # DERIVED again: the lease was lost or given back; nothing is denoised a second time.
+        _J.SENDING: frozenset({_J.DONE, _J.DERIVED, _J.RETRY_WAIT, _J.FAILED, _J.CANCELLED}),
+        _J.RETRY_WAIT: frozenset({_J.QUEUED, _J.DERIVED, _J.CANCELLED}),
+        _J.FAILED: frozenset({_J.QUEUED, _J.DERIVED, _J.CANCELLED}),
+        _J.CANCELLED: frozenset({_J.QUEUED, _J.DERIVED}),
+        _J.DONE: frozenset(),
+    }
+)
+"""FAILED and CANCELLED are left only by an operator's retry."""
+
+CLOSED = frozenset({JobState.DONE, JobState.CANCELLED})
+"""States in which nothing of a job is owed to anybody any more."""
+
+_State = TypeVar("_State", SeriesState, JobState)
+
+
+def check_transition(
+    table: Mapping[_State, frozenset[_State]], before: _State, after: _State, what: str
+) -> None:
+    """Raise :class:`WrongState` unless ``table`` lets ``after`` follow ``before``."""
+    if after not in table[before]:
+        raise WrongState(f"{what} is {before} and cannot become {after}.")
