@@ -1,0 +1,135 @@
+"""Is this image for us? Answers are reasons for the operator, and never hold patient data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from pydicom import Dataset
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+)
+
+from dicom_node.ct.product import MANUFACTURER, MODEL_NAME
+from dicom_node.ct.uids import is_derived_uid
+
+HU: Final = ("HU", "HU_MOD")
+"""Rescale Type (0028,1054) values that mean Hounsfield units (PS3.3 C.11.1.1.2)."""
+
+MULTI_FRAME: Final = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
+"""CT with all slices in one object."""
+
+
+def loop_guard(dataset: Dataset) -> bool:
+    """Whether this product made the image, whatever a PACS changed in its header since.
+
+    Any one sign is enough: the mark in our UIDs, our name in General Equipment, or our name in the
+    Contributing Equipment Sequence.
+    """
+    uids = (dataset.get("SeriesInstanceUID"), dataset.get("SOPInstanceUID"))
+    if any(is_derived_uid(str(uid)) for uid in uids if uid):
+        return True
+    contributors = dataset.get("ContributingEquipmentSequence") or ()
+    return any(_is_ours(equipment) for equipment in (dataset, *contributors))
+
+
+def obstacle(dataset: Dataset) -> str | None:
+    """Why the image can never be denoised here, whatever the rules say; None when it can.
+
+    Args:
+        dataset: Header of one image; missing attributes are not held against it.
+    """
+    return _first_reason(dataset, _OBSTACLES)
+
+
+def why_not(dataset: Dataset) -> str | None:
+    """Why the image's series is not for us unless a rule names it; None when it is for us.
+
+    For us is an original axial CT image in HU (PS3.3 C.8.2.1.1.1, Image Type).
+    """
+    return _first_reason(dataset, (*_OBSTACLES, *_OUT_OF_SCOPE))
+
+
+def _first_reason(
+    dataset: Dataset, checks: Iterable[Callable[[Dataset], str | None]]
+) -> str | None:
+    return next((reason for check in checks if (reason := check(dataset))), None)
+
+
+def _is_ours(equipment: Dataset) -> bool:
+    return (
+        str(equipment.get("Manufacturer") or "").strip() == MANUFACTURER
+        and str(equipment.get("ManufacturerModelName") or "").strip() == MODEL_NAME
+    )
+
+
+def _own_work(dataset: Dataset) -> str | None:
+    return "already denoised by this product" if loop_guard(dataset) else None
+
+
+def _multi_frame(dataset: Dataset) -> str | None:
+    frames = str(dataset.get("NumberOfFrames") or "1").strip()
+    if dataset.get("SOPClassUID") in MULTI_FRAME or frames not in ("0", "1"):
+        return "multi-frame (enhanced) images, only single-frame CT images are processed"
+    return None
+
+
+def _other_modality(dataset: Dataset) -> str | None:
+    modality = str(dataset.get("Modality") or "CT")
+    return None if modality == "CT" else f"modality {modality}, not CT"
+
+
+def _other_class(dataset: Dataset) -> str | None:
+    sop_class: Any = dataset.get("SOPClassUID")
+    if not sop_class or sop_class == CTImageStorage:
+        return None
+    return f"{sop_class.name}, not CT Image Storage"
+
+
+def _colour(dataset: Dataset) -> str | None:
+    photometric = str(dataset.get("PhotometricInterpretation") or "MONOCHROME2")
+    grey = photometric.startswith("MONOCHROME") and int(dataset.get("SamplesPerPixel") or 1) == 1
+    return None if grey else f"colour images ({photometric})"
+
+
+def _localizer(dataset: Dataset) -> str | None:
+    return "localizer (scout) images" if "LOCALIZER" in _image_type(dataset) else None
+
+
+def _other_units(dataset: Dataset) -> str | None:
+    unit = str(dataset.get("RescaleType") or "HU").strip()
+    return None if unit in HU else f"pixel values in {unit}, not in HU"
+
+
+def _derived(dataset: Dataset) -> str | None:
+    return "derived, not original images" if _image_type(dataset)[:1] == ("DERIVED",) else None
+
+
+def _secondary(dataset: Dataset) -> str | None:
+    return "secondary images" if _image_type(dataset)[1:2] == ("SECONDARY",) else None
+
+
+def _not_axial(dataset: Dataset) -> str | None:
+    image_type = _image_type(dataset)
+    if image_type[:1] == ("ORIGINAL",) and image_type[2:3] == ("AXIAL",):
+        return None
+    return "Image Type does not say ORIGINAL and AXIAL"
+
+
+def _image_type(dataset: Dataset) -> tuple[str, ...]:
+    values = dataset.get("ImageType") or ()
+    return (values,) if isinstance(values, str) else tuple(values)
+
+
+_OBSTACLES: Final = (
+    _own_work,
+    _multi_frame,
+    _other_modality,
+    _other_class,
+    _colour,
+    _localizer,
+    _other_units,
+)
+_OUT_OF_SCOPE: Final = (_derived, _secondary, _not_axial)

@@ -1,0 +1,114 @@
+"""A folder of DICOM files, sorted into series."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from dicom_node.ct.headers import load
+from dicom_node.errors import InputError, UnreadableFile
+
+PREFIX: Final = b"DICM"
+"""Bytes 128 to 131 of every DICOM file (PS3.10 7.1)."""
+
+DIRECTORY_FILE: Final = "DICOMDIR"
+"""The index of a DICOM medium; a DICOM file, but no image."""
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A file that looks like DICOM and cannot be read.
+
+    Attributes:
+        path: The file.
+        reason: One sentence.
+    """
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What a folder holds.
+
+    Attributes:
+        series: The files of each series, sorted by path; series in the order of their first file.
+        unread: Files that look like DICOM, by content or by their name's end, and cannot be read.
+        ignored: Other files, such as texts and pictures.
+    """
+
+    series: tuple[tuple[Path, ...], ...]
+    unread: tuple[Unread, ...]
+    ignored: tuple[Path, ...]
+
+
+def find_series(folder: Path) -> list[list[Path]]:
+    """The files below a folder, grouped by Series Instance UID.
+
+    Raises:
+        InputError: The folder is missing, empty, or holds no DICOM file that can be read.
+    """
+    return [list(paths) for paths in scan_folder(folder).series]
+
+
+def scan_folder(folder: Path) -> Folder:
+    """Sort the files below a folder (or one file) into series.
+
+    Raises:
+        InputError: The folder is missing, empty, or holds no DICOM file that can be read.
+    """
+    by_series: dict[str, list[Path]] = defaultdict(list)
+    unread: list[Unread] = []
+    ignored: list[Path] = []
+    for path in _files_in(folder):
+        if not _looks_like_dicom(path):
+            ignored.append(path)
+            continue
+        try:
+            by_series[_series_uid(path)].append(path)
+        except InputError as error:
+            unread.append(Unread(path, str(error)))
+    if not by_series:
+        raise _nothing_found(folder, unread, ignored)
+    return Folder(tuple(map(tuple, by_series.values())), tuple(unread), tuple(ignored))
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    if folder.is_file():
+        yield folder
+        return
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}: give a folder of DICOM files")
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.is_file() and not hidden and path.name != DIRECTORY_FILE:
+            yield path
+
+
+def _looks_like_dicom(path: Path) -> bool:
+    if path.suffix.lower() in (".dcm", ".dicom"):
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == PREFIX
+    except OSError:
+        return True
+
+
+def _series_uid(path: Path) -> str:
+    uid = load(path, pixels=False).get("SeriesInstanceUID")
+    if not uid:
+        raise UnreadableFile(f"{path.name} names no series: the file is cut off or not an image")
+    return str(uid)
+
+
+def _nothing_found(folder: Path, unread: list[Unread], ignored: list[Path]) -> InputError:
+    if unread:
+        others = f" (and {len(unread) - 1} more like it)" if len(unread) > 1 else ""
+        return InputError(f"{folder} holds no readable DICOM file: {unread[0].reason}{others}")
+    what = f"{len(ignored)} other files" if ignored else "nothing"
+    return InputError(f"{folder} holds {what} and no DICOM file: give a folder with a CT series")

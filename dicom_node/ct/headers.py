@@ -1,0 +1,148 @@
+"""The header of one CT image: is it complete, what is it called, what may a model know of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+import pydicom
+from pydicom import Dataset, FileDataset
+from pydicom.errors import InvalidDicomError
+from pydicom.multival import MultiValue
+
+from dicom_node.ct.checks import obstacle
+from dicom_node.ct.pixels import WORD_BITS
+from dicom_node.errors import InputError, NotForUs, UnreadableFile
+from man_core import Condition
+
+_IDENTITY: Final = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+_NUMBERS: Final = {
+    "Rows": 1,
+    "Columns": 1,
+    "BitsAllocated": 1,
+    "BitsStored": 1,
+    "HighBit": 1,
+    "PixelRepresentation": 1,
+    "RescaleSlope": 1,
+    "RescaleIntercept": 1,
+    "PixelSpacing": 2,
+    "ImagePositionPatient": 3,
+    "ImageOrientationPatient": 6,
+}
+"""Attributes without which there are no HU or no place in the patient; how many values each has."""
+
+
+def load(path: Path, *, pixels: bool) -> FileDataset:
+    """Read a DICOM file.
+
+    Args:
+        path: The file.
+        pixels: Whether to read the pixel data too.
+
+    Raises:
+        UnreadableFile: It is no DICOM file, or it is cut off within the header.
+        InputError: It cannot be opened.
+    """
+    try:
+        return pydicom.dcmread(path, stop_before_pixels=not pixels)
+    except InvalidDicomError as error:
+        raise UnreadableFile(f"{path.name} is not a DICOM file: remove it") from error
+    except OSError as error:
+        raise InputError(
+            f"{path.name} cannot be opened: {error.strerror or 'read error'}"
+        ) from error
+    except Exception as error:  # a damaged header can break the parser anywhere
+        raise UnreadableFile(
+            f"{path.name} is damaged or cut off: replace it with a whole copy"
+        ) from error
+
+
+def image_name(header: Dataset, path: Path) -> str:
+    """What to call an image in a sentence: its instance number and file name, nothing personal."""
+    number = header.get("InstanceNumber")
+    return path.name if number in (None, "") else f"image {number} ({path.name})"
+
+
+def check(header: Dataset, name: str) -> None:
+    """Make sure that the image can be read into HU and placed in the patient.
+
+    Raises:
+        NotForUs: No rule could make it ours, for example MR, multi-frame, localizer, colour.
+        UnreadableFile: An attribute is missing or makes no sense.
+    """
+    if (reason := obstacle(header)) is not None:
+        raise NotForUs(f"{name} cannot be denoised: {reason}")
+    for keyword in _IDENTITY:
+        if not header.get(keyword):
+            raise UnreadableFile(f"{name} has no {keyword}: the file is cut off or not a CT image")
+    for keyword, count in _NUMBERS.items():
+        if len(_numbers(header, keyword)) != count:
+            raise UnreadableFile(
+                f"{name} has no usable {keyword}: the file is cut off or not a CT image"
+            )
+    _check_bits(header, name)
+    if float(header.RescaleSlope) == 0:
+        raise UnreadableFile(f"{name} has a RescaleSlope of 0, so its pixel values mean nothing")
+    if min(_numbers(header, "PixelSpacing")) <= 0:
+        raise UnreadableFile(f"{name} has a PixelSpacing that is not positive")
+
+
+def condition_of(headers: Sequence[Dataset]) -> Condition:
+    """What a model may know of the scan: facts of the acquisition, medians over the slices."""
+    return Condition(
+        anatomy=_text(headers[0], "BodyPartExamined"),
+        kernel=_text(headers[0], "ConvolutionKernel"),
+        kvp=_median(number(one, "KVP") for one in headers),
+        mas=_median(_mas(one) for one in headers),
+        thickness_mm=_median(number(one, "SliceThickness") for one in headers),
+    )
+
+
+def number(header: Dataset, keyword: str) -> float | None:
+    """A single number of the header, None when it is absent or no number."""
+    values = _numbers(header, keyword)
+    return values[0] if len(values) == 1 else None
+
+
+def _check_bits(header: Dataset, name: str) -> None:
+    allocated, stored = int(header.BitsAllocated), int(header.BitsStored)
+    if (allocated, int(header.HighBit)) != (WORD_BITS, stored - 1) or not 1 <= stored <= WORD_BITS:
+        raise UnreadableFile(
+            f"{name} stores {stored} of {allocated} bits with high bit {int(header.HighBit)}: "
+            f"a CT image has {WORD_BITS} bits and a high bit of one less than the bits stored"
+        )
+
+
+def _numbers(header: Dataset, keyword: str) -> tuple[float, ...]:
+    try:
+        value = header.get(keyword)
+        if value is None or value == "":
+            return ()
+        numbers = tuple(
+            float(one) for one in (value if isinstance(value, MultiValue) else (value,))
+        )
+    except (TypeError, ValueError):
+        return ()
+    return numbers if all(math.isfinite(one) for one in numbers) else ()
+
+
+def _text(header: Dataset, keyword: str) -> str | None:
+    value = header.get(keyword)
+    first = value[0] if isinstance(value, MultiValue) and value else value
+    return str(first).strip() or None if first else None
+
+
+def _mas(header: Dataset) -> float | None:
+    exposure = number(header, "Exposure")
+    if exposure is not None:
+        return exposure
+    micro = number(header, "ExposureInuAs")
+    return None if micro is None else micro / 1000
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None

@@ -1,0 +1,168 @@
+"""Stored pixel values and HU: decoding, padding, and the way back (PS3.3 C.7.6.3 and C.11.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.pixels.utils import pixel_array
+
+from dicom_node.ct.syntaxes import READABLE
+from dicom_node.errors import UnreadableFile
+
+AIR_HU: Final = -1000.0
+"""What a denoiser sees where the scanner padded: nothing was measured there, air disturbs least."""
+
+WORD_BITS: Final = 16
+"""Bits Allocated of every CT Image (PS3.3 C.8.2.1)."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How one image stores HU.
+
+    Attributes:
+        slope: Rescale Slope, HU per stored unit, not zero.
+        intercept: Rescale Intercept, HU.
+        bits: Bits Stored, 1 to 16.
+        signed: Pixel Representation is two's complement.
+        padding: Lowest and highest stored value that mean "no data here"; None when there is none.
+    """
+
+    slope: float
+    intercept: float
+    bits: int
+    signed: bool
+    padding: tuple[int, int] | None = None
+
+    @classmethod
+    def of(cls, header: Dataset) -> Encoding:
+        """Read the encoding from a header that has all of its attributes (``headers.check``)."""
+        signed = int(header.PixelRepresentation) == 1
+        return cls(
+            slope=float(header.RescaleSlope),
+            intercept=float(header.RescaleIntercept),
+            bits=int(header.BitsStored),
+            signed=signed,
+            padding=_padding_of(header, signed),
+        )
+
+    @property
+    def lowest(self) -> int:
+        """Smallest value that Bits Stored can hold."""
+        return -(1 << (self.bits - 1)) if self.signed else 0
+
+    @property
+    def highest(self) -> int:
+        """Largest value that Bits Stored can hold."""
+        return (1 << (self.bits - 1)) - 1 if self.signed else (1 << self.bits) - 1
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """int16 or uint16."""
+        return np.dtype(np.int16 if self.signed else np.uint16)
+
+
+def decode(dataset: Dataset, name: str) -> NDArray[Any]:
+    """The stored words [row, column] of one image, int16 or uint16, unused bits as they are.
+
+    Args:
+        dataset: One image with its pixel data and file meta information.
+        name: What to call the image in an error.
+
+    Raises:
+        UnreadableFile: The syntax is not readable here, or the pixel data is missing or cut off.
+    """
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    if syntax not in READABLE:
+        raise UnreadableFile(
+            f"{name} is compressed as {getattr(syntax, 'name', 'an unnamed syntax')}, "
+            "which cannot be read here: send it uncompressed or lossless compressed"
+        )
+    if not dataset.get("PixelData"):
+        raise UnreadableFile(f"{name} has no pixel data: the file is cut off, send it again")
+    try:
+        # Unused bits stay, so that padding which uses them is written back bit for bit.
+        words: NDArray[Any] = pixel_array(dataset, raw=True, correct_unused_bits=False)
+    except Exception as error:  # decoders of five libraries raise what they like
+        raise UnreadableFile(
+            f"the pixel data of {name} is damaged or cut off: send it again"
+        ) from error
+    if words.shape != (int(dataset.Rows), int(dataset.Columns)):
+        raise UnreadableFile(f"the pixel data of {name} has not the size that its header states")
+    return words
+
+
+def values_of(words: NDArray[Any], encoding: Encoding) -> NDArray[Any]:
+    """Stored words with the bits above Bits Stored replaced by the sign (PS3.5 8.1.1)."""
+    unused = WORD_BITS - encoding.bits
+    typed = words.astype(encoding.dtype, copy=False)
+    values: NDArray[Any] = np.right_shift(np.left_shift(typed, unused), unused)
+    return values
+
+
+def padding_mask(words: NDArray[Any], encoding: Encoding) -> NDArray[np.bool_]:
+    """Where the scanner had no data: Pixel Padding Value to Range Limit (PS3.3 C.7.5.1.1.2)."""
+    if encoding.padding is None:
+        return np.zeros(words.shape, dtype=np.bool_)
+    low, high = encoding.padding
+    typed = words.astype(encoding.dtype, copy=False)
+    mask: NDArray[np.bool_] = (typed >= low) & (typed <= high)
+    return mask
+
+
+def to_hu(words: NDArray[Any], encoding: Encoding) -> NDArray[np.float32]:
+    """Stored words to float32 HU of the same shape; padding becomes air."""
+    hu = values_of(words, encoding) * encoding.slope + encoding.intercept
+    hu[padding_mask(words, encoding)] = AIR_HU
+    return hu.astype(np.float32)
+
+
+def to_words(
+    hu: NDArray[np.float32], encoding: Encoding, source_words: NDArray[Any]
+) -> NDArray[Any]:
+    """HU back to stored words as the source stores them.
+
+    Rounded to the nearest stored value and clipped to what Bits Stored holds. Padding is the
+    source's, bit for bit, and no other pixel becomes padding.
+
+    Args:
+        hu: [row, column], finite.
+        encoding: The source image's.
+        source_words: The source image's stored words [row, column].
+    """
+    exact = (hu.astype(np.float64) - encoding.intercept) / encoding.slope
+    values = np.clip(np.rint(exact), encoding.lowest, encoding.highest)
+    words = _outside_padding(values, encoding).astype(encoding.dtype)
+    mask = padding_mask(source_words, encoding)
+    words[mask] = source_words.astype(encoding.dtype, copy=False)[mask]
+    return words
+
+
+def _outside_padding(values: NDArray[np.float64], encoding: Encoding) -> NDArray[np.float64]:
+    if encoding.padding is None:
+        return values
+    low, high = encoding.padding
+    above, below = high + 1, low - 1
+    free = above if above <= encoding.highest else below
+    if not encoding.lowest <= free <= encoding.highest:
+        return values
+    return np.where((values >= low) & (values <= high), free, values)
+
+
+def _padding_of(header: Dataset, signed: bool) -> tuple[int, int] | None:
+    value = header.get("PixelPaddingValue")
+    if value is None or value == "":
+        return None
+    limit = header.get("PixelPaddingRangeLimit")
+    ends = [_as_word(value, signed), _as_word(value if limit in (None, "") else limit, signed)]
+    return min(ends), max(ends)
+
+
+def _as_word(value: Any, signed: bool) -> int:
+    """The 16-bit word; writers confuse US and SS here, and -2000 comes as 63536."""
+    word = int(value) & 0xFFFF
+    return word - 0x10000 if signed and word >= 0x8000 else word

@@ -1,0 +1,191 @@
+"""Files to CT series in HU. The only place where DICOM becomes a Volume.
+
+Which spacings are accepted: when at least half of the distances between neighbours are the same,
+the series is regular, and a distance that is a multiple of it is a missing slice: an error.
+Other changes of spacing are the scanner's own and accepted. A series without a usual distance is a
+sample of slices, which is accepted too and handled slice by slice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from dicom_node.ct import geometry, headers, pixels
+from dicom_node.ct.folder import find_series, scan_folder
+from dicom_node.ct.series import CtSeries, CtSlice
+from dicom_node.errors import IncompleteSeries, InputError, UnreadableFile
+from man_core import Volume
+
+__all__ = ["CtSeries", "CtSlice", "find_series", "read_series", "read_slice", "scan_folder"]
+
+_ONE_OF_EACH: Final = {
+    "SeriesInstanceUID": "several series",
+    "StudyInstanceUID": "several studies",
+    "FrameOfReferenceUID": "several frames of reference",
+    "Rows": "images of several sizes",
+    "Columns": "images of several sizes",
+}
+"""What all images of a series share, and what to call it when they do not."""
+
+FALLBACK_SPACING_MM: Final = 1.0
+"""Slice spacing of a single image that states no thickness."""
+
+
+def read_slice(path: Path) -> CtSlice:
+    """Read one CT image, of whatever series.
+
+    Args:
+        path: A CT Image Storage file in any syntax of ``syntaxes.READABLE``.
+
+    Raises:
+        InputError: One sentence; the file is unreadable or not a CT image in HU.
+    """
+    dataset: Dataset = headers.load(path, pixels=True)
+    name = headers.image_name(dataset, path)
+    headers.check(dataset, name)
+    words = pixels.decode(dataset, name)
+    encoding = pixels.Encoding.of(dataset)
+    _drop_pixels(dataset)
+    return CtSlice(
+        path=path,
+        header=dataset,
+        stored=words,
+        padding=pixels.padding_mask(words, encoding),
+        hu=pixels.to_hu(words, encoding),
+        pixel_spacing_mm=_pixel_spacing(dataset),
+        condition=headers.condition_of([dataset]),
+    )
+
+
+def read_series(
+    paths: Sequence[Path],
+    *,
+    contiguous: bool = True,
+    on_slice: Callable[[int, int], None] | None = None,
+) -> CtSeries:
+    """Read the files of one series into HU.
+
+    Args:
+        paths: The files, in any order.
+        contiguous: Refuse a regular series with a hole; False takes slices wherever they lie.
+        on_slice: Called with (slices read, slices in all).
+
+    Raises:
+        InputError: One sentence; ``NotForUs``, ``UnreadableFile``, ``IncompleteSeries`` say more.
+    """
+    if not paths:
+        raise InputError("there are no files to read: give at least one CT image")
+    loaded = [_load_header(path) for path in paths]
+    stack = _stack(loaded, paths)
+    ordered = [loaded[index] for index in stack.order]
+    files = tuple(Path(paths[index]) for index in stack.order)
+    if contiguous and stack.holes:
+        raise _hole_error(stack, ordered, files)
+    stored, padding, hu = _read_voxels(files, ordered, on_slice)
+    return CtSeries(
+        volume=Volume(hu, stack.spacing_mm, stack.affine),
+        condition=headers.condition_of(ordered),
+        headers=tuple(ordered),
+        stored=stored,
+        padding=padding,
+        files=files,
+        regular=stack.regular,
+    )
+
+
+def _load_header(path: Path) -> Dataset:
+    header = headers.load(path, pixels=False)
+    headers.check(header, headers.image_name(header, path))
+    return header
+
+
+def _stack(loaded: Sequence[Dataset], paths: Sequence[Path]) -> geometry.Stack:
+    _check_alike(loaded)
+    orientation = [float(cosine) for cosine in loaded[0].ImageOrientationPatient]
+    positions = np.array([header.ImagePositionPatient for header in loaded], dtype=np.float64)
+    try:
+        places = geometry.places_along(positions, orientation)
+    except ValueError as error:
+        raise UnreadableFile(f"the ImageOrientationPatient is not usable: {error}") from error
+    _check_places(places, loaded, paths)
+    thickness = headers.number(loaded[0], "SliceThickness") or FALLBACK_SPACING_MM
+    return geometry.stack(positions, orientation, _pixel_spacing(loaded[0]), thickness)
+
+
+def _check_alike(loaded: Sequence[Dataset]) -> None:
+    for keyword, several in _ONE_OF_EACH.items():
+        if len({str(header.get(keyword)) for header in loaded}) > 1:
+            raise InputError(f"the files hold {several}: give the images of one series at a time")
+    orientations = np.array([header.ImageOrientationPatient for header in loaded], dtype=np.float64)
+    if np.ptp(orientations, axis=0).max() > geometry.SAME_DIRECTION:
+        raise InputError(
+            "the series holds images of two or more orientations: split it into one series each"
+        )
+    spacings = np.array([header.PixelSpacing for header in loaded], dtype=np.float64)
+    if np.ptp(spacings, axis=0).max() > geometry.SAME_DIRECTION:
+        raise InputError(
+            "the series holds images of several pixel spacings: split it into one series each"
+        )
+
+
+def _check_places(
+    places: NDArray[np.float64], loaded: Sequence[Dataset], paths: Sequence[Path]
+) -> None:
+    order = np.argsort(places, kind="stable")
+    for first, second in pairwise(order):
+        if places[second] - places[first] <= geometry.SAME_POSITION_MM:
+            names = [headers.image_name(loaded[i], Path(paths[i])) for i in sorted((first, second))]
+            raise InputError(
+                f"{names[0]} and {names[1]} lie at the same position: remove copies, and split a "
+                "series of several phases into one series each"
+            )
+
+
+def _hole_error(
+    stack: geometry.Stack, ordered: Sequence[Dataset], files: Sequence[Path]
+) -> IncompleteSeries:
+    hole = stack.holes[0]
+    before, after = (headers.image_name(ordered[i], files[i]) for i in (hole.after, hole.after + 1))
+    missing = sum(round(one.distance_mm / (stack.usual_mm or 1)) - 1 for one in stack.holes)
+    slices = "1 slice is" if missing == 1 else f"{missing} slices are"
+    return IncompleteSeries(
+        f"{slices} missing: {before} and {after} lie {hole.distance_mm:g} mm apart in a series "
+        f"with a slice every {stack.usual_mm:g} mm; send the whole series again"
+    )
+
+
+def _read_voxels(
+    files: Sequence[Path],
+    ordered: Sequence[Dataset],
+    on_slice: Callable[[int, int], None] | None,
+) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.float32]]:
+    shape = (len(files), int(ordered[0].Rows), int(ordered[0].Columns))
+    encodings = [pixels.Encoding.of(header) for header in ordered]
+    stored = np.empty(shape, np.result_type(*{encoding.dtype for encoding in encodings}))
+    padding, hu = np.empty(shape, np.bool_), np.empty(shape, np.float32)
+    for index, (path, encoding) in enumerate(zip(files, encodings, strict=True)):
+        words = pixels.decode(
+            headers.load(path, pixels=True), headers.image_name(ordered[index], path)
+        )
+        stored[index] = words
+        padding[index] = pixels.padding_mask(words, encoding)
+        hu[index] = pixels.to_hu(words, encoding)
+        if on_slice is not None:
+            on_slice(index + 1, len(files))
+    return stored, padding, hu
+
+
+def _pixel_spacing(header: Dataset) -> tuple[float, float]:
+    return float(header.PixelSpacing[0]), float(header.PixelSpacing[1])
+
+
+def _drop_pixels(dataset: Dataset) -> None:
+    for tag in [element for element in dataset.keys() if element.group == 0x7FE0]:  # noqa: SIM118
+        del dataset[tag]

@@ -1,0 +1,69 @@
+"""What reading gives: one slice, or one series as a volume with what is needed to write it back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from man_core import Condition, Volume
+
+
+@dataclass(frozen=True, eq=False)
+class CtSlice:
+    """One CT image.
+
+    Attributes:
+        path: Its file.
+        header: Everything but the pixel data.
+        stored: Stored words [row, column], int16 or uint16.
+        padding: [row, column], where the scanner had no data.
+        hu: float32 [row, column], HU; padding is air.
+        pixel_spacing_mm: Distance of (rows, columns).
+        condition: What a model may know of the scan.
+    """
+
+    path: Path
+    header: Dataset
+    stored: NDArray[Any]
+    padding: NDArray[np.bool_]
+    hu: NDArray[np.float32]
+    pixel_spacing_mm: tuple[float, float]
+    condition: Condition
+
+
+@dataclass(frozen=True, eq=False)
+class CtSeries:
+    """One CT series, slices in order along their normal.
+
+    Attributes:
+        volume: HU with geometry; padding is air. Exact between slices only where ``regular``.
+        condition: What a model may know of the scan.
+        headers: One per slice, without pixel data.
+        stored: Stored words [slice, row, column]; each slice as its own header says.
+        padding: [slice, row, column], where the scanner had no data.
+        files: One per slice.
+        regular: Slices lie at one spacing; False for a sample of slices or changing spacing.
+    """
+
+    volume: Volume
+    condition: Condition
+    headers: tuple[Dataset, ...]
+    stored: NDArray[Any]
+    padding: NDArray[np.bool_]
+    files: tuple[Path, ...]
+    regular: bool
+
+    @property
+    def series_uid(self) -> str:
+        """Series Instance UID."""
+        return str(self.headers[0].SeriesInstanceUID)
+
+    @property
+    def study_uid(self) -> str:
+        """Study Instance UID."""
+        return str(self.headers[0].StudyInstanceUID)
