@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from alembic import context
+
 from dicom_node.ledger.tables import Base
 
 context.configure(
