@@ -1,0 +1,174 @@
+"""The size budget and the habits of the house, measured on the tracked files."""
+
+from __future__ import annotations
+
+import ast
+import re
+import statistics
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+PACKAGES = ("man_core", "dicom_node", "training")
+
+LONGEST_FILE_LINES = 300
+LONGEST_FUNCTION_LINES = 40
+MEDIAN_FUNCTION_LINES = 10
+LARGEST_TRACKED_BYTES = 40 << 20
+
+MACHINE_PATH = re.compile(
+    r"(?<![\w.~-])/(?:work|farm|root|home/\w+|opt/wheels|tmp/\w+)/|index-url|find-links"
+    r"|//(?:\w+\.)*(?:pypi|pythonhosted|download\.pytorch)\.org"
+)
+"""A path of somebody's machine, or a package registry that a build should not be tied to."""
+
+TEXT_SUFFIXES = {
+    "", ".cfg", ".html", ".ini", ".json", ".lua", ".mako", ".md", ".py", ".sh", ".toml", ".txt",
+    ".yaml", ".yml",
+}  # fmt: skip
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@cache
+def tracked() -> tuple[Path, ...]:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout
+    return tuple(path for name in listed.split("\0") if (path := REPOSITORY / name).is_file())
+
+
+def python_files(*folders: str) -> list[Path]:
+    return [p for p in tracked() if p.suffix == ".py" and inside(p, folders)]
+
+
+def inside(path: Path, folders: tuple[str, ...]) -> bool:
+    return path.relative_to(REPOSITORY).parts[0] in folders
+
+
+def functions(path: Path) -> Iterator[Function]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, Function):
+            yield node
+
+
+def length(function: Function) -> int:
+    """Lines from `def` to the last statement, the docstring not counted."""
+    lines = (function.end_lineno or 0) - function.lineno + 1
+    first = function.body[0]
+    if ast.get_docstring(function) is not None:
+        lines -= (first.end_lineno or 0) - first.lineno + 1
+    return lines
+
+
+def where(path: Path, line: int, what: str) -> str:
+    return f"{path.relative_to(REPOSITORY)}:{line} {what}"
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(REPOSITORY))
+
+
+def test_no_file_is_long() -> None:
+    lines = {
+        name_of(p): len(p.read_text(encoding="utf-8").splitlines()) for p in python_files(*PACKAGES)
+    }
+    assert {name: n for name, n in lines.items() if n > LONGEST_FILE_LINES} == {}
+
+
+def test_no_function_is_long() -> None:
+    long = [
+        where(path, function.lineno, f"{function.name}: {length(function)} lines")
+        for path in python_files(*PACKAGES, "benchmarks")
+        for function in functions(path)
+        if length(function) > LONGEST_FUNCTION_LINES
+    ]
+    assert long == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_most_functions_are_short(package: str) -> None:
+    lengths = [length(f) for path in python_files(package) for f in functions(path)]
+    assert statistics.median(lengths) < MEDIAN_FUNCTION_LINES
+
+
+def test_no_file_is_called_utils() -> None:
+    names = {"utils.py", "util.py", "helpers.py", "misc.py", "common.py"}
+    assert [name_of(p) for p in tracked() if p.name in names] == []
+
+
+def test_nothing_prints() -> None:
+    calls = [
+        where(path, node.lineno, "print")
+        for path in python_files(*PACKAGES)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "print"
+    ]
+    assert calls == []
+
+
+def test_nothing_public_takes_or_returns_anything() -> None:
+    """An array of any type or a dict for JSON says enough; `Any` alone does not."""
+    loose = [
+        where(path, function.lineno, function.name)
+        for path in python_files("man_core", "dicom_node")
+        for function in public_functions(path)
+        if any(isinstance(a, ast.Name) and a.id == "Any" for a in annotations(function))
+    ]
+    assert loose == []
+
+
+def public_functions(path: Path) -> Iterator[Function]:
+    module = ast.parse(path.read_text(encoding="utf-8"))
+    for node in module.body:
+        members = node.body if isinstance(node, ast.ClassDef) else [node]
+        hidden = isinstance(node, ast.ClassDef) and node.name.startswith("_")
+        for member in members:
+            if isinstance(member, Function) and not (hidden or member.name.startswith("_")):
+                yield member
+
+
+def annotations(function: Function) -> list[ast.expr]:
+    arguments = function.args
+    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    every += [a for a in (arguments.vararg, arguments.kwarg) if a is not None]
+    return [a for a in (*(argument.annotation for argument in every), function.returns) if a]
+
+
+def test_every_module_and_public_name_says_what_it_is() -> None:
+    silent = [
+        where(path, getattr(node, "lineno", 1), getattr(node, "name", "module"))
+        for path in python_files("man_core", "dicom_node")
+        if path.name != "__init__.py" and "versions" not in path.parts
+        for node in described(path)
+        if ast.get_docstring(node) is None
+    ]
+    assert silent == []
+
+
+def described(path: Path) -> list[ast.Module | ast.ClassDef | Function]:
+    module = ast.parse(path.read_text(encoding="utf-8"))
+    named = [n for n in module.body if isinstance(n, ast.ClassDef | Function)]
+    return [module, *(n for n in named if not n.name.startswith("_"))]
+
+
+def test_no_path_of_a_machine_is_written_down() -> None:
+    found = [
+        where(path, number, line.strip()[:80])
+        for path in tracked()
+        if path.suffix in TEXT_SUFFIXES and path != Path(__file__)
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if MACHINE_PATH.search(line)
+    ]
+    assert found == []
+
+
+def test_no_large_file_is_tracked() -> None:
+    large = {name_of(p): p.stat().st_size for p in tracked()}
+    assert {name: size for name, size in large.items() if size > LARGEST_TRACKED_BYTES} == {}
