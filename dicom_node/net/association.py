@@ -111,7 +111,7 @@ def _why_not(association: Association, peer: Peer, *, connected: bool) -> PeerEr
         answer = association.acceptor.primitive
         return PeerError(
             f"{who} rejected the association: {answer.reason_str.lower()}"
-            f" ({answer.result_str.lower()}); check both AE titles and that this node is known there.",
+            f" ({answer.result_str.lower()}); check both AE titles and whether it knows this node.",
             transient=answer.result == _TRANSIENT_REJECTION,
         )
     if association.rejected_contexts:

@@ -1,0 +1,53 @@
+"""The commands put together, and what becomes of an error."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+
+import typer
+
+import dicom_node
+from dicom_node.cli import checkup, demonstration, jobs, offline, peers, processes
+from dicom_node.errors import NodeError
+
+UNEXPECTED = 1
+
+app = typer.Typer(
+    name="dicom-node",
+    help="A DICOM node that denoises low-dose CT series and sends the result back.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for group in (processes, checkup, jobs, offline, peers, demonstration):
+    group.register(app)
+
+
+def main() -> None:
+    """Run the command in ``sys.argv`` and end the process with its exit code."""
+    try:
+        app()
+    except NodeError as error:
+        typer.echo(f"dicom-node: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # the reader of a list, such as `head`, has gone
+        sys.stderr.close()
+        sys.exit(0)
+    except Exception as error:
+        typer.echo(f"dicom-node: {_unexpected(error)}", err=True)
+        sys.exit(UNEXPECTED)
+
+
+def _unexpected(error: Exception) -> str:
+    """Where it happened and of what kind; not its text, which may hold a patient's data."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [
+        frame
+        for frame in frames
+        if Path(dicom_node.__file__).parent in Path(frame.filename).parents
+    ]
+    place = f"{Path(own[-1].filename).name} line {own[-1].lineno}" if own else "an unknown place"
+    return f"an unexpected {type(error).__name__} in {place}; please report it."

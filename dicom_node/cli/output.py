@@ -1,0 +1,67 @@
+"""What commands write: tables for people, JSON for programs, progress on a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+WIDTH_WITHOUT_TERMINAL = 160
+"""A table written to a file or a pipe is not cut at rich's default of 80 columns."""
+
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON for a program to read.")]
+ConfigPath = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="Configuration; default: node.yaml in this folder."),
+]
+
+
+def write_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def write_table(
+    columns: Iterable[str], rows: Iterable[Iterable[object]], *, title: str = ""
+) -> None:
+    """A table on standard output."""
+    table = Table(*columns, title=title or None, title_justify="left", header_style="bold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    width = None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL
+    Console(width=width, markup=False, highlight=False).print(table)
+
+
+def moment(timestamp: float | None) -> str:
+    """A time as people read it, local time."""
+    if timestamp is None:
+        return ""
+    return datetime.fromtimestamp(timestamp, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on standard error when that is a terminal; else nothing.
+
+    Yields:
+        A function to call with (done, total).
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

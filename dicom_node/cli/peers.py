@@ -1,0 +1,90 @@
+"""``echo`` and ``send``: what a PACS administrator tries first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydicom.misc import is_dicom
+
+from dicom_node.cli.output import AsJson, ConfigPath, progress, write_json
+from dicom_node.errors import InputError
+from dicom_node.net.peers import describe
+from dicom_node.net.sender import SendResult, send_files
+from dicom_node.net.sender import echo as c_echo
+from dicom_node.settings import load_settings
+
+PeerName = Annotated[str, typer.Argument(metavar="PEER", help="Its name in node.yaml.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command()(echo)
+    app.command()(send)
+
+
+def echo(name: PeerName, config: ConfigPath = None, as_json: AsJson = False) -> None:
+    """Ask a peer whether it is there (C-ECHO)."""
+    settings = load_settings(config)
+    peer = settings.peer(name)
+    seconds = c_echo(peer, calling_ae=settings.ae_title)
+    if as_json:
+        write_json({"peer": name, "answered": True, "seconds": round(seconds, 3)})
+    else:
+        typer.echo(f"{describe(peer)} answered in {1000 * seconds:.0f} ms.")
+
+
+def send(
+    name: PeerName,
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders.")],
+    config: ConfigPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send DICOM files to a peer (C-STORE)."""
+    settings = load_settings(config)
+    peer = settings.peer(name)
+    files, skipped = _dicom_files(paths)
+    with progress(f"sending to {name}") as on_progress:
+        results = send_files(peer, files, calling_ae=settings.ae_title, on_progress=on_progress)
+    failed = [result for result in results if not result.ok]
+    if as_json:
+        write_json(_as_json(name, results, skipped))
+    else:
+        typer.echo(
+            f"{len(results) - len(failed)} of {len(results)} files stored at {describe(peer)}."
+        )
+        if skipped:
+            typer.echo(f"{skipped} files skipped: not DICOM.")
+        for result in failed:
+            typer.echo(f"  {result.path.name}: {result.sentence}", err=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _dicom_files(paths: list[Path]) -> tuple[list[Path], int]:
+    """The DICOM files named, or under the folders named, and how many others were found there."""
+    found: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path} does not exist.")
+        found += (
+            sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+        )
+    files = [path for path in found if is_dicom(path)]
+    if not files:
+        raise InputError(f"There is no DICOM file in {', '.join(map(str, paths))}.")
+    return files, len(found) - len(files)
+
+
+def _as_json(peer: str, results: list[SendResult], skipped: int) -> dict[str, object]:
+    return {
+        "peer": peer,
+        "stored": sum(result.ok for result in results),
+        "failed": sum(not result.ok for result in results),
+        "skipped": skipped,
+        "files": [
+            {"file": result.path.name, "status": result.status, "outcome": result.sentence}
+            for result in results
+        ],
+    }

@@ -1,0 +1,95 @@
+"""``init``, ``start`` and the parts of the node: ``receive``, ``work``, ``deliver``, ``serve``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dicom_node import app as node
+from dicom_node.cli.output import ConfigPath
+from dicom_node.cli.stopping import StopFlag
+from dicom_node.errors import ConfigurationError, NodeError, StorageError
+from dicom_node.logs import configure_logging, get_logger
+from dicom_node.settings import Settings, load_settings
+
+TEMPLATES = ("node.yaml", "rules.yaml")
+
+Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
+
+log = get_logger(__name__)
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    for command in (init, start, receive, work, deliver, serve):
+        app.command()(command)
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to.")] = Path(),
+) -> None:
+    """Write a commented node.yaml and rules.yaml to start from."""
+    existing = [name for name in TEMPLATES if (folder / name).exists()]
+    if existing:
+        raise ConfigurationError(
+            f"{folder / existing[0]} is there already and is left as it is: name another folder."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in TEMPLATES:
+            text = resources.files("dicom_node.templates").joinpath(name).read_text("utf-8")
+            (folder / name).write_text(text, encoding="utf-8")
+            typer.echo(f"written: {folder / name}")
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be written: {error.strerror}.") from error
+    typer.echo("Next: put your PACS into node.yaml, then run `dicom-node check`.")
+
+
+def start(config: ConfigPath = None) -> None:
+    """Run the node in the foreground; SIGTERM drains and stops it."""
+    settings = load_settings(config)
+    configure_logging(settings.logging, process="node")
+    flag = StopFlag()
+    _logged(lambda: node.run_node(config, settings, should_stop=flag))
+
+
+def receive(config: ConfigPath = None, supervised: Supervised = False) -> None:
+    """Run the receiver alone."""
+    _run_part("receive", config, supervised)
+
+
+def work(config: ConfigPath = None, supervised: Supervised = False) -> None:
+    """Run a worker alone."""
+    _run_part("work", config, supervised)
+
+
+def deliver(config: ConfigPath = None, supervised: Supervised = False) -> None:
+    """Run the sender alone."""
+    _run_part("deliver", config, supervised)
+
+
+def serve(config: ConfigPath = None, supervised: Supervised = False) -> None:
+    """Run the housekeeping alone."""
+    _run_part("serve", config, supervised)
+
+
+def _run_part(command: str, config: Path | None, supervised: bool) -> None:
+    settings: Settings = load_settings(config)
+    configure_logging(settings.logging, process=command)
+    flag = StopFlag(supervised=supervised)
+    _logged(lambda: node.run_part(command, settings, should_stop=flag))
+
+
+def _logged(body: Callable[[], None]) -> None:
+    """Run a process's body; an error nobody foresaw goes to the log with its place."""
+    try:
+        body()
+    except NodeError:
+        raise
+    except Exception:
+        log.critical("the process ended by an unexpected error", exc_info=True)
+        raise typer.Exit(1) from None

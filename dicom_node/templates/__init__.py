@@ -1,0 +1,1 @@
+"""Commented configuration files that `dicom-node init` writes."""
