@@ -1,0 +1,1 @@
+"""The physics of dose: projection, noise insertion and simulated patients."""

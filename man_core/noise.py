@@ -1,0 +1,258 @@
+"""How much noise a CT image holds and which texture it has, from the image alone.
+
+Everything is measured in small patches that lie wholly in soft tissue. From each patch a
+quadratic surface is taken, so that slow anatomy does not count; what that also takes from
+correlated noise is put back by a factor computed for the texture found
+(`man_core.noise_texture.kept_by_detrending`). Patches that hold edges or vessels stand out by
+their variance, so the figures rest on the calmer part of the patches only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from man_core.noise_texture import (
+    candidate_cutoffs,
+    image_power,
+    kept_by_detrending,
+    trend_basis,
+)
+
+SOFT_TISSUE_HU = (-50.0, 150.0)
+"""Muscle, organs and contrasted blood; no fat, no bone."""
+
+PATCH = 16
+"""Side of a patch in pixels: about a centimetre, small enough to lie between vessels."""
+
+STRIDE = 4
+_SMOOTHING = 7
+TISSUE_SHARE = 0.97
+_CALM = (0.05, 0.55)
+FEWEST_PATCHES = 12
+_LOWEST_RING = 2
+
+
+@dataclass(frozen=True)
+class NoiseTexture:
+    """Amplitude and texture of the noise of a series.
+
+    Attributes:
+        std_hu: Standard deviation in soft tissue, HU.
+        cutoff: End of the Hann apodisation relative to Nyquist that gives this texture.
+        autocorrelation: At lags 1, 2, 3 pixels along (rows, columns).
+        patches: Number of patches measured; 0 if the image holds no soft tissue.
+    """
+
+    std_hu: float
+    cutoff: float
+    autocorrelation: tuple[tuple[float, float, float], tuple[float, float, float]]
+    patches: int
+
+
+def noise_hu(hu: NDArray[Any]) -> float:
+    """Standard deviation of the noise in soft tissue.
+
+    Args:
+        hu: Volume [slice, row, column] or one slice [row, column] in HU.
+
+    Returns:
+        HU; 0.0 if the image holds nothing to measure.
+    """
+    return estimate_noise_and_texture(hu).std_hu
+
+
+def noise_hu_per_slice(hu: NDArray[Any]) -> NDArray[np.float64]:
+    """Noise of each slice [slice] in HU, with the texture found in the whole volume.
+
+    A slice without enough soft tissue gets the noise of the whole volume.
+    """
+    volume = _as_volume(hu)
+    whole = estimate_noise_and_texture(volume)
+    kept = kept_by_detrending(whole.cutoff, PATCH)
+    figures = np.full(len(volume), whole.std_hu)
+    for index in range(len(volume)):
+        residual = tissue_residuals(volume[index : index + 1])
+        if len(residual) >= FEWEST_PATCHES:
+            figures[index] = _typical_std(residual) / np.sqrt(kept)
+    return figures
+
+
+def estimate_noise_and_texture(hu: NDArray[Any]) -> NoiseTexture:
+    """Amplitude, cutoff and autocorrelation of the noise of a series.
+
+    Args:
+        hu: Volume [slice, row, column] or one slice [row, column] in HU.
+
+    Returns:
+        The estimate. Cutoffs are relative to the Nyquist frequency of the image, so that the
+        pixel size does not enter.
+    """
+    residual = tissue_residuals(_as_volume(hu))
+    if len(residual) == 0:
+        return NoiseTexture(0.0, 1.0, ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0)), 0)
+    calm = _calm_patches(residual)
+    cutoff = _match_cutoff(_ring_profile(_mean_power(calm)))
+    std = _typical_std(residual) / np.sqrt(kept_by_detrending(cutoff, PATCH))
+    return NoiseTexture(float(std), cutoff, autocorrelation(calm), len(residual))
+
+
+def radial_noise_power(hu: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Radial noise power spectrum in soft tissue.
+
+    Args:
+        hu: Volume [slice, row, column] or one slice [row, column] in HU.
+
+    Returns:
+        Frequencies [ring] in cycles per pixel and power [ring] in HU^2 * pixel^2, so that the sum
+        over the frequency plane is the variance. All zero without soft tissue.
+    """
+    residual = tissue_residuals(_as_volume(hu))
+    rings = np.arange(1, PATCH // 2 + 1)
+    if len(residual) == 0:
+        return rings / PATCH, np.zeros(len(rings))
+    return rings / PATCH, _ring_profile(_mean_power(_calm_patches(residual)))
+
+
+def autocorrelation(
+    residual: NDArray[np.float64],
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Autocorrelation of patches [patch, row, column] at lags 1..3 along (rows, columns)."""
+    variance = float(np.mean(residual**2)) or 1.0
+    along_rows = [float(np.mean(residual[:, :, k:] * residual[:, :, :-k])) for k in (1, 2, 3)]
+    along_columns = [float(np.mean(residual[:, k:] * residual[:, :-k])) for k in (1, 2, 3)]
+    return _triple(along_rows, variance), _triple(along_columns, variance)
+
+
+def soft_tissue(hu: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where soft tissue is: [slice, row, column], decided on the locally averaged HU."""
+    mean = _box_mean(_as_volume(hu), _SMOOTHING)
+    low, high = SOFT_TISSUE_HU
+    return (mean > low) & (mean < high)
+
+
+def tissue_residuals(hu: NDArray[Any]) -> NDArray[np.float64]:
+    """Detrended patches [patch, row, column] that lie in soft tissue.
+
+    Args:
+        hu: Volume [slice, row, column] in HU.
+
+    Returns:
+        Possibly no patch at all, for example for air or an image smaller than a patch.
+    """
+    if min(hu.shape[1:]) < PATCH:
+        return np.zeros((0, PATCH, PATCH))
+    share = _windows(_box_mean(soft_tissue(hu).astype(np.float64), PATCH, valid=True)[..., None])
+    chosen = share[..., 0] >= TISSUE_SHARE
+    patches = sliding_window_view(hu, (PATCH, PATCH), axis=(1, 2))[:, ::STRIDE, ::STRIDE]
+    return _detrend(patches[chosen].astype(np.float64))
+
+
+def _as_volume(hu: NDArray[Any]) -> NDArray[Any]:
+    return hu if hu.ndim == 3 else hu[None]
+
+
+def _windows(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return values[:, ::STRIDE, ::STRIDE]
+
+
+def _triple(sums: list[float], variance: float) -> tuple[float, float, float]:
+    first, second, third = (value / variance for value in sums)
+    return first, second, third
+
+
+def _detrend(patches: NDArray[np.float64]) -> NDArray[np.float64]:
+    basis = trend_basis(PATCH)
+    flat = patches.reshape(len(patches), PATCH * PATCH)
+    return (flat - (flat @ basis) @ basis.T).reshape(patches.shape)
+
+
+def _box_mean(hu: NDArray[Any], size: int, *, valid: bool = False) -> NDArray[np.float64]:
+    """Mean over a box of ``size`` pixels; same shape, or only whole boxes if ``valid``."""
+    before, after = (0, 0) if valid else (size // 2, size - 1 - size // 2)
+    padded = np.pad(hu.astype(np.float64), [(0, 0), (before, after), (before, after)], mode="edge")
+    total = np.pad(padded.cumsum(1).cumsum(2), [(0, 0), (1, 0), (1, 0)])
+    rows = total[:, size:] - total[:, :-size]
+    mean: NDArray[np.float64] = (rows[:, :, size:] - rows[:, :, :-size]) / size**2
+    return mean
+
+
+def _patch_std(residual: NDArray[np.float64]) -> NDArray[np.float64]:
+    std: NDArray[np.float64] = np.sqrt(np.mean(residual**2, axis=(1, 2)))
+    return std
+
+
+def _calm_patches(residual: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The patches with the least structure: the lower half by variance, without the very lowest."""
+    std = _patch_std(residual)
+    low, high = np.quantile(std, _CALM)
+    calm: NDArray[np.float64] = residual[(std >= low) & (std <= high)]
+    return calm
+
+
+def _typical_std(residual: NDArray[np.float64]) -> float:
+    """The median: half of the patches may hold some anatomy before it moves much."""
+    return float(np.median(_patch_std(residual)))
+
+
+def _mean_power(residual: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean periodogram [row frequency, column frequency] of Hann-windowed patches."""
+    line = np.hanning(PATCH + 2)[1:-1]
+    window = np.outer(line, line)
+    spectrum = np.abs(np.fft.fft2(residual * window)) ** 2
+    power: NDArray[np.float64] = spectrum.mean(axis=0) / np.sum(window**2)
+    return power
+
+
+def _ring_profile(power: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean of a PATCH x PATCH spectrum over rings of 1 .. PATCH / 2 cycles per patch."""
+    f = np.fft.fftfreq(PATCH) * PATCH
+    ring = np.rint(np.hypot(f[:, None], f[None, :]))
+    return np.array([power[ring == k].mean() for k in range(1, PATCH // 2 + 1)])
+
+
+def _match_cutoff(profile: NDArray[np.float64]) -> float:
+    """The cutoff that explains a profile [ring] best.
+
+    The profile is taken as noise of a cutoff plus anatomy whose power falls with the cube of the
+    frequency (Burgess 1999); both amounts are fitted for every candidate. Errors are weighted by
+    the root of the power, so that the weak upper rings count.
+    """
+    ring = np.arange(_LOWEST_RING, len(profile) + 1)
+    seen = np.maximum(profile[_LOWEST_RING - 1 :], 1e-9)
+    weight = np.sqrt(ring / seen)
+
+    def misfit(cutoff: float) -> float:
+        noise = _model_profile(cutoff)[_LOWEST_RING - 1 :]
+        parts = np.stack([noise, ring**-3.0], axis=1) * weight[:, None]
+        amounts = _least_squares(parts, seen * weight)
+        return float(np.sum((seen * weight - parts @ amounts) ** 2))
+
+    return min(candidate_cutoffs(), key=misfit)
+
+
+def _least_squares(parts: NDArray[np.float64], seen: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Amounts of two parts [ring, 2], neither of them negative."""
+    amounts = np.asarray(np.linalg.lstsq(parts, seen, rcond=None)[0], dtype=np.float64)
+    if amounts.min() >= 0.0:
+        return amounts
+    alone = np.maximum((parts * seen[:, None]).sum(0) / (parts**2).sum(0), 0.0)
+    left = ((seen[:, None] - parts * alone) ** 2).sum(0)
+    return np.where(np.arange(2) == int(np.argmin(left)), alone, 0.0)
+
+
+@lru_cache(maxsize=256)
+def _model_profile(cutoff: float) -> NDArray[np.float64]:
+    """The ring profile that noise of a cutoff shows through the patches' Hann window."""
+    line = np.hanning(PATCH + 2)[1:-1]
+    overlap = np.correlate(line, line, mode="full")[PATCH - 1 :]
+    lags = np.r_[overlap, 0.0, overlap[:0:-1]]
+    correlation = np.fft.ifft2(image_power(2 * PATCH, 2 * PATCH, cutoff)).real * np.outer(
+        lags, lags
+    )
+    return _ring_profile(np.fft.fft2(correlation).real[::2, ::2])

@@ -1,0 +1,214 @@
+"""Low-dose CT from full-dose CT by noise insertion: LD = FD + FBP(noise).
+
+The line integrals of the full-dose image say how many quanta each ray had; the noise that a lower
+dose would have added is drawn for each ray (Yu et al. 2012, J Comput Assist Tomogr 36:477) and
+filtered back-projection carries it into the image. Back-projection being linear, the full-dose
+image itself is never reconstructed again and loses nothing.
+
+A kernel's apodisation is a radial filter, so one back-projection with the plain ramp serves every
+kernel: `broadband_noise` is streaky and position dependent as real noise is, `shape_noise` gives it
+a kernel's texture in the image, `calibrate` its amplitude.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from man_core import noise as measured
+from man_core.noise_texture import DETECTOR_BIN, image_power
+from man_core.physics.projector import (
+    WATER_PER_MM,
+    attenuation,
+    bins_across,
+    filtered_back_projection,
+    project,
+    ramp_response,
+)
+
+LOWEST_HU = -1024.0
+"""What twelve-bit CT stores at least: noise below it is clipped on real scanners, too."""
+
+PHOTONS = 2.5e5
+"""Full-dose quanta per ray where nothing better is known (NEED, 2025)."""
+
+ELECTRONIC_VARIANCE = 10.0
+"""Variance of the electronic noise in quanta squared (NEED, 2025)."""
+
+VIEWS = 720
+_FEWEST_QUANTA = 1.0
+_COARSE = 2
+_FEWEST_TISSUE_PIXELS = 200
+
+
+def insert_noise(
+    hu: Tensor,
+    pixel_mm: float,
+    *,
+    dose: float,
+    noise_hu: float | Tensor,
+    cutoff: float,
+    generator: torch.Generator,
+) -> Tensor:
+    """The series as it would look at a fraction of its dose.
+
+    Args:
+        hu: Full-dose slices [slice, row, column] in HU, with their own noise.
+        pixel_mm: Side of a pixel.
+        dose: Fraction of the full dose, above 0 and below 1.
+        noise_hu: Noise of the full dose in soft tissue, HU: one figure or one per slice [slice].
+            The noise variance becomes 1 / dose times this one's.
+        cutoff: Texture, see `man_core.noise_texture`; `man_core.noise.estimate_noise_and_texture`
+            finds both figures.
+        generator: Source of all randomness.
+
+    Returns:
+        Low-dose slices [slice, row, column] in HU, never below -1024.
+
+    Raises:
+        ValueError: The dose is not between 0 and 1.
+    """
+    _check_dose(dose)
+    level = torch.as_tensor(noise_hu, dtype=torch.float32, device=hu.device)
+    photons = photons_for(hu, pixel_mm, noise_hu=float(level.mean()), cutoff=cutoff)
+    noise = broadband_noise(hu, pixel_mm, dose=dose, photons=photons, generator=generator)
+    added = level * math.sqrt(1.0 / dose - 1.0)
+    noise = calibrate(shape_noise(noise, cutoff), tissue_mask(hu), added)
+    return (hu + noise).clamp(min=LOWEST_HU)
+
+
+def broadband_noise(
+    hu: Tensor,
+    pixel_mm: float,
+    *,
+    dose: float,
+    generator: torch.Generator,
+    photons: float = PHOTONS,
+    electronic: float = ELECTRONIC_VARIANCE,
+) -> Tensor:
+    """The noise that a lower dose adds, before any apodisation.
+
+    Args:
+        hu: Full-dose slices [slice, row, column] in HU.
+        pixel_mm: Side of a pixel.
+        dose: Fraction of the full dose, above 0 and below 1.
+        generator: Source of all randomness.
+        photons: Full-dose quanta of an unattenuated ray.
+        electronic: Variance of the electronic noise, quanta squared.
+
+    Returns:
+        Zero-mean noise [slice, row, column] in HU with the spectrum of the plain ramp.
+
+    Raises:
+        ValueError: The dose is not between 0 and 1.
+    """
+    _check_dose(dose)
+    slices, rows, columns = hu.shape
+    std = _added_std(_line_integrals(hu, pixel_mm), dose, photons, electronic)
+    bins = bins_across(rows, columns, DETECTOR_BIN)
+    std = functional.interpolate(std[:, None], (VIEWS, bins), mode="bilinear")[:, 0]
+    drawn = torch.randn(slices, VIEWS, bins, generator=generator, device=generator.device)
+    image = filtered_back_projection(std * drawn.to(std), pixel_mm, rows, columns)
+    return image * (1000.0 / WATER_PER_MM)
+
+
+def shape_noise(noise: Tensor, cutoff: float) -> Tensor:
+    """Gives broad-band noise [..., row, column] the texture of a kernel; same shape.
+
+    The gain is the square root of the ratio of the two noise power spectra.
+    """
+    rows, columns = noise.shape[-2:]
+    gain = _texture_gain(rows, columns, cutoff).to(noise)
+    shaped: Tensor = torch.fft.irfft2(torch.fft.rfft2(noise) * gain, s=(rows, columns))
+    return shaped
+
+
+def calibrate(noise: Tensor, tissue: Tensor, std_hu: float | Tensor) -> Tensor:
+    """Scales noise to a standard deviation in soft tissue.
+
+    Args:
+        noise: [slice, row, column].
+        tissue: Soft tissue, bool [slice, row, column].
+        std_hu: Wanted: one figure for the mean over slices, the slices keeping their relation, or
+            one for each slice [slice].
+    """
+    wanted = torch.as_tensor(std_hu, dtype=noise.dtype, device=noise.device)
+    std = torch.stack([_typical_std(n, t) for n, t in zip(noise, tissue, strict=True)])
+    if not wanted.ndim:
+        std = std.mean()
+    return noise * (wanted / std.clamp(min=1e-9)).reshape(-1, 1, 1)
+
+
+def _typical_std(noise: Tensor, tissue: Tensor) -> Tensor:
+    """Median standard deviation of patches in the tissue of a slice, as `noise_hu` measures it."""
+    inside = tissue.to(noise.dtype)
+    power = torch.stack((noise**2, inside))[:, None]
+    power = functional.avg_pool2d(power, measured.PATCH, measured.STRIDE)[:, 0]
+    patches = power[0][power[1] >= measured.TISSUE_SHARE]
+    if len(patches) < measured.FEWEST_PATCHES:
+        return ((noise**2 * inside).sum() / inside.sum().clamp(min=1.0)).sqrt()
+    return patches.median().sqrt()
+
+
+def tissue_mask(hu: Tensor) -> Tensor:
+    """Soft tissue, bool [slice, row, column]; in a slice with none of it: the whole slice."""
+    mask = torch.from_numpy(measured.soft_tissue(hu.detach().cpu().numpy())).to(hu.device)
+    empty = mask.sum((1, 2)) < _FEWEST_TISSUE_PIXELS
+    mask[empty] = True
+    return mask
+
+
+def photons_for(hu: Tensor, pixel_mm: float, *, noise_hu: float, cutoff: float) -> float:
+    """Quanta of an unattenuated ray that make this full-dose noise.
+
+    The variance of a back-projected pixel is pi^2 / views times the mean variance of the rays
+    through it times the energy of the filter (Kak and Slaney, eq. 5.79). Rays count by their own
+    line integral, which is how often they meet the body.
+
+    Args:
+        hu: Full-dose slices [slice, row, column] in HU.
+        pixel_mm: Side of a pixel.
+        noise_hu: Noise in soft tissue, HU.
+        cutoff: Texture, see `man_core.noise_texture`.
+
+    Returns:
+        Quanta, between 1e3 and 1e8.
+    """
+    p = _line_integrals(hu, pixel_mm)
+    ray_variance = float((p.exp() * p).sum() / p.sum().clamp(min=1e-9))
+    response = ramp_response(2048, DETECTOR_BIN * pixel_mm, cutoff, 0.5 * DETECTOR_BIN)
+    energy = float((response**2).mean())
+    image_variance = (1000.0 / WATER_PER_MM) ** 2 * math.pi**2 / VIEWS * ray_variance * energy
+    return min(max(image_variance / max(noise_hu, 1e-3) ** 2, 1e3), 1e8)
+
+
+def _check_dose(dose: float) -> None:
+    if not 0.0 < dose < 1.0:
+        raise ValueError(f"dose is a fraction of the full dose between 0 and 1, got {dose}")
+
+
+def _line_integrals(hu: Tensor, pixel_mm: float) -> Tensor:
+    """Line integrals [slice, view, bin] at half resolution: the noise level varies slowly."""
+    coarse = functional.avg_pool2d(attenuation(hu)[:, None], _COARSE)[:, 0]
+    return project(coarse, pixel_mm * _COARSE, views=VIEWS // _COARSE, bin_pixels=1.0)
+
+
+def _added_std(p: Tensor, dose: float, photons: float, electronic: float) -> Tensor:
+    """Standard deviation of the noise to add to each line integral (Yu 2012, eq. 7)."""
+    quanta = (photons * torch.exp(-p)).clamp(min=_FEWEST_QUANTA / dose)
+    share = (1.0 - dose) / dose
+    excess = 1.0 + (1.0 + dose) / dose * electronic / quanta
+    return torch.sqrt(share / quanta * excess)
+
+
+@lru_cache(maxsize=32)
+def _texture_gain(rows: int, columns: int, cutoff: float) -> Tensor:
+    wanted = image_power(rows, columns, cutoff)
+    present = image_power(rows, columns, math.inf)
+    gain = np.sqrt(wanted / np.maximum(present, 1e-12))
+    return torch.from_numpy(gain[:, : columns // 2 + 1].astype(np.float32))
