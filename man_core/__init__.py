@@ -1,7 +1,7 @@
 """The core: CT volumes in HU, denoisers, diffusion, dose physics and image quality.
 
-This is its front door. Names that need torch are loaded when they are first used, so that a process which
-only reads cards (the receiver, the command line's help) stays small.
+This is its front door. Names that need torch are loaded when they are first used, so that a
+process which only reads cards (the receiver, the command line's help) stays small.
 """
 
 from __future__ import annotations

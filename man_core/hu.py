@@ -32,7 +32,8 @@ class HuRange:
 
     def to_network(self, hu: Array) -> Array:
         """HU to [-1, 1], clipped."""
-        return (hu.clip(self.low, self.high) - self.low) * (2.0 / (self.high - self.low)) - 1.0
+        inside = hu.clip(self.low, self.high)
+        return (inside - self.low) * (2.0 / (self.high - self.low)) - 1.0  # type: ignore[return-value]
 
     def to_hu(self, value: Array) -> Array:
         """[-1, 1] to HU, not clipped."""

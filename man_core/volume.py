@@ -18,7 +18,8 @@ class Volume:
         affine: float64 [4, 4], voxel index (slice, row, column, 1) to patient LPS millimetres.
 
     Raises:
-        ValueError: The array is not three-dimensional, empty or not finite, or the geometry is not usable.
+        ValueError: The array is not three-dimensional, is empty or not finite, or the geometry is
+            not usable.
     """
 
     hu: NDArray[np.float32]
@@ -46,7 +47,9 @@ class Volume:
     def with_hu(self, hu: NDArray[np.float32]) -> Volume:
         """The same geometry around other voxels of the same shape [slice, row, column]."""
         if hu.shape != self.hu.shape:
-            raise ValueError(f"voxels of shape {hu.shape} do not fit a volume of shape {self.hu.shape}")
+            raise ValueError(
+                f"voxels of shape {hu.shape} do not fit a volume of shape {self.hu.shape}"
+            )
         return replace(self, hu=hu)
 
 

@@ -18,8 +18,8 @@ CONFIG_KEY = "config"
 """Metadata key of the embedded configuration."""
 
 HALF_PRECISION_FROM = 8192
-"""Tensors of at least this many values are stored as float16. Smaller ones (norms, statistics, the linear
-path of the autoencoder) stay float32: they cost nothing and set the HU scale."""
+"""Tensors of at least this many values are stored as float16. Smaller ones (norms, statistics, the
+linear path of the autoencoder) stay float32: they cost nothing and set the HU scale."""
 
 
 def save_weights(path: Path, tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> str:
@@ -33,7 +33,7 @@ def load_weights(path: Path, sha256: str) -> tuple[dict[str, Any], dict[str, tor
     """Read configuration and float32 tensors.
 
     Raises:
-        ModelError: The file is missing, unreadable, without configuration, or not the one the card names.
+        ModelError: The file is missing, unreadable, without configuration, or not the card's.
     """
     _verify(path, sha256)
     try:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812
 
 from man_core.card import ModelCard
 from man_core.condition import Condition
@@ -42,7 +42,8 @@ class ManDenoiser:
         self.info = card
         self.device = str(device)
         self.steps = steps
-        self._network = network.to(device, memory_format=torch.channels_last).eval()
+        self._network = network.to(device).eval()
+        self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._device = device
         self._config = network.config
         self._schedule = cosine_schedule(self._config.diffusion_steps)
@@ -59,7 +60,9 @@ class ManDenoiser:
         generator: torch.Generator,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """Denoise [slice, row, column] HU; every slice starts from the same noise, so slices do not flicker.
+        """Denoise [slice, row, column] HU.
+
+        Every slice starts from the same noise, so that neighbouring slices do not flicker.
 
         What lies outside the network's HU range is handed through unchanged.
         """
@@ -122,7 +125,8 @@ def load(card: ModelCard, folder: Path, device: str, steps: int | None) -> ManDe
     """Build the denoiser of a card whose weights lie in ``folder``.
 
     Raises:
-        ModelError: Weights unreadable, changed or of another network; no such device; too many steps.
+        ModelError: Weights unreadable, changed or of another network; no such device; too many
+            steps.
     """
     config, tensors = load_weights(folder / card.weights_file, card.weights_sha256)
     try:

@@ -16,7 +16,7 @@ def clean_from(
 ) -> Tensor:
     """z_0 from a network's output.
 
-    Symbols: z = z_t, alpha_bar = cumulated signal share at t, condition = low-dose latent; all broadcast.
+    Symbols: z = z_t, alpha_bar = cumulated signal share at t, condition = low-dose latent.
     """
     if kind == "eps":
         return (z - (1 - alpha_bar).sqrt() * output) / alpha_bar.sqrt()

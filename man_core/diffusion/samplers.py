@@ -27,7 +27,8 @@ def ddim(
 ) -> Tensor:
     """Deterministic DDIM (eq. 6 of the MAN paper; Song et al. 2021, eq. 12 with eta = 0).
 
-    z_{t'} = sqrt(abar_{t'}) z_0 + sqrt(1 - abar_{t'}) eps, where eps explains z_t given the predicted z_0.
+    z_{t'} = sqrt(abar_{t'}) z_0 + sqrt(1 - abar_{t'}) eps, where eps explains z_t given the
+    predicted z_0.
 
     Args:
         model: Answers with the clean latent.
@@ -58,7 +59,7 @@ def ddpm(
     on_step: OnStep | None = None,
     first_step: int | None = None,
 ) -> Tensor:
-    """Ancestral sampling over every step (Ho et al. 2020, algorithm 2, with the posterior of eq. 6 and 7).
+    """Ancestral sampling over every step (Ho et al. 2020, algorithm 2; posterior of eq. 6, 7).
 
     Args:
         model: Answers with the clean latent.
@@ -83,9 +84,10 @@ def _posterior_draw(
     clean: Tensor, z: Tensor, step: int, schedule: Schedule, generator: torch.Generator
 ) -> Tensor:
     now, before = float(schedule.alpha_bar[step]), float(schedule.alpha_bar[step - 1])
-    alpha = now / before
-    mean = (before**0.5 * (1 - alpha) * clean + alpha**0.5 * (1 - before) * z) / (1 - now)
+    alpha: float = now / before
+    mean: Tensor = (before**0.5 * (1 - alpha) * clean + alpha**0.5 * (1 - before) * z) / (1 - now)
     if step == 1:
         return mean
     noise = torch.empty_like(z).normal_(generator=generator)
-    return mean + ((1 - before) / (1 - now) * (1 - alpha)) ** 0.5 * noise
+    std: float = ((1 - before) / (1 - now) * (1 - alpha)) ** 0.5
+    return mean + std * noise

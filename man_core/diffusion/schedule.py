@@ -20,7 +20,7 @@ class Schedule:
     """Noise levels of T steps.
 
     Attributes:
-        alpha_bar: float64 [T + 1], cumulated signal share; index 0 is the clean latent, with value 1.
+        alpha_bar: float64 [T + 1], cumulated signal share; index 0 is the clean latent, 1.
     """
 
     alpha_bar: Tensor
@@ -31,7 +31,7 @@ class Schedule:
         return self.alpha_bar.numel() - 1
 
     def at(self, step: Tensor, like: Tensor) -> Tensor:
-        """Alpha-bar of steps [batch], shaped and typed to multiply ``like`` [batch, channel, row, column]."""
+        """Alpha-bar of steps [batch], shaped to multiply ``like`` [batch, channel, row, column]."""
         return self.alpha_bar.to(like.device)[step.long()].view(-1, 1, 1, 1).float()
 
     def noised(self, z: Tensor, step: Tensor, noise: Tensor) -> Tensor:

@@ -1,15 +1,15 @@
-"""Attention over positions: pooled self-attention and the spatial transformer of latent diffusion."""
+"""Attention over positions: pooled self-attention and latent diffusion's spatial transformer."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812
 
 from man_core.nets.blocks import NormKind, norm, sinusoid, zeroed
 
 POSITION_SCALE = 1000.0
-"""Slice coordinates of order one are stretched by this before the sinusoids, whose shortest period is 2 pi."""
+"""Slice coordinates of order one are stretched by this; the sinusoids' shortest period is 2 pi."""
 
 
 def position_embedding(rows: Tensor, columns: Tensor, channels: int) -> Tensor:
@@ -31,13 +31,13 @@ def position_embedding(rows: Tensor, columns: Tensor, channels: int) -> Tensor:
 
 
 def coordinates(first: Tensor, last: Tensor, count: int) -> Tensor:
-    """Centres [batch, count] of cells that divide the way from ``first`` [batch] to ``last`` [batch]."""
+    """Centres [batch, count] of equal cells between ``first`` [batch] and ``last`` [batch]."""
     cell = (torch.arange(count, device=first.device, dtype=torch.float32) + 0.5) / count
     return first.float()[:, None] + cell * (last - first).float()[:, None]
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
-    """Multi-head scaled dot product: [batch, token, channel] each, to [batch, query token, channel]."""
+    """Multi-head scaled dot product: [batch, token, channel] each; as many tokens as queries."""
     batch, _, channels = query.shape
 
     def split(x: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
 
 
 class PooledAttention(nn.Module):
-    """Self-attention whose keys and values are average-pooled, so that its cost grows linearly with the slice."""
+    """Self-attention whose keys and values are average-pooled, which keeps it cheap."""
 
     def __init__(self, channels: int, kind: NormKind, heads: int = 4, pool: int = 4) -> None:
         super().__init__()
@@ -82,10 +82,10 @@ class FeedForward(nn.Module):
 
 
 class SpatialTransformer(nn.Module):
-    """Self-attention, cross-attention to the condition and a perceptron (Rombach et al. 2022, section 3.3).
+    """Self-attention, cross-attention to the condition, perceptron (Rombach et al. 2022, 3.3).
 
-    Queries carry the position of their pixel: without it attention cannot find the matching place of the
-    condition.
+    Queries carry the position of their pixel: without it attention cannot find the matching place
+    of the condition.
     """
 
     def __init__(
@@ -110,13 +110,19 @@ class SpatialTransformer(nn.Module):
         zeroed(self.feed.out)
 
     def forward(self, x: Tensor, context: Tensor | None, place: Tensor | None) -> Tensor:
-        """X [batch, channel, row, column], context [batch, token, context], place [batch, row * column, context]."""
+        """One block; the shape of x stays.
+
+        Args:
+            x: [batch, channel, row, column].
+            context: Tokens of the condition [batch, token, context].
+            place: Positions of the pixels of x [batch, row * column, context].
+        """
         x = self.self_attention(x)
         tokens = x.flatten(2).transpose(1, 2)
         if context is not None and place is not None:
             tokens = tokens + self._cross(tokens, context, place)
         tokens = tokens + self.feed(self.norm_feed(tokens))
-        return tokens.transpose(1, 2).reshape(x.shape)
+        return tokens.transpose(1, 2).reshape(x.shape)  # type: ignore[no-any-return]
 
     def _cross(self, tokens: Tensor, context: Tensor, place: Tensor) -> Tensor:
         assert self.key_value is not None

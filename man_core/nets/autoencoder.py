@@ -1,4 +1,4 @@
-"""Stage one of MAN: the variational autoencoder between a CT slice and its latent, without skips."""
+"""Stage one of MAN: the variational autoencoder of a CT slice, without skips."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812
 
 from man_core.nets.attention import PooledAttention
 from man_core.nets.blocks import Downsample, NormKind, ResidualBlock, Upsample, norm, zeroed
@@ -22,14 +22,14 @@ class AutoencoderConfig:
     Attributes:
         latent: Latent channels z.
         stem: Factor of the pixel-unshuffle in front of the first level.
-        channels: Channels of each level, finest first; the latent factor is ``stem * 2 ** (levels - 1)``.
+        channels: Channels of each level, finest first.
         blocks: Residual blocks a level.
         norm: Normalisation kind.
-        attention_pool: Pooling of keys and values in the deep attention; 1 is full attention, 0 none.
+        attention_pool: Pooling of keys and values in the deep attention; 1 is full, 0 is none.
         linear_path: Whether a linear path, initialised by PCA, runs beside the non-linear one.
     """
 
-    latent: int = 32
+    latent: int = 48
     stem: int = 4
     channels: tuple[int, ...] = (64, 96)
     blocks: int = 1
@@ -68,7 +68,7 @@ def _deep(channels: int, config: AutoencoderConfig) -> list[nn.Module]:
 
 
 class Encoder(nn.Module):
-    """Slice [batch, 1, row, column] to features [batch, 2 * latent, row / factor, column / factor]."""
+    """Slice [batch, 1, row, column] to features [batch, 2 * latent, row / f, column / f]."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
@@ -126,19 +126,20 @@ class Autoencoder(nn.Module):
         if config.linear_path:
             zeroed(self.encoder.out)
             zeroed(self.decoder.out)
-            patch = {"kernel_size": config.factor, "stride": config.factor}
-            self.analysis = nn.Conv2d(1, config.latent, **patch)
-            self.synthesis = nn.ConvTranspose2d(config.latent, 1, **patch)
+            self.analysis = nn.Conv2d(1, config.latent, config.factor, stride=config.factor)
+            self.synthesis = nn.ConvTranspose2d(
+                config.latent, 1, config.factor, stride=config.factor
+            )
 
     def encode(self, x: Tensor) -> Posterior:
-        """Slice [batch, 1, row, column] to its posterior; rows and columns are multiples of the factor."""
+        """Slice [batch, 1, row, column] to its posterior; sizes are multiples of the factor."""
         mean, log_variance = self.encoder(x).chunk(2, dim=1)
         if self.analysis is not None:
             mean = mean + self.analysis(x)
         return Posterior(mean, log_variance.clamp(*LOG_VARIANCE_RANGE))
 
     def decode(self, z: Tensor) -> Tensor:
-        """Latent [batch, latent, row, column] to slice [batch, 1, factor * row, factor * column]."""
+        """Latent [batch, latent, row, column] to slice [batch, 1, f * row, f * column]."""
         x = self.decoder(z)
         return x if self.synthesis is None else x + self.synthesis(z)  # type: ignore[no-any-return]
 

@@ -7,11 +7,11 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812
 
 NormKind = Literal["group", "pixel"]
-"""``group``: GroupNorm, as the paper. ``pixel``: each pixel over its channels, which has no statistics of the
-crop and therefore none that differ between a training crop and a whole slice."""
+"""``group``: GroupNorm, as the paper. ``pixel``: each pixel over its channels, which has no
+statistics of the crop and therefore none that differ between a crop and a whole slice."""
 
 NORM_GROUPS = 32
 """Most groups of a GroupNorm; fewer where the channels do not divide."""
@@ -50,7 +50,7 @@ def zeroed(module: nn.Conv2d | nn.Linear) -> nn.Conv2d | nn.Linear:
 
 
 class ResidualBlock(nn.Module):
-    """Norm, SiLU, convolution, twice, around a shortcut; modulated by the time embedding if there is one."""
+    """Norm, SiLU, convolution, twice, around a shortcut; modulated by time if there is one."""
 
     def __init__(
         self, channels_in: int, channels: int, kind: NormKind, time_channels: int = 0
@@ -65,7 +65,7 @@ class ResidualBlock(nn.Module):
         self.shortcut: nn.Module = nn.Identity() if same else nn.Conv2d(channels_in, channels, 1)
 
     def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
-        """X [batch, channel, row, column] and time [batch, time_channel] to [batch, channels, row, column]."""
+        """X [batch, channel, row, column], time [batch, time_channel]; rows and columns stay."""
         hidden = self.norm_out(self.conv_in(F.silu(self.norm_in(x))))
         if self.modulation is not None and time is not None:
             scale, shift = self.modulation(F.silu(time))[:, :, None, None].chunk(2, dim=1)

@@ -22,7 +22,7 @@ class ManConfig:
         unet: Stage two.
         prediction: What the U-Net predicts.
         diffusion_steps: T of the cosine schedule.
-        start: ``noise``: z_T is pure noise, as the paper. ``ldct``: the low-dose latent noised to the first step.
+        start: ``noise``: z_T is pure noise, as the paper. ``ldct``: the low-dose latent, noised.
         first_step: Step from which sampling starts.
         latent_clamp: Predicted z_0 is clamped to this many standard deviations.
         detail_share: Share of x - D(E(x)) added back to the result.
@@ -82,7 +82,7 @@ class ManNetwork(nn.Module):
         self.register_buffer("latent_std", torch.ones(shape))
 
     def encode(self, x: Tensor) -> Tensor:
-        """Slice [batch, 1, row, column] in [-1, 1] to its standardised latent (the posterior's mean)."""
+        """Slice [batch, 1, row, column] in [-1, 1] to its standardised latent, the mean."""
         mean = self.autoencoder.encode(x).mean
         return (mean - self.latent_mean) / self.latent_std
 

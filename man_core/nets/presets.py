@@ -7,7 +7,7 @@ from man_core.nets.man import ManConfig
 from man_core.nets.unet import UnetConfig
 
 MAN_S = ManConfig()
-"""The shipped default: factor 8, 32 latent channels, under 8 M parameters (decision record 0002)."""
+"""The shipped default: factor 8, 48 latent channels, under 8 M parameters (decision 0002)."""
 
 MAN_F4 = ManConfig(
     autoencoder=AutoencoderConfig(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812
 
 from man_core.nets.attention import SpatialTransformer, coordinates, position_embedding
 from man_core.nets.blocks import (
@@ -44,7 +45,7 @@ class UnetConfig:
         norm: Normalisation kind.
     """
 
-    latent: int = 32
+    latent: int = 48
     channels: tuple[int, ...] = (128, 112, 112)
     blocks: int = 1
     attention: tuple[int, ...] = (2,)
@@ -60,7 +61,7 @@ class UnetConfig:
     @property
     def alignment(self) -> int:
         """Rows and columns of a latent must be multiples of this."""
-        return max(2 ** (len(self.channels) - 1), self.context_stride)
+        return max(1 << (len(self.channels) - 1), self.context_stride)
 
 
 class ConditionEncoder(nn.Module):
@@ -82,7 +83,7 @@ class ConditionEncoder(nn.Module):
 
 
 class Level(nn.Module):
-    """Residual blocks of one resolution, each followed by a transformer where the level has them."""
+    """Residual blocks of one resolution, each followed by a transformer where wanted."""
 
     def __init__(
         self, config: UnetConfig, index: int, widths_in: Sequence[int], width: int
@@ -94,8 +95,8 @@ class Level(nn.Module):
         attends = index in config.attention
         self.transformers = nn.ModuleList(transformer(config, width) for _ in widths_in if attends)
 
-    def step(self, number: int, x: Tensor, time: Tensor, context: Context) -> Tensor:
-        """Run one block and its transformer."""
+    def forward(self, number: int, x: Tensor, time: Tensor, context: Context) -> Tensor:
+        """Run block ``number`` and its transformer."""
         x = self.blocks[number](x, time)
         if len(self.transformers):
             x = self.transformers[number](x, context.tokens, context.places(x))
@@ -136,7 +137,7 @@ def transformer(config: UnetConfig, width: int) -> SpatialTransformer:
 
 
 class ConditionalUnet(nn.Module):
-    """Network f(z_t, t, c) of the MAN paper, section 3.3; the parametrization says what it predicts."""
+    """Network f(z_t, t, c) of the MAN paper, section 3.3; see parametrization for f."""
 
     def __init__(self, config: UnetConfig) -> None:
         super().__init__()
@@ -149,9 +150,7 @@ class ConditionalUnet(nn.Module):
         self.down = nn.ModuleList(
             Level(config, i, [width] * config.blocks, width) for i, width in enumerate(widths)
         )
-        self.shrink = nn.ModuleList(
-            Downsample(a, b) for a, b in zip(widths, widths[1:], strict=False)
-        )
+        self.shrink = nn.ModuleList(Downsample(a, b) for a, b in pairwise(widths))
         self.middle_in = ResidualBlock(last, last, config.norm, config.time)
         self.middle = transformer(config, last)
         self.middle_out = ResidualBlock(last, last, config.norm, config.time)
@@ -159,7 +158,7 @@ class ConditionalUnet(nn.Module):
             Level(config, i, [2 * width] * (config.blocks + 1), width)
             for i, width in enumerate(widths)
         )
-        self.grow = nn.ModuleList(Upsample(b, a) for a, b in zip(widths, widths[1:], strict=False))
+        self.grow = nn.ModuleList(Upsample(b, a) for a, b in pairwise(widths))
         self.norm_out = norm(config.norm, widths[0])
         self.conv_out = zeroed(nn.Conv2d(widths[0], config.latent, 3, padding=1))
 
@@ -197,7 +196,7 @@ class ConditionalUnet(nn.Module):
         skips = [x]
         for index, level in enumerate(self.down):
             for number in range(self.config.blocks):
-                x = level.step(number, x, time, context)
+                x = level(number, x, time, context)
                 skips.append(x)
             if index < len(self.shrink):
                 x = self.shrink[index](x)
@@ -207,7 +206,7 @@ class ConditionalUnet(nn.Module):
     def _ascend(self, x: Tensor, skips: list[Tensor], time: Tensor, context: Context) -> Tensor:
         for index in reversed(range(len(self.up))):
             for number in range(self.config.blocks + 1):
-                x = self.up[index].step(number, torch.cat((x, skips.pop()), dim=1), time, context)
+                x = self.up[index](number, torch.cat((x, skips.pop()), dim=1), time, context)
             if index:
                 x = self.grow[index - 1](x)
         return x

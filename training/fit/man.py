@@ -1,0 +1,50 @@
+"""Builds the tasks of MAN's two stages from a recipe."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from man_core.nets.man import ManConfig
+from man_core.nets.presets import PRESETS
+from training.errors import RecipeError
+from training.fit.man_autoencoder import AutoencoderTask
+from training.fit.man_diffusion import DiffusionTask
+from training.fit.task import Task
+from training.settings import Recipe
+
+
+def build_task(recipe: Recipe, device: torch.device) -> Task:
+    """The task of a recipe.
+
+    Raises:
+        RecipeError: The method is unknown, or its model or objective has a wrong key.
+    """
+    torch.manual_seed(recipe.seed)
+    config = model_config(recipe.model)
+    if recipe.method == "man-autoencoder":
+        return AutoencoderTask(config, recipe.objective, device)
+    if recipe.method == "man-diffusion":
+        return DiffusionTask(config, recipe.objective, device)
+    raise RecipeError(f"unknown method {recipe.method!r}: use man-autoencoder or man-diffusion")
+
+
+def model_config(model: dict[str, Any]) -> ManConfig:
+    """Network of a recipe: a preset with single values replaced.
+
+    Raises:
+        RecipeError: The preset or a key is unknown.
+    """
+    changes = dict(model)
+    preset = changes.pop("preset", "man-s")
+    if preset not in PRESETS:
+        raise RecipeError(f"unknown preset {preset!r}: use one of {', '.join(sorted(PRESETS))}")
+    values = asdict(PRESETS[preset])
+    for part in ("autoencoder", "unet"):
+        values[part] |= changes.pop(part, {})
+    try:
+        return ManConfig.from_dict(values | changes)
+    except TypeError as error:
+        raise RecipeError(f"the recipe's model has a wrong key: {error}") from error

@@ -1,0 +1,123 @@
+"""Stage one as a task of the fitting loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from man_core.hu import HuRange
+from man_core.nets.autoencoder import Autoencoder, initialise_linear_path
+from man_core.nets.man import ManConfig
+from man_core.quality import SOFT_TISSUE, psnr
+from training.data.batch import Batch
+from training.errors import TrainingError
+from training.fit.objective import read_objective
+from training.fit.pictures import strip
+from training.fit.state import averaged_state
+from training.fit.task import BatchSource, Moment, RunFacts, Validation
+from training.objectives.autoencoder import AutoencoderObjective, autoencoder_loss
+from training.objectives.perceptual import perceptual_distance
+
+PCA_BATCHES = 16
+"""Batches whose patches give the principal components of the linear path."""
+
+POSTERIOR_NOISE_HU = 1.0
+"""Noise that sampling the fresh posterior puts on a pixel."""
+
+
+class AutoencoderTask:
+    """The autoencoder learns to reproduce full-dose and low-dose crops alike (reading A6)."""
+
+    def __init__(self, config: ManConfig, objective: dict[str, Any], device: torch.device) -> None:
+        self.device = device
+        self.config = config
+        self.model = Autoencoder(config.autoencoder).to(device)
+        self.objective = read_objective(AutoencoderObjective, objective)
+        weights = self.objective.perceptual_weights
+        self.distance = perceptual_distance(Path(weights) if weights else None).to(device)
+        self.initialised = False
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """Every value of the autoencoder."""
+        return self.model.parameters()
+
+    def initialise(self, path: Path) -> None:
+        """Go on from another autoencoder's run.
+
+        Raises:
+            TrainingError: The run is of another kind or shape.
+        """
+        recipe, state = averaged_state(path)
+        if recipe.method != "man-autoencoder":
+            raise TrainingError(f"{path} is a run of {recipe.method}, not of man-autoencoder")
+        self.load_state_dict(state)
+        self.initialised = True
+
+    def start(self, source: BatchSource) -> None:
+        """Set the linear path to the principal components of the data."""
+        if self.config.autoencoder.linear_path and not self.initialised:
+            patches = torch.cat([self._patches(source.batch(i)) for i in range(PCA_BATCHES)])
+            span = HuRange()
+            noise = POSTERIOR_NOISE_HU * 2 / (span.high - span.low)
+            initialise_linear_path(self.model, patches, noise)
+
+    def _patches(self, batch: Batch) -> Tensor:
+        factor = self.config.autoencoder.factor
+        x = HuRange().to_network(torch.cat((batch.full, batch.low)).to(self.device))
+        patches = x.unfold(2, factor, factor).unfold(3, factor, factor)
+        return patches.reshape(-1, factor * factor)
+
+    def loss(self, batch: Batch, moment: Moment) -> dict[str, Tensor]:
+        """Eq. 3 on both doses."""
+        hu = torch.cat((batch.full, batch.low))
+        return autoencoder_loss(
+            self.model, self.distance, hu, self.objective, moment.progress, moment.generator
+        )
+
+    @torch.no_grad()
+    def validate(self, batches: Sequence[Batch]) -> Validation:
+        """How well full dose and low dose survive the way through the latent."""
+        full, low = (
+            torch.cat([getattr(batch, name) for batch in batches]) for name in ("full", "low")
+        )
+        through_full, through_low = self._through(full), self._through(low)
+        scalars = {
+            "psnr_full": psnr(through_full[:, 0].numpy(), full[:, 0].numpy(), SOFT_TISSUE),
+            "psnr_low": psnr(through_low[:, 0].numpy(), low[:, 0].numpy(), SOFT_TISSUE),
+            "mae_full_hu": float((through_full - full).abs().mean()),
+            "bias_full_hu": float((through_full - full).mean()),
+        }
+        pictures = {"full": strip((full[0, 0], through_full[0, 0]), SOFT_TISSUE)}
+        return Validation({"score": scalars["mae_full_hu"], **scalars}, pictures)
+
+    def _through(self, hu: Tensor) -> Tensor:
+        span = HuRange()
+        posterior = self.model.encode(span.to_network(hu.to(self.device)))
+        return span.to_hu(self.model.decode(posterior.mean)).cpu()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The autoencoder's values."""
+        return {"autoencoder": self.model.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put them back."""
+        try:
+            self.model.load_state_dict(state["autoencoder"])
+        except (KeyError, RuntimeError) as error:
+            raise TrainingError(
+                "the autoencoder of that run has another shape than the recipe's"
+            ) from error
+
+    def export(self, folder: Path, facts: RunFacts) -> Path:
+        """An autoencoder alone is no denoiser.
+
+        Raises:
+            TrainingError: Always.
+        """
+        raise TrainingError(
+            "an autoencoder alone is no denoiser: fit man-diffusion with --init on this run"
+        )

@@ -1,0 +1,158 @@
+"""Stage two as a task of the fitting loop; the autoencoder stays frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from man_core.diffusion.parametrization import clean_from
+from man_core.diffusion.samplers import ddim
+from man_core.diffusion.schedule import cosine_schedule, timestep_subset
+from man_core.hu import HuRange
+from man_core.nets.man import ManConfig, ManNetwork
+from man_core.quality import SOFT_TISSUE, psnr
+from training.data.batch import Batch
+from training.errors import TrainingError
+from training.fit.man_export import export_man
+from training.fit.objective import read_objective
+from training.fit.pictures import strip
+from training.fit.state import averaged_state
+from training.fit.task import BatchSource, Moment, RunFacts, Validation
+from training.objectives.latent_diffusion import DiffusionObjective, diffusion_loss
+
+STATISTICS_BATCHES = 16
+"""Batches of full-dose crops that give the latents' mean and standard deviation (reading A15)."""
+
+VALIDATION_STEPS = (1, 4)
+"""Numbers of DDIM steps that are measured while fitting."""
+
+VALIDATION_SEED = 0
+"""Seed of the starting noise in validation."""
+
+
+class DiffusionTask:
+    """The U-Net learns the clean latent from its noisy version and the low-dose latent."""
+
+    def __init__(self, config: ManConfig, objective: dict[str, Any], device: torch.device) -> None:
+        self.device = device
+        self.network = ManNetwork(config).to(device)
+        self.network.autoencoder.requires_grad_(False)
+        self.objective = read_objective(DiffusionObjective, objective)
+        self.schedule = cosine_schedule(config.diffusion_steps)
+        self.initialised = False
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """The U-Net's values."""
+        return self.network.unet.parameters()
+
+    def initialise(self, path: Path) -> None:
+        """Take the autoencoder of a stage-one run, or everything of a stage-two run.
+
+        Raises:
+            TrainingError: The run's shape is not the recipe's.
+        """
+        recipe, state = averaged_state(path)
+        if recipe.method == "man-diffusion":
+            self.load_state_dict(state)
+        else:
+            self._take_autoencoder(state, path)
+        self.initialised = True
+
+    def _take_autoencoder(self, state: dict[str, Any], path: Path) -> None:
+        try:
+            self.network.autoencoder.load_state_dict(state["autoencoder"])
+        except (KeyError, RuntimeError) as error:
+            raise TrainingError(
+                f"the autoencoder of {path} has another shape than the recipe's"
+            ) from error
+
+    @torch.no_grad()
+    def start(self, source: BatchSource) -> None:
+        """Measure the latents' mean and standard deviation.
+
+        Raises:
+            TrainingError: No autoencoder was given.
+        """
+        if not self.initialised:
+            raise TrainingError(
+                "man-diffusion needs a fitted autoencoder: name its run with --init"
+            )
+        self.network.latent_mean.zero_()
+        self.network.latent_std.fill_(1.0)
+        latents = torch.cat(
+            [self._encode(source.batch(i).full.to(self.device)) for i in range(STATISTICS_BATCHES)]
+        )
+        self.network.latent_mean.copy_(latents.mean(dim=(0, 2, 3), keepdim=True))
+        self.network.latent_std.copy_(latents.std(dim=(0, 2, 3), keepdim=True))
+
+    def _encode(self, hu: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self.network.encode(HuRange().to_network(hu))
+
+    def loss(self, batch: Batch, moment: Moment) -> dict[str, Tensor]:
+        """Eq. 7 or its sibling for the recipe's parametrization."""
+        clean, condition = self._encode(torch.cat((batch.full, batch.low))).chunk(2)
+        return diffusion_loss(
+            self.network,
+            self.schedule,
+            clean,
+            condition,
+            batch.position,
+            self.objective,
+            moment.generator,
+        )
+
+    @torch.no_grad()
+    def validate(self, batches: Sequence[Batch]) -> Validation:
+        """PSNR of few-step DDIM against full dose, beside the low-dose row."""
+        full, low = (
+            torch.cat([getattr(batch, name) for batch in batches]) for name in ("full", "low")
+        )
+        position = torch.cat([batch.position for batch in batches])
+        results = {count: self._restore(low, position, count) for count in VALIDATION_STEPS}
+        scalars = {"psnr_low": psnr(low[:, 0].numpy(), full[:, 0].numpy(), SOFT_TISSUE)}
+        for count, result in results.items():
+            scalars[f"psnr_{count}"] = psnr(result[:, 0].numpy(), full[:, 0].numpy(), SOFT_TISSUE)
+        scalars["bias_hu"] = float((results[VALIDATION_STEPS[0]] - full).mean())
+        row = [crop[0, 0] for crop in (low, *results.values(), full)]
+        score = -scalars[f"psnr_{VALIDATION_STEPS[0]}"]
+        return Validation(
+            {"score": score, **scalars}, {"low_results_full": strip(row, SOFT_TISSUE)}
+        )
+
+    def _restore(self, hu: Tensor, position: Tensor, count: int) -> Tensor:
+        config = self.network.config
+        condition = self._encode(hu.to(self.device))
+        position = position.to(self.device)
+
+        def clean(z: Tensor, step: int) -> Tensor:
+            steps = torch.full((len(z),), step, device=self.device)
+            output = self.network.unet(z, steps, condition, position)
+            level = self.schedule.at(steps, z)
+            return clean_from(config.prediction, output, z, level, condition)
+
+        generator = torch.Generator().manual_seed(VALIDATION_SEED)
+        start = torch.randn(condition.shape, generator=generator).to(condition)
+        z = ddim(clean, start, timestep_subset(config.first_step, count), self.schedule)
+        return HuRange().to_hu(self.network.decode(z)).cpu()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Both stages and the latents' statistics."""
+        return {"network": self.network.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put them back."""
+        try:
+            self.network.load_state_dict(state["network"])
+        except (KeyError, RuntimeError) as error:
+            raise TrainingError(
+                "the network of that run has another shape than the recipe's"
+            ) from error
+
+    def export(self, folder: Path, facts: RunFacts) -> Path:
+        """Write weights and card."""
+        return export_man(self.network, folder, facts)

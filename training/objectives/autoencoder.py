@@ -1,0 +1,71 @@
+"""Loss of stage one (MAN paper, eq. 1 to 3)."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from man_core.hu import HuRange
+from man_core.nets.autoencoder import Autoencoder
+from training.objectives.perceptual import WINDOWS_HU, windowed
+from training.objectives.ramp import ramp
+
+
+class AutoencoderObjective(BaseModel):
+    """Weights of the loss terms; all are means (per pixel, latent element, feature), reading A7.
+
+    Attributes:
+        mse: Of the squared error in [-1, 1].
+        l1: Of the absolute error in [-1, 1].
+        kl: Final weight of the KL term.
+        perceptual: Final weight of the feature term.
+        perceptual_crops: Crops of a batch on which the feature term is measured.
+        perceptual_weights: File of VGG-16 weights; None takes the gradient fallback.
+        pixel_scale: Factor on the pixel terms. Errors of a few HU are thousandths of the range.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    mse: float = 1.0
+    l1: float = 0.5
+    kl: float = 1e-5
+    perceptual: float = 0.01
+    perceptual_crops: int = 4
+    perceptual_weights: str | None = None
+    pixel_scale: float = 1.0
+
+
+def autoencoder_loss(
+    model: Autoencoder,
+    distance: nn.Module,
+    hu: Tensor,
+    objective: AutoencoderObjective,
+    progress: float,
+    generator: torch.Generator,
+) -> dict[str, Tensor]:
+    """Reconstruction, KL and feature terms of crops [batch, 1, row, column] in HU (eq. 3)."""
+    span = HuRange()
+    x = span.to_network(hu)
+    posterior = model.encode(x)
+    restored = model.decode(posterior.sample(generator))
+    mse, l1, kl = F.mse_loss(restored, x), F.l1_loss(restored, x), posterior.kl()
+    loss = objective.pixel_scale * (objective.mse * mse + objective.l1 * l1)
+    terms = {"mse": mse, "l1_hu": l1 * (span.high - span.low) / 2, "kl": kl}
+    weight = ramp(progress)
+    if weight > 0:
+        crops = slice(objective.perceptual_crops)
+        terms["perceptual"] = _feature_term(
+            distance, span.to_hu(restored[crops]), hu[crops], generator
+        )
+        loss = loss + weight * (objective.kl * kl + objective.perceptual * terms["perceptual"])
+    return {"loss": loss, **terms}
+
+
+def _feature_term(
+    distance: nn.Module, restored: Tensor, hu: Tensor, generator: torch.Generator
+) -> Tensor:
+    device = hu.device
+    choice = torch.randint(len(WINDOWS_HU), (len(hu),), generator=generator, device=device)
+    return distance(windowed(restored, choice), windowed(hu, choice))  # type: ignore[no-any-return]

@@ -1,0 +1,117 @@
+"""Feature distance of stage one (MAN paper, eq. 2): VGG-16 from a file, else gradients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from training.errors import RecipeError
+
+WINDOWS_HU = ((-160.0, 240.0), (-1350.0, 150.0), (-1024.0, 1500.0))
+"""Soft tissue, lung, bone: one is drawn a crop, else 80 HU are 2 % of the range (A9)."""
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Input normalisation of torchvision's VGG-16."""
+
+VGG16_CONVOLUTIONS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+"""Indices of the convolutions in torchvision's ``features``."""
+
+VGG16_TAPS = (2, 7, 14, 21)
+"""Compared after the rectifier behind these: relu1_2, 2_2, 3_3, 4_3 (Johnson et al. 2016)."""
+
+SOBEL = torch.tensor([[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]]) / 8
+LAPLACE = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]]) / 4
+"""Kernels of the fallback; the Sobel kernel is used both ways."""
+
+GRADIENT_SCALES = 3
+"""Octaves on which the fallback compares gradients."""
+
+
+def windowed(hu: Tensor, choice: Tensor) -> Tensor:
+    """Crops [batch, 1, row, column] HU to [0, 1] in the windows chosen by index [batch]."""
+    low, high = torch.tensor(WINDOWS_HU, device=hu.device)[choice].T[:, :, None, None, None]
+    return ((hu - low) / (high - low)).clamp(0, 1)
+
+
+class VggDistance(nn.Module):
+    """Mean absolute difference of VGG-16 features, averaged over the layers that the file holds."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        weights = _vgg_weights(path)
+        self.taps: list[bool] = []
+        self.convolutions = nn.ModuleList()
+        for index in VGG16_CONVOLUTIONS[: VGG16_CONVOLUTIONS.index(VGG16_TAPS[-1]) + 1]:
+            if f"features.{index}.weight" not in weights:
+                break
+            self.convolutions.append(_convolution(weights, index))
+            self.taps.append(index in VGG16_TAPS)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
+        self.requires_grad_(False)
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Distance of images [batch, 1, row, column] in [0, 1]."""
+        x = (torch.cat((a, b)).expand(-1, 3, -1, -1) - self.mean) / self.std
+        distances = []
+        for index, (convolution, tap) in enumerate(zip(self.convolutions, self.taps, strict=True)):
+            if index and self.taps[index - 1]:
+                x = F.max_pool2d(x, 2)
+            x = F.relu(convolution(x))
+            if tap:
+                distances.append((x[: len(a)] - x[len(a) :]).abs().mean())
+        return torch.stack(distances).mean()
+
+
+class GradientDistance(nn.Module):
+    """Fallback without a weights file: gradients and Laplacians compared over octaves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        kernels = torch.stack((SOBEL, SOBEL.T, LAPLACE))[:, None]
+        self.register_buffer("kernels", kernels)
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Distance of images [batch, 1, row, column] in [0, 1]."""
+        difference = a - b
+        distances = []
+        for _ in range(GRADIENT_SCALES):
+            distances.append(F.conv2d(difference, self.kernels).abs().mean())
+            difference = F.avg_pool2d(difference, 2)
+        return torch.stack(distances).mean()
+
+
+def perceptual_distance(path: Path | None) -> nn.Module:
+    """VGG features from a file of torchvision's weights, or the fallback.
+
+    Raises:
+        RecipeError: The file cannot be read or holds no VGG-16 features.
+    """
+    return GradientDistance() if path is None else VggDistance(path)
+
+
+def _vgg_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            weights = load_file(path)
+        else:
+            weights = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise RecipeError(
+            f"the VGG-16 weights {path.name} cannot be read; check perceptual_weights"
+        ) from error
+    if "features.0.weight" not in weights:
+        raise RecipeError(f"{path.name} holds no VGG-16 features in torchvision's naming")
+    return weights
+
+
+def _convolution(weights: dict[str, Tensor], index: int) -> nn.Conv2d:
+    kernel, bias = (weights[f"features.{index}.{part}"].float() for part in ("weight", "bias"))
+    convolution = nn.Conv2d(kernel.shape[1], kernel.shape[0], 3, padding=1)
+    convolution.weight.data, convolution.bias.data = kernel, bias  # type: ignore[union-attr]
+    return convolution
