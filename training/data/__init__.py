@@ -1,0 +1,1 @@
+"""From DICOM to batches: reading, splits, simulated noise, crops."""

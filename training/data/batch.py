@@ -15,7 +15,8 @@ class Batch:
     Attributes:
         full: float32 [batch, 1, row, column], the full-dose crop.
         low: float32 [batch, 1, row, column], the same crop at low dose (simulated or real).
-        dose: float32 [batch], dose of ``low`` as a fraction of full dose; 1 where ``low`` is ``full``.
+        dose: float32 [batch], dose of ``low`` as a fraction of full dose; 1 where ``low`` is
+            ``full``.
         position: float32 [batch, 4], (top, left, bottom, right) of the crop as a fraction of its
             slice, for the positional encoding; already follows flips and rotations.
         noise_hu: float32 [batch], standard deviation of the noise in ``low`` in soft tissue, HU.

@@ -1,0 +1,1 @@
+"""Image quality of models on held-out data."""

@@ -1,0 +1,1 @@
+"""The fitting loop and what it keeps."""

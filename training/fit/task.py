@@ -14,7 +14,7 @@ from training.data.batch import Batch
 
 
 class BatchSource(Protocol):
-    """Batches as a pure function of their index, so that a resumed fit sees what it would have seen."""
+    """Batches as a pure function of their index: a resumed fit sees what it would have seen."""
 
     def batch(self, index: int) -> Batch:
         """Batch number ``index``; the same index always gives the same batch."""
@@ -68,7 +68,7 @@ class RunFacts:
 
 
 class Task(Protocol):
-    """A model with its objective; everything else (optimiser, EMA, journal, resume) is the loop's."""
+    """A model with its objective; all else (optimiser, EMA, journal, resume) is the loop's."""
 
     device: torch.device
 
@@ -85,7 +85,7 @@ class Task(Protocol):
         ...
 
     def start(self, source: BatchSource) -> None:
-        """Data-dependent preparation, once in a fresh fit (PCA, latent statistics); not on resume."""
+        """Data-dependent preparation, once in a fresh fit (PCA, latent statistics)."""
         ...
 
     def loss(self, batch: Batch, moment: Moment) -> dict[str, Tensor]:
@@ -97,7 +97,7 @@ class Task(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on, frozen parts and statistics included (safe for torch.load)."""
+        """All that is needed to go on, frozen parts and statistics too (safe for torch.load)."""
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -105,5 +105,5 @@ class Task(Protocol):
         ...
 
     def export(self, folder: Path, facts: RunFacts) -> Path:
-        """Write weights and card into ``folder`` (the averaged weights are in place); give the card."""
+        """Write weights and card into ``folder`` (averaged weights in place); give the card."""
         ...

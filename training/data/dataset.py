@@ -1,0 +1,305 @@
+"""Batches of crops, each a pure function of seed and number."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from training.data.augment import SYMMETRIES, transform, transform_position
+from training.data.batch import Batch
+from training.data.manifest import (
+    Manifest,
+    SeriesEntry,
+    load_manifest,
+    noise_file,
+    slices_file,
+)
+from training.data.texture import CUTOFFS, amplitude_at, apodise, nearest_cutoff
+from training.errors import TrainingError
+from training.fit.task import BatchSource
+from training.settings import DataSettings, Recipe
+
+MARGIN = 16  # pixels around a crop of noise: the filters reach no further
+BODY_HU = -500.0
+TRIES = 8  # draws of a place before an empty crop is taken after all
+VALIDATION_SEED = 7_919  # the held-out crops are the same in every fit
+
+Pixels = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a crop lies and what its low-dose partner is made of."""
+
+    entry: SeriesEntry
+    slice_index: int
+    row: int
+    column: int
+    symmetry: int
+    dose: float
+    cutoff: int
+    amplitude: float
+    copy: int
+
+
+class CropSource:
+    """Crops of one split of a set; every patient counts alike.
+
+    Args:
+        root: Folder of the set.
+        data: How crops are drawn.
+        seed: Seed of all draws.
+        split: ``train``, ``validation`` or ``test``.
+
+    Raises:
+        TrainingError: The split is empty, its slices are smaller than a crop, or its noise has
+            not been simulated.
+    """
+
+    def __init__(self, root: Path, data: DataSettings, seed: int, split: str) -> None:
+        self.root = root
+        self.data = data
+        self.seed = seed
+        self.manifest = load_manifest(root)
+        self.patients = _by_patient(self.manifest, split, data.crop)
+        self.pairs = _by_patient(self.manifest, split, data.crop, low=True)
+        self._full = {e.series: e for e in self.manifest.of(split)}
+        self._arrays: dict[Path, NDArray[np.generic]] = {}
+        _check(root, split, self.patients, data.crop)
+        self.copies = _copies(root, next(iter(self.patients.values()))[0].series)
+
+    def batch(self, index: int) -> Batch:
+        """Batch number ``index``: full and low crops in HU."""
+        random = np.random.default_rng((self.seed, index))
+        places = [self._place(random) for _ in range(self.data.batch)]
+        full = np.stack([self._pixels(p, self._full_of(p)) for p in places])
+        low = self._low(places, full)
+        return Batch(
+            full=_tensor(places, full),
+            low=_tensor(places, low),
+            dose=torch.tensor([p.dose for p in places], dtype=torch.float32),
+            position=torch.tensor([self._position(p) for p in places], dtype=torch.float32),
+            noise_hu=torch.tensor([_noise_of(p) for p in places], dtype=torch.float32),
+        )
+
+    def _place(self, random: np.random.Generator) -> _Place:
+        """Draw patient, series, slice, place and low-dose partner; the order of draws is fixed."""
+        real = bool(self.pairs) and random.random() < self.data.real_share
+        patients = self.pairs if real else self.patients
+        series = list(patients.values())[random.integers(len(patients))]
+        entry = series[random.integers(len(series))]
+        place = _Place(
+            entry=entry,
+            slice_index=int(random.integers(len(entry.slices))),
+            row=0,
+            column=0,
+            symmetry=int(random.integers(SYMMETRIES)),
+            dose=entry.dose,
+            cutoff=0,
+            amplitude=0.0,
+            copy=int(random.integers(self.copies)),
+        )
+        return self._moved(place if real else self._dosed(place, random), random)
+
+    def _dosed(self, place: _Place, random: np.random.Generator) -> _Place:
+        """Draw dose, texture and amplitude of simulated noise."""
+        data, entry = self.data, place.entry
+        dose = float(np.exp(random.uniform(np.log(data.lowest_dose), np.log(data.highest_dose))))
+        own = nearest_cutoff(entry.cutoff * np.exp(random.normal(0, data.texture_jitter)))
+        anything = int(random.integers(nearest_cutoff(0.5), len(CUTOFFS)))
+        cutoff = anything if random.random() < data.any_texture_share else own
+        spread = float(np.exp(random.normal(0, data.amplitude_jitter)))
+        if random.random() < data.untouched_share:
+            return replace(place, dose=1.0)
+        amplitude = entry.slices[place.slice_index].noise_hu * np.sqrt(1 / dose - 1) * spread
+        return replace(place, dose=dose, cutoff=cutoff, amplitude=float(amplitude))
+
+    def _moved(self, place: _Place, random: np.random.Generator) -> _Place:
+        """Draw a place that holds enough of the body; the fullest of some draws if none does."""
+        crop = self.data.crop
+        best, best_share = place, -1.0
+        for _ in range(TRIES):
+            row, column = (int(random.integers(n - crop + 1)) for n in place.entry.shape[1:])
+            candidate = replace(place, row=row, column=column)
+            share = float((self._pixels(candidate, place.entry)[::4, ::4] > BODY_HU).mean())
+            if share > best_share:
+                best, best_share = candidate, share
+            if share >= self.data.body_share:
+                break
+        return best
+
+    def _full_of(self, place: _Place) -> SeriesEntry:
+        full = place.entry.full_series
+        return self._full[full] if full else place.entry
+
+    def _pixels(self, place: _Place, entry: SeriesEntry) -> Pixels:
+        index = place.slice_index
+        if entry is not place.entry:
+            matched = place.entry.slices[index].full_slice
+            assert matched is not None
+            index = matched
+        rows, columns = self._window(place)
+        array = self._array(slices_file(self.root, entry.series))
+        return array[index, rows, columns].astype(np.float32)
+
+    def _window(self, place: _Place) -> tuple[slice, slice]:
+        crop = self.data.crop
+        return slice(place.row, place.row + crop), slice(place.column, place.column + crop)
+
+    def _low(self, places: list[_Place], full: Pixels) -> Pixels:
+        low = full.copy()
+        real = [i for i, p in enumerate(places) if p.entry.full_series]
+        for i in real:
+            low[i] = self._pixels(places[i], places[i].entry)
+        noisy = [i for i, p in enumerate(places) if p.amplitude > 0]
+        if noisy:
+            low[noisy] += self._noise([places[i] for i in noisy])
+        return low
+
+    def _noise(self, places: list[_Place]) -> Pixels:
+        """Noise [batch, row, column] in HU with the drawn texture and amplitude."""
+        plain = np.stack([self._plain_noise(p) for p in places])
+        shaped = apodise(plain, np.array([p.cutoff for p in places]))
+        scale = [p.amplitude / _own_amplitude(p) for p in places]
+        inner = shaped[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
+        return inner * np.array(scale, dtype=np.float32)[:, None, None]
+
+    def _plain_noise(self, place: _Place) -> Pixels:
+        """Plain-ramp noise of a crop and its margin, mirrored at the edges of the slice."""
+        array = self._array(noise_file(self.root, place.entry.series, place.copy))
+        rows, columns = (
+            _mirrored(start - MARGIN, self.data.crop + 2 * MARGIN, n)
+            for start, n in zip((place.row, place.column), array.shape[1:], strict=True)
+        )
+        plane = array[place.slice_index]
+        return plane[rows][:, columns].astype(np.float32)
+
+    def _position(self, place: _Place) -> tuple[float, float, float, float]:
+        crop = self.data.crop
+        _, rows, columns = place.entry.shape
+        corners = (
+            place.row / rows,
+            place.column / columns,
+            (place.row + crop) / rows,
+            (place.column + crop) / columns,
+        )
+        return transform_position(corners, place.symmetry)
+
+    def _array(self, path: Path) -> NDArray[np.generic]:
+        if path not in self._arrays:
+            self._arrays[path] = np.load(path, mmap_mode="r")
+        return self._arrays[path]
+
+
+class Prefetched:
+    """The same batches, some made ahead in other threads while the model computes.
+
+    Args:
+        source: Where batches come from.
+        threads: Threads that make them; also how many batches are made ahead.
+    """
+
+    def __init__(self, source: BatchSource, threads: int = 1) -> None:
+        self._source = source
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="batches")
+        self._ahead: dict[int, Future[Batch]] = {}
+
+    def batch(self, index: int) -> Batch:
+        """Batch number ``index``; the following ones are begun."""
+        for number in range(index, index + self._threads + 1):
+            if number not in self._ahead:
+                self._ahead[number] = self._pool.submit(self._source.batch, number)
+        for number in [n for n in self._ahead if n < index]:
+            self._ahead.pop(number).cancel()
+        return self._ahead.pop(index).result()
+
+    def __enter__(self) -> Prefetched:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def held_out_batches(root: Path, recipe: Recipe) -> list[Batch]:
+    """The same few batches of the validation split at one dose in every fit.
+
+    Raises:
+        TrainingError: The recipe asks for validation and the split is empty.
+    """
+    wanted = recipe.validation
+    if wanted.batches == 0:
+        return []
+    data = recipe.data.model_copy(
+        update={
+            "lowest_dose": wanted.dose,
+            "highest_dose": wanted.dose,
+            "untouched_share": 0.0,
+            "any_texture_share": 0.0,
+            "texture_jitter": 0.0,
+            "amplitude_jitter": 0.0,
+            "real_share": 0.0,
+        }
+    )
+    source = CropSource(root, data, VALIDATION_SEED, "validation")
+    return [source.batch(index) for index in range(wanted.batches)]
+
+
+def _by_patient(
+    manifest: Manifest, split: str, crop: int, *, low: bool = False
+) -> dict[str, list[SeriesEntry]]:
+    found: dict[str, list[SeriesEntry]] = {}
+    for entry in manifest.of(split, low=low):
+        if min(entry.shape[1:]) >= crop:
+            found.setdefault(entry.patient, []).append(entry)
+    return found
+
+
+def _check(root: Path, split: str, patients: dict[str, list[SeriesEntry]], crop: int) -> None:
+    if not patients:
+        raise TrainingError(
+            f"the set {root} holds no slices of at least {crop} pixels in the split {split!r}: "
+            f"add some with `man-train prepare … --assign {split}`"
+        )
+    missing = [e for es in patients.values() for e in es if not _simulated(root, e)]
+    if missing:
+        raise TrainingError(
+            f"the noise of {len(missing)} series of {root} has not been simulated: "
+            f"run `man-train simulate {root}`"
+        )
+
+
+def _simulated(root: Path, entry: SeriesEntry) -> bool:
+    return noise_file(root, entry.series, 0).is_file() and bool(entry.slices[0].noise_table)
+
+
+def _copies(root: Path, series: str) -> int:
+    copies = 1
+    while noise_file(root, series, copies).is_file():
+        copies += 1
+    return copies
+
+
+def _own_amplitude(place: _Place) -> float:
+    return amplitude_at(place.entry.slices[place.slice_index].noise_table, place.cutoff)
+
+
+def _noise_of(place: _Place) -> float:
+    own = place.entry.slices[place.slice_index].noise_hu
+    return float(np.hypot(own, place.amplitude))
+
+
+def _mirrored(start: int, length: int, limit: int) -> NDArray[np.intp]:
+    """Indices start … start + length, mirrored at 0 and at limit."""
+    index = np.abs(np.arange(start, start + length))
+    return np.where(index < limit, index, 2 * limit - 2 - index)
+
+
+def _tensor(places: list[_Place], crops: Pixels) -> torch.Tensor:
+    turned = [transform(crop, p.symmetry) for crop, p in zip(crops, places, strict=True)]
+    return torch.from_numpy(np.stack(turned)[:, None])

@@ -1,0 +1,229 @@
+"""Folders of DICOM to a training set: memory-mapped HU slices with a manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import math
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset, dcmread
+
+from dicom_node.ct.read import CtSeries, find_series, read_series
+from dicom_node.errors import InputError
+from man_core.noise import estimate_noise_and_texture, noise_hu_per_slice
+from training.data.manifest import (
+    MANIFEST,
+    Manifest,
+    SeriesEntry,
+    SliceEntry,
+    load_manifest,
+    save_manifest,
+    slices_file,
+)
+from training.data.splits import SplitOf
+from training.errors import TrainingError
+
+KEY_FILE = "pseudonyms.key"
+SMALLEST = 64  # pixels: below this no crop of any use can be drawn
+NO_TISSUE_HU = 15.0  # assumed noise of a series without soft tissue: typical of full-dose CT
+PADDED_HU = -1024.0
+
+
+@dataclass
+class Prepared:
+    """What ``prepare`` did.
+
+    Attributes:
+        added: Series now in the set.
+        slices: Slices now added.
+        skipped: One sentence for each series that was left out; no identifiers.
+    """
+
+    added: int = 0
+    slices: int = 0
+    skipped: list[str] = field(default_factory=list)
+
+
+Progress = Callable[[int, int], None]
+
+
+def prepare(
+    inputs: Sequence[Path],
+    root: Path,
+    split_of: SplitOf,
+    *,
+    low_dose: float | None = None,
+    on_progress: Progress | None = None,
+) -> Prepared:
+    """Read every CT series below the input folders and add it to the set.
+
+    Args:
+        inputs: Folders of DICOM files, compressed or not.
+        root: Folder of the set; made when absent, added to when present.
+        split_of: Patient ID to split; None leaves the patient out.
+        low_dose: When given, the inputs are real low-dose partners of series already in the set,
+            at this fraction of their dose.
+        on_progress: Called with (series done, series in all).
+
+    Raises:
+        TrainingError: No usable series, or a patient would come to stand in two splits.
+    """
+    groups = _series_in(inputs)
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "slices").mkdir(exist_ok=True)
+    manifest = load_manifest(root) if (root / MANIFEST).is_file() else Manifest()
+    adding = _Adding(root, manifest, _key(root), split_of, low_dose)
+    for done, paths in enumerate(groups):
+        adding.add(paths)
+        if on_progress:
+            on_progress(done + 1, len(groups))
+    if not adding.result.added and not manifest.series:
+        reasons = "; ".join(sorted(set(adding.result.skipped))[:3])
+        raise TrainingError(f"none of the {len(groups)} series could be used: {reasons}")
+    return adding.result
+
+
+def _series_in(inputs: Sequence[Path]) -> list[list[Path]]:
+    """Files of each series over all inputs; one series may lie in several folders."""
+    by_uid: dict[str, list[Path]] = {}
+    for folder in inputs:
+        try:
+            found = find_series(folder)
+        except InputError as error:
+            raise TrainingError(str(error)) from error
+        for paths in found:
+            by_uid.setdefault(_series_uid(paths[0]), []).extend(paths)
+    return list(by_uid.values())
+
+
+@dataclass
+class _Adding:
+    """One run of ``prepare``: knows the set, the key of its pseudonyms and the split."""
+
+    root: Path
+    manifest: Manifest
+    key: bytes
+    split_of: SplitOf
+    low_dose: float | None
+    result: Prepared = field(default_factory=Prepared)
+
+    def add(self, paths: list[Path]) -> None:
+        try:
+            series = read_series(paths, contiguous=False)
+        except InputError as error:
+            self.result.skipped.append(str(error))
+            return
+        entry = self._entry(series)
+        if isinstance(entry, str):
+            self.result.skipped.append(entry)
+            return
+        np.save(slices_file(self.root, entry.series), _stored(series))
+        self.manifest.series.append(entry)
+        save_manifest(self.root, self.manifest)
+        self.result.added += 1
+        self.result.slices += len(entry.slices)
+
+    def _entry(self, series: CtSeries) -> SeriesEntry | str:
+        """The entry of a series, or the reason why it is left out."""
+        name = self._pseudonym(series.series_uid)
+        if any(entry.series == name for entry in self.manifest.series):
+            return f"series {name} is in the set already"
+        if min(series.volume.shape[1:]) < SMALLEST:
+            return f"series {name} has slices smaller than {SMALLEST} pixels"
+        described = _described(series, name, self._pseudonym(_patient_id(series)))
+        return self._full(described, series) if self.low_dose is None else self._low(described)
+
+    def _full(self, described: dict[str, Any], series: CtSeries) -> SeriesEntry | str:
+        split = self.split_of(_patient_id(series))
+        if split is None:
+            return f"series {described['series']}: the split file does not name its patient"
+        before = self.manifest.split_of(described["patient"])
+        if before not in (None, split):
+            raise TrainingError(
+                f"patient {described['patient']} is in the split {before} already and cannot be "
+                f"in {split} too: a patient belongs to one split only"
+            )
+        return SeriesEntry(split=split, **described)
+
+    def _low(self, described: dict[str, Any]) -> SeriesEntry | str:
+        for full in self.manifest.series:
+            if full.patient == described["patient"] and full.full_series is None:
+                matched = _matched(described["slices"], full.slices)
+                if matched and full.shape[1:] == described["shape"][1:]:
+                    pair = {"split": full.split, "full_series": full.series, "dose": self.low_dose}
+                    return SeriesEntry(**{**described, **pair, "slices": matched})
+        return f"low-dose series {described['series']} has no full-dose partner in the set"
+
+    def _pseudonym(self, identifier: str) -> str:
+        return hmac.new(self.key, identifier.encode(), hashlib.sha256).hexdigest()[:12]
+
+
+def _described(series: CtSeries, name: str, patient: str) -> dict[str, Any]:
+    hu, spacing = series.volume.hu, series.volume.spacing_mm
+    return {
+        "series": name,
+        "patient": patient,
+        "shape": series.volume.shape,
+        "pixel_mm": math.sqrt(spacing[1] * spacing[2]),
+        "thickness_mm": series.condition.thickness_mm,
+        "kernel": series.condition.kernel,
+        "anatomy": series.condition.anatomy,
+        "cutoff": estimate_noise_and_texture(hu).cutoff,
+        "slices": [
+            SliceEntry(noise_hu=noise, position_mm=_position_mm(header))
+            for noise, header in zip(_noises(hu), series.headers, strict=True)
+        ],
+    }
+
+
+def _matched(low: list[SliceEntry], full: list[SliceEntry]) -> list[SliceEntry]:
+    """The low-dose slices with the index of their full-dose slice; [] unless all have one."""
+    places = {round(entry.position_mm, 2): index for index, entry in enumerate(full)}
+    indices = [places.get(round(entry.position_mm, 2)) for entry in low]
+    if None in indices:
+        return []
+    return [
+        entry.model_copy(update={"full_slice": index})
+        for entry, index in zip(low, indices, strict=True)
+    ]
+
+
+def _noises(hu: NDArray[np.float32]) -> list[float]:
+    """Noise of each slice, HU; a typical one where the series holds no soft tissue."""
+    return [float(noise) or NO_TISSUE_HU for noise in noise_hu_per_slice(hu)]
+
+
+def _stored(series: CtSeries) -> NDArray[np.int16]:
+    hu = np.where(series.padding, PADDED_HU, series.volume.hu)
+    return np.clip(np.rint(hu), -32768, 32767).astype(np.int16)
+
+
+def _patient_id(series: CtSeries) -> str:
+    """The patient ID; a study without one counts as a patient of its own."""
+    return str(series.headers[0].get("PatientID") or "") or series.study_uid
+
+
+def _position_mm(header: Dataset) -> float:
+    row, column = np.split(np.array(header.ImageOrientationPatient, dtype=float), 2)
+    place = np.array(header.ImagePositionPatient, dtype=float)
+    return float(np.cross(row, column) @ place)
+
+
+def _series_uid(path: Path) -> str:
+    return str(dcmread(path, specific_tags=["SeriesInstanceUID"]).SeriesInstanceUID)
+
+
+def _key(root: Path) -> bytes:
+    """The secret behind the set's pseudonyms: without it patient IDs cannot be tried on them."""
+    path = root / KEY_FILE
+    if not path.is_file():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(32), encoding="ascii")
+    return bytes.fromhex(path.read_text(encoding="ascii"))

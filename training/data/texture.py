@@ -1,0 +1,65 @@
+"""Giving broadband noise the texture of a kernel: one filter of the frequency plane a cutoff."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from man_core.noise_texture import SHARPEST, SMOOTHEST, image_power
+
+CUTOFFS: tuple[float, ...] = tuple(float(c) for c in np.geomspace(SMOOTHEST, SHARPEST, 33))
+"""The textures that can be drawn, 7.5 % apart: finer than a series' own can be measured."""
+
+TABLE_EVERY = 4
+"""Amplitudes are measured at every fourth cutoff and interpolated between."""
+
+
+def nearest_cutoff(cutoff: float) -> int:
+    """Index in ``CUTOFFS`` of the texture nearest to a cutoff."""
+    return int(np.argmin(np.abs(np.log(CUTOFFS) - np.log(cutoff))))
+
+
+@lru_cache(maxsize=8)
+def transfers(size: int) -> NDArray[np.float32]:
+    """Amplitude filters for ``numpy.fft.rfft2`` of a square of plain-ramp noise.
+
+    Args:
+        size: Side of the square, pixels.
+
+    Returns:
+        float32 [cutoff, row frequency, column frequency], read-only.
+    """
+    half = size // 2 + 1
+    plain = image_power(size, size, float("inf"))[:, :half]
+    plain = np.where(plain > 0, plain, np.inf)  # the plain ramp has no mean, nor does the noise
+    stack = [np.sqrt(image_power(size, size, c)[:, :half] / plain) for c in CUTOFFS]
+    result = np.stack(stack).astype(np.float32)
+    result.flags.writeable = False
+    return result
+
+
+def apodise(noise: NDArray[np.float32], cutoffs: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Filter squares of plain-ramp noise.
+
+    Args:
+        noise: float32 [batch, row, column], rows and columns equal.
+        cutoffs: Index in ``CUTOFFS`` [batch].
+
+    Returns:
+        float32 [batch, row, column].
+    """
+    spectrum = np.fft.rfft2(noise)
+    spectrum *= transfers(noise.shape[-1])[cutoffs]
+    return np.fft.irfft2(spectrum, s=noise.shape[-2:]).astype(np.float32, copy=False)
+
+
+def table_cutoffs() -> NDArray[np.intp]:
+    """Indices in ``CUTOFFS`` at which amplitudes are measured."""
+    return np.arange(0, len(CUTOFFS), TABLE_EVERY)
+
+
+def amplitude_at(table: list[float], cutoff: int) -> float:
+    """Standard deviation of a noise image after apodisation, from its measured table."""
+    return float(np.interp(cutoff, table_cutoffs(), table))

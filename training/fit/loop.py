@@ -1,0 +1,232 @@
+"""The one loop that fits every recipe."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from training.data.batch import Batch
+from training.errors import TrainingError
+from training.fit.ema import Ema
+from training.fit.journal import Journal
+from training.fit.schedule import Budget, learning_rate
+from training.fit.state import load_state, save_state
+from training.fit.task import BatchSource, Moment, Task
+from training.settings import Recipe
+
+OnStep = Callable[[int, float, dict[str, float]], None]
+
+
+@dataclass
+class Clock:
+    """Seconds of fitting over all parts of a resumed run."""
+
+    before: float = 0.0
+    started: float | None = None
+
+    def start(self) -> None:
+        """From now on seconds count."""
+        self.started = time.monotonic()
+
+    def elapsed(self) -> float:
+        """Seconds counted so far."""
+        return self.before + (time.monotonic() - self.started if self.started is not None else 0.0)
+
+
+class Fit:
+    """One run: a task, its optimiser and average, and where they stand.
+
+    Args:
+        recipe: What to fit.
+        task: The model with its objective.
+        run: Folder of checkpoints and journal; must exist.
+        budget: Steps and time.
+        source: Batches of the training split.
+        held_out: Batches of the validation split; may be empty.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        task: Task,
+        run: Path,
+        budget: Budget,
+        source: BatchSource,
+        held_out: Sequence[Batch],
+    ) -> None:
+        self.recipe = recipe
+        self.task = task
+        self.run = run
+        self.budget = budget
+        self.source = source
+        self.held_out = held_out
+        self.step = 0
+        self.skipped = 0
+        self.bad_in_a_row = 0
+        self.stopped = False
+        self.clock = Clock()
+
+    def start(self) -> None:
+        """Prepare a fresh fit: the task's own preparation, then optimiser and average."""
+        self.task.start(self.source)
+        self._attach()
+
+    def resume(self) -> None:
+        """Go on from the newest checkpoint of the run.
+
+        Raises:
+            TrainingError: There is none.
+        """
+        state = load_state(self.run)
+        if state is None:
+            raise TrainingError(
+                f"{self.run} holds no checkpoint to resume from: leave out --resume"
+            )
+        self.task.load_state_dict(state["task"])
+        self._attach()
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.ema.load_state_dict(state["ema"])
+        self.step, self.skipped = state["step"], state["skipped"]
+        self.clock.before = state["seconds"]
+
+    def _attach(self) -> None:
+        fit = self.recipe.fit
+        self.optimiser = torch.optim.AdamW(
+            self.task.parameters(),
+            lr=fit.learning_rate,
+            betas=fit.betas,
+            weight_decay=fit.weight_decay,
+        )
+        self.ema = Ema(self.task.parameters(), fit.ema)
+
+    def stop(self) -> None:
+        """Ask the fit to end after the present step; it saves and can be resumed."""
+        self.stopped = True
+
+    def go(self, journal: Journal, on_step: OnStep | None = None) -> None:
+        """Fit until the budget is spent; saves on the way and at the end.
+
+        Args:
+            journal: Takes metrics and pictures.
+            on_step: Called after each step with (step, progress, scalars of the loss).
+
+        Raises:
+            TrainingError: Too many steps in a row had a loss or gradient that is not finite.
+        """
+        self.clock.start()
+        saved = time.monotonic()
+        if self.step == 0:
+            self.save()
+        while (progress := self._progress()) < 1.0 and not self.stopped:
+            scalars = self._one_step(progress)
+            self._report(journal, progress, scalars, on_step)
+            if time.monotonic() - saved >= self.recipe.journal.save_seconds:
+                self.save()
+                saved = time.monotonic()
+        if not self.stopped:
+            self._validate(journal)
+        self.save()
+
+    def _progress(self) -> float:
+        return self.budget.progress(self.step, self.clock.elapsed())
+
+    def _report(
+        self, journal: Journal, progress: float, scalars: dict[str, float], on_step: OnStep | None
+    ) -> None:
+        if self.step % self.recipe.journal.log_every == 0:
+            journal.write("fit", self.step, {**scalars, "seconds": round(self.clock.elapsed(), 1)})
+        if self.step % self.recipe.validation.every == 0:
+            self._validate(journal)
+        if on_step:
+            on_step(self.step, progress, scalars)
+
+    def _one_step(self, progress: float) -> dict[str, float]:
+        """One optimiser step, or none where loss or gradient are not finite."""
+        rate = learning_rate(self.recipe.fit, self.step, progress)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.zero_grad(set_to_none=True)
+        torch.manual_seed(self._seed())  # for layers that draw from the global generator
+        scalars = self._gradients(progress)
+        norm = torch.nn.utils.clip_grad_norm_(self.task.parameters(), self.recipe.fit.clip)
+        finite = bool(torch.isfinite(norm))
+        if finite:
+            self.optimiser.step()
+            self.ema.update(self.task.parameters())
+        self._count(finite)
+        self.step += 1
+        return {**scalars, "gradient_norm": float(norm), "learning_rate": rate}
+
+    def _gradients(self, progress: float) -> dict[str, float]:
+        total: dict[str, float] = {}
+        accumulate = self.recipe.fit.accumulate
+        moment = Moment(self.step, progress, self._generator())
+        for part in range(accumulate):
+            batch = self.source.batch(self.step * accumulate + part).to(self.task.device)
+            with self._autocast():
+                losses = self.task.loss(batch, moment)
+            (losses["loss"] / accumulate).backward()
+            for name, value in losses.items():
+                total[name] = total.get(name, 0.0) + float(value.detach()) / accumulate
+        return total
+
+    def _count(self, finite: bool) -> None:
+        self.bad_in_a_row = 0 if finite else self.bad_in_a_row + 1
+        self.skipped += not finite
+        if self.bad_in_a_row >= self.recipe.fit.bad_steps:
+            raise TrainingError(
+                f"the fit stopped at step {self.step}: loss or gradient was not finite "
+                f"{self.bad_in_a_row} times in a row; try a lower learning rate"
+            )
+
+    def _generator(self) -> torch.Generator:
+        """Random numbers of this step alone: a resumed fit draws what it would have drawn."""
+        return torch.Generator(self.task.device).manual_seed(self._seed())
+
+    def _seed(self) -> int:
+        return (self.recipe.seed << 32) + self.step
+
+    def _autocast(self) -> torch.autocast:
+        on = self.recipe.fit.amp and self.task.device.type == "cuda"
+        return torch.autocast(self.task.device.type, dtype=torch.bfloat16, enabled=on)
+
+    def _validate(self, journal: Journal) -> None:
+        if not self.held_out:
+            return
+        with self.ema.in_place(self.task.parameters()), torch.no_grad():
+            found = self.task.validate([b.to(self.task.device) for b in self.held_out])
+        journal.write("validation", self.step, found.scalars)
+        for name, pixels in found.pictures.items():
+            journal.picture(name, self.step, pixels)
+
+    def save(self) -> None:
+        """Write a checkpoint of everything the fit needs to go on."""
+        with self.ema.in_place(self.task.parameters()):
+            averaged = _cloned(self.task.state_dict())
+        state = {
+            "step": self.step,
+            "seconds": self.clock.elapsed(),
+            "skipped": self.skipped,
+            "task": self.task.state_dict(),
+            "averaged": averaged,
+            "optimiser": self.optimiser.state_dict(),
+            "ema": self.ema.state_dict(),
+        }
+        save_state(self.run, self.step, state)
+
+
+def _cloned(state: Any) -> Any:
+    """A copy that later changes of the weights do not reach."""
+    if isinstance(state, Tensor):
+        return state.detach().clone()
+    if isinstance(state, dict):
+        return {name: _cloned(value) for name, value in state.items()}
+    if isinstance(state, (list, tuple)):
+        return type(state)(_cloned(value) for value in state)
+    return state

@@ -1,0 +1,198 @@
+"""``man-train fit`` and ``export``: recipes to runs, runs to weights."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from training.data.dataset import CropSource, Prefetched, held_out_batches
+from training.data.manifest import load_manifest
+from training.errors import TrainingError
+from training.fit.journal import Journal
+from training.fit.loop import Fit
+from training.fit.man import build_task
+from training.fit.progress import shown
+from training.fit.schedule import Budget
+from training.fit.state import (
+    FACTS_FILE,
+    RECIPE_FILE,
+    load_facts,
+    load_run_recipe,
+    load_state,
+    save_json,
+)
+from training.fit.task import RunFacts, Task
+from training.settings import Recipe
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What the command line may say of a fit.
+
+    Attributes:
+        data: Folder of the training set.
+        run: Folder of the run.
+        resume: Go on with the run instead of starting it.
+        init: Run or weights to start from.
+        steps: Optimiser steps instead of the recipe's.
+        max_minutes: Bound of the wall-clock time, resumed parts together.
+        device: ``auto``, ``cpu`` or ``cuda``.
+    """
+
+    data: Path
+    run: Path
+    resume: bool = False
+    init: Path | None = None
+    steps: int | None = None
+    max_minutes: float | None = None
+    device: str = "auto"
+
+
+def fit(recipe: Recipe, options: FitOptions, console: Console) -> Fit:
+    """Fit a recipe to a set, from the start or from where a run was interrupted.
+
+    Returns:
+        The finished fit.
+
+    Raises:
+        TrainingError: The set, the run or the starting point cannot be used, or the fit diverged.
+    """
+    recipe = _recipe_of_run(recipe, options)
+    budget = Budget(recipe.fit.steps, options.max_minutes * 60 if options.max_minutes else None)
+    crops = CropSource(options.data, recipe.data, recipe.seed, "train")
+    held_out = held_out_batches(options.data, recipe)
+    task = build_task(recipe, pick_device(options.device))
+    with Prefetched(crops, _loading_threads(task.device)) as source:
+        run = Fit(recipe, task, options.run, budget, source, held_out)
+        _begin(run, options)
+        with (
+            Journal(options.run) as journal,
+            _stopped_by_signals(run),
+            shown(recipe.method, console) as on_step,
+        ):
+            run.go(journal, on_step)
+    _save_facts(run, options)
+    return run
+
+
+@contextmanager
+def _stopped_by_signals(run: Fit) -> Iterator[None]:
+    """SIGINT and SIGTERM end the fit after the present step, with a checkpoint."""
+    before = {
+        number: signal.signal(number, lambda *_: run.stop())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _loading_threads(device: torch.device) -> int:
+    """On a GPU the cores are free for making batches; on a CPU the model needs them."""
+    return min(8, os.cpu_count() or 1) if device.type == "cuda" else 1
+
+
+def export(run: Path, out: Path, device: str = "cpu") -> Path:
+    """Write the averaged weights of a run and their card into a folder.
+
+    Returns:
+        The card's file.
+
+    Raises:
+        TrainingError: The folder is no run or holds no checkpoint.
+    """
+    task, facts = averaged_task(run, device)
+    out.mkdir(parents=True, exist_ok=True)
+    return task.export(out, facts)
+
+
+def averaged_task(run: Path, device: str = "cpu") -> tuple[Task, RunFacts]:
+    """The task of a run with its averaged weights, and the facts of the fit.
+
+    Raises:
+        TrainingError: The folder is no run or holds no checkpoint.
+    """
+    recipe = load_run_recipe(run)
+    state = load_state(run)
+    if state is None:
+        raise TrainingError(f"the run {run} holds no checkpoint yet")
+    task = build_task(recipe, pick_device(device))
+    task.load_state_dict(state["averaged"])
+    described = load_facts(run)
+    facts = RunFacts(described["data"], state["step"], state["seconds"], described["hardware"])
+    return task, facts
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` takes CUDA where there is one.
+
+    Raises:
+        TrainingError: The device cannot be used.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise TrainingError(f"the device {name!r} cannot be used: try `cpu` or `cuda`") from error
+    return device
+
+
+def _recipe_of_run(recipe: Recipe, options: FitOptions) -> Recipe:
+    """The recipe with the command line's steps; a resumed run keeps the one it was started with."""
+    if options.resume:
+        started = load_run_recipe(options.run)
+        if started.method != recipe.method:
+            raise TrainingError(
+                f"the run {options.run} fits {started.method}, not {recipe.method}: "
+                "resume it with its own recipe"
+            )
+        recipe = started
+    elif (options.run / RECIPE_FILE).exists():
+        raise TrainingError(
+            f"{options.run} holds a run already: add --resume to go on with it, "
+            "or choose another folder"
+        )
+    if options.steps is None:
+        return recipe
+    return recipe.model_copy(update={"fit": recipe.fit.model_copy(update={"steps": options.steps})})
+
+
+def _begin(run: Fit, options: FitOptions) -> None:
+    options.run.mkdir(parents=True, exist_ok=True)
+    if options.resume:
+        run.resume()
+        return
+    if options.init:
+        run.task.initialise(options.init)
+    run.start()
+    save_json(options.run / RECIPE_FILE, run.recipe.model_dump(mode="json"))
+    _save_facts(run, options)
+
+
+def _save_facts(run: Fit, options: FitOptions) -> None:
+    manifest = load_manifest(options.data)
+    facts = RunFacts(
+        data=f"{options.data.resolve().name}, {manifest.summary('train')}",
+        steps=run.step,
+        seconds=run.clock.elapsed(),
+        hardware=_hardware(run.task.device),
+    )
+    save_json(options.run / FACTS_FILE, asdict(facts))
+
+
+def _hardware(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{torch.get_num_threads()} threads of a {platform.machine()} CPU"

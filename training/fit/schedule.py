@@ -1,0 +1,33 @@
+"""Learning rate and progress of a fit that may be bounded by steps or by time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from training.settings import FitSettings
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a fit may take.
+
+    Attributes:
+        steps: Optimiser steps.
+        seconds: Seconds of fitting over all resumed parts; None for no bound.
+    """
+
+    steps: int
+    seconds: float | None = None
+
+    def progress(self, step: int, elapsed: float) -> float:
+        """0 to 1: by steps or by time, whichever is further."""
+        by_time = elapsed / self.seconds if self.seconds else 0.0
+        return min(1.0, max(step / self.steps, by_time))
+
+
+def learning_rate(fit: FitSettings, step: int, progress: float) -> float:
+    """Linear warm-up by steps, then a half cosine by progress down to the last learning rate."""
+    span = fit.learning_rate - fit.last_learning_rate
+    cosine = fit.last_learning_rate + span * (1 + math.cos(math.pi * progress)) / 2
+    return cosine * min(1.0, (step + 1) / (fit.warmup_steps + 1))

@@ -1,0 +1,154 @@
+"""Recipes: what a fit is, as YAML with nothing unknown in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from training.errors import RecipeError
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class DataSettings(_Strict):
+    """How crops are drawn.
+
+    Attributes:
+        crop: Edge of the square crops, pixels.
+        batch: Crops in a batch.
+        lowest_dose: Smallest fraction of full dose that is simulated.
+        highest_dose: Largest; doses are drawn evenly in their logarithm.
+        untouched_share: Share of crops whose low-dose partner is the full-dose crop itself.
+        any_texture_share: Share of simulated noise with any texture instead of the series' own.
+        texture_jitter: Spread of the texture around the series' own, as standard deviation of the
+            logarithm of the apodisation's cutoff.
+        amplitude_jitter: Spread of the amplitude, likewise.
+        real_share: Share of crops from real pairs, where the set holds some.
+        body_share: Smallest share of a crop's pixels above -500 HU; emptier crops are drawn again.
+    """
+
+    crop: int = Field(default=192, ge=32, multiple_of=16)
+    batch: int = Field(default=12, ge=1)
+    lowest_dose: float = Field(default=0.05, gt=0, lt=1)
+    highest_dose: float = Field(default=0.77, gt=0, lt=1)
+    untouched_share: float = Field(default=0.05, ge=0, le=1)
+    any_texture_share: float = Field(default=0.25, ge=0, le=1)
+    texture_jitter: float = Field(default=0.1, ge=0)
+    amplitude_jitter: float = Field(default=0.1, ge=0)
+    real_share: float = Field(default=0.5, ge=0, le=1)
+    body_share: float = Field(default=0.2, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _rising(self) -> DataSettings:
+        if self.lowest_dose > self.highest_dose:
+            raise ValueError("lowest_dose must not exceed highest_dose")
+        return self
+
+
+class FitSettings(_Strict):
+    """How the values are fitted.
+
+    Attributes:
+        steps: Optimiser steps of a whole fit.
+        accumulate: Batches whose gradients are summed into one step.
+        learning_rate: Highest learning rate, reached after the warm-up.
+        last_learning_rate: Learning rate at the end of the cosine.
+        warmup_steps: Steps of linear rise.
+        weight_decay: AdamW's decoupled weight decay.
+        betas: AdamW's decay rates of the moments.
+        clip: Largest norm of the gradient.
+        ema: Decay of the averaged weights per step.
+        amp: bfloat16 autocast on CUDA.
+        bad_steps: Non-finite steps in a row after which the fit stops.
+    """
+
+    steps: int = Field(ge=1)
+    accumulate: int = Field(default=1, ge=1)
+    learning_rate: float = Field(default=2e-4, gt=0)
+    last_learning_rate: float = Field(default=1e-5, ge=0)
+    warmup_steps: int = Field(default=200, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.99)
+    clip: float = Field(default=1.0, gt=0)
+    ema: float = Field(default=0.999, ge=0, lt=1)
+    amp: bool = True
+    bad_steps: int = Field(default=20, ge=1)
+
+
+class ValidationSettings(_Strict):
+    """What is measured while fitting.
+
+    Attributes:
+        every: Steps between validations.
+        batches: Batches of crops of the validation split; 0 measures nothing.
+        dose: Simulated fraction of full dose of every crop.
+    """
+
+    every: int = Field(default=500, ge=1)
+    batches: int = Field(default=2, ge=0)
+    dose: float = Field(default=0.25, gt=0, lt=1)
+
+
+class JournalSettings(_Strict):
+    """What is written while fitting.
+
+    Attributes:
+        log_every: Steps between lines of ``metrics.jsonl``.
+        save_seconds: Seconds between checkpoints.
+    """
+
+    log_every: int = Field(default=20, ge=1)
+    save_seconds: float = Field(default=120.0, ge=0)
+
+
+class Recipe(_Strict):
+    """One fit.
+
+    Attributes:
+        method: Which task: ``man-autoencoder`` or ``man-diffusion``.
+        seed: Seed of everything random.
+        model: Networks; read by the task.
+        objective: Loss terms; read by the task.
+    """
+
+    method: str
+    seed: int = 0
+    model: dict[str, Any] = {}
+    objective: dict[str, Any] = {}
+    data: DataSettings = DataSettings()
+    fit: FitSettings
+    validation: ValidationSettings = ValidationSettings()
+    journal: JournalSettings = JournalSettings()
+
+
+def recipe_folder() -> Path:
+    """Where the recipes lie: in the installed package, else in the source tree."""
+    installed = Path(__file__).parent / "config" / "train"
+    return installed if installed.is_dir() else Path(__file__).parents[1] / "config" / "train"
+
+
+def load_recipe(name: str) -> Recipe:
+    """Read a recipe by its name or by the path of a YAML file.
+
+    Raises:
+        RecipeError: No such recipe, or something in it is wrong; all faults are named at once.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else recipe_folder() / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in recipe_folder().glob("*.yaml")))
+        raise RecipeError(f"there is no recipe {name!r}: use one of {known}, or a path to a .yaml")
+    try:
+        return Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except yaml.YAMLError as error:
+        raise RecipeError(f"the recipe {path} is not valid YAML") from error
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc'])) or 'recipe'}: {fault['msg']}"
+            for fault in error.errors()
+        )
+        raise RecipeError(f"the recipe {path} is wrong: {faults}") from error
