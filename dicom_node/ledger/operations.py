@@ -154,7 +154,7 @@ def closed_tokens(ledger: Ledger, *, before: float) -> list[str]:
         return list(session.scalars(chosen))
 
 
-def known_tokens(ledger: Ledger) -> set[str]:
-    """Outbox folders of all jobs."""
+def busy_tokens(ledger: Ledger) -> set[str]:
+    """Outbox folders of the jobs that somebody works on."""
     with ledger.read() as session:
-        return set(session.scalars(select(JobRow.token)))
+        return set(session.scalars(select(JobRow.token).where(JobRow.owner.is_not(None))))

@@ -105,6 +105,11 @@ class RetrySettings(_Section):
     first_delay_seconds: Annotated[float, Field(ge=0.0)] = 30.0
     longest_delay_seconds: Annotated[float, Field(ge=0.0)] = 3600.0
 
+    def delay_seconds(self, attempt: int) -> float:
+        """Pause after a failed attempt (the first is 1): doubled each time, up to the longest."""
+        doublings = min(attempt - 1, 30)
+        return min(self.first_delay_seconds * 2.0**doublings, self.longest_delay_seconds)
+
 
 class RetentionSettings(_Section):
     """When finished series leave the disk and how much of it stays free."""

@@ -1,0 +1,103 @@
+"""The inbox: received images as they came, one folder a series.
+
+File names are made of hashes: of the series and SOP Instance UID, and of the content. Other bytes
+under a known UID therefore never overwrite anything, and no name tells who the patient is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from dicom_node.store.durable import (
+    PART_SUFFIX,
+    disk_faults,
+    hashed,
+    make_folder,
+    remove_leftover,
+    remove_tree,
+    sync_folder,
+    write_durably,
+)
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """An image that is durable on disk.
+
+    Attributes:
+        name: File name relative to the inbox, as the ledger keeps it.
+        path: The file.
+        sha256: Of the data set, without file meta information.
+        size: Bytes of the file.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+    size: int
+
+
+class Inbox:
+    """Received images on disk.
+
+    Args:
+        root: Folder of the inbox.
+        quarantine: Folder, on the same file system, of images that contradict another.
+    """
+
+    def __init__(self, root: Path, quarantine: Path) -> None:
+        self.root = root
+        self._quarantine = quarantine
+
+    def put(self, meta: bytes, dataset: bytes, *, series_uid: str, sop_uid: str) -> StoredFile:
+        """Make an image durable; the ledger comes next, then the answer to the sender.
+
+        The same data set again leaves the file which is there as it is, unless it was cut short.
+
+        Args:
+            meta: Preamble, ``DICM`` and the file meta information group.
+            dataset: The data set as it was received.
+            series_uid: Series Instance UID.
+            sop_uid: SOP Instance UID.
+
+        Raises:
+            StorageError: The disk is full or not writable.
+        """
+        sha256 = hashlib.sha256(dataset).hexdigest()
+        name = f"{hashed(series_uid)}/{hashed(sop_uid)}-{sha256[:16]}.dcm"
+        path = self.path(name)
+        size = len(meta) + len(dataset)
+        if not (path.is_file() and path.stat().st_size == size):
+            write_durably(path, (meta, dataset))
+        return StoredFile(name=name, path=path, sha256=sha256, size=size)
+
+    def path(self, name: str) -> Path:
+        """Where the image of that name is."""
+        return self.root / name
+
+    def quarantine(self, stored: StoredFile) -> Path:
+        """Set an image aside that contradicts one of the same SOP Instance UID.
+
+        Raises:
+            StorageError: The disk is full or not writable.
+        """
+        aside = self._quarantine / stored.name
+        with disk_faults(aside.parent):
+            make_folder(aside.parent)
+            stored.path.replace(aside)
+            sync_folder(aside.parent)
+        return aside
+
+    def remove_series(self, series_uid: str) -> None:
+        """Delete the images of a series; for retention, under the ledger's write lock."""
+        with disk_faults(self.root):
+            remove_tree(self.root / hashed(series_uid))
+
+    def sweep_leftovers(self) -> int:
+        """Delete half-written files of a receiver that died; only before one listens again."""
+        leftovers = [*self.root.glob(f"*{PART_SUFFIX}"), *self.root.glob(f"*/*{PART_SUFFIX}")]
+        for leftover in leftovers:
+            remove_leftover(leftover)
+        return len(leftovers)

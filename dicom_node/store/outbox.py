@@ -1,0 +1,91 @@
+"""The outbox: derived images, one folder a job, which appears in one step when it is complete."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from dicom_node.store.durable import (
+    PART_SUFFIX,
+    disk_faults,
+    make_folder,
+    remove_tree,
+    sync_file,
+    sync_folder,
+)
+
+
+class Outbox:
+    """Derived images on disk; a job's folder is named by its token.
+
+    Args:
+        root: Folder of the outbox.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def stage(self, token: str) -> Path:
+        """A fresh folder to write a job's images into; nobody else looks at it.
+
+        Raises:
+            StorageError: The disk is full or not writable.
+        """
+        staging = self.root / f"{token}.{uuid.uuid4().hex[:8]}{PART_SUFFIX}"
+        with disk_faults(self.root):
+            make_folder(self.root)
+            staging.mkdir()
+        return staging
+
+    def commit(self, token: str, staging: Path) -> tuple[Path, ...]:
+        """Make a staged folder the job's result, in one step that survives a power cut.
+
+        A result that is there already stays: it belongs to the same job.
+
+        Returns:
+            The job's files.
+
+        Raises:
+            StorageError: The disk is full or not writable.
+        """
+        final = self.root / token
+        with disk_faults(self.root):
+            for path in staging.iterdir():
+                sync_file(path)
+            sync_folder(staging)
+            if final.exists():
+                self.discard(staging)
+            else:
+                staging.rename(final)
+            sync_folder(self.root)
+        return self.committed(token)
+
+    def committed(self, token: str) -> tuple[Path, ...]:
+        """A job's files in order of name; empty when it has no durable result."""
+        folder = self.root / token
+        return tuple(sorted(folder.iterdir())) if folder.is_dir() else ()
+
+    def discard(self, staging: Path) -> None:
+        """Throw a staged folder away."""
+        shutil.rmtree(staging, ignore_errors=True)
+
+    def remove(self, token: str) -> None:
+        """Delete a job's result, for retention."""
+        with disk_faults(self.root):
+            remove_tree(self.root / token)
+
+    def sweep_leftovers(self, busy: Callable[[], Collection[str]]) -> int:
+        """Delete what workers that died had staged; returns how many folders went.
+
+        Args:
+            busy: Tells the tokens of jobs that somebody works on. Asked after looking at the
+                disk: whoever stages has claimed before, so that no folder in use is taken.
+        """
+        staged = sorted(self.root.glob(f"*{PART_SUFFIX}"))
+        taken = busy()
+        leftovers = [folder for folder in staged if folder.name.split(".")[0] not in taken]
+        for folder in leftovers:
+            self.discard(folder)
+        return len(leftovers)
