@@ -1,1 +1,1 @@
-"""Puts this folder on the import path: every test may say ``from ct_factory import make_series``."""
+"""Puts this folder on the import path: a test says ``from ct_factory import make_series``."""

@@ -62,8 +62,8 @@ def load(path: Path, *, pixels: bool) -> FileDataset:
 
 def image_name(header: Dataset, path: Path) -> str:
     """What to call an image in a sentence: its instance number and file name, nothing personal."""
-    number = header.get("InstanceNumber")
-    return path.name if number in (None, "") else f"image {number} ({path.name})"
+    instance = number(header, "InstanceNumber")
+    return path.name if instance is None else f"image {instance:.0f} ({path.name})"
 
 
 def check(header: Dataset, name: str) -> None:

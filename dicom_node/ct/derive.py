@@ -1,0 +1,130 @@
+"""A denoised volume back to DICOM: derived CT Image data sets (PS3.3 A.3, C.7.6.1.1.2, C.8.2.1).
+
+Nothing here asks a clock: dates and times are the source's and UIDs are computed, so that the same
+series gives the same bytes. docs/decisions/0004-derived-series.md says why each attribute is kept,
+changed or dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+
+from dicom_node.ct import headers
+from dicom_node.ct.cleaning import kept_of
+from dicom_node.ct.equipment import name_equipment
+from dicom_node.ct.files import file_meta_for
+from dicom_node.ct.pixels import Encoding, to_words
+from dicom_node.ct.provenance import DeriveOptions, Provenance
+from dicom_node.ct.series import CtSeries
+from dicom_node.ct.uids import derived_uid
+from man_core import Volume
+
+DESCRIPTION_LENGTH: Final = 64
+"""Longest Series Description (VR LO, PS3.5 6.2)."""
+
+DERIVATION_LENGTH: Final = 1024
+"""Longest Derivation Description (VR ST)."""
+
+LARGEST_SERIES_NUMBER: Final = 2**31 - 1
+"""Largest integer string (VR IS)."""
+
+
+def derive_series(
+    source: CtSeries,
+    denoised: Volume,
+    provenance: Provenance,
+    options: DeriveOptions = DeriveOptions(),  # noqa: B008 - frozen
+) -> Iterator[Dataset]:
+    """Make the derived series, one data set per source slice, in slice order.
+
+    Args:
+        source: The series that was denoised.
+        denoised: HU [slice, row, column] with the source's geometry.
+        provenance: What made it.
+        options: How to label it.
+
+    Yields:
+        Complete data sets with file meta information, to be written as Explicit VR Little Endian.
+
+    Raises:
+        ValueError: The volume does not have the source's shape.
+    """
+    if denoised.shape != source.volume.shape:
+        raise ValueError(f"a result of shape {denoised.shape} is not of the source's shape")
+    key = provenance.key(options)
+    series_uid = derived_uid(source.series_uid, key)
+    for header, words, hu in zip(source.headers, source.stored, denoised.hu, strict=True):
+        derived = kept_of(header)
+        # The first 128 bytes of a file are free for other uses; the source's describe the source.
+        derived.preamble = bytes(128)
+        _identify(derived, header, series_uid, key)
+        _label(derived, header, options)
+        _describe(derived, header, provenance)
+        name_equipment(derived, header, provenance, options)
+        encoding = Encoding.of(header)
+        _put_words(derived, to_words(hu, encoding, words))
+        derived.file_meta = file_meta_for(derived)
+        yield derived
+
+
+def _identify(derived: Dataset, header: Dataset, series_uid: str, key: str) -> None:
+    derived.SOPInstanceUID = derived_uid(str(header.SOPInstanceUID), key)
+    derived.SeriesInstanceUID = series_uid
+
+
+def _label(derived: Dataset, header: Dataset, options: DeriveOptions) -> None:
+    further = list(header.get("ImageType") or ())[2:] or ["AXIAL"]
+    derived.ImageType = ["DERIVED", options.image_type, *further]
+    number = int(headers.number(header, "SeriesNumber") or 0) + options.series_number_offset
+    derived.SeriesNumber = min(number, LARGEST_SERIES_NUMBER)
+    suffix = options.description_suffix[:DESCRIPTION_LENGTH]
+    text = str(header.get("SeriesDescription") or "")[: DESCRIPTION_LENGTH - len(suffix)]
+    derived.SeriesDescription = (text + suffix).strip()
+
+
+def _describe(derived: Dataset, header: Dataset, provenance: Provenance) -> None:
+    text = provenance.description()
+    earlier = str(header.get("DerivationDescription") or "")[: DERIVATION_LENGTH - len(text) - 2]
+    derived.DerivationDescription = f"{earlier}; {text}" if earlier else text
+    # No code of CID 7203 means noise reduction; smoothing is the nearest (PS3.16).
+    steps = list(derived.get("DerivationCodeSequence") or ())
+    derived.DerivationCodeSequence = [*steps, _code_item(codes.DCM.Smoothing)]
+    derived.SourceImageSequence = [_source_item(header)]
+    series = Dataset()
+    series.SeriesInstanceUID = header.SeriesInstanceUID
+    series.ReferencedInstanceSequence = [_reference(header)]
+    derived.ReferencedSeriesSequence = [*(derived.get("ReferencedSeriesSequence") or ()), series]
+
+
+def _source_item(header: Dataset) -> Dataset:
+    item = _reference(header)
+    item.PurposeOfReferenceCodeSequence = [
+        _code_item(codes.DCM.SourceImageForImageProcessingOperation)
+    ]
+    item.SpatialLocationsPreserved = "YES"
+    return item
+
+
+def _reference(header: Dataset) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = header.SOPClassUID
+    item.ReferencedSOPInstanceUID = header.SOPInstanceUID
+    return item
+
+
+def _code_item(code: Code) -> Dataset:
+    item = Dataset()
+    item.CodeValue = code.value
+    item.CodingSchemeDesignator = code.scheme_designator
+    item.CodeMeaning = code.meaning
+    return item
+
+
+def _put_words(derived: Dataset, words: NDArray[Any]) -> None:
+    derived.add_new("PixelData", "OW", words.astype(words.dtype.newbyteorder("<")).tobytes())

@@ -1,0 +1,111 @@
+"""Who made the images: General Equipment and Contributing Equipment (PS3.3 C.7.5.1, C.12.1.1.5)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from highdicom import ContributingEquipment
+from pydicom import Dataset
+from pydicom.multival import MultiValue
+from pydicom.sr.codedict import codes
+
+from dicom_node.ct.product import MANUFACTURER, MODEL_NAME
+from dicom_node.ct.provenance import DeriveOptions, Provenance
+
+UNKNOWN: Final = "Unknown"
+"""Manufacturer of a scanner that does not say; the item that we write must have one."""
+
+_LENGTHS: Final = {
+    "ManufacturerModelName": 64,
+    "DeviceSerialNumber": 64,
+    "InstitutionName": 64,
+    "InstitutionalDepartmentName": 64,
+    "InstitutionAddress": 1024,
+    "StationName": 16,
+}
+"""What moves from General Equipment to the scanner's item; longest value by its VR (PS3.5 6.2)."""
+
+_ARGUMENTS: Final = {
+    "ManufacturerModelName": "manufacturer_model_name",
+    "DeviceSerialNumber": "device_serial_number",
+    "InstitutionName": "institution_name",
+    "InstitutionalDepartmentName": "institutional_department_name",
+    "InstitutionAddress": "institution_address",
+    "StationName": "station_name",
+}
+
+_ONLY_THE_SCANNERS: Final = (
+    "StationName",
+    "DeviceSerialNumber",
+    "DeviceUID",
+    "UDISequence",
+    "GantryID",
+    "SpatialResolution",
+    "DateOfManufacture",
+    "DateOfInstallation",
+    "DateOfLastCalibration",
+    "TimeOfLastCalibration",
+)
+"""General Equipment attributes that describe the scanner and would be wrong of this node."""
+
+
+def name_equipment(
+    derived: Dataset, source: Dataset, provenance: Provenance, options: DeriveOptions
+) -> None:
+    """Name scanner and node in the derived header; earlier contributors stay, one is added."""
+    contributors = list(derived.get("ContributingEquipmentSequence") or ())
+    if options.equipment == "keep_scanner":
+        contributors.append(_node(provenance))
+    else:
+        contributors.append(_scanner(source))
+        _put_node_in_general_equipment(derived, provenance)
+    derived.ContributingEquipmentSequence = contributors
+
+
+def _put_node_in_general_equipment(derived: Dataset, provenance: Provenance) -> None:
+    for keyword in _ONLY_THE_SCANNERS:
+        if keyword in derived:
+            delattr(derived, keyword)
+    derived.Manufacturer = MANUFACTURER
+    derived.ManufacturerModelName = MODEL_NAME
+    derived.SoftwareVersions = _software(provenance)
+
+
+def _node(provenance: Provenance) -> ContributingEquipment:
+    return ContributingEquipment(
+        manufacturer=MANUFACTURER,
+        purpose_of_reference=codes.DCM.ProcessingEquipment,
+        manufacturer_model_name=MODEL_NAME,
+        software_versions=_software(provenance),
+        contribution_description="AI noise reduction in image space",
+    )
+
+
+def _scanner(source: Dataset) -> ContributingEquipment:
+    derived_already = next(iter(_values(source, "ImageType")), "") == "DERIVED"
+    purpose = codes.DCM.ProcessingEquipment if derived_already else codes.DCM.AcquisitionEquipment
+    texts = {
+        argument: _values(source, keyword)[0][: _LENGTHS[keyword]]
+        for keyword, argument in _ARGUMENTS.items()
+        if _values(source, keyword)
+    }
+    versions = [version[:64] for version in _values(source, "SoftwareVersions")]
+    return ContributingEquipment(
+        manufacturer=(_values(source, "Manufacturer") or [UNKNOWN])[0][:64],
+        purpose_of_reference=purpose,
+        software_versions=versions or None,
+        contribution_description="Made the source images",
+        **texts,
+    )
+
+
+def _software(provenance: Provenance) -> list[str]:
+    model = f"model {provenance.model} {provenance.version}"[:64]
+    weights = provenance.weights_sha256[:16] or "none"
+    return [provenance.product_version, model, f"weights {weights}"]
+
+
+def _values(dataset: Dataset, keyword: str) -> list[str]:
+    value = dataset.get(keyword)
+    several = value if isinstance(value, MultiValue) else [value]
+    return [text for one in several if one is not None and (text := str(one).strip())]

@@ -1,0 +1,87 @@
+"""What made a derived series: the model, its settings, and how the series is labelled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Literal
+
+from dicom_node.ct.product import MODEL_NAME, PRODUCT_VERSION
+
+if TYPE_CHECKING:
+    from man_core import DenoiseReport
+
+
+@dataclass(frozen=True)
+class DeriveOptions:
+    """How a site wants its derived series labelled.
+
+    Attributes:
+        series_number_offset: Added to the source's Series Number.
+        description_suffix: Added to the source's Series Description, which is cut to make room.
+        image_type: Second value of Image Type; many viewers show SECONDARY as screenshots.
+        equipment: ``standard`` names this node in General Equipment and the scanner in Contributing
+            Equipment, as PS3.3 C.12.1.1.5 says; ``keep_scanner`` the other way round.
+    """
+
+    series_number_offset: int = 1000
+    description_suffix: str = " MAN"
+    image_type: Literal["PRIMARY", "SECONDARY"] = "PRIMARY"
+    equipment: Literal["standard", "keep_scanner"] = "standard"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Everything that decided the pixels, apart from the source.
+
+    Attributes:
+        model: Registry name of the model.
+        version: Version of its weights.
+        weights_sha256: Hash of its weights; empty for a method without weights.
+        digest: ``ModelCard.digest``.
+        steps: Sampling steps.
+        strength: 0 to 1, blended in HU.
+        seed: Seed of the starting noise.
+        product_version: Version of this product.
+    """
+
+    model: str
+    version: str
+    weights_sha256: str
+    digest: str
+    steps: int
+    strength: float
+    seed: int
+    product_version: str = PRODUCT_VERSION
+
+    @classmethod
+    def of(cls, report: DenoiseReport) -> Provenance:
+        """The provenance of a result that ``man_core.denoise_volume`` reported."""
+        return cls(
+            model=report.model,
+            version=report.version,
+            weights_sha256=report.weights_sha256,
+            digest=report.digest,
+            steps=report.steps,
+            strength=report.strength,
+            seed=report.seed,
+        )
+
+    def key(self, options: DeriveOptions) -> str:
+        """Hash over card and settings, from which the derived UIDs are computed.
+
+        The product's version is left out: the same work after an update makes no second copy.
+        """
+        deciding = (self.digest, self.steps, self.strength, self.seed, asdict(options))
+        return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
+
+    def description(self) -> str:
+        """One paragraph for people, for Derivation Description (at most 1024 characters)."""
+        weights = f", weights sha256 {self.weights_sha256[:16]}" if self.weights_sha256 else ""
+        return (
+            f"AI noise reduction in image space by {MODEL_NAME} {self.product_version}: "
+            f"model {self.model} {self.version}{weights}, card {self.digest[:16]}, "
+            f"strength {self.strength:g}, {self.steps} steps, seed {self.seed}. "
+            "Read together with the original images."
+        )

@@ -1,0 +1,128 @@
+"""One series from files to derived files, for the node's worker and the offline command alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydicom import Dataset
+
+from dicom_node.ct.derive import derive_series
+from dicom_node.ct.files import sync_folder, write_file
+from dicom_node.ct.headers import number
+from dicom_node.ct.product import PRODUCT_VERSION
+from dicom_node.ct.provenance import DeriveOptions, Provenance
+from dicom_node.ct.read import CtSeries, read_series
+from dicom_node.ct.report import RunReport
+from dicom_node.ct.uids import derived_uid
+from dicom_node.errors import InputError, ModelUnavailable, StorageError
+from man_core import (
+    Denoiser,
+    DenoiseReport,
+    ModelError,
+    Volume,
+    denoise_volume,
+    series_seed,
+)
+
+
+@dataclass(frozen=True)
+class DenoiseOptions:
+    """What a site sets for its denoised series.
+
+    Attributes:
+        strength: 0 leaves the source, 1 is the model's own result.
+        derived: How the derived series is labelled.
+    """
+
+    strength: float = 1.0
+    derived: DeriveOptions = field(default_factory=DeriveOptions)
+
+
+def denoise_series(
+    files: Sequence[Path],
+    destination: Path,
+    denoiser: Denoiser,
+    options: DenoiseOptions = DenoiseOptions(),
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> RunReport:
+    """Denoise the files of one series and write the derived series.
+
+    Args:
+        files: The files of one CT series, in any order.
+        destination: Folder for the derived files, made when missing; same names are replaced.
+        denoiser: A method ready to run.
+        options: Strength and labels.
+        on_progress: Called with (slices denoised, slices in all).
+        should_stop: Asked before every batch of slices.
+
+    Returns:
+        The report. When this returns, the derived files are on disk.
+
+    Raises:
+        InputError: The series cannot be processed; one sentence, and nothing was written.
+        ModelUnavailable: The model failed on this series; nothing was written.
+        StorageError: The destination is full or not writable.
+        man_core.Stopped: ``should_stop`` said so; nothing was written.
+    """
+    source = read_series(files)
+    denoised, result = _denoise(source, denoiser, options.strength, on_progress, should_stop)
+    provenance = Provenance.of(result)
+    targets = _targets(source, destination)
+    datasets = derive_series(source, denoised, provenance, options.derived)
+    for dataset, target in zip(datasets, targets, strict=True):
+        write_file(dataset, target)
+    sync_folder(destination)
+    return RunReport(
+        source_series_uid=source.series_uid,
+        derived_series_uid=derived_uid(source.series_uid, provenance.key(options.derived)),
+        files=targets,
+        regular=source.regular,
+        product_version=PRODUCT_VERSION,
+        denoise=result,
+    )
+
+
+def _denoise(
+    source: CtSeries,
+    denoiser: Denoiser,
+    strength: float,
+    on_progress: Callable[[int, int], None] | None,
+    should_stop: Callable[[], bool] | None,
+) -> tuple[Volume, DenoiseReport]:
+    try:
+        return denoise_volume(
+            source.volume,
+            denoiser,
+            source.condition,
+            seed=series_seed(source.series_uid, denoiser.info.digest),
+            strength=strength,
+            on_progress=on_progress,
+            should_stop=should_stop,
+        )
+    except ModelError as error:
+        raise ModelUnavailable(str(error)) from error
+
+
+def _targets(source: CtSeries, destination: Path) -> tuple[Path, ...]:
+    try:
+        destination.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = error.strerror or "not a folder"
+        raise StorageError(f"{destination} cannot be made a folder: {why}") from error
+    targets = tuple(destination / name for name in _names(source.headers))
+    originals = {path.resolve() for path in source.files}
+    if any(target.resolve() in originals for target in targets):
+        raise InputError(f"{destination} holds the original images: write to another folder")
+    return targets
+
+
+def _names(headers: Sequence[Dataset]) -> list[str]:
+    """By instance number where every slice has its own, else by place in the series."""
+    numbers = [number(header, "InstanceNumber") for header in headers]
+    if None in numbers or len(set(numbers)) < len(numbers):
+        numbers = [float(place) for place in range(1, len(headers) + 1)]
+    return [f"{one:04.0f}.dcm" for one in numbers]
