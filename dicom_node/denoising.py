@@ -69,9 +69,9 @@ def denoise_series(
         man_core.Stopped: ``should_stop`` said so; nothing was written.
     """
     source = read_series(files)
+    targets = _targets(source, destination)
     denoised, result = _denoise(source, denoiser, options.strength, on_progress, should_stop)
     provenance = Provenance.of(result)
-    targets = _targets(source, destination)
     datasets = derive_series(source, denoised, provenance, options.derived)
     for dataset, target in zip(datasets, targets, strict=True):
         write_file(dataset, target)

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydicom import Dataset
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, MRImageStorage
+
+from dicom_node.ct.checks import loop_guard, obstacle, why_not
+from dicom_node.ct.product import MANUFACTURER, MODEL_NAME
+from dicom_node.ct.uids import derived_uid, is_derived_uid, named_uid
+
+uids = st.from_regex(r"1\.2\.[1-9][0-9]{1,30}", fullmatch=True)
+
+
+def original(**attributes: object) -> Dataset:
+    dataset = Dataset()
+    dataset.SOPClassUID = CTImageStorage
+    dataset.Modality = "CT"
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    for keyword, value in attributes.items():
+        setattr(dataset, keyword, value)
+    return dataset
+
+
+def test_an_original_axial_ct_image_is_for_us() -> None:
+    assert why_not(original()) is None
+    assert why_not(original(ImageType=["ORIGINAL", "PRIMARY", "AXIAL", "CT_SOM5 SPI"])) is None
+
+
+@pytest.mark.parametrize(("attributes", "words"), [
+    ({"Modality": "MR", "SOPClassUID": MRImageStorage}, "MR"),
+    ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, "Secondary Capture"),
+    ({"SOPClassUID": EnhancedCTImageStorage}, "multi-frame"),
+    ({"NumberOfFrames": 20}, "multi-frame"),
+    ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, "colour"),
+    ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "localizer"),
+    ({"RescaleType": "ED"}, "not in HU"),
+])  # fmt: skip
+def test_obstacles_stand_whatever_the_rules_say(attributes: dict[str, object], words: str) -> None:
+    assert words in (obstacle(original(**attributes)) or "")
+    assert words in (why_not(original(**attributes)) or "")
+
+
+@pytest.mark.parametrize(("image_type", "words"), [
+    (["DERIVED", "PRIMARY", "AXIAL"], "derived"),
+    (["ORIGINAL", "SECONDARY", "AXIAL"], "secondary"),
+    (["ORIGINAL", "PRIMARY", "OTHER"], "AXIAL"),
+    ("ORIGINAL", "AXIAL"),
+    ([], "AXIAL"),
+])  # fmt: skip
+def test_other_image_types_are_left_to_the_rules(image_type: object, words: str) -> None:
+    assert obstacle(original(ImageType=image_type)) is None
+    assert words in (why_not(original(ImageType=image_type)) or "")
+
+
+def equipment() -> Dataset:
+    item = Dataset()
+    item.Manufacturer, item.ManufacturerModelName = MANUFACTURER, MODEL_NAME
+    return item
+
+
+@pytest.mark.parametrize("dataset", [
+    original(Manufacturer=MANUFACTURER, ManufacturerModelName=MODEL_NAME),
+    original(ContributingEquipmentSequence=[Dataset(), equipment()]),
+    original(SeriesInstanceUID=derived_uid("1.2.3", "key")),
+    original(SOPInstanceUID=derived_uid("1.2.3", "key")),
+])  # fmt: skip
+def test_any_sign_of_our_work_stops_the_loop(dataset: Dataset) -> None:
+    assert loop_guard(dataset)
+    assert "already denoised" in (obstacle(dataset) or "")
+
+
+def test_a_simulated_scan_is_not_our_work() -> None:
+    scan = original(Manufacturer=MANUFACTURER, ManufacturerModelName="CT simulator")
+    scan.SeriesInstanceUID = named_uid("a", "b")
+    assert not loop_guard(scan)
+
+
+@given(uids, uids, st.text(min_size=1), st.text(min_size=1))
+def test_derived_uids_are_valid_distinct_and_the_same_again(
+    first: str, second: str, key: str, other: str
+) -> None:
+    uid = derived_uid(first, key)
+    assert uid == derived_uid(first, key)
+    assert len(uid) <= 64
+    assert uuid.UUID(int=int(uid.removeprefix("2.25."))).variant == uuid.RFC_4122
+    assert is_derived_uid(uid)
+    assert (uid == derived_uid(second, key)) == (first == second)
+    assert (uid == derived_uid(first, other)) == (key == other)
+
+
+@given(st.uuids())
+def test_uids_of_others_are_not_ours(value: uuid.UUID) -> None:
+    assert not is_derived_uid(f"2.25.{value.int}")
+    assert not is_derived_uid("1.2.840.10008.1.2")
+    assert not is_derived_uid("2.25.")
