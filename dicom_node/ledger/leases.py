@@ -22,6 +22,9 @@ log = get_logger(__name__)
 
 BEATS_PER_LEASE = 3
 
+POLL_SECONDS = 0.5
+"""How long an idle process waits before it asks for work again."""
+
 
 def owner_name() -> str:
     """Name of this process as a job's owner: host, process space, process, moment of its start."""
@@ -90,6 +93,18 @@ class Heartbeat:
             if not held:
                 self.lost.set()
                 return
+
+
+def work_until(step: Callable[[Callable[[], bool]], bool], should_stop: Callable[[], bool]) -> None:
+    """Repeat a step until told to stop; pause when it finds nothing to do or no ledger to ask."""
+    while not should_stop():
+        try:
+            worked = step(should_stop)
+        except StorageError as error:
+            log.error("waiting for the disk", reason=str(error))
+            worked = False
+        if not worked:
+            time.sleep(POLL_SECONDS)
 
 
 def settle_fault(

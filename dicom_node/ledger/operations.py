@@ -147,11 +147,11 @@ def wake_waiting(ledger: Ledger, *, now: float) -> list[Job]:
         return [job_of(row) for row in rows]
 
 
-def closed_tokens(ledger: Ledger, *, before: float) -> list[str]:
+def closed_tokens(ledger: Ledger, *, before: float) -> set[str]:
     """Outbox folders of jobs that were DONE or CANCELLED before a moment."""
     chosen = select(JobRow.token).where(JobRow.state.in_(CLOSED), JobRow.updated_at < before)
     with ledger.read() as session:
-        return list(session.scalars(chosen))
+        return set(session.scalars(chosen))
 
 
 def busy_tokens(ledger: Ledger) -> set[str]:

@@ -171,15 +171,20 @@ def purge_old_series(
         UIDs of the purged series.
     """
     owed = select(JobRow.id).where(JobRow.series_id == SeriesRow.id, JobRow.state.not_in(CLOSED))
+    present = select(InstanceRow.id).where(
+        InstanceRow.series_id == SeriesRow.id, InstanceRow.purged.is_(False)
+    )
     old = select(SeriesRow).where(
-        SeriesRow.state.in_((SeriesState.ENQUEUED, SeriesState.SKIPPED)),
+        SeriesRow.state.in_((SeriesState.ENQUEUED, SeriesState.SKIPPED, SeriesState.PURGED)),
         SeriesRow.last_arrival_at < before,
+        present.exists(),
         ~owed.exists(),
     )
     with ledger.write() as session:
         rows = session.scalars(old.with_for_update()).all()
         for row in rows:
-            move_series(session, row, SeriesState.PURGED, now=now, reason=row.reason)
+            if row.state != SeriesState.PURGED:  # PURGED with files: sent again since
+                move_series(session, row, SeriesState.PURGED, now=now, reason=row.reason)
             for instance in row.instances:
                 instance.purged = True
             remove(row.series_uid)

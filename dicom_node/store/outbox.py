@@ -67,6 +67,11 @@ class Outbox:
         folder = self.root / token
         return tuple(sorted(folder.iterdir())) if folder.is_dir() else ()
 
+    def tokens(self) -> set[str]:
+        """The jobs that have a result here."""
+        folders = self.root.iterdir() if self.root.is_dir() else ()
+        return {folder.name for folder in folders if not folder.name.endswith(PART_SUFFIX)}
+
     def discard(self, staging: Path) -> None:
         """Throw a staged folder away."""
         shutil.rmtree(staging, ignore_errors=True)

@@ -1,0 +1,197 @@
+"""The worker: claim a job, denoise its series, make the derived files durable."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from dicom_node.errors import ModelUnavailable
+from dicom_node.ledger.engine import Ledger, open_ledger
+from dicom_node.ledger.jobs import LeaseLost, claim, derived, give_back, source_names
+from dicom_node.ledger.leases import Heartbeat, is_dead, owner_name, settle_fault, work_until
+from dicom_node.ledger.model import Job
+from dicom_node.ledger.operations import release_lost_leases
+from dicom_node.logs import bound, get_logger, short_hash
+from dicom_node.settings import RetrySettings, Settings
+from dicom_node.store.durable import write_durably
+from dicom_node.store.inbox import Inbox
+from dicom_node.store.outbox import Outbox
+
+if TYPE_CHECKING:
+    from man_core import Denoiser
+
+log = get_logger(__name__)
+
+ShouldStop = Callable[[], bool]
+
+
+class Denoise(Protocol):
+    """Turns the files of one series into derived files."""
+
+    def __call__(
+        self, files: Sequence[Path], folder: Path, *, job: Job, should_stop: ShouldStop
+    ) -> str:
+        """Write the derived files into ``folder``; returns the report as JSON.
+
+        Raises:
+            Exception: Nothing usable was written; a ``NodeError`` says whether it passes. Also
+                when ``should_stop`` said so.
+        """
+
+
+class Worker:
+    """Takes jobs from QUEUED to DERIVED, one at a time.
+
+    Args:
+        ledger: The ledger.
+        inbox: Where the received images are.
+        outbox: Where the derived images go.
+        reports: Folder of the run reports.
+        denoise: Does the work.
+        retry: How often and when a passing fault is tried again.
+        owner: Name of this worker in the ledger.
+        clock: Seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        inbox: Inbox,
+        outbox: Outbox,
+        reports: Path,
+        denoise: Denoise,
+        retry: RetrySettings,
+        *,
+        owner: str | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._ledger, self._inbox, self._outbox, self._reports = ledger, inbox, outbox, reports
+        self._denoise, self._retry, self._clock = denoise, retry, clock
+        self._owner = owner or owner_name()
+
+    def work_once(self, should_stop: ShouldStop) -> bool:
+        """Do one job, if there is one; returns whether there was.
+
+        A job that is stopped half-way goes back to the queue and the attempt does not count. One
+        whose lease was lost is left to its new owner.
+        """
+        job = claim(self._ledger, stage="denoise", owner=self._owner, now=self._clock())
+        if job is None:
+            return False
+        with (
+            bound(job=job.id, series=short_hash(job.series_uid)),
+            Heartbeat(self._ledger, job, owner=self._owner) as beat,
+        ):
+            try:
+                self._do(job, lambda: should_stop() or beat.lost.is_set())
+            except LeaseLost:
+                log.warning("job left to its new owner")
+            except Exception as error:
+                self._settle(job, error, stopped=should_stop(), lost=beat.lost.is_set())
+        return True
+
+    def _do(self, job: Job, should_stop: ShouldStop) -> None:
+        begin = time.perf_counter()
+        # A worker that died after the rename has left a whole result: nothing is denoised again.
+        files = self._outbox.committed(job.token) or self._derive(job, should_stop)
+        derived(self._ledger, job.id, owner=self._owner, count=len(files), now=self._clock())
+        seconds = round(time.perf_counter() - begin, 2)
+        log.info("series denoised", images=len(files), model=job.model, seconds=seconds)
+
+    def _derive(self, job: Job, should_stop: ShouldStop) -> tuple[Path, ...]:
+        sources = [self._inbox.path(name) for name in source_names(self._ledger, job)]
+        log.info("denoising", images=len(sources), model=job.model, attempt=job.attempts)
+        staging = self._outbox.stage(job.token)
+        try:
+            report = self._denoise(sources, staging, job=job, should_stop=should_stop)
+            write_durably(self._reports / f"{job.token}.json", (report.encode(),))
+            return self._outbox.commit(job.token, staging)
+        except BaseException:
+            self._outbox.discard(staging)
+            raise
+
+    def _settle(self, job: Job, error: Exception, *, stopped: bool, lost: bool) -> None:
+        now = self._clock()
+        try:
+            if stopped:
+                give_back(self._ledger, job.id, owner=self._owner, now=now)
+                log.info("job given back")
+            elif not lost:
+                settle_fault(
+                    self._ledger, job, error, owner=self._owner, retry=self._retry, now=now
+                )
+        except LeaseLost:
+            log.warning("job left to its new owner")
+
+
+class ModelDenoise:
+    """Denoises with the models of ``man_core``; each is loaded once.
+
+    Args:
+        settings: Default model, device, steps, labels of the derived series.
+
+    Raises:
+        ModelUnavailable: The configured model cannot be loaded here.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._loaded: dict[str, Denoiser] = {}
+        self.denoiser(settings.model.name)
+
+    def denoiser(self, name: str) -> Denoiser:
+        """The denoiser of that name, loaded at its first use."""
+        from man_core import ModelError, load_denoiser
+
+        wanted = self._settings.model
+        if name not in self._loaded:
+            try:
+                loaded = load_denoiser(name, device=wanted.device, steps=wanted.steps)
+            except ModelError as error:
+                raise ModelUnavailable(str(error)) from error
+            self._loaded[name] = loaded
+            log.info("model loaded", model=name, version=loaded.info.version)
+        return self._loaded[name]
+
+    def __call__(
+        self, files: Sequence[Path], folder: Path, *, job: Job, should_stop: ShouldStop
+    ) -> str:
+        """See :class:`Denoise`."""
+        from dicom_node.ct.provenance import DeriveOptions
+        from dicom_node.denoising import DenoiseOptions, denoise_series
+
+        derived = DeriveOptions(**self._settings.derived.model_dump())
+        options = DenoiseOptions(strength=job.strength, derived=derived)
+        report = denoise_series(
+            files, folder, self.denoiser(job.model), options, should_stop=should_stop
+        )
+        return report.to_json()
+
+
+def run_worker(settings: Settings, *, should_stop: ShouldStop) -> None:
+    """Denoise until told to stop; the job in hand is given back.
+
+    Raises:
+        ModelUnavailable: The configured model cannot be loaded here.
+        ConfigurationError: The ledger belongs to another version of this program.
+        StorageError: The ledger cannot be opened.
+    """
+    denoise = ModelDenoise(settings)
+    ledger = open_ledger(settings.database)
+    worker = Worker(
+        ledger,
+        Inbox(settings.inbox_folder, settings.quarantine_folder),
+        Outbox(settings.outbox_folder),
+        settings.reports_folder,
+        denoise,
+        settings.retry,
+    )
+    try:
+        release_lost_leases(
+            ledger, now=time.time(), attempts=settings.retry.attempts, is_dead=is_dead
+        )
+        work_until(worker.work_once, should_stop)
+    finally:
+        ledger.close()
