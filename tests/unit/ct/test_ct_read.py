@@ -1,0 +1,343 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import gdcm
+import numpy as np
+import pydicom
+import pytest
+from ct_factory import AXIAL, affine_of, ellipse, make_series, rewrite
+from pydicom import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    MRImageStorage,
+)
+
+from dicom_node.ct.read import find_series, read_series, read_slice, scan_folder
+from dicom_node.errors import IncompleteSeries, InputError, NotForUs, UnreadableFile
+
+COMPRESSED = {
+    "jpeg-ls": gdcm.TransferSyntax.JPEGLSLossless,
+    "jpeg-lossless-sv1": gdcm.TransferSyntax.JPEGLosslessProcess14_1,
+    "jpeg-lossless": gdcm.TransferSyntax.JPEGLosslessProcess14,
+    "jpeg-2000": gdcm.TransferSyntax.JPEG2000Lossless,
+    "rle": gdcm.TransferSyntax.RLELossless,
+}
+
+
+def compress(path: Path, syntax: str) -> None:
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(path))
+    assert reader.Read()
+    change = gdcm.ImageChangeTransferSyntax()
+    change.SetTransferSyntax(gdcm.TransferSyntax(COMPRESSED[syntax]))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer = gdcm.ImageWriter()
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    writer.SetFileName(str(path))
+    assert writer.Write()
+
+
+def change(path: Path, **attributes: object) -> None:
+    dataset = pydicom.dcmread(path)
+    for keyword, value in attributes.items():
+        setattr(dataset, keyword, value)
+    rewrite(dataset, path)
+
+
+def test_voxels_geometry_and_condition_come_back(tmp_path: Path) -> None:
+    hu = np.round(ellipse(5, 32))
+    paths = make_series(tmp_path, hu=hu)
+    series = read_series(list(reversed(paths)))
+    np.testing.assert_array_equal(series.volume.hu, hu)
+    np.testing.assert_allclose(series.volume.affine, affine_of((2.5, 0.8, 0.7), AXIAL))
+    assert series.volume.spacing_mm == (2.5, 0.8, 0.7)
+    assert list(series.files) == paths
+    assert [int(header.InstanceNumber) for header in series.headers] == [1, 2, 3, 4, 5]
+    assert series.stored.dtype == np.uint16
+    assert not series.padding.any()
+    assert series.regular
+    assert (series.condition.anatomy, series.condition.kernel) == ("ABDOMEN", "STANDARD")
+    assert (series.condition.kvp, series.condition.mas, series.condition.thickness_mm) == (
+        120,
+        200,
+        2.5,
+    )
+    assert "PixelData" not in series.headers[0]
+
+
+@pytest.mark.parametrize("orientation", [
+    (1, 0, 0, 0, 0, -1), (0, 1, 0, 0, 0, -1), (-1, 0, 0, 0, 1, 0), (0.8, 0.6, 0, -0.6, 0.8, 0),
+])  # fmt: skip
+def test_any_orientation_keeps_every_voxel_in_its_place(
+    tmp_path: Path, orientation: tuple[float, ...]
+) -> None:
+    hu = np.round(ellipse(4, 32))
+    series = read_series(make_series(tmp_path, hu=hu, orientation=orientation))
+    np.testing.assert_array_equal(series.volume.hu, hu)
+    np.testing.assert_allclose(series.volume.affine, affine_of((2.5, 0.8, 0.7), orientation))
+
+
+def test_each_image_is_rescaled_by_its_own_header(tmp_path: Path) -> None:
+    paths = make_series(tmp_path, slices=2)
+    before = read_series(paths).volume.hu
+    change(paths[1], RescaleSlope="2", RescaleIntercept="-100")
+    after = read_series(paths).volume.hu
+    np.testing.assert_array_equal(after[0], before[0])
+    np.testing.assert_array_equal(after[1], (before[1] + 1024) * 2 - 100)
+
+
+@pytest.mark.parametrize("value", [-2000, 63536])
+def test_padding_is_masked_and_becomes_air(tmp_path: Path, value: int) -> None:
+    paths = make_series(tmp_path, signed=True, bits=16, intercept=0, padding=-2000)
+    for path in paths:  # some scanners write the number as unsigned
+        dataset = pydicom.dcmread(path)
+        dataset["PixelPaddingValue"].VR = "US" if value > 0 else "SS"
+        dataset.PixelPaddingValue = value
+        rewrite(dataset, path)
+    series = read_series(paths)
+    assert 0.1 < series.padding.mean() < 0.3
+    assert (series.stored[series.padding] == -2000).all()
+    assert (series.volume.hu[series.padding] == -1000).all()
+
+
+def test_a_padding_range_is_masked_as_a_whole(tmp_path: Path) -> None:
+    paths = make_series(tmp_path, slices=1)
+    dataset = pydicom.dcmread(paths[0])
+    dataset.add_new("PixelPaddingValue", "US", 0)
+    dataset.add_new("PixelPaddingRangeLimit", "US", 24)
+    rewrite(dataset, paths[0])
+    one = read_slice(paths[0])
+    np.testing.assert_array_equal(one.padding, one.stored <= 24)
+    assert one.padding.any()
+
+
+@pytest.mark.parametrize("syntax", COMPRESSED)
+@pytest.mark.parametrize(("bits", "signed", "intercept"), [(12, False, -1024), (16, True, 0)])
+def test_every_lossless_compression_is_read(
+    tmp_path: Path, syntax: str, bits: int, signed: bool, intercept: float
+) -> None:
+    paths = make_series(tmp_path, slices=2, bits=bits, signed=signed, intercept=intercept)
+    plain = read_series(paths)
+    for path in paths:
+        compress(path, syntax)
+    assert pydicom.dcmread(paths[0]).file_meta.TransferSyntaxUID.is_compressed
+    np.testing.assert_array_equal(read_series(paths).stored, plain.stored)
+    np.testing.assert_array_equal(read_slice(paths[0]).hu, plain.volume.hu[0])
+
+
+@pytest.mark.parametrize("syntax", [
+    ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian,
+])  # fmt: skip
+def test_every_uncompressed_encoding_is_read(tmp_path: Path, syntax: str) -> None:
+    path = make_series(tmp_path, slices=1)[0]
+    plain = read_slice(path)
+    encode(path, syntax)
+    np.testing.assert_array_equal(read_slice(path).hu, plain.hu)
+
+
+def encode(path: Path, syntax: str) -> None:
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = syntax
+    if syntax == ExplicitVRBigEndian:
+        dataset.PixelData = np.frombuffer(dataset.PixelData, "<u2").astype(">u2").tobytes()
+        for tag in list(dataset.keys()):
+            dataset[tag]  # decoded before the byte order changes
+    implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
+    fresh = Dataset()
+    fresh.update(dataset)
+    fresh.file_meta = dataset.file_meta
+    fresh.save_as(path, implicit_vr=implicit, little_endian=little, enforce_file_format=True)
+
+
+def test_a_sample_of_slices_is_read_where_no_spacing_is_usual(tmp_path: Path) -> None:
+    paths = make_series(tmp_path, slices=20)
+    sample = [paths[index] for index in (0, 1, 4, 9, 19)]
+    series = read_series(sample)
+    assert not series.regular
+    assert series.volume.shape[0] == 5
+
+
+def test_slices_of_a_broken_series_can_be_read_for_training(tmp_path: Path) -> None:
+    paths = make_series(tmp_path, slices=8)
+    del paths[3]
+    assert read_series(paths, contiguous=False).volume.shape[0] == 7
+
+
+def truncate(paths: list[Path]) -> None:
+    data = paths[1].read_bytes()
+    paths[1].write_bytes(data[: len(data) // 2])
+
+
+def cut_in_header(paths: list[Path]) -> None:
+    paths[1].write_bytes(paths[1].read_bytes()[:400])
+
+
+def text(paths: list[Path]) -> None:
+    paths[1].write_text("not an image, whatever the name says\n" * 10)
+
+
+def other_modality(paths: list[Path]) -> None:
+    for path in paths:
+        change(path, Modality="MR", SOPClassUID=MRImageStorage)
+
+
+def two_orientations(paths: list[Path]) -> None:
+    change(paths[1], ImageOrientationPatient=[1, 0, 0, 0, 0, -1])
+
+
+def missing_slice(paths: list[Path]) -> None:
+    del paths[2]
+
+
+def copied_slice(paths: list[Path]) -> None:
+    paths.append(Path(shutil.copy(paths[1], paths[1].with_name("copy.dcm"))))
+
+
+def mixed_sizes(paths: list[Path]) -> None:
+    small = make_series(paths[0].parent / "small", slices=2, size=32, patient_id="C4N4RY")
+    paths[1] = Path(shutil.copy(small[1], paths[1]))
+
+
+def mixed_series(paths: list[Path]) -> None:
+    change(paths[1], SeriesInstanceUID="1.2.3")
+
+
+def mixed_spacing(paths: list[Path]) -> None:
+    change(paths[1], PixelSpacing=[0.9, 0.9])
+
+
+def multi_frame(paths: list[Path]) -> None:
+    change(paths[1], NumberOfFrames=2)
+
+
+def localizer(paths: list[Path]) -> None:
+    change(paths[0], ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+
+
+def colour(paths: list[Path]) -> None:
+    change(paths[0], SamplesPerPixel=3, PhotometricInterpretation="RGB")
+
+
+def no_slope(paths: list[Path]) -> None:
+    change(paths[0], RescaleSlope=None)
+
+
+def zero_slope(paths: list[Path]) -> None:
+    change(paths[0], RescaleSlope="0")
+
+
+def no_position(paths: list[Path]) -> None:
+    change(paths[0], ImagePositionPatient=None)
+
+
+def crooked(paths: list[Path]) -> None:
+    for path in paths:
+        change(path, ImageOrientationPatient=[1, 0, 0, 1, 0, 0])
+
+
+def flat_pixels(paths: list[Path]) -> None:
+    change(paths[0], PixelSpacing=[0, 0.7])
+
+
+def odd_bits(paths: list[Path]) -> None:
+    change(paths[0], HighBit=15)
+
+
+def unknown_syntax(paths: list[Path]) -> None:
+    dataset = pydicom.dcmread(paths[0])
+    dataset.PixelData = encapsulate([b"no picture"])
+    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.50"
+    dataset["PixelData"].is_undefined_length = True
+    dataset.save_as(paths[0])
+
+
+def nothing(paths: list[Path]) -> None:
+    paths.clear()
+
+
+@pytest.mark.parametrize(("spoil", "kind", "words"), [
+    (truncate, UnreadableFile, r"image 2 \(0002.dcm\).*cut off"),
+    (cut_in_header, UnreadableFile, "0002.dcm.*cut off"),
+    (text, UnreadableFile, "0002.dcm is not a DICOM file"),
+    (other_modality, NotForUs, r"image 1 \(0001.dcm\).*MR"),
+    (two_orientations, InputError, "two or more orientations"),
+    (missing_slice, IncompleteSeries, "1 slice is missing: image 2 .* and image 4 .* 5 mm apart"),
+    (copied_slice, InputError, r"image 2 \(0002.dcm\) and image 2 \(copy.dcm\) lie at the same"),
+    (mixed_sizes, InputError, "several sizes"),
+    (mixed_series, InputError, "several series"),
+    (mixed_spacing, InputError, "several pixel spacings"),
+    (multi_frame, NotForUs, "multi-frame"),
+    (localizer, NotForUs, "localizer"),
+    (colour, NotForUs, "colour"),
+    (no_slope, UnreadableFile, "no usable RescaleSlope"),
+    (zero_slope, UnreadableFile, "RescaleSlope of 0"),
+    (no_position, UnreadableFile, "no usable ImagePositionPatient"),
+    (crooked, UnreadableFile, "perpendicular"),
+    (flat_pixels, UnreadableFile, "PixelSpacing"),
+    (odd_bits, UnreadableFile, "high bit 15"),
+    (unknown_syntax, UnreadableFile, "JPEG Baseline.*cannot be read here"),
+    (nothing, InputError, "no files"),
+])  # fmt: skip
+def test_every_kind_of_bad_input_is_one_clear_sentence(
+    tmp_path: Path, spoil: Callable[[list[Path]], None], kind: type[InputError], words: str
+) -> None:
+    paths = make_series(
+        tmp_path, slices=6, size=48, patient_name="CANARY^BIRD", patient_id="C4N4RY"
+    )
+    spoil(paths)
+    with pytest.raises(kind, match=words) as caught:
+        read_series(paths)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "CANARY" not in message
+    assert "C4N4RY" not in message
+
+
+@pytest.mark.parametrize("syntax", COMPRESSED)
+@pytest.mark.parametrize("part", [0.3, 0.7, 0.95])
+def test_a_truncated_compressed_file_is_never_taken_for_an_image(
+    tmp_path: Path, syntax: str, part: float
+) -> None:
+    path = make_series(tmp_path, slices=1, size=96)[0]
+    compress(path, syntax)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * part)])
+    with pytest.raises(UnreadableFile, match="cut off"):
+        read_slice(path)
+
+
+def test_a_folder_is_sorted_into_series(tmp_path: Path) -> None:
+    first = make_series(tmp_path / "a", slices=3, description="first")
+    second = make_series(tmp_path / "b", slices=2, description="second")
+    (tmp_path / "notes.txt").write_text("ignored")
+    (tmp_path / "b" / "broken.dcm").write_text("no DICOM")
+    (tmp_path / ".hidden.dcm").write_text("no DICOM either")
+    folder = scan_folder(tmp_path)
+    assert find_series(tmp_path) == [first, second]
+    assert [one.path.name for one in folder.unread] == ["broken.dcm"]
+    assert [path.name for path in folder.ignored] == ["notes.txt"]
+    assert find_series(first[0]) == [first[:1]]
+
+
+def test_dicom_files_are_known_by_content_too(tmp_path: Path) -> None:
+    path = make_series(tmp_path, slices=1)[0]
+    renamed = path.rename(tmp_path / "IM000001")
+    assert find_series(tmp_path) == [[renamed]]
+
+
+def test_a_folder_without_dicom_is_one_clear_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds nothing and no DICOM file"):
+        find_series(tmp_path)
+    with pytest.raises(InputError, match="there is no folder"):
+        find_series(tmp_path / "missing")
+    (tmp_path / "text.dcm").write_text("no DICOM")
+    with pytest.raises(InputError, match=r"text.dcm is not a DICOM file"):
+        find_series(tmp_path)
