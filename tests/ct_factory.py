@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pydicom
 from numpy.typing import NDArray
 from pydicom import Dataset
 
@@ -84,6 +85,14 @@ def rewrite(dataset: Dataset, path: Path) -> Path:
     dataset.file_meta = file_meta_for(dataset)
     write_file(dataset, path)
     return path
+
+
+def change_header(path: Path, **attributes: object) -> None:
+    """Set attributes, by keyword, in the header of a file."""
+    dataset = pydicom.dcmread(path)
+    for keyword, value in attributes.items():
+        setattr(dataset, keyword, value)
+    rewrite(dataset, path)
 
 
 def ellipse(slices: int, size: int, noise_hu: float = 20.0, seed: int = 0) -> NDArray[np.float32]:
