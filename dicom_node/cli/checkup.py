@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 
 import typer
 
+from dicom_node.cli.offline import load_model
 from dicom_node.cli.output import AsJson, ConfigPath, write_json, write_table
 from dicom_node.errors import NodeError, StorageError
 from dicom_node.ledger.engine import open_ledger
@@ -67,7 +68,6 @@ def check(config: ConfigPath = None, as_json: AsJson = False) -> None:
 def _attempts(settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "database", lambda: _database(settings)
     yield "disk", lambda: _disk(settings)
-    yield "rules", lambda: _rules(settings)
     yield "model", lambda: _model(settings)
     yield "port", lambda: _port(settings)
     for peer in settings.peers:
@@ -124,3 +124,11 @@ def _who_listens(settings: Settings) -> str:
 def _peer(peer: PeerSettings, settings: Settings) -> str:
     seconds = echo(peer, calling_ae=settings.ae_title)
     return f"{peer.ae_title} at {peer.host}:{peer.port} answered in {1000 * seconds:.0f} ms"
+
+
+def _model(settings: Settings) -> str:
+    denoiser = load_model(settings.model)
+    return (
+        f"{denoiser.info.name} {denoiser.info.version}, {denoiser.steps} steps, weights unchanged,"
+        f" on {denoiser.device}"
+    )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
+import warnings
 from pathlib import Path
 
 import typer
@@ -28,6 +30,7 @@ for group in (processes, checkup, jobs, offline, peers, demonstration):
 
 def main() -> None:
     """Run the command in ``sys.argv`` and end the process with its exit code."""
+    _keep_header_values_private()
     try:
         app()
     except NodeError as error:
@@ -39,6 +42,13 @@ def main() -> None:
     except Exception as error:
         typer.echo(f"dicom-node: {_unexpected(error)}", err=True)
         sys.exit(UNEXPECTED)
+
+
+def _keep_header_values_private() -> None:
+    """Silence pydicom's remarks on damaged headers, which quote values: a name, a date of birth."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 
 def _unexpected(error: Exception) -> str:

@@ -10,10 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from dicom_node.cli.output import AsJson, ConfigPath, moment, write_json, write_table
-from dicom_node.errors import InputError
-from dicom_node.ledger import history, jobs
+from dicom_node.ledger import history, operations
 from dicom_node.ledger.engine import Ledger, open_ledger
-from dicom_node.ledger.jobs import Job
+from dicom_node.ledger.model import Job
 from dicom_node.ledger.series import list_series
 from dicom_node.ledger.states import JobState, SeriesState
 from dicom_node.settings import load_settings
@@ -38,8 +37,8 @@ def register(app: typer.Typer) -> None:
 def status(config: ConfigPath = None, as_json: AsJson = False) -> None:
     """Show how many series and jobs stand where."""
     with _ledger(config) as ledger:
-        counts = jobs.status(ledger)
-        failed = jobs.list_jobs(ledger, states=[JobState.FAILED, JobState.RETRY_WAIT])
+        counts = operations.status(ledger)
+        failed = operations.list_jobs(ledger, states=[JobState.FAILED, JobState.RETRY_WAIT])
         skipped = list_series(ledger, states=[SeriesState.SKIPPED], limit=SHOWN_SKIPPED)
     reasons = [{"series": item.series_uid, "reason": item.reason} for item in skipped]
     if as_json:
@@ -77,17 +76,17 @@ def jobs_list(
 ) -> None:
     """List jobs, newest first."""
     with _ledger(config) as ledger:
-        found = jobs.list_jobs(ledger, states=state or (), limit=limit)
+        found = operations.list_jobs(ledger, states=state or (), limit=limit)
     if as_json:
         write_json([_job(job) for job in found])
     else:
         write_table(
-            ("id", "state", "images", "model", "tries", "changed", "reason"),
+            ("id", "state", "derived", "model", "tries", "changed", "reason"),
             [
                 (
                     job.id,
                     job.state,
-                    job.instances,
+                    job.derived_count,
                     job.model,
                     job.attempts,
                     moment(job.updated_at),
@@ -101,10 +100,8 @@ def jobs_list(
 def jobs_show(job_id: JobId, config: ConfigPath = None, as_json: AsJson = False) -> None:
     """Show one job with its deliveries and history."""
     with _ledger(config) as ledger:
-        job = jobs.get_job(ledger, job_id)
+        job = operations.get_job(ledger, job_id)
         events = history.of_job(ledger, job_id)
-    if job is None:
-        raise InputError(f"There is no job {job_id}; `dicom-node jobs list` shows those there are.")
     if as_json:
         write_json({**_job(job), "history": [_event(event) for event in events]})
         return
@@ -118,14 +115,14 @@ def jobs_show(job_id: JobId, config: ConfigPath = None, as_json: AsJson = False)
 def jobs_retry(job_id: JobId, config: ConfigPath = None) -> None:
     """Try a failed, waiting or cancelled job again now."""
     with _ledger(config) as ledger:
-        job = jobs.retry(ledger, job_id, now=time.time())
+        job = operations.retry(ledger, job_id, now=time.time())
     typer.echo(f"job {job.id} is {job.state}.")
 
 
 def jobs_cancel(job_id: JobId, config: ConfigPath = None) -> None:
     """Give a job up; nothing is deleted, and `retry` takes it up again."""
     with _ledger(config) as ledger:
-        job = jobs.cancel(ledger, job_id, now=time.time())
+        job = operations.cancel(ledger, job_id, now=time.time())
     typer.echo(f"job {job.id} is {job.state}.")
 
 
@@ -145,12 +142,11 @@ def _job(job: Job) -> dict[str, Any]:
         "reason": job.reason,
         "series": job.series_uid,
         "generation": job.generation,
-        "instances": job.instances,
+        "derived": job.derived_count,
         "model": job.model,
         "strength": job.strength,
-        "steps": job.steps,
         "attempts": job.attempts,
-        "deliveries": {item.destination: item.state.value for item in job.destinations},
+        "deliveries": {item.destination: item.state.value for item in job.deliveries},
         "created_at": job.created_at,
         "updated_at": job.updated_at,
     }

@@ -49,11 +49,11 @@ def init(
     typer.echo("Next: put your PACS into node.yaml, then run `dicom-node check`.")
 
 
-def start(config: ConfigPath = None) -> None:
+def start(config: ConfigPath = None, supervised: Supervised = False) -> None:
     """Run the node in the foreground; SIGTERM drains and stops it."""
     settings = load_settings(config)
     configure_logging(settings.logging, process="node")
-    flag = StopFlag()
+    flag = StopFlag(supervised=supervised)
     _logged(lambda: node.run_node(config, settings, should_stop=flag))
 
 

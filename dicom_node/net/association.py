@@ -110,7 +110,7 @@ def _why_not(association: Association, peer: Peer, *, connected: bool) -> PeerEr
     if association.is_rejected and association.acceptor.primitive is not None:
         answer = association.acceptor.primitive
         return PeerError(
-            f"{who} rejected the association: {answer.reason_str.lower()}"
+            f"{who} rejected the association: {answer.reason_str}"
             f" ({answer.result_str.lower()}); check both AE titles and whether it knows this node.",
             transient=answer.result == _TRANSIENT_REJECTION,
         )

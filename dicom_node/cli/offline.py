@@ -1,0 +1,171 @@
+"""``denoise`` and ``models``: the node's work on a folder, without its network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dicom_node.cli.output import AsJson, ConfigPath, progress, write_json, write_table
+from dicom_node.errors import ConfigurationError, ModelUnavailable, NodeError
+from dicom_node.settings import DerivedSettings, ModelSettings, load_settings
+from man_core import ModelCard, ModelError, find_model, list_models
+
+if TYPE_CHECKING:  # what denoises needs torch, which other commands do not wait for
+    from dicom_node.offline import SeriesOutcome
+    from man_core import Denoiser
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command()(denoise)
+    app.command()(models)
+
+
+def denoise(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Folder of DICOM files.")],
+    destination: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the result.")],
+    model: Annotated[
+        str | None, typer.Option(help="Name, or path of a card; see `models`.")
+    ] = None,
+    strength: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="0 leaves the source, 1 is all.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Default: the card's.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    config: ConfigPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Denoise the CT series in a folder; derived DICOM goes to another."""
+    from dicom_node.ct.provenance import DeriveOptions
+    from dicom_node.denoising import DenoiseOptions
+    from dicom_node.offline import denoise_folder
+
+    base, labels = _settings(config)
+    chosen = {"name": model, "strength": strength, "steps": steps, "device": device}
+    wanted = base.model_copy(
+        update={key: value for key, value in chosen.items() if value is not None}
+    )
+    _check_destination(source, destination)
+    options = DenoiseOptions(wanted.strength, DeriveOptions(**labels.model_dump()))
+    denoiser = load_model(wanted)
+    with progress("denoising") as report:
+        outcomes = denoise_folder(
+            source, destination, denoiser, options, lambda _name, done, total: report(done, total)
+        )
+    if as_json:
+        write_json([_outcome(item) for item in outcomes])
+    else:
+        _tell(outcomes)
+    if any(item.error for item in outcomes) or not any(item.report for item in outcomes):
+        raise typer.Exit(1)
+
+
+def models(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help="Show the whole card of one.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the models with what their cards say, or show one card."""
+    try:
+        cards = list_models() if name is None else (find_model(name)[0],)
+    except ModelError as error:
+        raise ModelUnavailable(f"{error}.") from error
+    if as_json:
+        write_json([_card(card) for card in cards])
+    elif name is None:
+        columns = ("name", "version", "method", "steps", "parameters", "licence", "summary")
+        write_table(
+            columns,
+            [tuple(str(getattr(card, column)) for column in columns) for card in cards],
+        )
+    else:
+        write_table(("model", cards[0].name), list(_flat(_card(cards[0])).items()))
+
+
+def load_model(wanted: ModelSettings) -> Denoiser:
+    """The denoiser that the settings name.
+
+    Raises:
+        ModelUnavailable: No such model, its weights are damaged, or there is no such device.
+    """
+    from man_core import load_denoiser
+
+    try:
+        return load_denoiser(wanted.name, device=wanted.device, steps=wanted.steps)
+    except ModelError as error:
+        raise ModelUnavailable(f"{error}.") from error
+
+
+def _settings(config: Path | None) -> tuple[ModelSettings, DerivedSettings]:
+    if config is None:
+        return ModelSettings(), DerivedSettings()
+    settings = load_settings(config)
+    return settings.model, settings.derived
+
+
+def _check_destination(source: Path, destination: Path) -> None:
+    """Only what this program wrote itself may be replaced: its names are the same every time."""
+    from dicom_node.ct.checks import loop_guard
+    from dicom_node.ct.headers import load
+
+    if destination.resolve() == source.resolve():
+        raise ConfigurationError(f"{destination} is the input: name another folder for the result.")
+    for path in sorted(destination.rglob("*.dcm")):
+        try:
+            own = loop_guard(load(path, pixels=False))
+        except NodeError:
+            own = False
+        if not own:
+            raise ConfigurationError(
+                f"{destination} holds {path.name}, which this program did not write: name an empty"
+                " folder for the result."
+            )
+
+
+def _tell(outcomes: Sequence[SeriesOutcome]) -> None:
+    for item in outcomes:
+        if item.report is not None:
+            done = item.report.denoise
+            typer.echo(
+                f"{item.name}: {done.slices} slices to {item.destination} by {done.model}"
+                f" {done.version} on {done.device}, {done.seconds / done.slices:.2f} s a slice;"
+                f" noise {_hu(done.noise_before_hu)} before, {_hu(done.noise_after_hu)} after."
+            )
+        elif item.skipped is not None:
+            typer.echo(f"{item.name}: skipped, {item.skipped}.", err=True)
+        else:
+            typer.echo(f"{item.name}: failed, {item.error}.", err=True)
+
+
+def _hu(value: float | None) -> str:
+    return "not measurable" if value is None else f"{value:.1f} HU"
+
+
+def _outcome(item: SeriesOutcome) -> dict[str, Any]:
+    return {
+        "name": item.name,
+        "destination": None if item.destination is None else str(item.destination),
+        "report": None if item.report is None else item.report.to_dict(),
+        "skipped": item.skipped,
+        "error": item.error,
+    }
+
+
+def _card(card: ModelCard) -> dict[str, Any]:
+    return {**asdict(card), "digest": card.digest}
+
+
+def _flat(card: dict[str, Any]) -> dict[str, str]:
+    """A card's entries as lines of text; empty ones left out."""
+    lines = {}
+    for key, value in card.items():
+        if isinstance(value, list | tuple):
+            value = "\n".join(str(item) for item in value)
+        if value not in ("", None):
+            lines[key] = str(value)
+    return lines

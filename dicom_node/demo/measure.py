@@ -1,0 +1,68 @@
+"""The demo's numbers: what came back, beside what was sent and beside the truth."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from man_core import Volume
+from man_core.noise import noise_hu
+from man_core.quality import SOFT_TISSUE, hu_bias, measure
+
+
+@dataclass(frozen=True)
+class Row:
+    """One volume against the truth.
+
+    Attributes:
+        name: What it is.
+        noise_hu: Noise in soft tissue, HU.
+        psnr_db: In the window [-160, 240] HU.
+        ssim: In the same window.
+        lpips: In the same window; None where the perceptual weights are missing.
+        bias_hu: Mean error by tissue, HU.
+    """
+
+    name: str
+    noise_hu: float
+    psnr_db: float | None
+    ssim: float | None
+    lpips: float | None
+    bias_hu: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def compare(name: str, volume: Volume, truth: Volume) -> Row:
+    """Measure a volume against the truth."""
+    scores = measure(volume.hu, truth.hu, SOFT_TISSUE)
+    return Row(
+        name=name,
+        noise_hu=noise_hu(volume.hu),
+        psnr_db=scores.psnr_db,
+        ssim=scores.ssim,
+        lpips=None if math.isnan(scores.lpips) else scores.lpips,
+        bias_hu=hu_bias(volume.hu, truth.hu),
+    )
+
+
+def truth_row(truth: Volume) -> Row:
+    """The truth's own row: it has noise of its structure only, and nothing to compare with."""
+    return Row("truth", noise_hu(truth.hu), None, None, None, {})
+
+
+def beats(result: Row, before: Row) -> bool:
+    """Whether the result is nearer to the truth by every measure there is."""
+    pairs = (
+        (result.psnr_db, before.psnr_db, 1),
+        (result.ssim, before.ssim, 1),
+        (result.lpips, before.lpips, -1),
+    )
+    return all(
+        sign * (after - earlier) > 0
+        for after, earlier, sign in pairs
+        if after is not None and earlier is not None
+    )

@@ -1,0 +1,165 @@
+"""The demo from the patient to the report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dicom_node.ct.read import read_series
+from dicom_node.ct.scan import Scan, write_scan
+from dicom_node.demo.line import PACS_TITLE, DemoFailed, Stages, pass_through
+from dicom_node.demo.measure import Row, beats, compare, truth_row
+from dicom_node.demo.pacs import DemoPacs
+from dicom_node.demo.patient import DOSE, FULL_DOSE_MAS, Anatomy, Patient, simulate_patient
+from dicom_node.errors import ConfigurationError, StorageError
+from man_core import Volume
+
+REPORT = "report.json"
+LOW_DOSE, DENOISED, TRUTH, PICTURES = "low-dose", "denoised", "truth", "pictures"
+LOG = "node.log"
+
+WINDOWS = {"abdomen": (40.0, 400.0), "chest": (-600.0, 1500.0), "head": (40.0, 80.0)}
+"""Centre and width, HU, with which a viewer opens the series."""
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """What to show.
+
+    Attributes:
+        out: Folder for images, pictures and report.
+        anatomy: Which body region.
+        slices: How many.
+        size: Rows and columns.
+        model: The denoiser.
+    """
+
+    out: Path
+    anatomy: Anatomy = "abdomen"
+    slices: int = 24
+    size: int = 512
+    model: str = "man"
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What came of it.
+
+    Attributes:
+        slices: Slices that came back to the PACS.
+        expected: Slices that were sent.
+        stages: Seconds a stage.
+        rows: Low dose, denoised and truth.
+        pictures: Files with pictures.
+    """
+
+    slices: int
+    expected: int
+    stages: Stages
+    rows: tuple[Row, Row, Row]
+    pictures: tuple[Path, ...]
+
+    @property
+    def good(self) -> bool:
+        """Whether the series came back whole and nearer to the truth than it went."""
+        return self.slices == self.expected and beats(self.rows[1], self.rows[0])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "slices_sent": self.expected,
+            "slices_returned": self.slices,
+            "seconds": asdict(self.stages),
+            "seconds_per_slice": self.stages.denoise / max(self.slices, 1),
+            "dose": DOSE,
+            "window_hu": [-160, 240],
+            "rows": [row.to_dict() for row in self.rows],
+            "pictures": [path.name for path in self.pictures],
+            "good": self.good,
+        }
+
+
+def run_demo(options: DemoOptions, tell: Callable[[str], None]) -> DemoResult:
+    """Simulate a patient, send the low-dose series through a real node, measure and draw.
+
+    Args:
+        options: What to show and where.
+        tell: Told in a few words what is going on.
+
+    Raises:
+        ConfigurationError: The output folder holds something else.
+        DemoFailed: The series did not come back.
+        StorageError: The output folder is not writable.
+    """
+    from dicom_node.demo.pictures import draw_pictures
+
+    out = options.out
+    _prepare(out)
+    tell(f"simulating {options.slices} slices of a patient")
+    patient = simulate_patient(options.anatomy, slices=options.slices, size=options.size)
+    files = _write(patient, options)
+    with (
+        tempfile.TemporaryDirectory(prefix="dicom-node-demo-") as folder,
+        DemoPacs(PACS_TITLE, out / DENOISED) as pacs,
+    ):
+        stages = pass_through(files, pacs, Path(folder), out / LOG, options.model, tell)
+        returned = [sorted(paths) for paths in pacs.series.values()]
+    if len(returned) != 1:
+        raise DemoFailed(f"{len(returned)} series came back to the PACS instead of one.")
+    tell("comparing with the truth")
+    low, denoised = read_series(files).volume, read_series(returned[0]).volume
+    truth = _as_stored(patient.truth)
+    rows = (compare("low dose", low, truth), compare("denoised", denoised, truth), truth_row(truth))
+    pictures = draw_pictures(out / PICTURES, low, denoised, truth, rows, options.anatomy)
+    result = DemoResult(len(returned[0]), len(files), stages, rows, pictures)
+    (out / REPORT).write_text(json.dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")
+    return result
+
+
+def _prepare(out: Path) -> None:
+    """Make room for the results; only an earlier demo's results are replaced."""
+    own = (LOW_DOSE, DENOISED, TRUTH, PICTURES)
+    try:
+        foreign = [path.name for path in out.iterdir()] if out.is_dir() else []
+        if foreign and not (out / LOG).exists():
+            raise ConfigurationError(
+                f"{out} holds other files, {foreign[0]} among them: name an empty folder."
+            )
+        out.mkdir(parents=True, exist_ok=True)
+        (out / LOG).touch()
+        for name in own:
+            shutil.rmtree(out / name, ignore_errors=True)
+    except OSError as error:
+        raise StorageError(f"{out} cannot be written: {error.strerror}.") from error
+
+
+def _write(patient: Patient, options: DemoOptions) -> list[Path]:
+    """The files that the scanner sends; the truth lies beside them for comparison in a viewer."""
+
+    def scan(description: str, number: int, mas: float) -> Scan:
+        return Scan(
+            patient_name=f"PHANTOM^{options.anatomy.upper()}",
+            patient_id=f"DEMO-{options.anatomy.upper()}",
+            study=f"demo {options.anatomy} {options.slices}x{options.size}",
+            description=description,
+            series_number=number,
+            anatomy=options.anatomy.upper(),
+            mas=mas,
+            window_hu=WINDOWS[options.anatomy],
+        )
+
+    out = options.out
+    write_scan(patient.truth, out / TRUTH, scan("Without noise", 2, FULL_DOSE_MAS))
+    return write_scan(
+        patient.low_dose, out / LOW_DOSE, scan("Quarter dose", 1, FULL_DOSE_MAS * DOSE)
+    )
+
+
+def _as_stored(truth: Volume) -> Volume:
+    """The truth as DICOM can hold it: what is below the lowest stored value counts as that."""
+    return truth.with_hu(truth.hu.clip(min=-1024.0))
