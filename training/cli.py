@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,9 @@ from training.errors import RecipeError, TrainingError
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console(stderr=True)
 
+SECONDS_BETWEEN_LINES = 30.0
+WIDEST_TABLE = 110
+
 DataSet = Annotated[Path, typer.Option("--data", help="Folder of the training set.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder to write.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of words.")]
@@ -28,10 +32,10 @@ def main() -> None:
     try:
         app()
     except RecipeError as error:
-        console.print(f"man-train: {error}", style="red", markup=False)
+        typer.secho(f"man-train: {error}", fg="red", err=True)
         raise SystemExit(2) from error
     except (TrainingError, OSError) as error:
-        console.print(f"man-train: {error}", style="red", markup=False)
+        typer.secho(f"man-train: {error}", fg="red", err=True)
         raise SystemExit(1) from error
 
 
@@ -72,7 +76,7 @@ def prepare(
     with _counted("series") as on_progress:
         done = run(inputs, out, split_of, low_dose=low_dose, on_progress=on_progress)
     for reason in done.skipped:
-        console.print(f"left out: {reason}", markup=False)
+        typer.echo(f"left out: {reason}", err=True)
     _say(
         as_json,
         f"{done.slices} slices of {done.added} series added to {out}, "
@@ -133,6 +137,55 @@ def fit(
 
 
 @app.command()
+def evaluate(
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL…", help="Model names, cards, or runs.")
+    ],
+    data: Annotated[Path, typer.Option("--data", help="Training set, or folder of DICOM files.")],
+    full: Annotated[
+        Path | None, typer.Option("--full", help="Full-dose partners: --data is then low dose.")
+    ] = None,
+    split: Annotated[str, typer.Option("--split")] = "validation",
+    dose: Annotated[
+        list[float], typer.Option("--dose", min=0.001, max=0.999, help="May be repeated.")
+    ] = [0.25],  # noqa: B006 - typer's way of a repeatable option's default
+    window: Annotated[
+        list[str], typer.Option("--window", help="soft, lung, …-exam or LOW,HIGH.")
+    ] = ["soft"],  # noqa: B006
+    steps: Annotated[
+        list[int], typer.Option("--steps", min=1, help="Sampling steps; may be repeated.")
+    ] = [],  # noqa: B006
+    slices: Annotated[int | None, typer.Option("--slices", min=1, help="Of a series.")] = None,
+    gaussian: Annotated[bool, typer.Option("--gaussian", help="Add the best blur.")] = False,
+    card: Annotated[
+        Path | None, typer.Option("--card", help="Write the measured rows into this card.")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """PSNR, SSIM, LPIPS and HU bias of models, always beside the untouched low dose."""
+    from training.data.splits import known_split
+    from training.evaluate import tables
+    from training.evaluate.cases import Wanted, cases
+    from training.evaluate.methods import methods_of
+    from training.evaluate.run import evaluate as run
+
+    windows = [tables.window_of(text) for text in window]
+    wanted = Wanted(known_split(split), tuple(dose), slices)
+    methods = methods_of(models, device=device, steps=steps, gaussian=gaussian)
+    with _counted("series") as on_progress:
+        rows = run(methods, cases(data, full, wanted), windows, on_case=on_progress)
+    if card:
+        tables.note_on_card(card, rows)
+    if as_json:
+        typer.echo(json.dumps(tables.json_of(rows)))
+    else:
+        wide = Console(width=max(console.width, WIDEST_TABLE))
+        for table in tables.tables_of(rows):
+            wide.print(table)
+
+
+@app.command()
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
     out: Out,
@@ -146,17 +199,28 @@ def export(
 
 
 @contextmanager
-def _counted(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar with the time left on a terminal; nothing elsewhere."""
-    columns = (
-        TextColumn(what),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+def _counted(what: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar with the time left on a terminal; a plain line now and then elsewhere."""
+    if not console.is_terminal:
+        yield _counted_in_lines(what)
+        return
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _counted_in_lines(what: str) -> Callable[[int, int | None], None]:
+    shown = time.monotonic()
+
+    def show(done: int, total: int | None) -> None:
+        nonlocal shown
+        if time.monotonic() - shown >= SECONDS_BETWEEN_LINES:
+            shown = time.monotonic()
+            of_all = f" of {total}" if total else ""
+            console.print(f"{done}{of_all} {what}", markup=False)
+
+    return show
 
 
 def _say(as_json: bool, words: str, facts: dict[str, object]) -> None:

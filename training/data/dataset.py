@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,13 +20,11 @@ from training.data.manifest import (
 )
 from training.data.texture import CUTOFFS, amplitude_at, apodise, nearest_cutoff
 from training.errors import TrainingError
-from training.fit.task import BatchSource
-from training.settings import DataSettings, Recipe
+from training.settings import DataSettings
 
 MARGIN = 16  # pixels around a crop of noise: the filters reach no further
 BODY_HU = -500.0
 TRIES = 8  # draws of a place before an empty crop is taken after all
-VALIDATION_SEED = 7_919  # the held-out crops are the same in every fit
 
 Pixels = NDArray[np.float32]
 
@@ -145,7 +142,8 @@ class CropSource:
             index = matched
         rows, columns = self._window(place)
         array = self._array(slices_file(self.root, entry.series))
-        return array[index, rows, columns].astype(np.float32)
+        pixels: Pixels = array[index, rows, columns].astype(np.float32)
+        return pixels
 
     def _window(self, place: _Place) -> tuple[slice, slice]:
         crop = self.data.crop
@@ -167,7 +165,8 @@ class CropSource:
         shaped = apodise(plain, np.array([p.cutoff for p in places]))
         scale = [p.amplitude / _own_amplitude(p) for p in places]
         inner = shaped[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
-        return inner * np.array(scale, dtype=np.float32)[:, None, None]
+        scaled: Pixels = inner * np.array(scale, dtype=np.float32)[:, None, None]
+        return scaled
 
     def _plain_noise(self, place: _Place) -> Pixels:
         """Plain-ramp noise of a crop and its margin, mirrored at the edges of the slice."""
@@ -177,7 +176,8 @@ class CropSource:
             for start, n in zip((place.row, place.column), array.shape[1:], strict=True)
         )
         plane = array[place.slice_index]
-        return plane[rows][:, columns].astype(np.float32)
+        noise: Pixels = plane[rows][:, columns].astype(np.float32)
+        return noise
 
     def _position(self, place: _Place) -> tuple[float, float, float, float]:
         crop = self.data.crop
@@ -194,60 +194,6 @@ class CropSource:
         if path not in self._arrays:
             self._arrays[path] = np.load(path, mmap_mode="r")
         return self._arrays[path]
-
-
-class Prefetched:
-    """The same batches, some made ahead in other threads while the model computes.
-
-    Args:
-        source: Where batches come from.
-        threads: Threads that make them; also how many batches are made ahead.
-    """
-
-    def __init__(self, source: BatchSource, threads: int = 1) -> None:
-        self._source = source
-        self._threads = threads
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="batches")
-        self._ahead: dict[int, Future[Batch]] = {}
-
-    def batch(self, index: int) -> Batch:
-        """Batch number ``index``; the following ones are begun."""
-        for number in range(index, index + self._threads + 1):
-            if number not in self._ahead:
-                self._ahead[number] = self._pool.submit(self._source.batch, number)
-        for number in [n for n in self._ahead if n < index]:
-            self._ahead.pop(number).cancel()
-        return self._ahead.pop(index).result()
-
-    def __enter__(self) -> Prefetched:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-
-def held_out_batches(root: Path, recipe: Recipe) -> list[Batch]:
-    """The same few batches of the validation split at one dose in every fit.
-
-    Raises:
-        TrainingError: The recipe asks for validation and the split is empty.
-    """
-    wanted = recipe.validation
-    if wanted.batches == 0:
-        return []
-    data = recipe.data.model_copy(
-        update={
-            "lowest_dose": wanted.dose,
-            "highest_dose": wanted.dose,
-            "untouched_share": 0.0,
-            "any_texture_share": 0.0,
-            "texture_jitter": 0.0,
-            "amplitude_jitter": 0.0,
-            "real_share": 0.0,
-        }
-    )
-    source = CropSource(root, data, VALIDATION_SEED, "validation")
-    return [source.batch(index) for index in range(wanted.batches)]
 
 
 def _by_patient(

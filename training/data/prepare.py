@@ -150,7 +150,7 @@ class _Adding:
                 f"patient {described['patient']} is in the split {before} already and cannot be "
                 f"in {split} too: a patient belongs to one split only"
             )
-        return SeriesEntry(split=split, **described)
+        return SeriesEntry.model_validate({"split": split, **described})
 
     def _low(self, described: dict[str, Any]) -> SeriesEntry | str:
         for full in self.manifest.series:
@@ -177,7 +177,7 @@ def _described(series: CtSeries, name: str, patient: str) -> dict[str, Any]:
         "anatomy": series.condition.anatomy,
         "cutoff": estimate_noise_and_texture(hu).cutoff,
         "slices": [
-            SliceEntry(noise_hu=noise, position_mm=_position_mm(header))
+            SliceEntry(noise_hu=noise, position_mm=slice_position_mm(header))
             for noise, header in zip(_noises(hu), series.headers, strict=True)
         ],
     }
@@ -210,7 +210,8 @@ def _patient_id(series: CtSeries) -> str:
     return str(series.headers[0].get("PatientID") or "") or series.study_uid
 
 
-def _position_mm(header: Dataset) -> float:
+def slice_position_mm(header: Dataset) -> float:
+    """Place of a slice along its normal, mm (PS3.3 C.7.6.2.1.1)."""
     row, column = np.split(np.array(header.ImageOrientationPatient, dtype=float), 2)
     place = np.array(header.ImagePositionPatient, dtype=float)
     return float(np.cross(row, column) @ place)

@@ -171,7 +171,7 @@ class Fit:
             batch = self.source.batch(self.step * accumulate + part).to(self.task.device)
             with self._autocast():
                 losses = self.task.loss(batch, moment)
-            (losses["loss"] / accumulate).backward()
+            (losses["loss"] / accumulate).backward()  # type: ignore[no-untyped-call]
             for name, value in losses.items():
                 total[name] = total.get(name, 0.0) + float(value.detach()) / accumulate
         return total

@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from training.data.dataset import CropSource, Prefetched, held_out_batches
+from training.data.dataset import CropSource
+from training.data.loading import Prefetched, held_out_batches
 from training.data.manifest import load_manifest
 from training.errors import TrainingError
 from training.fit.journal import Journal

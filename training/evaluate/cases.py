@@ -1,0 +1,196 @@
+"""What is evaluated: low-dose volumes with their full-dose truth, real or simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dicom_node.ct.read import CtSeries, find_series, read_series
+from dicom_node.errors import InputError
+from man_core import Condition, Volume, series_seed
+from man_core.noise import estimate_noise_and_texture, noise_hu_per_slice
+from man_core.physics.low_dose import insert_noise
+from training.data.manifest import MANIFEST, Manifest, SeriesEntry, load_manifest, slices_file
+from training.data.prepare import slice_position_mm
+from training.errors import TrainingError
+
+Hu = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One series at one dose.
+
+    Attributes:
+        split: Where it comes from, for example ``validation`` or the name of a folder.
+        name: Which series, a pseudonym or a number; seeds the sampling.
+        dose: Fraction of full dose of ``low``.
+        real: Whether ``low`` was measured; else its noise is simulated.
+        low: The low-dose volume.
+        full: Full-dose HU [slice, row, column].
+        condition: What a model may know of the scan.
+    """
+
+    split: str
+    name: str
+    dose: float
+    real: bool
+    low: Volume
+    full: Hu
+    condition: Condition
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which cases to make.
+
+    Attributes:
+        split: Split of a training set.
+        doses: Doses to simulate; of real pairs the first one names their dose.
+        slices: At most so many slices of a series, evenly spread; None takes all.
+    """
+
+    split: str = "validation"
+    doses: tuple[float, ...] = (0.25,)
+    slices: int | None = None
+
+
+def cases(data: Path, full: Path | None, wanted: Wanted) -> Iterator[Case]:
+    """The cases of a training set or of DICOM folders, one at a time.
+
+    Args:
+        data: A training set; or a DICOM folder: low dose where ``full`` is given, else full dose.
+        full: DICOM folder of the full-dose partners.
+        wanted: Which cases.
+
+    Raises:
+        TrainingError: There is nothing to evaluate.
+    """
+    if full is not None:
+        return _real_cases(data, full, wanted)
+    if (data / MANIFEST).is_file():
+        return _set_cases(data, wanted)
+    return _folder_cases(data, wanted)
+
+
+def _set_cases(root: Path, wanted: Wanted) -> Iterator[Case]:
+    manifest = load_manifest(root)
+    entries = list(manifest.of(wanted.split))
+    if not entries:
+        raise TrainingError(f"the set {root} holds nothing in the split {wanted.split!r}")
+    for entry in entries:
+        volume = _volume_of(root, entry)
+        condition = _condition_of(entry)
+        yield from _simulated(wanted.split, entry.series, volume, condition, wanted)
+    for entry in manifest.of(wanted.split, low=True):
+        yield _set_pair(root, manifest, entry, wanted)
+
+
+def _set_pair(root: Path, manifest: Manifest, entry: SeriesEntry, wanted: Wanted) -> Case:
+    partner = next(e for e in manifest.series if e.series == entry.full_series)
+    chosen = _spread(len(entry.slices), wanted.slices)
+    matched = [entry.slices[i].full_slice for i in chosen]
+    full = np.load(slices_file(root, partner.series), mmap_mode="r")[matched].astype(np.float32)
+    low = _chosen(_volume_of(root, entry), chosen)
+    condition = _condition_of(entry)
+    return Case(wanted.split, entry.series, entry.dose, True, low, full, condition)
+
+
+def _folder_cases(folder: Path, wanted: Wanted) -> Iterator[Case]:
+    for number, series in enumerate(_series_below(folder), 1):
+        name = f"{folder.name}-{number}"
+        yield from _simulated(folder.name, name, series.volume, series.condition, wanted)
+
+
+def _real_cases(low: Path, full: Path, wanted: Wanted) -> Iterator[Case]:
+    found = False
+    partners = list(_series_below(full))
+    for number, series in enumerate(_series_below(low), 1):
+        for partner in partners:
+            pairs = _matching_slices(series, partner)
+            if not pairs:
+                continue
+            found = True
+            chosen = [pairs[i] for i in _spread(len(pairs), wanted.slices)]
+            yield Case(
+                split=low.name,
+                name=f"{low.name}-{number}",
+                dose=wanted.doses[0],
+                real=True,
+                low=_chosen(series.volume, [i for i, _ in chosen]),
+                full=partner.volume.hu[[j for _, j in chosen]],
+                condition=series.condition,
+            )
+            break
+    if not found:
+        raise TrainingError(f"no series in {low} has a full-dose partner at its places in {full}")
+
+
+def _matching_slices(low: CtSeries, full: CtSeries) -> list[tuple[int, int]]:
+    """Indices (low, full) of slices of one patient at the same place; [] where sizes differ."""
+    same_patient = low.headers[0].get("PatientID") == full.headers[0].get("PatientID")
+    if not same_patient or low.volume.shape[1:] != full.volume.shape[1:]:
+        return []
+    places = {round(slice_position_mm(h), 2): j for j, h in enumerate(full.headers)}
+    found = [(i, places.get(round(slice_position_mm(h), 2))) for i, h in enumerate(low.headers)]
+    return [(i, j) for i, j in found if j is not None]
+
+
+def _simulated(
+    split: str, name: str, volume: Volume, condition: Condition, wanted: Wanted
+) -> Iterator[Case]:
+    texture = estimate_noise_and_texture(volume.hu)
+    if texture.std_hu <= 0:
+        return  # no soft tissue: its full-dose noise, and so its low dose, is unknown
+    levels = noise_hu_per_slice(volume.hu)
+    chosen = _spread(len(volume.hu), wanted.slices)
+    part = _chosen(volume, chosen)
+    for dose in wanted.doses:
+        generator = torch.Generator().manual_seed(series_seed(f"{split}/{name}", str(dose)))
+        low = [
+            insert_noise(
+                torch.from_numpy(part.hu[k : k + 1].copy()),
+                volume.spacing_mm[2],
+                dose=dose,
+                noise_hu=float(levels[index]),
+                cutoff=texture.cutoff,
+                generator=generator,
+            ).numpy()
+            for k, index in enumerate(chosen)
+        ]
+        noisy = part.with_hu(np.concatenate(low))
+        yield Case(split, name, dose, False, noisy, part.hu, condition)
+
+
+def _series_below(folder: Path) -> Iterator[CtSeries]:
+    try:
+        for paths in find_series(folder):
+            yield read_series(paths, contiguous=False)
+    except InputError as error:
+        raise TrainingError(str(error)) from error
+
+
+def _spread(count: int, limit: int | None) -> list[int]:
+    """Indices of at most ``limit`` slices, evenly spread."""
+    if limit is None or limit >= count:
+        return list(range(count))
+    return [int(i) for i in np.linspace(0, count - 1, limit).round()]
+
+
+def _chosen(volume: Volume, indices: Sequence[int]) -> Volume:
+    return Volume(volume.hu[list(indices)], volume.spacing_mm, volume.affine)
+
+
+def _volume_of(root: Path, entry: SeriesEntry) -> Volume:
+    hu = np.load(slices_file(root, entry.series)).astype(np.float32)
+    spacing = (entry.thickness_mm or 1.0, entry.pixel_mm, entry.pixel_mm)
+    return Volume(hu, spacing, np.diag([*spacing, 1.0]))
+
+
+def _condition_of(entry: SeriesEntry) -> Condition:
+    return Condition(anatomy=entry.anatomy, kernel=entry.kernel, thickness_mm=entry.thickness_mm)

@@ -1,0 +1,136 @@
+"""Models on cases: one row for each window, always beside the untouched low dose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from man_core import ModelError
+from man_core.quality import Window, hu_bias, measure
+from training.errors import TrainingError
+from training.evaluate.cases import Case
+from training.evaluate.methods import Method
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured row: a method on the cases of one kind, averaged over their slices.
+
+    Attributes:
+        split: Where the cases come from.
+        dose: Fraction of full dose of the input.
+        real: Whether the low dose was measured or simulated.
+        window_hu: Window of the metrics, HU.
+        row: ``low dose``, a model's name or another method.
+        weights_sha256: Of the model's weights; empty for what has none.
+        steps: Sampling steps; 0 for what does not sample.
+        psnr_db: dB.
+        ssim: Gaussian 1.5 pixels.
+        lpips: AlexNet v0.1; NaN where the perceptual weights are missing.
+        bias_hu: Mean HU of result minus truth, by tissue.
+        slices: Slices averaged.
+        seconds_per_slice: Time of denoising.
+    """
+
+    split: str
+    dose: float
+    real: bool
+    window_hu: Window
+    row: str
+    weights_sha256: str
+    steps: int
+    psnr_db: float
+    ssim: float
+    lpips: float
+    bias_hu: dict[str, float]
+    slices: int
+    seconds_per_slice: float
+
+
+def evaluate(
+    methods: Sequence[Method],
+    cases: Iterable[Case],
+    windows: Sequence[Window],
+    on_case: Callable[[int, int | None], None] | None = None,
+) -> list[Row]:
+    """Measure every method on every case.
+
+    Args:
+        methods: See ``methods_of``.
+        cases: See ``cases.cases``.
+        windows: Windows of the metrics.
+        on_case: Called with (cases done, None): how many there are shows only at the end.
+
+    Raises:
+        TrainingError: There was no case, or a model failed.
+    """
+    rows: list[Row] = []
+    for done, case in enumerate(cases, 1):
+        for method in methods:
+            rows.extend(_rows_of(method, case, windows))
+        if on_case:
+            on_case(done, None)
+    if not rows:
+        raise TrainingError("there was nothing to evaluate: no series with soft tissue")
+    return _averaged(rows)
+
+
+def _rows_of(method: Method, case: Case, windows: Sequence[Window]) -> Iterator[Row]:
+    for window in windows:
+        try:
+            result, seconds = method.apply(case, window)
+        except ModelError as error:
+            raise TrainingError(str(error)) from error
+        scores = measure(result, case.full, window)
+        yield Row(
+            split=case.split,
+            dose=case.dose,
+            real=case.real,
+            window_hu=window,
+            row=method.name,
+            weights_sha256=method.weights_sha256,
+            steps=method.steps,
+            psnr_db=scores.psnr_db,
+            ssim=scores.ssim,
+            lpips=scores.lpips,
+            bias_hu=hu_bias(result, case.full),
+            slices=len(case.full),
+            seconds_per_slice=seconds / len(case.full),
+        )
+
+
+def _averaged(rows: Sequence[Row]) -> list[Row]:
+    """Rows of the same kind as one, weighted by their slices."""
+    kinds: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows:
+        kind = (row.split, row.dose, row.real, row.window_hu, row.row, row.steps)
+        kinds.setdefault(kind, []).append(row)
+    return [_mean(group) for group in kinds.values()]
+
+
+def _mean(group: list[Row]) -> Row:
+    weights = np.array([row.slices for row in group], dtype=float)
+
+    def mean(values: list[float]) -> float:
+        return float(np.average(values, weights=weights))
+
+    tissues = sorted({name for row in group for name in row.bias_hu})
+    return Row(
+        **{
+            **asdict(group[0]),
+            "psnr_db": mean([row.psnr_db for row in group]),
+            "ssim": mean([row.ssim for row in group]),
+            "lpips": mean([row.lpips for row in group]),
+            "bias_hu": {name: _mean_bias(group, name) for name in tissues},
+            "slices": int(weights.sum()),
+            "seconds_per_slice": mean([row.seconds_per_slice for row in group]),
+        }
+    )
+
+
+def _mean_bias(group: list[Row], tissue: str) -> float:
+    held = [row for row in group if tissue in row.bias_hu]
+    values = [row.bias_hu[tissue] for row in held]
+    return float(np.average(values, weights=[row.slices for row in held]))
