@@ -83,7 +83,7 @@ def _label(derived: Dataset, header: Dataset, options: DeriveOptions) -> None:
     derived.ImageType = ["DERIVED", options.image_type, *further]
     number = int(headers.number(header, "SeriesNumber") or 0) + options.series_number_offset
     derived.SeriesNumber = min(number, LARGEST_SERIES_NUMBER)
-    suffix = options.description_suffix[:DESCRIPTION_LENGTH]
+    suffix = options.description_suffix
     text = str(header.get("SeriesDescription") or "")[: DESCRIPTION_LENGTH - len(suffix)]
     derived.SeriesDescription = (text + suffix).strip()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pydicom import Dataset
+from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
@@ -34,7 +34,7 @@ def write_file(dataset: Dataset, path: Path) -> None:
     part = path.with_name(f"{path.name}.part")
     try:
         with part.open("wb") as file:
-            dataset.save_as(file, enforce_file_format=True)
+            dcmwrite(file, dataset, enforce_file_format=True)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)

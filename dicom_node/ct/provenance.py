@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from dicom_node.ct.product import MODEL_NAME, PRODUCT_VERSION
+from dicom_node.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from man_core import DenoiseReport
+
+LONGEST_SUFFIX: Final = 32
+"""At least as much room is left for the source's Series Description (64 characters in all)."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +27,24 @@ class DeriveOptions:
         image_type: Second value of Image Type; many viewers show SECONDARY as screenshots.
         equipment: ``standard`` names this node in General Equipment and the scanner in Contributing
             Equipment, as PS3.3 C.12.1.1.5 says; ``keep_scanner`` the other way round.
+
+    Raises:
+        ConfigurationError: The suffix cannot stand in every character set of a Series Description.
     """
 
     series_number_offset: int = 1000
     description_suffix: str = " MAN"
     image_type: Literal["PRIMARY", "SECONDARY"] = "PRIMARY"
     equipment: Literal["standard", "keep_scanner"] = "standard"
+
+    def __post_init__(self) -> None:
+        suffix = self.description_suffix
+        plain = suffix.isascii() and (suffix.isprintable() or not suffix) and "\\" not in suffix
+        if not plain or len(suffix) > LONGEST_SUFFIX:
+            raise ConfigurationError(
+                f"description_suffix {suffix!r} cannot end a Series Description: use at most "
+                f"{LONGEST_SUFFIX} plain letters, digits, signs and no backslash"
+            )
 
 
 @dataclass(frozen=True)
