@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import structlog
 
@@ -83,7 +83,7 @@ def get_logger(name: str) -> FilteringBoundLogger:
 
 
 @contextmanager
-def bound(**fields: Any) -> Iterator[None]:
+def bound(**fields: str | int) -> Iterator[None]:
     """Add fields to every line that this thread writes inside the block."""
     with structlog.contextvars.bound_contextvars(**fields):
         yield

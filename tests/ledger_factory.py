@@ -1,0 +1,123 @@
+"""A small node on disk for tests of its ledger: settings, inbox, outbox, arrivals and jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ct_factory import make_series
+from pydicom import dcmread
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_file_meta_info
+
+from dicom_node.ledger.engine import Ledger, open_ledger
+from dicom_node.ledger.jobs import enqueue
+from dicom_node.ledger.model import Job
+from dicom_node.ledger.series import Arrival, Recorded, complete_quiet_series, record_instance
+from dicom_node.settings import Settings
+from dicom_node.store.inbox import Inbox, StoredFile
+from dicom_node.store.outbox import Outbox
+
+START = 1_000_000.0
+"""The tests' clock begins here."""
+
+META = b"\x00" * 128 + b"DICM"
+
+
+def settings_in(folder: Path, **changes: Any) -> Settings:
+    """Settings with two destinations and short delays."""
+    peer = {"ae_title": "PACS", "host": "127.0.0.1", "port": 104}
+    return Settings.model_validate(
+        {
+            "ae_title": "DENOISE",
+            "storage": folder / "var",
+            "database": f"sqlite:///{folder}/var/ledger.db",
+            "complete_after_seconds": 10,
+            "peers": [{"name": "pacs", **peer}, {"name": "archive", **peer}],
+            "destinations": ["pacs"],
+            "model": {"name": "identity"},
+            "retry": {"attempts": 3, "first_delay_seconds": 30, "longest_delay_seconds": 100},
+            **changes,
+        }
+    )
+
+
+class NodeFixture:
+    """The parts of a node which keep things, in one folder."""
+
+    def __init__(self, folder: Path, **changes: Any) -> None:
+        self.folder = folder
+        self.settings = settings_in(folder, **changes)
+        self.ledger: Ledger = open_ledger(self.settings.database)
+        self.inbox = Inbox(self.settings.inbox_folder, self.settings.quarantine_folder)
+        self.outbox = Outbox(self.settings.outbox_folder)
+
+    def store(self, dataset: bytes, series_uid: str = "1.2", sop_uid: str = "1.2.1") -> StoredFile:
+        return self.inbox.put(META, dataset, series_uid=series_uid, sop_uid=sop_uid)
+
+    def record(
+        self,
+        stored: StoredFile,
+        series_uid: str = "1.2",
+        sop_uid: str = "1.2.1",
+        now: float = START,
+    ) -> Recorded:
+        arrival = Arrival(
+            series_uid=series_uid,
+            study_uid="1.1",
+            sop_uid=sop_uid,
+            sha256=stored.sha256,
+            name=stored.name,
+            size=stored.size,
+            source_ae="CTSCAN",
+        )
+        return record_instance(self.ledger, arrival, now=now, exists=stored.path.exists)
+
+    def arrive(
+        self,
+        dataset: bytes = b"pixels",
+        *,
+        series_uid: str = "1.2",
+        sop_uid: str = "1.2.1",
+        now: float = START,
+    ) -> Recorded:
+        """One image comes in, as the receiver would take it."""
+        stored = self.store(dataset, series_uid, sop_uid)
+        return self.record(stored, series_uid, sop_uid, now)
+
+    def arrive_series(self, slices: int = 3, now: float = START, **options: Any) -> str:
+        """A real CT series comes in; returns its Series Instance UID."""
+        uid = ""
+        for path in make_series(self.folder / "scan", slices, **options):
+            header = dcmread(path, stop_before_pixels=True)
+            uid = str(header.SeriesInstanceUID)
+            whole = path.read_bytes()
+            meta = DicomBytesIO()
+            write_file_meta_info(meta, header.file_meta)
+            start = len(META) + len(meta.getvalue())
+            sop_uid = str(header.SOPInstanceUID)
+            stored = self.inbox.put(whole[:start], whole[start:], series_uid=uid, sop_uid=sop_uid)
+            self.record(stored, uid, sop_uid, now)
+        return uid
+
+    def job(
+        self,
+        *,
+        destinations: Sequence[str] = ("pacs",),
+        series_uid: str = "1.2",
+        now: float = START,
+    ) -> Job:
+        """A job waiting to be denoised, of a series of one image."""
+        self.arrive(series_uid=series_uid, now=now - 100)
+        (series,) = complete_quiet_series(self.ledger, quiet_seconds=10, now=now)
+        job = enqueue(
+            self.ledger,
+            series,
+            model="identity",
+            strength=1.0,
+            destinations=destinations,
+            now=now,
+        )
+        assert job is not None
+        return job

@@ -1,0 +1,172 @@
+"""Settings: what is accepted, what wins, and how errors read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dicom_node.errors import ConfigurationError
+from dicom_node.settings import Settings, load_settings
+
+SMALLEST = """
+ae_title: DENOISE
+peers:
+  - {name: pacs, ae_title: LOOPPACS, host: 127.0.0.1, port: 4242}
+destinations: [pacs]
+"""
+
+EVERY_KEY = """
+ae_title: DENOISE
+listen: {host: 0.0.0.0, port: 11112, max_associations: 25, max_associations_per_peer: 10}
+accept: {require_called_ae: true, calling: [LOOPPACS]}
+storage: var
+database: sqlite:///var/ledger.db
+complete_after_seconds: 60
+peers:
+  - {name: pacs, ae_title: LOOPPACS, host: 127.0.0.1, port: 4242, storage_commitment: false, tls: false}
+destinations: [pacs]
+model: {name: man, device: auto, strength: 1.0, steps: null}
+derived: {series_number_offset: 1000, description_suffix: " MAN", image_type: PRIMARY, equipment: standard}
+retry: {attempts: 10, first_delay_seconds: 30, longest_delay_seconds: 3600}
+retention: {days: 3, disk_high_watermark: 0.9, disk_reserve_gib: 5}
+web: {host: 127.0.0.1, port: 8042}
+logging: {format: console, level: info}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DICOM_NODE_LISTEN__PORT", raising=False)
+
+
+def load(folder: Path, text: str) -> Settings:
+    file = folder / "node.yaml"
+    file.write_text(text, encoding="utf-8")
+    return load_settings(file)
+
+
+def errors(folder: Path, text: str) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        load(folder, text)
+    return str(caught.value).splitlines()
+
+
+def test_the_documented_file_says_the_defaults(tmp_path: Path) -> None:
+    full, smallest = load(tmp_path, EVERY_KEY), load(tmp_path, SMALLEST)
+    assert full.accept.calling == ("LOOPPACS",)
+    assert full.model_copy(update={"accept": smallest.accept}) == smallest
+
+
+def test_relative_paths_start_at_the_files_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "site").mkdir()
+    monkeypatch.chdir(tmp_path / "site")
+    settings = load(tmp_path, SMALLEST)
+    assert settings.storage == tmp_path / "var"
+    assert settings.database == f"sqlite:///{tmp_path}/var/ledger.db"
+
+
+def test_the_environment_wins_and_leaves_its_neighbours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DICOM_NODE_LISTEN__PORT", "104")
+    settings = load(tmp_path, SMALLEST + "listen: {port: 11113, host: 127.0.0.1}")
+    assert (settings.listen.port, settings.listen.host) == (104, "127.0.0.1")
+
+
+def test_the_environment_alone_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DICOM_NODE_AE_TITLE", "DENOISE")
+    monkeypatch.setenv(
+        "DICOM_NODE_PEERS", '[{"name": "pacs", "ae_title": "P", "host": "h", "port": 104}]'
+    )
+    monkeypatch.setenv("DICOM_NODE_DESTINATIONS", '["pacs"]')
+    assert load_settings().peer("pacs").port == 104
+
+
+def test_variables_are_filled_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PACS_HOST", "pacs.example")
+    settings = load(tmp_path, SMALLEST.replace("127.0.0.1", "'${PACS_HOST}'"))
+    assert settings.peer("pacs").host == "pacs.example"
+
+
+def test_web_may_be_off(tmp_path: Path) -> None:
+    assert load(tmp_path, SMALLEST + "web: null").web is None
+
+
+def test_all_errors_are_told_at_once_by_file_key_and_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DICOM_NODE_RETRY__ATTEMPTS", "none")
+    monkeypatch.setenv("DICOM_NODE_LISTN__PORT", "1")
+    told = errors(
+        tmp_path,
+        SMALLEST.replace("[pacs]", "[pax]") + "listen: {prot: 1, port: 99999}\nweb: {ip: 1}",
+    )
+    assert told == [
+        "environment: DICOM_NODE_LISTN__PORT is no setting (did you mean 'listen'?);"
+        " correct or unset it.",
+        "node.yaml: 'listen.port' is 99999: input should be less than or equal to 65535; correct it.",
+        "node.yaml: 'listen.prot' is not a known key (did you mean 'port'?); correct or remove it.",
+        "node.yaml: 'destinations' is ['pax']: 'pax' is no peer, name one of ['pacs'] or add it to"
+        " peers.",
+        "DICOM_NODE_RETRY__ATTEMPTS: 'retry.attempts' is 'none': input should be a valid integer,"
+        " unable to parse string as an integer; correct it.",
+        "node.yaml: 'web.ip' is not a known key; correct or remove it.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "'ae_title' is missing; add it."),
+        (SMALLEST.replace("DENOISE", "A_TITLE_THAT_IS_TOO_LONG"), "1 to 16 plain letters"),
+        (SMALLEST.replace("port: 4242", "port: 4242, tls: true"), "not available yet"),
+        (SMALLEST.replace("port: 4242", "port: 4242, storage_commitment: true"), "not available"),
+        (SMALLEST.replace("[pacs]", "[]"), "'destinations'"),
+        (
+            SMALLEST.replace("127.0.0.1", "'${NO_SUCH_VARIABLE}'"),
+            "${NO_SUCH_VARIABLE}, which is not",
+        ),
+        (SMALLEST + "database: postgresql+psycopg://ledger", "not available yet"),
+        (SMALLEST + "database: ledger.db", "'database' is no database URL"),
+        (SMALLEST + "database: 'sqlite://'", "'database' needs a file"),
+        ("ae_title: [", "is not valid YAML; line 1, column"),
+        ("- a list", "`key: value` lines"),
+    ],
+)
+def test_one_sentence_says_what_is_wrong(tmp_path: Path, text: str, said: str) -> None:
+    told = errors(tmp_path, text)
+    assert any(said in line for line in told), told
+    assert all(line.startswith("node.yaml: ") and line.endswith(".") for line in told)
+
+
+def test_two_peers_of_one_name_are_refused(tmp_path: Path) -> None:
+    twice = SMALLEST.replace(
+        "destinations", "  - {name: pacs, ae_title: B, host: h, port: 104}\ndestinations"
+    )
+    assert "the name 'pacs' stands twice" in errors(tmp_path, twice)[0]
+
+
+def test_a_missing_file_names_itself(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"nowhere\.yaml: cannot be read"):
+        load_settings(tmp_path / "nowhere.yaml")
+
+
+def test_bad_json_in_the_environment_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DICOM_NODE_DESTINATIONS", "[pacs")
+    assert errors(tmp_path, SMALLEST)[0].startswith("environment: ")
+
+
+def test_an_unknown_peer_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="known peers: pacs"):
+        load(tmp_path, SMALLEST).peer("archive")
+
+
+def test_the_delay_doubles_up_to_the_longest(tmp_path: Path) -> None:
+    retry = load(tmp_path, SMALLEST).retry
+    assert [retry.delay_seconds(n) for n in (1, 2, 3, 8, 1000)] == [30, 60, 120, 3600, 3600]
