@@ -32,7 +32,7 @@ class DataSettings(_Strict):
         body_share: Smallest share of a crop's pixels above -500 HU; emptier crops are drawn again.
     """
 
-    crop: int = Field(default=192, ge=32, multiple_of=16)
+    crop: int = Field(default=192, ge=16, multiple_of=16)
     batch: int = Field(default=12, ge=1)
     lowest_dose: float = Field(default=0.05, gt=0, lt=1)
     highest_dose: float = Field(default=0.77, gt=0, lt=1)

@@ -8,7 +8,7 @@ filter, scale, add (Yu 2012; ``man_core.physics.low_dose``).
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,17 +79,29 @@ def simulate(
     ]
     total = sum(len(part.entry.slices) for part in parts)
     done = 0
+    for part, tables in _each(parts, processes):
+        if part.copy == 0:
+            _note_tables(root, manifest, part.entry, tables)
+        done += len(part.entry.slices)
+        if on_progress:
+            on_progress(done, total)
+    return done
+
+
+def _each(parts: list[_Part], processes: int) -> Iterator[tuple[_Part, list[list[float]]]]:
+    """Every part with its tables, in the order in which they are finished."""
+    if processes == 1:
+        yield from ((part, _simulate_series(part)) for part in parts)
+        return
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_one_thread) as pool:
         jobs = {pool.submit(_simulate_series, part): part for part in parts}
         for job in as_completed(jobs):
-            part = jobs[job]
-            if part.copy == 0:
-                _note_tables(root, manifest, part.entry, job.result())
-            done += len(part.entry.slices)
-            if on_progress:
-                on_progress(done, total)
-    return done
+            yield jobs[job], job.result()
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
 
 
 def _done(root: Path, entry: SeriesEntry, copy: int) -> bool:
@@ -111,7 +123,6 @@ def _note_tables(
 
 def _simulate_series(part: _Part) -> list[list[float]]:
     """Write the noise of one series; give the table of amplitudes of each slice."""
-    torch.set_num_threads(1)
     entry = part.entry
     volume = np.load(slices_file(part.root, entry.series), mmap_mode="r")
     path = noise_file(part.root, entry.series, part.copy)

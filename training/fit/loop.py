@@ -200,7 +200,7 @@ class Fit:
         if not self.held_out:
             return
         with self.ema.in_place(self.task.parameters()), torch.no_grad():
-            found = self.task.validate([b.to(self.task.device) for b in self.held_out])
+            found = self.task.validate(self.held_out)
         journal.write("validation", self.step, found.scalars)
         for name, pixels in found.pictures.items():
             journal.picture(name, self.step, pixels)

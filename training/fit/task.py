@@ -93,7 +93,7 @@ class Task(Protocol):
         ...
 
     def validate(self, batches: Sequence[Batch]) -> Validation:
-        """Measure on held-out batches; the loop has put the averaged (EMA) weights in place."""
+        """Measure on held-out batches, given on the CPU; averaged (EMA) weights are in place."""
         ...
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,0 +1,134 @@
+"""`man-train` from DICOM to weights that the node loads: tiny recipes, the whole way."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ct_factory import make_series
+
+from man_core import Condition, denoise_volume, load_denoiser
+from man_core.volume import Volume
+from training.cli import main
+
+SIZE = 64
+KILL_DEADLINE_SECONDS = 60.0
+
+
+def man_train(*arguments: object) -> int:
+    """The exit code of the command, run in this process."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr(sys, "argv", ["man-train", *map(str, arguments)])
+        main()
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def training_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two patients for fitting, one for validation, prepared from DICOM and simulated."""
+    folder = tmp_path_factory.mktemp("training")
+    for number, split in enumerate(("train", "train", "validation")):
+        source = folder / f"patient-{number}"
+        make_series(source, 2, SIZE, patient_id=f"SECRET-{number}", study=str(number), seed=number)
+        assert man_train("prepare", source, "--assign", split, "--out", folder / "set") == 0
+    assert man_train("simulate", folder / "set", "--processes", 1) == 0
+    return folder / "set"
+
+
+@pytest.fixture(scope="module")
+def autoencoder(training_set: Path) -> Path:
+    run = training_set.parent / "autoencoder"
+    arguments = ("man-autoencoder-tiny", "--data", training_set, "--out", run)
+    assert man_train("fit", *arguments) == 0
+    return run
+
+
+@pytest.fixture(scope="module")
+def diffusion(training_set: Path, autoencoder: Path) -> Path:
+    """A run that was killed without warning and then resumed."""
+    run = training_set.parent / "diffusion"
+    command = [sys.executable, "-m", "training.cli", "fit", "man-diffusion-tiny"]
+    options = ["--data", training_set, "--out", run, "--init", autoencoder, "--steps", 100_000]
+    process = subprocess.Popen([*command, *map(str, options)], stderr=subprocess.DEVNULL)
+    try:
+        kill_after_a_checkpoint(process, run)
+    finally:
+        process.kill()
+        process.wait()
+    steps = newest_step(run) + 10
+    arguments = ("man-diffusion-tiny", "--data", training_set, "--out", run)
+    assert man_train("fit", *arguments, "--resume", "--steps", steps) == 0
+    assert newest_step(run) == steps
+    return run
+
+
+def kill_after_a_checkpoint(process: subprocess.Popen[bytes], run: Path) -> None:
+    deadline = time.monotonic() + KILL_DEADLINE_SECONDS
+    while newest_step(run) < 3:
+        assert process.poll() is None, "the fit ended before it could be killed"
+        assert time.monotonic() < deadline, "no checkpoint in time"
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+
+
+def newest_step(run: Path) -> int:
+    return max((int(path.stem) for path in (run / "checkpoints").glob("*.pt")), default=0)
+
+
+def test_a_set_holds_no_identifier(training_set: Path) -> None:
+    text = (training_set / "manifest.json").read_text(encoding="utf-8")
+    assert "SECRET" not in text
+    assert "PHANTOM" not in text
+    assert json.loads(text)["series"][0]["slices"][0]["noise_hu"] > 0
+
+
+def test_a_fit_journals_and_draws(autoencoder: Path) -> None:
+    lines = (autoencoder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    found = [json.loads(line) for line in lines]
+    assert {line["kind"] for line in found} == {"fit", "validation"}
+    assert all(np.isfinite(line["loss"]) for line in found if line["kind"] == "fit")
+    assert list((autoencoder / "pictures").glob("*.png"))
+    assert len(list((autoencoder / "checkpoints").glob("*"))) == 2
+
+
+def test_a_killed_fit_resumes_and_its_weights_denoise(diffusion: Path, tmp_path: Path) -> None:
+    assert man_train("export", diffusion, "--out", tmp_path) == 0
+    denoiser = load_denoiser(str(tmp_path / "man.json"), device="cpu", steps=2)
+    hu = np.random.default_rng(0).normal(40, 30, (2, SIZE, SIZE)).astype(np.float32)
+    volume = Volume(hu, (1.0, 0.7, 0.7), np.eye(4))
+    result, report = denoise_volume(volume, denoiser, Condition(), seed=1)
+    assert result.shape == volume.shape
+    assert np.isfinite(result.hu).all()
+    assert report.slices == 2
+
+
+def test_evaluation_stands_beside_the_low_dose(
+    diffusion: Path, training_set: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--data", training_set, "--steps", 1, "--slices", 1, "--gaussian", "--json")
+    assert man_train("evaluate", diffusion, *options) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["row"] for row in rows] == ["low dose", "best Gaussian", "man"]
+    assert rows[1]["psnr_db"] > rows[0]["psnr_db"]
+    assert rows[2]["weights_sha256"]
+    assert all(row["split"] == "validation" and row["dose"] == 0.25 for row in rows)
+
+
+def test_an_interrupted_fit_is_the_same_as_an_uninterrupted_one(
+    training_set: Path, autoencoder: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "halved"
+    arguments = ("man-autoencoder-tiny", "--data", training_set, "--out", run)
+    assert man_train("fit", *arguments, "--steps", 20, "--max-minutes", 600) == 0
+    whole = torch.load(autoencoder / "checkpoints" / "00000020.pt", weights_only=True)
+    again = torch.load(run / "checkpoints" / "00000020.pt", weights_only=True)
+    for name, values in whole["averaged"]["autoencoder"].items():
+        torch.testing.assert_close(values, again["averaged"]["autoencoder"][name])
