@@ -58,8 +58,12 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 
 
 def test_a_transaction_that_fails_leaves_nothing(node: NodeFixture) -> None:
-    with pytest.raises(ZeroDivisionError), node.ledger.write() as session:
-        session.execute(sa.text("DELETE FROM alembic_version"))
-        raise ZeroDivisionError
+    def fail_half_way() -> None:
+        with node.ledger.write() as session:
+            session.execute(sa.text("DELETE FROM alembic_version"))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_half_way()
     with node.ledger.read() as session:
         assert session.scalar(sa.text("SELECT count(*) FROM alembic_version")) == 1

@@ -24,10 +24,19 @@ storage: var
 database: sqlite:///var/ledger.db
 complete_after_seconds: 60
 peers:
-  - {name: pacs, ae_title: LOOPPACS, host: 127.0.0.1, port: 4242, storage_commitment: false, tls: false}
+  - name: pacs
+    ae_title: LOOPPACS
+    host: 127.0.0.1
+    port: 4242
+    storage_commitment: false
+    tls: false
 destinations: [pacs]
 model: {name: man, device: auto, strength: 1.0, steps: null}
-derived: {series_number_offset: 1000, description_suffix: " MAN", image_type: PRIMARY, equipment: standard}
+derived:
+  series_number_offset: 1000
+  description_suffix: " MAN"
+  image_type: PRIMARY
+  equipment: standard
 retry: {attempts: 10, first_delay_seconds: 30, longest_delay_seconds: 3600}
 retention: {days: 3, disk_high_watermark: 0.9, disk_reserve_gib: 5}
 web: {host: 127.0.0.1, port: 8042}
@@ -108,7 +117,8 @@ def test_all_errors_are_told_at_once_by_file_key_and_remedy(
     assert told == [
         "environment: DICOM_NODE_LISTN__PORT is no setting (did you mean 'listen'?);"
         " correct or unset it.",
-        "node.yaml: 'listen.port' is 99999: input should be less than or equal to 65535; correct it.",
+        "node.yaml: 'listen.port' is 99999: input should be less than or equal to 65535;"
+        " correct it.",
         "node.yaml: 'listen.prot' is not a known key (did you mean 'port'?); correct or remove it.",
         "node.yaml: 'destinations' is ['pax']: 'pax' is no peer, name one of ['pacs'] or add it to"
         " peers.",
