@@ -9,7 +9,7 @@ from pathlib import Path
 from pydicom import Dataset
 
 from dicom_node.ct.derive import derive_series
-from dicom_node.ct.files import sync_folder, write_file
+from dicom_node.ct.files import write_file
 from dicom_node.ct.headers import number
 from dicom_node.ct.product import PRODUCT_VERSION
 from dicom_node.ct.provenance import DeriveOptions, Provenance
@@ -60,7 +60,7 @@ def denoise_series(
         should_stop: Asked before every batch of slices.
 
     Returns:
-        The report. When this returns, the derived files are on disk.
+        The report, which names the derived files.
 
     Raises:
         InputError: The series cannot be processed; one sentence, and nothing was written.
@@ -75,7 +75,6 @@ def denoise_series(
     datasets = derive_series(source, denoised, provenance, options.derived)
     for dataset, target in zip(datasets, targets, strict=True):
         write_file(dataset, target)
-    sync_folder(destination)
     return RunReport(
         source_series_uid=source.series_uid,
         derived_series_uid=derived_uid(source.series_uid, provenance.key(options.derived)),

@@ -1,8 +1,7 @@
-"""Data sets to files that survive a power failure."""
+"""Data sets to files. Making them survive a power cut is the outbox's work."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from pydicom import Dataset, dcmwrite
@@ -26,7 +25,7 @@ def file_meta_for(dataset: Dataset) -> FileMetaDataset:
 
 
 def write_file(dataset: Dataset, path: Path) -> None:
-    """Write a data set with its file meta information; whole and on disk, or not there at all.
+    """Write a data set with its file meta information; the file is whole, or not there at all.
 
     Raises:
         StorageError: The disk is full or the folder not writable.
@@ -35,19 +34,8 @@ def write_file(dataset: Dataset, path: Path) -> None:
     try:
         with part.open("wb") as file:
             dcmwrite(file, dataset, enforce_file_format=True)
-            file.flush()
-            os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
         why = error.strerror or "write error"
         raise StorageError(f"{path} cannot be written: {why}") from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names of the files in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,7 +8,7 @@ sample of slices, which is accepted too and handled slice by slice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -19,11 +19,11 @@ from pydicom import Dataset
 
 from dicom_node.ct import geometry, headers, pixels
 from dicom_node.ct.folder import find_series, scan_folder
-from dicom_node.ct.series import CtSeries, CtSlice
+from dicom_node.ct.series import CtSeries
 from dicom_node.errors import IncompleteSeries, InputError, UnreadableFile
 from man_core import Volume
 
-__all__ = ["CtSeries", "CtSlice", "find_series", "read_series", "read_slice", "scan_folder"]
+__all__ = ["CtSeries", "find_series", "read_series", "scan_folder"]
 
 _ONE_OF_EACH: Final = {
     "SeriesInstanceUID": "several series",
@@ -38,44 +38,16 @@ FALLBACK_SPACING_MM: Final = 1.0
 """Slice spacing of a single image that states no thickness."""
 
 
-def read_slice(path: Path) -> CtSlice:
-    """Read one CT image, of whatever series.
-
-    Args:
-        path: A CT Image Storage file in any syntax of ``syntaxes.READABLE``.
-
-    Raises:
-        InputError: One sentence; the file is unreadable or not a CT image in HU.
-    """
-    dataset: Dataset = headers.load(path, pixels=True)
-    name = headers.image_name(dataset, path)
-    headers.check(dataset, name)
-    words = pixels.decode(dataset, name)
-    encoding = pixels.Encoding.of(dataset)
-    _drop_pixels(dataset)
-    return CtSlice(
-        path=path,
-        header=dataset,
-        stored=words,
-        padding=pixels.padding_mask(words, encoding),
-        hu=pixels.to_hu(words, encoding),
-        pixel_spacing_mm=_pixel_spacing(dataset),
-        condition=headers.condition_of([dataset]),
-    )
-
-
 def read_series(
     paths: Sequence[Path],
     *,
     contiguous: bool = True,
-    on_slice: Callable[[int, int], None] | None = None,
 ) -> CtSeries:
     """Read the files of one series into HU.
 
     Args:
         paths: The files, in any order.
         contiguous: Refuse a regular series with a hole; False takes slices wherever they lie.
-        on_slice: Called with (slices read, slices in all).
 
     Raises:
         InputError: One sentence; ``NotForUs``, ``UnreadableFile``, ``IncompleteSeries`` say more.
@@ -88,7 +60,7 @@ def read_series(
     files = tuple(Path(paths[index]) for index in stack.order)
     if contiguous and stack.holes:
         raise _hole_error(stack, ordered, files)
-    stored, padding, hu = _read_voxels(files, ordered, on_slice)
+    stored, padding, hu = _read_voxels(files, ordered)
     return CtSeries(
         volume=Volume(hu, stack.spacing_mm, stack.affine),
         condition=headers.condition_of(ordered),
@@ -164,7 +136,6 @@ def _hole_error(
 def _read_voxels(
     files: Sequence[Path],
     ordered: Sequence[Dataset],
-    on_slice: Callable[[int, int], None] | None,
 ) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.float32]]:
     shape = (len(files), int(ordered[0].Rows), int(ordered[0].Columns))
     encodings = [pixels.Encoding.of(header) for header in ordered]
@@ -177,15 +148,8 @@ def _read_voxels(
         stored[index] = words
         padding[index] = pixels.padding_mask(words, encoding)
         hu[index] = pixels.to_hu(words, encoding)
-        if on_slice is not None:
-            on_slice(index + 1, len(files))
     return stored, padding, hu
 
 
 def _pixel_spacing(header: Dataset) -> tuple[float, float]:
     return float(header.PixelSpacing[0]), float(header.PixelSpacing[1])
-
-
-def _drop_pixels(dataset: Dataset) -> None:
-    for tag in [element for element in dataset.keys() if element.group == 0x7FE0]:  # noqa: SIM118
-        del dataset[tag]

@@ -1,4 +1,4 @@
-"""What reading gives: one slice, or one series as a volume with what is needed to write it back."""
+"""What reading gives: a series as a volume, with what is needed to write it back."""
 
 from __future__ import annotations
 
@@ -11,29 +11,6 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from man_core import Condition, Volume
-
-
-@dataclass(frozen=True, eq=False)
-class CtSlice:
-    """One CT image.
-
-    Attributes:
-        path: Its file.
-        header: Everything but the pixel data.
-        stored: Stored words [row, column], int16 or uint16.
-        padding: [row, column], where the scanner had no data.
-        hu: float32 [row, column], HU; padding is air.
-        pixel_spacing_mm: Distance of (rows, columns).
-        condition: What a model may know of the scan.
-    """
-
-    path: Path
-    header: Dataset
-    stored: NDArray[Any]
-    padding: NDArray[np.bool_]
-    hu: NDArray[np.float32]
-    pixel_spacing_mm: tuple[float, float]
-    condition: Condition
 
 
 @dataclass(frozen=True, eq=False)

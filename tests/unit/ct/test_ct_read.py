@@ -14,7 +14,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from dicom_node.ct.read import find_series, read_series, read_slice, scan_folder
+from dicom_node.ct.read import find_series, read_series, scan_folder
 from dicom_node.errors import InputError, UnreadableFile
 
 COMPRESSED = {
@@ -103,7 +103,7 @@ def test_a_padding_range_is_masked_as_a_whole(tmp_path: Path) -> None:
     dataset.add_new("PixelPaddingValue", "US", 0)
     dataset.add_new("PixelPaddingRangeLimit", "US", 24)
     rewrite(dataset, paths[0])
-    one = read_slice(paths[0])
+    one = read_series(paths)
     np.testing.assert_array_equal(one.padding, one.stored <= 24)
     assert one.padding.any()
 
@@ -119,7 +119,7 @@ def test_every_lossless_compression_is_read(
         compress(path, syntax)
     assert pydicom.dcmread(paths[0]).file_meta.TransferSyntaxUID.is_compressed
     np.testing.assert_array_equal(read_series(paths).stored, plain.stored)
-    np.testing.assert_array_equal(read_slice(paths[0]).hu, plain.volume.hu[0])
+    np.testing.assert_array_equal(read_series(paths).volume.hu, plain.volume.hu)
 
 
 @pytest.mark.parametrize("syntax", [
@@ -127,9 +127,9 @@ def test_every_lossless_compression_is_read(
 ])  # fmt: skip
 def test_every_uncompressed_encoding_is_read(tmp_path: Path, syntax: str) -> None:
     path = make_series(tmp_path, slices=1)[0]
-    plain = read_slice(path)
+    plain = read_series([path])
     recode(path, syntax)
-    np.testing.assert_array_equal(read_slice(path).hu, plain.hu)
+    np.testing.assert_array_equal(read_series([path]).volume.hu, plain.volume.hu)
 
 
 def test_a_sample_of_slices_is_read_where_no_spacing_is_usual(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_truncated_compressed_file_is_never_taken_for_an_image(
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * part)])
     with pytest.raises(UnreadableFile, match="cut off"):
-        read_slice(path)
+        read_series([path])
 
 
 def test_a_folder_is_sorted_into_series(tmp_path: Path) -> None:
