@@ -34,6 +34,10 @@ class Clock:
         """From now on seconds count."""
         self.started = time.monotonic()
 
+    def stop(self) -> None:
+        """From now on none count."""
+        self.before, self.started = self.elapsed(), None
+
     def elapsed(self) -> float:
         """Seconds counted so far."""
         return self.before + (time.monotonic() - self.started if self.started is not None else 0.0)
@@ -131,6 +135,7 @@ class Fit:
                 saved = time.monotonic()
         if not self.stopped:
             self._validate(journal)
+        self.clock.stop()
         self.save()
 
     def _progress(self) -> float:
@@ -193,8 +198,9 @@ class Fit:
         return (self.recipe.seed << 32) + self.step
 
     def _autocast(self) -> torch.autocast:
-        on = self.recipe.fit.amp and self.task.device.type == "cuda"
-        return torch.autocast(self.task.device.type, dtype=torch.bfloat16, enabled=on)
+        return torch.autocast(
+            self.task.device.type, dtype=torch.bfloat16, enabled=self.recipe.fit.amp
+        )
 
     def _validate(self, journal: Journal) -> None:
         if not self.held_out:

@@ -49,7 +49,7 @@ def load_state(run: Path) -> dict[str, Any] | None:
     for path in reversed(paths):
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError):
+        except Exception:  # torn bytes make the unpickler fail in any way
             continue
         return state
     if paths:

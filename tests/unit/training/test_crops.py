@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from training.data.augment import SYMMETRIES, transform, transform_position
+from training.data.dataset import CropSource
+from training.data.loading import Prefetched, held_out_batches
+from training.data.manifest import noise_file
+from training.data.texture import CUTOFFS, apodise, nearest_cutoff
+from training.errors import TrainingError
+from training.settings import DataSettings, Recipe
+
+SMALL = DataSettings(crop=32, batch=4)
+
+
+def test_a_batch_is_a_function_of_seed_and_number(small_set: Path) -> None:
+    first, again = (CropSource(small_set, SMALL, 5, "train") for _ in range(2))
+    again.batch(2)
+    for name in ("full", "low", "dose", "position", "noise_hu"):
+        assert torch.equal(getattr(first.batch(7), name), getattr(again.batch(7), name))
+    assert not torch.equal(first.batch(7).low, first.batch(8).low)
+    other = CropSource(small_set, SMALL, 6, "train")
+    assert not torch.equal(first.batch(7).low, other.batch(7).low)
+
+
+def test_prefetching_changes_nothing(small_set: Path) -> None:
+    plain = CropSource(small_set, SMALL, 0, "train")
+    with Prefetched(CropSource(small_set, SMALL, 0, "train"), threads=2) as ahead:
+        for number in (0, 1, 2, 5, 3):
+            assert torch.equal(ahead.batch(number).low, plain.batch(number).low)
+
+
+def test_patients_count_alike_and_splits_do_not_mix(small_set: Path) -> None:
+    source = CropSource(small_set, SMALL.model_copy(update={"batch": 50}), 0, "train")
+    levels = Counter(
+        value for number in range(6) for value in source.batch(number).full[:, 0, 0, 0].tolist()
+    )
+    assert set(levels) == {40.0, 41.0, 42.0}
+    assert min(levels.values()) > 60  # of 300: a third each, though p1 has ten times the slices
+
+
+def test_noise_variance_follows_the_dose(small_set: Path) -> None:
+    data = DataSettings(crop=32, batch=2, amplitude_jitter=0, untouched_share=0, texture_jitter=0)
+    batch = CropSource(small_set, data, 0, "train").batch(0)
+    expected = 10.0 / batch.dose.sqrt()
+    torch.testing.assert_close(batch.noise_hu, expected, rtol=1e-4, atol=0)
+    assert (batch.low - batch.full).std() > 0
+
+
+def test_untouched_crops_are_the_full_dose(small_set: Path) -> None:
+    data = SMALL.model_copy(update={"untouched_share": 1.0})
+    batch = CropSource(small_set, data, 0, "train").batch(0)
+    assert torch.equal(batch.low, batch.full)
+    assert torch.equal(batch.dose, torch.ones(4))
+
+
+def test_real_pairs_stay_registered(paired_set: Path) -> None:
+    data = SMALL.model_copy(update={"real_share": 1.0})
+    batch = CropSource(paired_set, data, 0, "train").batch(0)
+    assert torch.equal(batch.low, batch.full + 7)
+    assert torch.equal(batch.dose, torch.full((4,), 0.25))
+
+
+def test_missing_noise_and_empty_splits_are_said(small_set: Path) -> None:
+    with pytest.raises(TrainingError, match="--assign test"):
+        CropSource(small_set, SMALL, 0, "test")
+    noise_file(small_set, "bb", 0).unlink()
+    with pytest.raises(TrainingError, match="man-train simulate"):
+        CropSource(small_set, SMALL, 0, "train")
+
+
+def test_held_out_crops_are_the_same_in_every_fit(small_set: Path) -> None:
+    recipes = [
+        Recipe.model_validate(
+            {"method": "x", "seed": seed, "data": {"crop": 32}, "fit": {"steps": 1}}
+        )
+        for seed in (0, 1)
+    ]
+    first, second = (held_out_batches(small_set, recipe) for recipe in recipes)
+    assert torch.equal(first[0].low, second[0].low)
+    assert torch.equal(first[0].dose, torch.full((12,), 0.25))
+
+
+@pytest.mark.parametrize("symmetry", range(SYMMETRIES))
+def test_positions_follow_the_pixels(symmetry: int) -> None:
+    plane = np.zeros((40, 40), dtype=np.float32)
+    plane[4:12, 20:28] = 1
+    rows, columns = np.nonzero(transform(plane, symmetry))
+    found = (rows.min() / 40, columns.min() / 40, (rows.max() + 1) / 40, (columns.max() + 1) / 40)
+    assert transform_position((0.1, 0.5, 0.3, 0.7), symmetry) == pytest.approx(found)
+
+
+def test_apodisation_orders_textures() -> None:
+    plain = np.random.default_rng(0).normal(0, 1, (1, 64, 64)).astype(np.float32)
+    smooth, sharp = (apodise(plain, np.array([nearest_cutoff(c)]))[0] for c in (0.6, 2.5))
+
+    def neighbours(image: np.ndarray) -> float:
+        return float(np.corrcoef(image[:, 1:].ravel(), image[:, :-1].ravel())[0, 1])
+
+    assert neighbours(smooth) > neighbours(sharp) + 0.3
+    assert CUTOFFS[nearest_cutoff(1.2)] == pytest.approx(1.2, rel=0.04)
