@@ -63,7 +63,7 @@ class FitSettings(_Strict):
         betas: AdamW's decay rates of the moments.
         clip: Largest norm of the gradient.
         ema: Decay of the averaged weights per step.
-        amp: bfloat16 autocast on CUDA.
+        amp: bfloat16 autocast; not for autoencoders, whose errors are finer than bfloat16.
         bad_steps: Non-finite steps in a row after which the fit stops.
     """
 
@@ -76,7 +76,7 @@ class FitSettings(_Strict):
     betas: tuple[float, float] = (0.9, 0.99)
     clip: float = Field(default=1.0, gt=0)
     ema: float = Field(default=0.999, ge=0, lt=1)
-    amp: bool = True
+    amp: bool = False
     bad_steps: int = Field(default=20, ge=1)
 
 

@@ -108,7 +108,7 @@ class _CleanLatent:
 
     def __call__(self, z: Tensor, step: int) -> Tensor:
         steps = torch.full((len(z),), step, device=z.device)
-        output = self._network.unet(z, steps, self._low, self._position)
+        output = self._network.predict(z, steps, self._low, self._position)
         config = self._network.config
         level = self._alpha_bar[step].float().to(z.device)
         clean = clean_from(config.prediction, output, z, level, self._low)

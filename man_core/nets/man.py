@@ -71,6 +71,7 @@ class ManNetwork(nn.Module):
 
     latent_mean: Tensor
     latent_std: Tensor
+    residual_scale: Tensor
 
     def __init__(self, config: ManConfig) -> None:
         super().__init__()
@@ -80,11 +81,21 @@ class ManNetwork(nn.Module):
         shape = (1, config.autoencoder.latent, 1, 1)
         self.register_buffer("latent_mean", torch.zeros(shape))
         self.register_buffer("latent_std", torch.ones(shape))
+        self.register_buffer("residual_scale", torch.ones(shape))
 
     def encode(self, x: Tensor) -> Tensor:
         """Slice [batch, 1, row, column] in [-1, 1] to its standardised latent, the mean."""
         mean = self.autoencoder.encode(x).mean
         return (mean - self.latent_mean) / self.latent_std
+
+    def predict(self, z: Tensor, step: Tensor, condition: Tensor, position: Tensor) -> Tensor:
+        """What the parametrization asks for, from the U-Net; see ``ConditionalUnet.forward``.
+
+        A residual is scaled to the size that low-dose noise has in each latent channel: next to the
+        anatomy it is a hundred times smaller in the first channels than in the last.
+        """
+        output: Tensor = self.unet(z, step, condition, position)
+        return output * self.residual_scale if self.config.prediction == "residual" else output
 
     def decode(self, z: Tensor) -> Tensor:
         """Standardised latent to slice [batch, 1, row, column] in [-1, 1]."""

@@ -25,7 +25,7 @@ from training.fit.task import BatchSource, Moment, RunFacts, Validation
 from training.objectives.latent_diffusion import DiffusionObjective, diffusion_loss
 
 STATISTICS_BATCHES = 16
-"""Batches of full-dose crops that give the latents' mean and standard deviation (reading A15)."""
+"""Batches that give the latents' mean and standard deviation (reading A15) and of noise."""
 
 VALIDATION_STEPS = (1, 4)
 """Numbers of DDIM steps that are measured while fitting."""
@@ -40,6 +40,7 @@ class DiffusionTask:
     def __init__(self, config: ManConfig, objective: dict[str, Any], device: torch.device) -> None:
         self.device = device
         self.network = ManNetwork(config).to(device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network.autoencoder.requires_grad_(False)
         self.objective = read_objective(DiffusionObjective, objective)
         self.schedule = cosine_schedule(config.diffusion_steps)
@@ -72,7 +73,7 @@ class DiffusionTask:
 
     @torch.no_grad()
     def start(self, source: BatchSource) -> None:
-        """Measure the latents' mean and standard deviation.
+        """Measure the latents' mean and standard deviation and the size of noise in them.
 
         Raises:
             TrainingError: No autoencoder was given.
@@ -81,16 +82,22 @@ class DiffusionTask:
             raise TrainingError(
                 "man-diffusion needs a fitted autoencoder: name its run with --init"
             )
-        self.network.latent_mean.zero_()
-        self.network.latent_std.fill_(1.0)
-        latents = torch.cat(
-            [self._encode(source.batch(i).full.to(self.device)) for i in range(STATISTICS_BATCHES)]
+        batches = [source.batch(i).to(self.device) for i in range(STATISTICS_BATCHES)]
+        full = torch.cat([self._raw_latent(batch.full) for batch in batches])
+        low = torch.cat([self._raw_latent(batch.low) for batch in batches])
+        over = (0, 2, 3)
+        std = full.std(dim=over, keepdim=True)
+        self.network.latent_mean.copy_(full.mean(dim=over, keepdim=True))
+        self.network.latent_std.copy_(std)
+        self.network.residual_scale.copy_(
+            (low - full).square().mean(over, keepdim=True).sqrt() / std
         )
-        self.network.latent_mean.copy_(latents.mean(dim=(0, 2, 3), keepdim=True))
-        self.network.latent_std.copy_(latents.std(dim=(0, 2, 3), keepdim=True))
+
+    def _raw_latent(self, hu: Tensor) -> Tensor:
+        return self.network.autoencoder.encode(HuRange().to_network(hu)).mean
 
     def _encode(self, hu: Tensor) -> Tensor:
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             return self.network.encode(HuRange().to_network(hu))
 
     def loss(self, batch: Batch, moment: Moment) -> dict[str, Tensor]:
@@ -131,7 +138,7 @@ class DiffusionTask:
 
         def clean(z: Tensor, step: int) -> Tensor:
             steps = torch.full((len(z),), step, device=self.device)
-            output = self.network.unet(z, steps, condition, position)
+            output = self.network.predict(z, steps, condition, position)
             level = self.schedule.at(steps, z)
             return clean_from(config.prediction, output, z, level, condition)
 

@@ -22,6 +22,7 @@ class AutoencoderObjective(BaseModel):
         kl: Final weight of the KL term.
         perceptual: Final weight of the feature term.
         perceptual_crops: Crops of a batch on which the feature term is measured.
+        perceptual_pixels: Edge of the corner of those crops that it sees.
         perceptual_weights: File of VGG-16 weights; None takes the gradient fallback.
         pixel_scale: Factor on the pixel terms. Errors of a few HU are thousandths of the range.
     """
@@ -33,6 +34,7 @@ class AutoencoderObjective(BaseModel):
     kl: float = 1e-5
     perceptual: float = 0.01
     perceptual_crops: int = 4
+    perceptual_pixels: int = 64
     perceptual_weights: str | None = None
     pixel_scale: float = 1.0
 
@@ -61,6 +63,11 @@ def autoencoder_loss(
         )
         loss = loss + weight * (objective.kl * kl + objective.perceptual * terms["perceptual"])
     return {"loss": loss, **terms}
+
+
+def _seen(objective: AutoencoderObjective) -> tuple[slice, slice, slice, slice]:
+    edge = slice(objective.perceptual_pixels)
+    return slice(objective.perceptual_crops), slice(None), edge, edge
 
 
 def _feature_term(

@@ -18,11 +18,21 @@ class DiffusionObjective(BaseModel):
     Attributes:
         first_step_share: Share of crops at the step where sampling starts; the rest is drawn evenly
             over all steps. Few-step sampling leans on that step most (Fast-DDPM's lesson).
+        hu_weighted: Weight latent channels by the HU that the decoder makes of them; without it a
+            standardised latent all but ignores noise of low frequency.
+        balanced: Divide each crop's error by the energy of its target, so that every dose and kernel
+            counts alike.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     first_step_share: float = Field(default=0.0, ge=0, le=1)
+    hu_weighted: bool = False
+    balanced: bool = False
+
+
+LEAST_ENERGY = 0.05
+"""Keeps the weight of crops without noise finite; noise of average strength has energy 1."""
 
 
 def draw_steps(
@@ -60,7 +70,29 @@ def diffusion_loss(
     steps = draw_steps(len(clean), network, objective.first_step_share, generator, clean.device)
     noise = torch.empty_like(clean).normal_(generator=generator)
     z, level = schedule.noised(clean, steps, noise), schedule.at(steps, clean)
-    output = network.unet(z, steps, condition, position)
-    loss = F.mse_loss(output, target_of(kind, clean, noise, level, condition))
+    output = network.predict(z, steps, condition, position)
+    target = target_of(kind, clean, noise, level, condition)
+    weight = channel_weight(network) if objective.hu_weighted else torch.ones_like(level[:1])
+    error = _energy(output - target, weight)
     predicted = clean_from(kind, output.detach(), z, level, condition)
-    return {"loss": loss, "z0_mse": F.mse_loss(predicted, clean)}
+    terms = {"error": error.mean(), "z0_mse": F.mse_loss(predicted, clean)}
+    if objective.balanced:
+        error = error / (_energy(target, weight) + LEAST_ENERGY)
+    return {"loss": error.mean(), **terms}
+
+
+def channel_weight(network: ManNetwork) -> Tensor:
+    """Weights [1, latent, 1, 1] by the HU energy of a unit of each channel.
+
+    Scaled so that the noise of low dose has unit energy, averaged over channels.
+    """
+    synthesis = network.autoencoder.synthesis
+    if synthesis is None:
+        return torch.ones_like(network.latent_std)
+    gain = synthesis.weight.detach().square().sum(dim=(1, 2, 3)).view(1, -1, 1, 1)
+    weight = gain * network.latent_std.square()
+    return weight / (weight * network.residual_scale.square()).mean()
+
+
+def _energy(x: Tensor, weight: Tensor) -> Tensor:
+    return (weight * x.square()).mean(dim=(1, 2, 3))
