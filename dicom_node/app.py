@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,9 +113,19 @@ def run_node(config: Path | None, settings: Settings, *, should_stop: ShouldStop
                 time.sleep(POLL_SECONDS)
         finally:
             log.info("node stopping")
-            for child in reversed(children):
-                child.stop()
+            _stop(children)
             log.info("node stopped")
+
+
+def _stop(children: Sequence[_Child]) -> None:
+    """Close the door first, then let the other parts finish what they have in hand."""
+    *inside, door = children
+    door.ask_to_end()
+    door.wait()
+    for child in inside:
+        child.ask_to_end()
+    for child in inside:
+        child.wait()
 
 
 class _Child:
@@ -140,11 +150,15 @@ class _Child:
         elif self._process.poll() is not None:
             self._plan_restart(now, self._process.returncode)
 
-    def stop(self) -> None:
-        """Ask the process to end, wait while it drains, then kill it."""
+    def ask_to_end(self) -> None:
+        """Tell the process to drain and end."""
+        if self._process is not None:
+            self._process.terminate()
+
+    def wait(self) -> None:
+        """Wait while the process drains, then kill it."""
         if self._process is None:
             return
-        self._process.terminate()
         try:
             self._process.wait(self._part.drain_seconds)
         except subprocess.TimeoutExpired:

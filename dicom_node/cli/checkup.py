@@ -10,12 +10,13 @@ from dataclasses import asdict, dataclass
 
 import typer
 
+from dicom_node.cli.configuration import ConfigPath, read_settings
 from dicom_node.cli.offline import load_model
-from dicom_node.cli.output import AsJson, ConfigPath, write_json, write_table
+from dicom_node.cli.output import AsJson, write_json, write_table
 from dicom_node.errors import NodeError, StorageError
 from dicom_node.ledger.engine import open_ledger
 from dicom_node.net.sender import echo
-from dicom_node.settings import PeerSettings, Settings, load_settings
+from dicom_node.settings import PeerSettings, Settings
 
 GIB = 1024**3
 OK, FAILED = "ok", "failed"
@@ -47,7 +48,7 @@ def register(app: typer.Typer) -> None:
 
 def check(config: ConfigPath = None, as_json: AsJson = False) -> None:
     """Check configuration, database, disk, model, device, port and peers."""
-    settings = load_settings(config)
+    settings = read_settings(config)
     verdicts = [Verdict("configuration", OK, str(config or "node.yaml and environment"))]
     for what, attempt in _attempts(settings):
         try:

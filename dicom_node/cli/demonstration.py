@@ -11,8 +11,8 @@ from rich.console import Console
 from dicom_node.cli.output import AsJson, write_json, write_table
 
 if TYPE_CHECKING:  # the demo needs torch, which other commands do not wait for
-    from dicom_node.demo import DemoResult
     from dicom_node.demo.measure import Row
+    from dicom_node.demo.run import DemoResult
 
 
 def register(app: typer.Typer) -> None:
@@ -33,7 +33,7 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Simulate a low-dose patient, run the whole line, compare with the truth."""
-    from dicom_node.demo import DemoOptions, run_demo
+    from dicom_node.demo.run import DemoOptions, run_demo
 
     options = DemoOptions(out=out, anatomy=anatomy, slices=slices, size=size, model=model)
     console = Console(stderr=True)

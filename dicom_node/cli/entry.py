@@ -32,7 +32,7 @@ def main() -> None:
     """Run the command in ``sys.argv`` and end the process with its exit code."""
     _keep_header_values_private()
     try:
-        app()
+        app(prog_name="dicom-node")
     except NodeError as error:
         typer.echo(f"dicom-node: {error}", err=True)
         sys.exit(error.exit_code)

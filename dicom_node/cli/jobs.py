@@ -9,13 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from dicom_node.cli.output import AsJson, ConfigPath, moment, write_json, write_table
+from dicom_node.cli.configuration import ConfigPath, read_settings
+from dicom_node.cli.output import AsJson, moment, write_json, write_table
 from dicom_node.ledger import history, operations
 from dicom_node.ledger.engine import Ledger, open_ledger
 from dicom_node.ledger.model import Job
 from dicom_node.ledger.series import list_series
 from dicom_node.ledger.states import JobState, SeriesState
-from dicom_node.settings import load_settings
 
 JobId = Annotated[int, typer.Argument(metavar="ID", help="Number of the job.")]
 SHOWN_SKIPPED = 5
@@ -128,7 +128,7 @@ def jobs_cancel(job_id: JobId, config: ConfigPath = None) -> None:
 
 @contextmanager
 def _ledger(config: ConfigPath) -> Iterator[Ledger]:
-    ledger = open_ledger(load_settings(config).database)
+    ledger = open_ledger(read_settings(config).database)
     try:
         yield ledger
     finally:

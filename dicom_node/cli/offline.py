@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dicom_node.cli.output import AsJson, ConfigPath, progress, write_json, write_table
+from dicom_node.cli.configuration import ConfigPath, read_settings
+from dicom_node.cli.output import AsJson, progress, write_json, write_table
 from dicom_node.errors import ConfigurationError, ModelUnavailable, NodeError
-from dicom_node.settings import DerivedSettings, ModelSettings, load_settings
+from dicom_node.settings import DerivedSettings, ModelSettings
 from man_core import ModelCard, ModelError, find_model, list_models
 
 if TYPE_CHECKING:  # what denoises needs torch, which other commands do not wait for
@@ -104,7 +105,7 @@ def load_model(wanted: ModelSettings) -> Denoiser:
 def _settings(config: Path | None) -> tuple[ModelSettings, DerivedSettings]:
     if config is None:
         return ModelSettings(), DerivedSettings()
-    settings = load_settings(config)
+    settings = read_settings(config)
     return settings.model, settings.derived
 
 

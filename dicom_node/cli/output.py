@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -19,10 +18,6 @@ WIDTH_WITHOUT_TERMINAL = 160
 """A table written to a file or a pipe is not cut at rich's default of 80 columns."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON for a program to read.")]
-ConfigPath = Annotated[
-    Path | None,
-    typer.Option("--config", "-c", help="Configuration; default: node.yaml in this folder."),
-]
 
 
 def write_json(value: Any) -> None:

@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 from pydicom.misc import is_dicom
 
-from dicom_node.cli.output import AsJson, ConfigPath, progress, write_json
+from dicom_node.cli.configuration import ConfigPath, read_settings
+from dicom_node.cli.output import AsJson, progress, write_json
 from dicom_node.errors import InputError
 from dicom_node.net.peers import describe
 from dicom_node.net.sender import SendResult, send_files
 from dicom_node.net.sender import echo as c_echo
-from dicom_node.settings import load_settings
 
 PeerName = Annotated[str, typer.Argument(metavar="PEER", help="Its name in node.yaml.")]
 
@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 def echo(name: PeerName, config: ConfigPath = None, as_json: AsJson = False) -> None:
     """Ask a peer whether it is there (C-ECHO)."""
-    settings = load_settings(config)
+    settings = read_settings(config)
     peer = settings.peer(name)
     seconds = c_echo(peer, calling_ae=settings.ae_title)
     if as_json:
@@ -42,7 +42,7 @@ def send(
     as_json: AsJson = False,
 ) -> None:
     """Send DICOM files to a peer (C-STORE)."""
-    settings = load_settings(config)
+    settings = read_settings(config)
     peer = settings.peer(name)
     files, skipped = _dicom_files(paths)
     with progress(f"sending to {name}") as on_progress:

@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 
 from dicom_node import app as node
-from dicom_node.cli.output import ConfigPath
+from dicom_node.cli.configuration import ConfigPath, read_settings
 from dicom_node.cli.stopping import StopFlag
 from dicom_node.errors import ConfigurationError, NodeError, StorageError
 from dicom_node.logs import configure_logging, get_logger
-from dicom_node.settings import Settings, load_settings
+from dicom_node.settings import Settings
 
 TEMPLATES = ("node.yaml", "rules.yaml")
 
@@ -51,7 +51,7 @@ def init(
 
 def start(config: ConfigPath = None, supervised: Supervised = False) -> None:
     """Run the node in the foreground; SIGTERM drains and stops it."""
-    settings = load_settings(config)
+    settings = read_settings(config)
     configure_logging(settings.logging, process="node")
     flag = StopFlag(supervised=supervised)
     _logged(lambda: node.run_node(config, settings, should_stop=flag))
@@ -78,7 +78,7 @@ def serve(config: ConfigPath = None, supervised: Supervised = False) -> None:
 
 
 def _run_part(command: str, config: Path | None, supervised: bool) -> None:
-    settings: Settings = load_settings(config)
+    settings: Settings = read_settings(config)
     configure_logging(settings.logging, process=command)
     flag = StopFlag(supervised=supervised)
     _logged(lambda: node.run_part(command, settings, should_stop=flag))

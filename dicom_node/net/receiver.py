@@ -33,6 +33,9 @@ log = get_logger(__name__)
 DRAIN_SECONDS = 30.0
 """How long running associations may go on after the node was told to stop."""
 
+IDLE_SECONDS = 3.0
+"""An association that is only held open, as Orthanc does for a while, is not waited for so long."""
+
 POLL_SECONDS = 0.2
 
 _TRANSIENT = 0x02
@@ -58,6 +61,7 @@ class Receiver:
         self._reception = reception
         self._entity = _entity(settings)
         self._server: ThreadedAssociationServer | None = None
+        self._last_image = time.monotonic()
 
     @property
     def port(self) -> int:
@@ -90,12 +94,16 @@ class Receiver:
         log.info("listening", ae_title=self._settings.ae_title, host=listen.host, port=self.port)
 
     def stop(self, drain_seconds: float = DRAIN_SECONDS) -> None:
-        """Take no new association, let the running ones finish, then abort what is left."""
+        """Take no new association, let those finish on which images come, abort what is left."""
         if self._server is None:
             return
         self._server.shutdown()
-        deadline = time.monotonic() + drain_seconds
-        while self._entity.active_associations and time.monotonic() < deadline:
+        begin = time.monotonic()
+        while self._entity.active_associations:
+            now = time.monotonic()
+            if now > begin + drain_seconds or now > max(begin, self._last_image) + IDLE_SECONDS:
+                log.info("idle connections closed", count=len(self._entity.active_associations))
+                break
             time.sleep(POLL_SECONDS)
         self._entity.shutdown()
         self._server = None
@@ -107,6 +115,8 @@ class Receiver:
             # Whatever is wrong, the sender must learn that the image is not kept; it can retry.
             log.exception("an image could not be kept")
             return OUT_OF_RESOURCES
+        finally:
+            self._last_image = time.monotonic()
 
     def _on_requested(self, event: Event) -> None:
         """Refuse a peer that already holds its share, so that one sender cannot starve the rest."""
@@ -177,7 +187,9 @@ def _on_rejected(event: Event) -> None:
 
 
 def _on_aborted(event: Event) -> None:
-    log.warning("association broken off", calling=event.assoc.requestor.ae_title)
+    calling = event.assoc.requestor.ae_title
+    if calling:  # a connection that never asked for an association is a port check
+        log.warning("association broken off", calling=calling)
 
 
 def _cannot_listen(error: OSError, host: str, port: int) -> ConfigurationError:

@@ -1,0 +1,180 @@
+"""The sender against a Storage SCP that behaves in every way a PACS does."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from ct_factory import make_series
+from peers import free_port
+from pydicom import dcmread
+from pydicom.uid import (
+    UID,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    RLELossless,
+)
+from pynetdicom import AE, evt
+from pynetdicom.events import Event
+from pynetdicom.sop_class import CTImageStorage, MRImageStorage, Verification
+
+from dicom_node.errors import PeerError, UnreadableFile
+from dicom_node.net import association
+from dicom_node.net.sender import SendResult, echo, send_files
+from dicom_node.settings import PeerSettings
+
+Answer = Callable[[Event], int]
+
+
+class Pacs:
+    """A Storage SCP that answers as told."""
+
+    def __init__(self) -> None:
+        self.received: list[Event] = []
+        self.answers: list[int] = []
+        self.abort_after = -1
+        self.entity = AE(ae_title="PACS")
+        self.peer = PeerSettings(name="pacs", ae_title="PACS", host="127.0.0.1", port=free_port())
+
+    def start(self, syntaxes: Sequence[UID] = (ExplicitVRLittleEndian,)) -> Pacs:
+        self.entity.require_called_aet = True
+        self.entity.add_supported_context(CTImageStorage, list(syntaxes))
+        self.entity.add_supported_context(Verification)
+        self.entity.start_server(
+            ("127.0.0.1", self.peer.port),
+            block=False,
+            evt_handlers=[(evt.EVT_C_STORE, self.on_store)],
+        )
+        return self
+
+    def on_store(self, event: Event) -> int:
+        if len(self.received) == self.abort_after:
+            event.assoc.dul.socket.socket.shutdown(socket.SHUT_RDWR)
+        self.received.append(event)
+        return self.answers.pop(0) if self.answers else 0
+
+    def send(self, files: list[Path]) -> list[SendResult]:
+        return send_files(self.peer, files, calling_ae="DENOISE")
+
+
+@pytest.fixture
+def pacs() -> Iterator[Pacs]:
+    pacs = Pacs()
+    yield pacs
+    pacs.entity.shutdown()
+
+
+def test_every_file_gets_its_status_in_order(pacs: Pacs, tmp_path: Path) -> None:
+    files = make_series(tmp_path, slices=3)
+    pacs.start().answers = [0x0000, 0xA700, 0xC000]
+    told: list[tuple[int, int]] = []
+    results = send_files(
+        pacs.peer,
+        files,
+        calling_ae="DENOISE",
+        on_progress=lambda done, total: told.append((done, total)),
+    )
+    assert [item.path for item in results] == files
+    assert [item.status for item in results] == [0x0000, 0xA700, 0xC000]
+    assert [item.ok for item in results] == [True, False, False]
+    assert [item.transient for item in results] == [False, True, False]
+    assert "out of resources (status 0xA700)" in results[1].sentence
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize("status", [0x0000, 0x0111, 0xB000, 0xB006, 0xB007])
+def test_the_peer_has_the_image(status: int) -> None:
+    assert SendResult(Path("a.dcm"), "1.2.3", status).ok
+
+
+@pytest.mark.parametrize(
+    ("status", "transient"),
+    [(None, True), (0xA700, True), (0x0110, True), (0x0122, False), (0xA900, False)],
+)
+def test_which_failures_pass(status: int | None, transient: bool) -> None:
+    result = SendResult(Path("a.dcm"), "1.2.3", status)
+    assert not result.ok
+    assert result.transient is transient
+    assert result.sentence
+
+
+def test_an_association_that_breaks_off_leaves_the_rest_to_try_again(
+    pacs: Pacs, tmp_path: Path
+) -> None:
+    pacs.start().abort_after = 1
+    results = pacs.send(make_series(tmp_path, slices=3))
+    assert [item.status for item in results] == [0, None, None]
+    assert all(item.transient for item in results[1:])
+
+
+def test_the_bytes_arrive_as_they_lie_on_disk(pacs: Pacs, tmp_path: Path) -> None:
+    (path,) = make_series(tmp_path, slices=1)
+    pacs.start()
+    pacs.send([path])
+    assert path.read_bytes().endswith(pacs.received[0].encoded_dataset(include_meta=False))
+
+
+def test_a_peer_with_implicit_vr_only_gets_implicit_vr(pacs: Pacs, tmp_path: Path) -> None:
+    (path,) = make_series(tmp_path, slices=1)
+    pacs.start([ImplicitVRLittleEndian])
+    assert [item.status for item in pacs.send([path])] == [0]
+    assert pacs.received[0].context.transfer_syntax == ImplicitVRLittleEndian
+    assert pacs.received[0].dataset.PixelData == dcmread(path).PixelData
+
+
+def test_a_compressed_file_goes_only_to_a_peer_that_takes_it(pacs: Pacs, tmp_path: Path) -> None:
+    plain, packed = make_series(tmp_path, slices=2)
+    dataset = dcmread(packed)
+    dataset.compress(RLELossless, generate_instance_uid=False)
+    dataset.save_as(packed)
+    pacs.start()
+    results = pacs.send([plain, packed])
+    assert [item.ok for item in results] == [True, False]
+    assert "does not accept this SOP class or transfer syntax" in results[1].sentence
+
+
+def test_a_peer_that_takes_none_of_it_is_one_sentence(pacs: Pacs, tmp_path: Path) -> None:
+    pacs.start([JPEG2000Lossless])
+    with pytest.raises(PeerError, match="accepts none of: CT Image Storage") as error:
+        pacs.send(make_series(tmp_path, slices=1))
+    assert not error.value.transient
+
+
+@pytest.mark.filterwarnings("ignore")  # pynetdicom leaves the closing of its socket to Python
+def test_nobody_listening_is_transient(pacs: Pacs) -> None:
+    with pytest.raises(PeerError, match=r"No connection to pacs \(PACS at 127.0.0.1:") as error:
+        echo(pacs.peer, calling_ae="DENOISE")
+    assert error.value.transient
+
+
+def test_a_wrong_title_is_lasting(pacs: Pacs) -> None:
+    pacs.start()
+    wrong = pacs.peer.model_copy(update={"ae_title": "OTHER"})
+    with pytest.raises(PeerError, match="Called AE title not recognised") as error:
+        echo(wrong, calling_ae="DENOISE")
+    assert not error.value.transient
+
+
+def test_echo_gives_the_time(pacs: Pacs) -> None:
+    pacs.start()
+    assert 0 < echo(pacs.peer, calling_ae="DENOISE") < 10
+
+
+def test_nothing_to_send_opens_no_association(pacs: Pacs) -> None:
+    assert pacs.send([]) == []
+
+
+def test_a_file_that_is_not_dicom_is_named(pacs: Pacs, tmp_path: Path) -> None:
+    path = tmp_path / "text.dcm"
+    path.write_text("hello")
+    with pytest.raises(UnreadableFile, match=r"text\.dcm cannot be sent"):
+        pacs.send([path])
+
+
+def test_more_kinds_than_an_association_carries_is_one_sentence() -> None:
+    kinds = [(f"{MRImageStorage}.{number}", ExplicitVRLittleEndian) for number in range(65)]
+    with pytest.raises(PeerError, match="130 combinations"):
+        association.storage_contexts(kinds)
