@@ -7,13 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
 
-import torch
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from training import options
 from training.errors import RecipeError, TrainingError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -21,10 +20,6 @@ console = Console(stderr=True)
 
 SECONDS_BETWEEN_LINES = 30.0
 WIDEST_TABLE = 110
-
-DataSet = Annotated[Path, typer.Option("--data", help="Folder of the training set.")]
-Out = Annotated[Path, typer.Option("--out", help="Folder to write.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of words.")]
 
 
 def main() -> None:
@@ -41,38 +36,17 @@ def main() -> None:
 
 @app.command()
 def prepare(
-    inputs: Annotated[list[Path], typer.Argument(metavar="IN…", help="Folders of DICOM files.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the set; added to when present.")],
-    split: Annotated[
-        Path | None, typer.Option("--split", help="YAML file: patient ID to split.")
-    ] = None,
-    assign: Annotated[
-        str | None, typer.Option("--assign", help="One split for all: train, validation or test.")
-    ] = None,
-    low_dose: Annotated[
-        float | None,
-        typer.Option(
-            "--low-dose",
-            min=0.001,
-            max=0.999,
-            help="The inputs are low-dose partners of series in the set, at this share of dose.",
-        ),
-    ] = None,
-    as_json: AsJson = False,
+    inputs: options.Inputs,
+    out: options.SetOut,
+    split: options.SplitFile = None,
+    assign: options.Assign = None,
+    low_dose: options.LowDose = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """DICOM folders to a training set: HU slices, patient-wise split, manifest."""
-    from training.data import splits
     from training.data.prepare import prepare as run
 
-    if split and assign:
-        raise RecipeError("give either --split or --assign, not both")
-    split_of = (
-        splits.split_by_file(split)
-        if split
-        else splits.split_by_name(assign)
-        if assign
-        else splits.split_by_hash()
-    )
+    split_of = _split_of(split, assign)
     with _counted("series") as on_progress:
         done = run(inputs, out, split_of, low_dose=low_dose, on_progress=on_progress)
     for reason in done.skipped:
@@ -85,13 +59,23 @@ def prepare(
     )
 
 
+def _split_of(path: Path | None, name: str | None) -> Callable[[str], str | None]:
+    from training.data import splits
+
+    if path and name:
+        raise RecipeError("give either --split or --assign, not both")
+    if path:
+        return splits.split_by_file(path)
+    return splits.split_by_name(name) if name else splits.split_by_hash()
+
+
 @app.command()
 def simulate(
-    root: Annotated[Path, typer.Argument(metavar="SET", help="Folder of the training set.")],
-    copies: Annotated[int, typer.Option("--copies", min=1, help="Noise images a slice.")] = 1,
-    processes: Annotated[int, typer.Option("--processes", min=1)] = 2,
-    seed: Annotated[int, typer.Option("--seed")] = 0,
-    as_json: AsJson = False,
+    root: options.SetFolder,
+    copies: options.Copies = 1,
+    processes: options.Processes = 2,
+    seed: options.Seed = 0,
+    as_json: options.AsJson = False,
 ) -> None:
     """The noise of low dose for every full-dose slice; an interrupted run goes on."""
     from training.data.simulate import simulate as run
@@ -103,31 +87,27 @@ def simulate(
 
 @app.command()
 def fit(
-    recipe: Annotated[str, typer.Argument(help="Name of a recipe, or a YAML file.")],
-    data: DataSet,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the run.")],
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an interrupted run.")
-    ] = False,
-    steps: Annotated[int | None, typer.Option("--steps", min=1)] = None,
-    max_minutes: Annotated[
-        float | None, typer.Option("--max-minutes", help="The schedule then fits this time.")
-    ] = None,
-    init: Annotated[
-        Path | None, typer.Option("--init", help="Run or weights to start from.")
-    ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
-    threads: Annotated[int | None, typer.Option("--threads", min=1)] = None,
+    recipe: options.RecipeName,
+    data: options.FitData,
+    out: options.RunOut,
+    resume: options.Resume = False,
+    steps: options.Steps = None,
+    max_minutes: options.MaxMinutes = None,
+    init: options.Init = None,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
 ) -> None:
     """Fit a recipe: man-autoencoder first, then man-diffusion with --init on its run."""
+    import torch
+
     from training.fit.run import FitOptions
     from training.fit.run import fit as run
     from training.settings import load_recipe
 
     if threads:
         torch.set_num_threads(threads)
-    options = FitOptions(data, out, resume, init, steps, max_minutes, device)
-    done = run(load_recipe(recipe), options, console)
+    wanted = FitOptions(data, out, resume, init, steps, max_minutes, device)
+    done = run(load_recipe(recipe), wanted, console)
     words = "stopped early, go on with --resume" if done.stopped else "done"
     typer.echo(
         f"{out}: {words} after {done.step} steps and {done.clock.elapsed() / 60:.1f} minutes, "
@@ -138,30 +118,18 @@ def fit(
 
 @app.command()
 def evaluate(
-    models: Annotated[
-        list[str], typer.Argument(metavar="MODEL…", help="Model names, cards, or runs.")
-    ],
-    data: Annotated[Path, typer.Option("--data", help="Training set, or folder of DICOM files.")],
-    full: Annotated[
-        Path | None, typer.Option("--full", help="Full-dose partners: --data is then low dose.")
-    ] = None,
-    split: Annotated[str, typer.Option("--split")] = "validation",
-    dose: Annotated[
-        list[float], typer.Option("--dose", min=0.001, max=0.999, help="May be repeated.")
-    ] = [0.25],  # noqa: B006 - typer's way of a repeatable option's default
-    window: Annotated[
-        list[str], typer.Option("--window", help="soft, lung, …-exam or LOW,HIGH.")
-    ] = ["soft"],  # noqa: B006
-    steps: Annotated[
-        list[int], typer.Option("--steps", min=1, help="Sampling steps; may be repeated.")
-    ] = [],  # noqa: B006
-    slices: Annotated[int | None, typer.Option("--slices", min=1, help="Of a series.")] = None,
-    gaussian: Annotated[bool, typer.Option("--gaussian", help="Add the best blur.")] = False,
-    card: Annotated[
-        Path | None, typer.Option("--card", help="Write the measured rows into this card.")
-    ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
-    as_json: AsJson = False,
+    models: options.Models,
+    data: options.EvaluationData,
+    full: options.Full = None,
+    split: options.Split = "validation",
+    dose: options.Doses = [0.25],  # noqa: B006 - typer's way to give a repeatable option a default
+    window: options.Windows = ["soft"],  # noqa: B006
+    steps: options.SamplingSteps = [],  # noqa: B006
+    slices: options.Slices = None,
+    gaussian: options.Gaussian = False,
+    card: options.Card = None,
+    device: options.Device = "auto",
+    as_json: options.AsJson = False,
 ) -> None:
     """PSNR, SSIM, LPIPS and HU bias of models, always beside the untouched low dose."""
     from training.data.splits import known_split
@@ -179,18 +147,14 @@ def evaluate(
         tables.note_on_card(card, rows)
     if as_json:
         typer.echo(json.dumps(tables.json_of(rows)))
-    else:
-        wide = Console(width=max(console.width, WIDEST_TABLE))
-        for table in tables.tables_of(rows):
-            wide.print(table)
+        return
+    wide = Console(width=max(console.width, WIDEST_TABLE))
+    for table in tables.tables_of(rows):
+        wide.print(table)
 
 
 @app.command()
-def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
-    out: Out,
-    as_json: AsJson = False,
-) -> None:
+def export(run: options.RunFolder, out: options.ModelOut, as_json: options.AsJson = False) -> None:
     """The averaged weights of a run and their card, ready for the node."""
     from training.fit.run import export as write
 

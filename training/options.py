@@ -1,0 +1,73 @@
+"""The words of ``man-train``'s command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+Inputs = Annotated[list[Path], Argument(metavar="IN…", help="Folders of DICOM files.")]
+SetFolder = Annotated[Path, Argument(metavar="SET", help="Folder of the training set.")]
+RecipeName = Annotated[str, Argument(metavar="RECIPE", help="Name of a recipe, or a YAML file.")]
+RunFolder = Annotated[Path, Argument(metavar="RUN", help="Folder of a run.")]
+Models = Annotated[
+    list[str], Argument(metavar="MODEL…", help="Model names, cards, exported folders or runs.")
+]
+
+SetOut = Annotated[Path, Option("--out", help="Folder of the set; added to when present.")]
+RunOut = Annotated[Path, Option("--out", help="Folder of the run.")]
+ModelOut = Annotated[Path, Option("--out", help="Folder for weights and card.")]
+SplitFile = Annotated[Path | None, Option("--split", help="YAML file: patient ID to split.")]
+Assign = Annotated[
+    str | None, Option("--assign", help="One split for all: train, validation or test.")
+]
+LowDose = Annotated[
+    float | None,
+    Option(
+        "--low-dose",
+        min=0.001,
+        max=0.999,
+        help="IN are real low-dose partners of series in the set, at this share of full dose.",
+    ),
+]
+Copies = Annotated[int, Option("--copies", min=1, help="Noise images of each slice.")]
+Processes = Annotated[int, Option("--processes", min=1, help="Processes that share the work.")]
+Seed = Annotated[int, Option("--seed", help="Seed of the simulated noise.")]
+
+FitData = Annotated[Path, Option("--data", help="Folder of the training set.")]
+Resume = Annotated[bool, Option("--resume", help="Go on with an interrupted run.")]
+Steps = Annotated[int | None, Option("--steps", min=1, help="Instead of the recipe's.")]
+MaxMinutes = Annotated[
+    float | None,
+    Option("--max-minutes", help="End after this time; the learning rate's schedule fits it."),
+]
+Init = Annotated[
+    Path | None,
+    Option("--init", help="Run to start from; man-diffusion takes its autoencoder from here."),
+]
+Device = Annotated[str, Option("--device", help="auto, cpu or cuda.")]
+Threads = Annotated[int | None, Option("--threads", min=1, help="Threads of the computation.")]
+
+EvaluationData = Annotated[Path, Option("--data", help="Training set, or folder of DICOM files.")]
+Full = Annotated[
+    Path | None,
+    Option("--full", help="Folder of full-dose partners; --data is then real low dose."),
+]
+Split = Annotated[str, Option("--split", help="Which split of a training set.")]
+Doses = Annotated[
+    list[float],
+    Option("--dose", min=0.001, max=0.999, help="Share of full dose; may be repeated."),
+]
+Windows = Annotated[
+    list[str], Option("--window", help="soft, lung, …-exam or LOW,HIGH in HU; may be repeated.")
+]
+SamplingSteps = Annotated[
+    list[int], Option("--steps", min=1, help="Instead of the card's; may be repeated.")
+]
+Slices = Annotated[int | None, Option("--slices", min=1, help="At most so many of a series.")]
+Gaussian = Annotated[bool, Option("--gaussian", help="Add the blur with the best PSNR.")]
+Card = Annotated[
+    Path | None, Option("--card", help="Write the measured rows into this model card.")
+]
+AsJson = Annotated[bool, Option("--json", help="Print one JSON value instead of words.")]
