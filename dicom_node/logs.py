@@ -12,14 +12,12 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Literal, Protocol, TextIO
 
 import structlog
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
-
-    from dicom_node.settings import LoggingSettings
 
 IDENTITY_WORDS = (
     "patient",
@@ -49,9 +47,19 @@ INNERMOST_FRAMES = 6
 """How many places of an unexpected error go into its log line."""
 
 
-def configure_logging(
-    settings: LoggingSettings, *, process: str, stream: TextIO | None = None
-) -> None:
+class LogSettings(Protocol):
+    """How log lines look and which are written, as the configuration says it."""
+
+    @property
+    def format(self) -> Literal["console", "json"]:
+        """For people or for programs."""
+
+    @property
+    def level(self) -> Literal["debug", "info", "warning", "error"]:
+        """The least important lines that are written."""
+
+
+def configure_logging(settings: LogSettings, *, process: str, stream: TextIO | None = None) -> None:
     """Set up logging for this process, once, before anything else.
 
     Args:
@@ -129,7 +137,7 @@ def _shared_processors(process: str) -> list[Processor]:
 
 
 def _formatter(
-    settings: LoggingSettings, shared: list[Processor], stream: TextIO
+    settings: LogSettings, shared: list[Processor], stream: TextIO
 ) -> structlog.stdlib.ProcessorFormatter:
     renderer: Processor
     if settings.format == "json":

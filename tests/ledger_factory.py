@@ -6,11 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ct_factory import make_series
-from pydicom import dcmread
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_file_meta_info
-
 from dicom_node.ledger.engine import Ledger, open_ledger
 from dicom_node.ledger.jobs import enqueue
 from dicom_node.ledger.model import Job
@@ -88,6 +83,11 @@ class NodeFixture:
 
     def arrive_series(self, slices: int = 3, now: float = START, **options: Any) -> str:
         """A real CT series comes in; returns its Series Instance UID."""
+        from ct_factory import make_series  # heavy, and the ledger's own tests need no images
+        from pydicom import dcmread
+        from pydicom.filebase import DicomBytesIO
+        from pydicom.filewriter import write_file_meta_info
+
         uid = ""
         for path in make_series(self.folder / "scan", slices, **options):
             header = dcmread(path, stop_before_pixels=True)
