@@ -1,10 +1,10 @@
 """How much noise a CT image holds and which texture it has, from the image alone.
 
 Everything is measured in small patches that lie wholly in soft tissue. From each patch a
-quadratic surface is taken, so that slow anatomy does not count; what that also takes from
-correlated noise is put back by a factor computed for the texture found
-(`man_core.noise_texture.kept_by_detrending`). Patches that hold edges or vessels stand out by
-their variance, so the figures rest on the calmer part of the patches only.
+quadratic surface is taken and only frequencies of at least two cycles per patch count, so that
+slow anatomy does not; what that also takes from correlated noise is put back: the texture found
+says which share of the variance lies in the band. Patches that hold edges or vessels stand out by
+their power, so the figures rest on the median patch or on the calmer half.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from man_core.noise_texture import (
     candidate_cutoffs,
-    image_power,
-    kept_by_detrending,
+    lag_correlation,
     trend_basis,
 )
 
@@ -74,12 +73,11 @@ def noise_hu_per_slice(hu: NDArray[Any]) -> NDArray[np.float64]:
     """
     volume = _as_volume(hu)
     whole = estimate_noise_and_texture(volume)
-    kept = kept_by_detrending(whole.cutoff, PATCH)
     figures = np.full(len(volume), whole.std_hu)
     for index in range(len(volume)):
         residual = tissue_residuals(volume[index : index + 1])
         if len(residual) >= FEWEST_PATCHES:
-            figures[index] = _typical_std(residual) / np.sqrt(kept)
+            figures[index] = _typical_std(residual, whole.cutoff)
     return figures
 
 
@@ -98,8 +96,8 @@ def estimate_noise_and_texture(hu: NDArray[Any]) -> NoiseTexture:
         return NoiseTexture(0.0, 1.0, ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0)), 0)
     calm = _calm_patches(residual)
     cutoff = _match_cutoff(_ring_profile(_mean_power(calm)))
-    std = _typical_std(residual) / np.sqrt(kept_by_detrending(cutoff, PATCH))
-    return NoiseTexture(float(std), cutoff, autocorrelation(calm), len(residual))
+    std = _typical_std(residual, cutoff)
+    return NoiseTexture(std, cutoff, autocorrelation(calm), len(residual))
 
 
 def radial_noise_power(hu: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -109,8 +107,9 @@ def radial_noise_power(hu: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[n
         hu: Volume [slice, row, column] or one slice [row, column] in HU.
 
     Returns:
-        Frequencies [ring] in cycles per pixel and power [ring] in HU^2 * pixel^2, so that the sum
-        over the frequency plane is the variance. All zero without soft tissue.
+        Frequencies [ring] in cycles per pixel and power [ring] in HU^2: the share of the
+        variance at each of the 16 x 16 frequencies of a patch, averaged over the ring. All zero
+        without soft tissue.
     """
     residual = tissue_residuals(_as_volume(hu))
     rings = np.arange(1, PATCH // 2 + 1)
@@ -195,24 +194,40 @@ def _calm_patches(residual: NDArray[np.float64]) -> NDArray[np.float64]:
     return calm
 
 
-def _typical_std(residual: NDArray[np.float64]) -> float:
-    """The median: half of the patches may hold some anatomy before it moves much."""
-    return float(np.median(_patch_std(residual)))
+def _typical_std(residual: NDArray[np.float64], cutoff: float) -> float:
+    """The median over patches: half of them may hold some anatomy before it moves much."""
+    band = _ring_numbers() >= _LOWEST_RING
+    power = _periodograms(residual)[:, band].sum(axis=1)
+    return float(np.sqrt(np.median(power) / _model_spectrum(cutoff)[band].sum()))
 
 
 def _mean_power(residual: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean periodogram [row frequency, column frequency] of Hann-windowed patches."""
-    line = np.hanning(PATCH + 2)[1:-1]
-    window = np.outer(line, line)
-    spectrum = np.abs(np.fft.fft2(residual * window)) ** 2
-    power: NDArray[np.float64] = spectrum.mean(axis=0) / np.sum(window**2)
+    """Mean spectrum [row frequency, column frequency] of patches."""
+    power: NDArray[np.float64] = _periodograms(residual).mean(axis=0)
     return power
+
+
+def _periodograms(residual: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Spectra [patch, row frequency, column frequency] of Hann-windowed patches; sum: variance."""
+    window = np.outer(_hann(), _hann())
+    unit = float(np.sum(window**2)) * PATCH**2
+    return np.asarray(np.abs(np.fft.fft2(residual * window)) ** 2 / unit, dtype=np.float64)
+
+
+def _hann() -> NDArray[np.float64]:
+    return np.hanning(PATCH + 2)[1:-1]
+
+
+@lru_cache(maxsize=1)
+def _ring_numbers() -> NDArray[np.float64]:
+    """Cycles per patch [row frequency, column frequency], rounded."""
+    f = np.fft.fftfreq(PATCH) * PATCH
+    return np.asarray(np.rint(np.hypot(f[:, None], f[None, :])), dtype=np.float64)
 
 
 def _ring_profile(power: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean of a PATCH x PATCH spectrum over rings of 1 .. PATCH / 2 cycles per patch."""
-    f = np.fft.fftfreq(PATCH) * PATCH
-    ring = np.rint(np.hypot(f[:, None], f[None, :]))
+    ring = _ring_numbers()
     return np.array([power[ring == k].mean() for k in range(1, PATCH // 2 + 1)])
 
 
@@ -228,7 +243,7 @@ def _match_cutoff(profile: NDArray[np.float64]) -> float:
     weight = np.sqrt(ring / seen)
 
     def misfit(cutoff: float) -> float:
-        noise = _model_profile(cutoff)[_LOWEST_RING - 1 :]
+        noise = _ring_profile(_model_spectrum(cutoff))[_LOWEST_RING - 1 :]
         parts = np.stack([noise, ring**-3.0], axis=1) * weight[:, None]
         amounts = _least_squares(parts, seen * weight)
         return float(np.sum((seen * weight - parts @ amounts) ** 2))
@@ -247,12 +262,10 @@ def _least_squares(parts: NDArray[np.float64], seen: NDArray[np.float64]) -> NDA
 
 
 @lru_cache(maxsize=256)
-def _model_profile(cutoff: float) -> NDArray[np.float64]:
-    """The ring profile that noise of a cutoff shows through the patches' Hann window."""
-    line = np.hanning(PATCH + 2)[1:-1]
-    overlap = np.correlate(line, line, mode="full")[PATCH - 1 :]
-    lags = np.r_[overlap, 0.0, overlap[:0:-1]]
-    correlation = np.fft.ifft2(image_power(2 * PATCH, 2 * PATCH, cutoff)).real * np.outer(
-        lags, lags
-    )
-    return _ring_profile(np.fft.fft2(correlation).real[::2, ::2])
+def _model_spectrum(cutoff: float) -> NDArray[np.float64]:
+    """What unit noise of a cutoff shows through the patches' window, as `_periodograms` does."""
+    overlap = np.correlate(_hann(), _hann(), mode="full")[PATCH - 1 :]
+    lags = np.r_[overlap, 0.0, overlap[:0:-1]] / overlap[0]
+    windowed = lag_correlation(cutoff, 2 * PATCH) * np.outer(lags, lags)
+    spectrum: NDArray[np.float64] = np.fft.fft2(windowed).real[::2, ::2] / PATCH**2
+    return spectrum

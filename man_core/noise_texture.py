@@ -81,24 +81,6 @@ def trend_basis(size: int, degree: int = 2) -> NDArray[np.float64]:
     return np.linalg.qr(np.stack([term.ravel() for term in terms], axis=1))[0]
 
 
-@lru_cache(maxsize=256)
-def kept_by_detrending(cutoff: float, size: int) -> float:
-    """Share of the noise variance that is left in a patch after its polynomial trend is taken.
-
-    White noise loses terms / pixels, smooth noise more: the trend follows it. The share is
-    computed exactly from the covariance that the cutoff implies.
-    """
-    correlation = lag_correlation(cutoff)
-    index = np.arange(size * size)
-    row, column = index // size, index % size
-    covariance = correlation[
-        abs(row[:, None] - row[None, :]), abs(column[:, None] - column[None, :])
-    ]
-    basis = trend_basis(size)
-    lost = np.einsum("pt,pq,qt->", basis, covariance, basis) / (size * size)
-    return float(1.0 - lost)
-
-
 @lru_cache(maxsize=4)
 def candidate_cutoffs() -> tuple[float, ...]:
     """The cutoffs among which a series' own is looked for, each about 4 % above the one before."""

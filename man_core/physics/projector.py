@@ -20,6 +20,7 @@ WATER_PER_MM = 0.0192
 
 _UPSAMPLING = 4
 _VIEWS_AT_ONCE = 8
+_FFT_BLOCK = 256
 
 
 def attenuation(hu: Tensor) -> Tensor:
@@ -114,7 +115,7 @@ def filtered_back_projection(
         Attenuation per millimetre [slice, row, column].
     """
     bins = sinogram.shape[-1]
-    padded = 2 ** math.ceil(math.log2(2 * bins))
+    padded = _FFT_BLOCK * math.ceil(2 * bins / _FFT_BLOCK)
     response = ramp_response(padded, bin_pixels * pixel_mm, cutoff, 0.5 * bin_pixels)
     spectrum = torch.fft.rfft(sinogram, n=padded) * response.to(sinogram)
     filtered = torch.fft.irfft(spectrum, n=padded * _UPSAMPLING)

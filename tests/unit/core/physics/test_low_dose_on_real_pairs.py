@@ -15,7 +15,7 @@ from man_core.physics.low_dose import insert_noise
 
 PAIR = Path(__file__).parents[5] / "shared" / "data" / "validation" / "L096"
 PIXEL_MM = 0.742188
-SLICES = 4
+SLICES = 3
 
 pytestmark = pytest.mark.skipif(
     not PAIR.is_dir(), reason="the data pack with real dose pairs is not beside the repository"
