@@ -63,7 +63,12 @@ class Housekeeping:
         """Decide about every series that has been quiet long enough."""
         quiet = self._settings.complete_after_seconds
         for series in complete_quiet_series(self._ledger, quiet_seconds=quiet, now=now):
-            self._decide(series, now)
+            try:
+                self._decide(series, now)
+            except Exception as error:  # one series must not hold up the others
+                log.error(
+                    "no decision", series=short_hash(series.series_uid), reason=_reason(error)
+                )
 
     def release_leases(self, now: float) -> None:
         """Return the jobs of processes that died."""
@@ -160,7 +165,9 @@ def _run_sweep(sweep: Callable[[float], None]) -> None:
     """One sweep; what goes wrong is told, and the next beat of the clock tries again."""
     try:
         sweep(time.time())
-    except NodeError as error:
-        log.error("sweep failed", sweep=sweep.__name__, reason=str(error))
     except Exception as error:
-        log.error("sweep failed", sweep=sweep.__name__, reason=where(error))
+        log.error("sweep failed", sweep=sweep.__name__, reason=_reason(error))
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, NodeError) else where(error)

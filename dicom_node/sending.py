@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from dicom_node.errors import InputError, NodeError, PeerError
+from dicom_node.errors import NodeError, PeerError
 from dicom_node.ledger.deliveries import confirm, confirmed_names, note_fault
 from dicom_node.ledger.engine import Ledger, open_ledger
-from dicom_node.ledger.jobs import LeaseLost, claim, done, give_back
+from dicom_node.ledger.jobs import LeaseLost, claim, done, give_back, results_lost
 from dicom_node.ledger.leases import Heartbeat, owner_name, settle_fault, work_until
 from dicom_node.ledger.model import Delivery, Job
 from dicom_node.ledger.states import DeliveryState
@@ -109,8 +109,13 @@ class Sender:
         return True
 
     def _deliver(self, job: Job, stopped: ShouldStop) -> None:
+        files = self._outbox.committed(job.token)
+        if len(files) != job.derived_count:
+            lost = results_lost(self._ledger, job.id, owner=self._owner, now=self._clock())
+            log.error("job stopped", state=lost.state, reason=lost.reason)
+            return
         try:
-            faults = self._try_every_destination(job, stopped)
+            faults = self._try_every_destination(job, files, stopped)
         except LeaseLost:
             raise
         except Exception as error:
@@ -124,11 +129,10 @@ class Sender:
             done(self._ledger, job.id, owner=self._owner, now=self._clock())
             log.info("job done", images=job.derived_count, destinations=len(job.deliveries))
 
-    def _try_every_destination(self, job: Job, stopped: ShouldStop) -> list[Exception] | None:
+    def _try_every_destination(
+        self, job: Job, files: Sequence[Path], stopped: ShouldStop
+    ) -> list[Exception] | None:
         """The faults met, or None when told to stop before the end."""
-        files = self._outbox.committed(job.token)
-        if len(files) != job.derived_count:
-            raise InputError("the derived files are no longer in the outbox; send the series anew.")
         faults: list[Exception] = []
         for delivery in job.deliveries:
             try:

@@ -184,6 +184,17 @@ def fail(ledger: Ledger, job_id: int, *, owner: str, reason: str, now: float) ->
     )
 
 
+def results_lost(ledger: Ledger, job_id: int, *, owner: str, now: float) -> Job:
+    """The derived files have gone from the disk: FAILED, and a retry begins with denoising."""
+
+    def change(session: Session, row: JobRow) -> None:
+        row.derived_at, row.derived_count = None, 0
+        reason = f"its derived files are gone; `dicom-node jobs retry {job_id}` makes them anew"
+        move_job(session, row, JobState.FAILED, now=now, reason=reason)
+
+    return _as_owner(ledger, job_id, owner, change)
+
+
 def give_back(ledger: Ledger, job_id: int, *, owner: str, now: float) -> Job:
     """Stopped on request before the end: the attempt does not count."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 from ledger_factory import START, NodeFixture
@@ -57,6 +58,22 @@ def test_a_series_that_cannot_be_read_is_skipped(node: NodeFixture, house: House
     (series,) = list_series(node.ledger)
     assert series.state == SeriesState.SKIPPED
     assert series.reason
+
+
+def test_one_series_without_a_decision_holds_up_no_other(
+    node: NodeFixture, house: Housekeeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.arrive(b"no data set", series_uid="1.1")
+    uid = node.arrive_series()
+    decided = housekeeping.decide
+
+    def fault_at_first(*args: Any, **options: Any) -> Any:
+        monkeypatch.setattr(housekeeping, "decide", decided)
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(housekeeping, "decide", fault_at_first)
+    house.complete_series(START + 10)
+    assert [job.series_uid for job in list_jobs(node.ledger)] == [uid]
 
 
 def test_lost_leases_and_pauses_end(node: NodeFixture, house: Housekeeping) -> None:

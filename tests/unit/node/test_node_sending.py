@@ -178,13 +178,16 @@ def test_a_cancelled_job_is_left_alone(node: NodeFixture, pacs: Pacs) -> None:
     assert get_job(node.ledger, job.id).state == JobState.CANCELLED
 
 
-def test_a_result_that_is_gone_is_told(node: NodeFixture, pacs: Pacs) -> None:
+def test_a_result_that_is_gone_is_told_and_made_anew_on_demand(
+    node: NodeFixture, pacs: Pacs
+) -> None:
     job = ready(node)
     node.outbox.remove(job.token)
     send(node, pacs)
     failed = get_job(node.ledger, job.id)
     assert failed.state == JobState.FAILED
-    assert "no longer in the outbox" in failed.reason
+    assert f"`dicom-node jobs retry {job.id}` makes them anew" in failed.reason
+    assert retry(node.ledger, job.id, now=START).state == JobState.QUEUED
 
 
 def test_a_destination_that_left_the_configuration_is_told(node: NodeFixture, pacs: Pacs) -> None:
