@@ -146,8 +146,11 @@ def send_files(
 
 
 def _send_each(association: Association, outgoing: list[_Outgoing]) -> Iterator[SendResult]:
+    usable = True
     for item in outgoing:
-        status = _store(association, item) if association.is_established else None
+        status = _store(association, item) if usable else None
+        # No answer means that the association has ended, though pynetdicom may not know it yet.
+        usable = status is not None and association.is_established
         yield SendResult(item.path, item.sop_instance_uid, status)
 
 
