@@ -127,6 +127,7 @@ def evaluate(
     steps: options.SamplingSteps = [],  # noqa: B006
     slices: options.Slices = None,
     gaussian: options.Gaussian = False,
+    ceiling: options.Ceiling = False,
     card: options.Card = None,
     device: options.Device = "auto",
     as_json: options.AsJson = False,
@@ -140,7 +141,7 @@ def evaluate(
 
     windows = [tables.window_of(text) for text in window]
     wanted = Wanted(known_split(split), tuple(dose), slices)
-    methods = methods_of(models, device=device, steps=steps, gaussian=gaussian)
+    methods = methods_of(models, device=device, steps=steps, gaussian=gaussian, ceiling=ceiling)
     with _counted("series") as on_progress:
         rows = run(methods, cases(data, full, wanted), windows, on_case=on_progress)
     if card:

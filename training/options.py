@@ -57,7 +57,7 @@ Full = Annotated[
 Split = Annotated[str, Option("--split", help="Which split of a training set.")]
 Doses = Annotated[
     list[float],
-    Option("--dose", min=0.001, max=0.999, help="Share of full dose; may be repeated."),
+    Option("--dose", min=0.001, max=1.0, help="Share of full dose; may be repeated."),
 ]
 Windows = Annotated[
     list[str], Option("--window", help="soft, lung, …-exam or LOW,HIGH in HU; may be repeated.")
@@ -67,6 +67,9 @@ SamplingSteps = Annotated[
 ]
 Slices = Annotated[int | None, Option("--slices", min=1, help="At most so many of a series.")]
 Gaussian = Annotated[bool, Option("--gaussian", help="Add the blur with the best PSNR.")]
+Ceiling = Annotated[
+    bool, Option("--ceiling", help="Add full dose through the model's autoencoder alone.")
+]
 Card = Annotated[
     Path | None, Option("--card", help="Write the measured rows into this model card.")
 ]

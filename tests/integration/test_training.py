@@ -114,10 +114,25 @@ def test_a_killed_fit_resumes_and_its_weights_denoise(diffusion: Path, tmp_path:
 def test_evaluation_stands_beside_the_low_dose(
     diffusion: Path, training_set: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ("--data", training_set, "--steps", 1, "--slices", 1, "--gaussian", "--json")
+    options = (
+        "--data",
+        training_set,
+        "--steps",
+        1,
+        "--slices",
+        1,
+        "--gaussian",
+        "--ceiling",
+        "--json",
+    )
     assert man_train("evaluate", diffusion, *options) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert [row["row"] for row in rows] == ["low dose", "best Gaussian", "man"]
+    assert [row["row"] for row in rows] == [
+        "low dose",
+        "best Gaussian",
+        "man",
+        "man autoencoder",
+    ]
     assert rows[1]["psnr_db"] > rows[0]["psnr_db"]
     assert rows[2]["weights_sha256"]
     assert all(row["split"] == "validation" and row["dose"] == 0.25 for row in rows)

@@ -21,6 +21,9 @@ from training.errors import TrainingError
 
 Hu = NDArray[np.float32]
 
+FULL_DOSE = 1.0
+"""As a dose: the full dose itself is the input, which a denoiser should leave nearly alone."""
+
 
 @dataclass(frozen=True, eq=False)
 class Case:
@@ -151,6 +154,9 @@ def _simulated(
     chosen = _spread(len(volume.hu), wanted.slices)
     part = _chosen(volume, chosen)
     for dose in wanted.doses:
+        if dose == FULL_DOSE:
+            yield Case(split, name, dose, False, part, part.hu, condition)
+            continue
         generator = torch.Generator().manual_seed(series_seed(f"{split}/{name}", str(dose)))
         low = [
             insert_noise(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +13,19 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from man_core import Denoiser, ModelError, denoise_volume, load_denoiser, series_seed
+from man_core import (
+    Denoiser,
+    ModelError,
+    denoise_volume,
+    find_model,
+    load_denoiser,
+    series_seed,
+)
 from man_core.quality import Window
 from training.errors import TrainingError
 from training.evaluate.cases import Case
+from training.evaluate.ceiling import Reconstruction
+from training.fit.run import export
 from training.fit.state import RECIPE_FILE
 
 Hu = NDArray[np.float32]
@@ -40,6 +50,7 @@ def methods_of(
     device: str = "auto",
     steps: Sequence[int] = (),
     gaussian: bool = False,
+    ceiling: bool = False,
 ) -> list[Method]:
     """Low dose first, then the best Gaussian when asked for, then each model with each step count.
 
@@ -48,45 +59,49 @@ def methods_of(
         device: Where models run.
         steps: Sampling steps; empty takes the card's.
         gaussian: Whether to add the Gaussian blur with the best PSNR of each case.
+        ceiling: Whether to add what each model's autoencoder makes of the full dose.
 
     Raises:
-        TrainingError: A model cannot be loaded.
+        TrainingError: A model cannot be loaded, or has no autoencoder.
     """
     methods = [Method(LOW_DOSE, "", 0, lambda case, _window: (case.low.hu, 0.0))]
     if gaussian:
         methods.append(Method("best Gaussian", "", 0, _best_gaussian))
-    counts: list[int | None] = [*steps] or [None]
     for name in models:
-        for count in counts:
-            denoiser = load_model(name, device, count)
-            info = denoiser.info
-            apply = _Denoising(denoiser)
-            methods.append(Method(info.name, info.weights_sha256, denoiser.steps, apply))
+        try:
+            with _located(name) as model:
+                methods.extend(_of_model(model, device, list(steps) or [None]))
+                if ceiling:
+                    methods.append(_ceiling(model, device))
+        except ModelError as error:
+            raise TrainingError(str(error)) from error
     return methods
 
 
-def load_model(name: str, device: str, steps: int | None) -> Denoiser:
-    """A denoiser by registry name, card, folder of an exported model or folder of a run.
-
-    Raises:
-        TrainingError: It cannot be loaded.
-    """
+@contextmanager
+def _located(name: str) -> Iterator[str]:
+    """What the registry understands: a run is exported for the time of loading."""
     path = Path(name)
-    try:
-        if (path / RECIPE_FILE).is_file():
-            return _load_run(path, device, steps)
-        if path.is_dir() and (cards := sorted(path.glob("*.json"))):
-            return load_denoiser(str(cards[0]), device=device, steps=steps)
-        return load_denoiser(name, device=device, steps=steps)
-    except ModelError as error:
-        raise TrainingError(str(error)) from error
+    if (path / RECIPE_FILE).is_file():
+        with tempfile.TemporaryDirectory() as folder:
+            yield str(export(path, Path(folder)))
+    elif path.is_dir() and (cards := sorted(path.glob("*.json"))):
+        yield str(cards[0])
+    else:
+        yield name
 
 
-def _load_run(run: Path, device: str, steps: int | None) -> Denoiser:
-    from training.fit.run import export
+def _of_model(model: str, device: str, counts: Sequence[int | None]) -> Iterator[Method]:
+    for count in counts:
+        denoiser = load_denoiser(model, device=device, steps=count)
+        info = denoiser.info
+        yield Method(info.name, info.weights_sha256, denoiser.steps, _Denoising(denoiser))
 
-    with tempfile.TemporaryDirectory() as folder:
-        return load_denoiser(str(export(run, Path(folder))), device=device, steps=steps)
+
+def _ceiling(model: str, device: str) -> Method:
+    card, folder = find_model(model)
+    through = Reconstruction(card, folder, device)
+    return Method(f"{card.name} autoencoder", card.weights_sha256, 0, through)
 
 
 class _Denoising:

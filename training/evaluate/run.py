@@ -105,7 +105,15 @@ def _averaged(rows: Sequence[Row]) -> list[Row]:
     """Rows of the same kind as one, weighted by their slices."""
     kinds: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:
-        kind = (row.split, row.dose, row.real, row.window_hu, row.row, row.steps)
+        kind = (
+            row.split,
+            row.dose,
+            row.real,
+            row.window_hu,
+            row.row,
+            row.steps,
+            row.weights_sha256,
+        )
         kinds.setdefault(kind, []).append(row)
     return [_mean(group) for group in kinds.values()]
 

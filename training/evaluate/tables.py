@@ -103,7 +103,7 @@ def note_on_card(path: Path, rows: Sequence[Row]) -> None:
     own = [r for r in rows if r.weights_sha256 == card.weights_sha256 and r.steps == card.steps]
     if not own:
         raise TrainingError(f"no row was measured with the weights and steps of the card {path}")
-    beside = [r for r in rows if r.row == LOW_DOSE]
+    beside = [r for r in rows if r.row == LOW_DOSE and math.isfinite(r.psnr_db)]
     fresh = {_kind(m): m for m in map(_measurement, [*beside, *own])}
     kept = [m for m in card.measurements if _kind(m) not in fresh]
     changed = replace(card, measurements=(*kept, *fresh.values()))
