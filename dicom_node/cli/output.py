@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -20,7 +20,7 @@ WIDTH_WITHOUT_TERMINAL = 160
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON for a program to read.")]
 
 
-def write_json(value: Any) -> None:
+def write_json(value: object) -> None:
     """One JSON document on standard output."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 

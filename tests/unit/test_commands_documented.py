@@ -1,0 +1,74 @@
+"""Every command explains itself and stands in the README or the pages it links."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+from typer.core import TyperCommand, TyperGroup, TyperOption
+
+from dicom_node.cli.entry import app as dicom_node
+from training.cli import app as man_train
+
+REPOSITORY = Path(__file__).parents[2]
+Command = TyperCommand | TyperGroup
+PROGRAMS = {"dicom-node": dicom_node, "man-train": man_train}
+
+
+def commands() -> Iterator[tuple[str, Command]]:
+    """Every visible command under the words that call it."""
+    for program, app in PROGRAMS.items():
+        yield from below(program, typer.main.get_command(app))
+
+
+def below(words: str, command: Command) -> Iterator[tuple[str, Command]]:
+    if isinstance(command, TyperGroup):
+        for name, child in command.commands.items():
+            assert isinstance(child, Command)
+            yield from below(f"{words} {name}", child)
+    elif not command.hidden:
+        yield words, command
+
+
+def pages() -> str:
+    texts = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+    return "\n".join(page.read_text(encoding="utf-8") for page in texts)
+
+
+@pytest.mark.parametrize(("words", "command"), [pytest.param(*c, id=c[0]) for c in commands()])
+def test_a_command_says_what_it_does(words: str, command: Command) -> None:
+    assert command.help
+    assert command.help.strip()[0].isupper()
+    unexplained = [
+        parameter.name
+        for parameter in command.params
+        if isinstance(parameter, TyperOption) and not parameter.hidden and not parameter.help
+    ]
+    assert unexplained == []
+
+
+@pytest.mark.parametrize("words", [words for words, _ in commands()])
+def test_a_command_stands_in_the_documentation(words: str) -> None:
+    *program, name = words.split()
+    lines = [line for line in pages().splitlines() if " ".join(program) in line]
+    assert any(f" {name}" in line or f"`{name}" in line for line in lines), f"say what {words} does"
+
+
+def test_every_command_in_the_readme_exists() -> None:
+    known = {words for words, _ in commands()} | {"dicom-node jobs"}
+    mentioned = [
+        " ".join(call.split()[:2])
+        for line in pages().splitlines()
+        for call in code_of(line)
+        if call.split()[0] in PROGRAMS and len(call.split()) > 1
+    ]
+    assert mentioned
+    assert sorted({call for call in mentioned if not call.startswith(tuple(known))}) == []
+
+
+def code_of(line: str) -> list[str]:
+    """The pieces between backticks that are calls, and lines of a code block."""
+    pieces = line.split("`")[1::2] if "`" in line else [line.strip()]
+    return [piece.strip().removeprefix(".venv/bin/") for piece in pieces if piece.strip()]
