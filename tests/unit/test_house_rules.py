@@ -6,11 +6,14 @@ import ast
 import re
 import statistics
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
+
+from dicom_node.ct.product import PRODUCT_VERSION
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGES = ("man_core", "dicom_node", "training")
@@ -25,6 +28,9 @@ MACHINE_PATH = re.compile(
     r"|//(?:\w+\.)*(?:pypi|pythonhosted|download\.pytorch)\.org"
 )
 """A path of somebody's machine, or a package registry that a build should not be tied to."""
+
+LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
+"""The target of a Markdown link to a file."""
 
 TEXT_SUFFIXES = {
     "", ".cfg", ".html", ".ini", ".json", ".lua", ".mako", ".md", ".py", ".sh", ".toml", ".txt",
@@ -172,3 +178,22 @@ def test_no_path_of_a_machine_is_written_down() -> None:
 def test_no_large_file_is_tracked() -> None:
     large = {name_of(p): p.stat().st_size for p in tracked()}
     assert {name: size for name, size in large.items() if size > LARGEST_TRACKED_BYTES} == {}
+
+
+def test_the_version_is_one_and_in_the_changelog() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    changelog = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert project["version"] == PRODUCT_VERSION
+    assert f"## [{PRODUCT_VERSION}]" in changelog
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    broken = [
+        where(page, number, target)
+        for page in tracked()
+        if page.suffix == ".md"
+        for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1)
+        for target in LINK.findall(line)
+        if not (page.parent / target).exists()
+    ]
+    assert broken == []
