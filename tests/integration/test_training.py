@@ -131,7 +131,7 @@ def test_evaluation_stands_beside_the_low_dose(
         "low dose",
         "best Gaussian",
         "man",
-        "man autoencoder",
+        "man ceiling",
     ]
     assert rows[1]["psnr_db"] > rows[0]["psnr_db"]
     assert rows[2]["weights_sha256"]

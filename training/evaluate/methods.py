@@ -101,7 +101,7 @@ def _of_model(model: str, device: str, counts: Sequence[int | None]) -> Iterator
 def _ceiling(model: str, device: str) -> Method:
     card, folder = find_model(model)
     through = Reconstruction(card, folder, device)
-    return Method(f"{card.name} autoencoder", card.weights_sha256, 0, through)
+    return Method(f"{card.name} ceiling", card.weights_sha256, 0, through)
 
 
 class _Denoising:
