@@ -100,11 +100,12 @@ class SpatialTransformer(nn.Module):
         super().__init__()
         self.heads = heads
         self.self_attention = PooledAttention(channels, kind, heads, self_pool)
-        self.norm_cross = nn.LayerNorm(channels)
-        self.query = nn.Linear(channels, channels, bias=False)
-        self.position = nn.Linear(context, channels, bias=False)
-        self.key_value = nn.Linear(context, 2 * channels, bias=False) if context else None
-        self.out = zeroed(nn.Linear(channels, channels))
+        if context:
+            self.norm_cross = nn.LayerNorm(channels)
+            self.query = nn.Linear(channels, channels, bias=False)
+            self.position = nn.Linear(context, channels, bias=False)
+            self.key_value = nn.Linear(context, 2 * channels, bias=False)
+            self.out = zeroed(nn.Linear(channels, channels))
         self.norm_feed = nn.LayerNorm(channels)
         self.feed = FeedForward(channels, expansion)
         zeroed(self.feed.out)
@@ -125,7 +126,6 @@ class SpatialTransformer(nn.Module):
         return tokens.transpose(1, 2).reshape(x.shape)  # type: ignore[no-any-return]
 
     def _cross(self, tokens: Tensor, context: Tensor, place: Tensor) -> Tensor:
-        assert self.key_value is not None
         query = self.query(self.norm_cross(tokens)) + self.position(place)
         key, value = self.key_value(context).chunk(2, dim=-1)
         return self.out(attend(query, key, value, self.heads))  # type: ignore[no-any-return]
