@@ -8,6 +8,7 @@ from typing import Final
 from pydicom import Dataset
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.tag import BaseTag
+from pydicom.valuerep import VR
 
 _NO_LONGER_TRUE: Final = (
     "InstanceCreationDate",
@@ -27,6 +28,11 @@ _NO_LONGER_TRUE: Final = (
 
 _DROPPED_GROUPS: Final = (0x7FE0, 0xFFFA, 0xFFFC)
 """Pixel data, digital signatures, trailing padding."""
+
+_NOT_DATA: Final = (0x0000, 0x0002, 0x0004, 0x0006, 0xFFFE)
+"""Commands, file meta information, directory records and delimiters have no place in an image."""
+
+_VRS: Final = frozenset(VR)
 
 _OVERLAY_GROUPS: Final = range(0x6000, 0x6100, 2)
 _OVERLAY_DATA: Final = 0x3000
@@ -58,28 +64,39 @@ def _describes_old_pixels(tag: BaseTag, dataset: Dataset) -> bool:
 
 def _clean(dataset: Dataset, *, encode_anew: bool) -> None:
     for tag in _tags(dataset):
-        if tag.is_private or tag.element == 0:
+        if _has_no_place(tag) or not _is_usable(tag, dataset, encode_anew=encode_anew):
             del dataset[tag]
-        elif _is_sequence(tag, dataset):
+        elif _vr_of(tag, dataset) == "SQ" and dataset[tag].VR == "SQ":
             for item in dataset[tag].value:
                 _clean(item, encode_anew=encode_anew)
-        elif encode_anew and not _is_convertible(tag, dataset):
-            del dataset[tag]
 
 
-def _is_sequence(tag: BaseTag, dataset: Dataset) -> bool:
-    element = dataset.get_item(tag)
-    vr = getattr(element, "VR", None)
-    if vr in (None, "UN") and dictionary_has_tag(tag):
-        vr = dictionary_VR(tag)
-    return vr == "SQ" and dataset[tag].VR == "SQ"
+def _has_no_place(tag: BaseTag) -> bool:
+    return tag.is_private or tag.element == 0 or tag.group in _NOT_DATA
 
 
-def _is_convertible(tag: BaseTag, dataset: Dataset) -> bool:
+def _is_usable(tag: BaseTag, dataset: Dataset, *, encode_anew: bool) -> bool:
+    vr = _vr_of(tag, dataset)
+    if vr is not None and vr not in _VRS:
+        return False
+    if vr == "SQ" or encode_anew:
+        return _converts(tag, dataset)
+    return True
+
+
+def _converts(tag: BaseTag, dataset: Dataset) -> bool:
     try:
         return dataset[tag] is not None
     except Exception:  # whatever a value of a wrong type does to its converter
         return False
+
+
+def _vr_of(tag: BaseTag, dataset: Dataset) -> str | None:
+    """The VR that the file states, or the dictionary's where it states none (PS3.6)."""
+    stated = getattr(dataset.get_item(tag, keep_deferred=True), "VR", None)
+    if stated in (None, "UN") and dictionary_has_tag(tag):
+        return dictionary_VR(tag)
+    return stated
 
 
 def _tags(dataset: Dataset) -> list[BaseTag]:

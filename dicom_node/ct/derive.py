@@ -79,18 +79,20 @@ def _identify(derived: Dataset, header: Dataset, series_uid: str, key: str) -> N
 
 
 def _label(derived: Dataset, header: Dataset, options: DeriveOptions) -> None:
-    further = list(header.get("ImageType") or ())[2:] or ["AXIAL"]
+    further = headers.texts(header, "ImageType")[2:] or ["AXIAL"]
     derived.ImageType = ["DERIVED", options.image_type, *further]
     number = int(headers.number(header, "SeriesNumber") or 0) + options.series_number_offset
     derived.SeriesNumber = min(number, LARGEST_SERIES_NUMBER)
     suffix = options.description_suffix
-    text = str(header.get("SeriesDescription") or "")[: DESCRIPTION_LENGTH - len(suffix)]
+    text = "".join(headers.texts(header, "SeriesDescription")[:1])
+    text = text[: DESCRIPTION_LENGTH - len(suffix)]
     derived.SeriesDescription = (text + suffix).strip()
 
 
 def _describe(derived: Dataset, header: Dataset, provenance: Provenance) -> None:
     text = provenance.description()
-    earlier = str(header.get("DerivationDescription") or "")[: DERIVATION_LENGTH - len(text) - 2]
+    earlier = "".join(headers.texts(header, "DerivationDescription")[:1])
+    earlier = earlier[: DERIVATION_LENGTH - len(text) - 2]
     derived.DerivationDescription = f"{earlier}; {text}" if earlier else text
     # No code of CID 7203 means noise reduction; smoothing is the nearest (PS3.16).
     steps = list(derived.get("DerivationCodeSequence") or ())

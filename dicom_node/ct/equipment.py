@@ -6,9 +6,9 @@ from typing import Final
 
 from highdicom import ContributingEquipment
 from pydicom import Dataset
-from pydicom.multival import MultiValue
 from pydicom.sr.codedict import codes
 
+from dicom_node.ct.headers import texts
 from dicom_node.ct.product import MANUFACTURER, MODEL_NAME
 from dicom_node.ct.provenance import DeriveOptions, Provenance
 
@@ -82,20 +82,20 @@ def _node(provenance: Provenance) -> ContributingEquipment:
 
 
 def _scanner(source: Dataset) -> ContributingEquipment:
-    derived_already = next(iter(_values(source, "ImageType")), "") == "DERIVED"
+    derived_already = next(iter(texts(source, "ImageType")), "") == "DERIVED"
     purpose = codes.DCM.ProcessingEquipment if derived_already else codes.DCM.AcquisitionEquipment
-    texts = {
-        argument: _values(source, keyword)[0][: _LENGTHS[keyword]]
+    details = {
+        argument: texts(source, keyword)[0][: _LENGTHS[keyword]]
         for keyword, argument in _ARGUMENTS.items()
-        if _values(source, keyword)
+        if texts(source, keyword)
     }
-    versions = [version[:64] for version in _values(source, "SoftwareVersions")]
+    versions = [version[:64] for version in texts(source, "SoftwareVersions")]
     return ContributingEquipment(
-        manufacturer=(_values(source, "Manufacturer") or [UNKNOWN])[0][:64],
+        manufacturer=(texts(source, "Manufacturer") or [UNKNOWN])[0][:64],
         purpose_of_reference=purpose,
         software_versions=versions or None,
         contribution_description="Made the source images",
-        **texts,
+        **details,
     )
 
 
@@ -103,9 +103,3 @@ def _software(provenance: Provenance) -> list[str]:
     model = f"model {provenance.model} {provenance.version}"[:64]
     weights = provenance.weights_sha256[:16] or "none"
     return [provenance.product_version, model, f"weights {weights}"]
-
-
-def _values(dataset: Dataset, keyword: str) -> list[str]:
-    value = dataset.get(keyword)
-    several = value if isinstance(value, MultiValue) else [value]
-    return [text for one in several if one is not None and (text := str(one).strip())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 from pydicom import Dataset, dcmwrite
@@ -9,7 +10,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from dicom_node.ct.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from dicom_node.errors import StorageError
+from dicom_node.errors import StorageError, UnreadableFile
 
 
 def file_meta_for(dataset: Dataset) -> FileMetaDataset:
@@ -24,16 +25,34 @@ def file_meta_for(dataset: Dataset) -> FileMetaDataset:
     return meta
 
 
+def encode(dataset: Dataset) -> bytes:
+    """A data set with its file meta information as the bytes of a file.
+
+    Raises:
+        UnreadableFile: A value taken over from a source cannot be encoded.
+    """
+    buffer = BytesIO()
+    try:
+        dcmwrite(buffer, dataset, enforce_file_format=True)
+    except Exception as error:  # a value of a wrong type breaks its encoder in any way
+        raise UnreadableFile(
+            f"the header of image {dataset.get('InstanceNumber')} holds a value that cannot be "
+            "written, such as a text outside of its character set: send it again corrected"
+        ) from error
+    return buffer.getvalue()
+
+
 def write_file(dataset: Dataset, path: Path) -> None:
     """Write a data set with its file meta information; the file is whole, or not there at all.
 
     Raises:
+        UnreadableFile: A value taken over from a source cannot be encoded.
         StorageError: The disk is full or the folder not writable.
     """
+    data = encode(dataset)
     part = path.with_name(f"{path.name}.part")
     try:
-        with part.open("wb") as file:
-            dcmwrite(file, dataset, enforce_file_format=True)
+        part.write_bytes(data)
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)

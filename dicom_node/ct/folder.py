@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dicom_node.ct.headers import load
+from dicom_node.ct.headers import load, texts
 from dicom_node.errors import InputError, UnreadableFile
 
 PREFIX: Final = b"DICM"
@@ -100,10 +100,10 @@ def _looks_like_dicom(path: Path) -> bool:
 
 
 def _series_uid(path: Path) -> str:
-    uid = load(path, pixels=False).get("SeriesInstanceUID")
-    if not uid:
+    uids = texts(load(path, pixels=False), "SeriesInstanceUID")
+    if not uids:
         raise UnreadableFile(f"{path.name} names no series: the file is cut off or not an image")
-    return str(uid)
+    return uids[0]
 
 
 def _nothing_found(folder: Path, unread: list[Unread], ignored: list[Path]) -> InputError:

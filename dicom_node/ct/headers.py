@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Final
+from typing import Any, Final
 
 import pydicom
 from pydicom import Dataset, FileDataset
@@ -14,7 +14,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
 
 from dicom_node.ct.checks import obstacle
-from dicom_node.ct.pixels import WORD_BITS
+from dicom_node.ct.pixels import WORD_BITS, Encoding
 from dicom_node.errors import InputError, NotForUs, UnreadableFile
 from man_core import Condition
 
@@ -73,38 +73,62 @@ def check(header: Dataset, name: str) -> None:
         NotForUs: No rule could make it ours, for example MR, multi-frame, localizer, colour.
         UnreadableFile: An attribute is missing or makes no sense.
     """
-    if (reason := obstacle(header)) is not None:
-        raise NotForUs(f"{name} cannot be denoised: {reason}")
-    for keyword in _IDENTITY:
-        if not header.get(keyword):
-            raise UnreadableFile(f"{name} has no {keyword}: the file is cut off or not a CT image")
-    for keyword, count in _NUMBERS.items():
-        if len(_numbers(header, keyword)) != count:
-            raise UnreadableFile(
-                f"{name} has no usable {keyword}: the file is cut off or not a CT image"
-            )
-    _check_bits(header, name)
-    if float(header.RescaleSlope) == 0:
-        raise UnreadableFile(f"{name} has a RescaleSlope of 0, so its pixel values mean nothing")
-    if min(_numbers(header, "PixelSpacing")) <= 0:
-        raise UnreadableFile(f"{name} has a PixelSpacing that is not positive")
+    try:
+        _check(header, name)
+    except InputError:
+        raise
+    except Exception as error:  # a value of a wrong type can break its converter in any way
+        raise UnreadableFile(f"{name} has a damaged header: send it again") from error
 
 
 def condition_of(headers: Sequence[Dataset]) -> Condition:
     """What a model may know of the scan: facts of the acquisition, medians over the slices."""
     return Condition(
-        anatomy=_text(headers[0], "BodyPartExamined"),
-        kernel=_text(headers[0], "ConvolutionKernel"),
+        anatomy=_first(headers[0], "BodyPartExamined"),
+        kernel=_first(headers[0], "ConvolutionKernel"),
         kvp=_median(number(one, "KVP") for one in headers),
         mas=_median(_mas(one) for one in headers),
         thickness_mm=_median(number(one, "SliceThickness") for one in headers),
     )
 
 
+def _check(header: Dataset, name: str) -> None:
+    if (reason := obstacle(header)) is not None:
+        raise NotForUs(f"{name} cannot be denoised: {reason}")
+    for keyword in _IDENTITY:
+        if not header.get(keyword):
+            raise UnreadableFile(f"{name} has no {keyword}: the file is cut off or not a CT image")
+    for keyword, count in _NUMBERS.items():
+        if len(numbers(header, keyword)) != count:
+            raise UnreadableFile(
+                f"{name} has no usable {keyword}: the file is cut off or not a CT image"
+            )
+    _check_bits(header, name)
+    if float(header.RescaleSlope) == 0:
+        raise UnreadableFile(f"{name} has a RescaleSlope of 0, so its pixel values mean nothing")
+    if min(numbers(header, "PixelSpacing")) <= 0:
+        raise UnreadableFile(f"{name} has a PixelSpacing that is not positive")
+    Encoding.of(header)
+
+
 def number(header: Dataset, keyword: str) -> float | None:
     """A single number of the header, None when it is absent or no number."""
-    values = _numbers(header, keyword)
+    values = numbers(header, keyword)
     return values[0] if len(values) == 1 else None
+
+
+def numbers(header: Dataset, keyword: str) -> tuple[float, ...]:
+    """The values of an attribute as finite numbers; empty when one of them is no number."""
+    try:
+        values = tuple(float(one) for one in _values(header, keyword))
+    except (TypeError, ValueError):
+        return ()
+    return values if all(math.isfinite(one) for one in values) else ()
+
+
+def texts(header: Dataset, keyword: str) -> list[str]:
+    """The values of an attribute that are not empty, without spaces around them."""
+    return [text for one in _values(header, keyword) if (text := str(one).strip())]
 
 
 def _check_bits(header: Dataset, name: str) -> None:
@@ -116,23 +140,18 @@ def _check_bits(header: Dataset, name: str) -> None:
         )
 
 
-def _numbers(header: Dataset, keyword: str) -> tuple[float, ...]:
+def _values(header: Dataset, keyword: str) -> list[Any]:
     try:
         value = header.get(keyword)
-        if value is None or value == "":
-            return ()
-        numbers = tuple(
-            float(one) for one in (value if isinstance(value, MultiValue) else (value,))
-        )
-    except (TypeError, ValueError):
-        return ()
-    return numbers if all(math.isfinite(one) for one in numbers) else ()
+    except Exception:  # a value of a wrong type breaks its converter in any way
+        return []
+    if value is None or value == "":
+        return []
+    return list(value) if isinstance(value, MultiValue) else [value]
 
 
-def _text(header: Dataset, keyword: str) -> str | None:
-    value = header.get(keyword)
-    first = value[0] if isinstance(value, MultiValue) and value else value
-    return str(first).strip() or None if first else None
+def _first(header: Dataset, keyword: str) -> str | None:
+    return next(iter(texts(header, keyword)), None)
 
 
 def _mas(header: Dataset) -> float | None:

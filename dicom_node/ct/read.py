@@ -80,8 +80,8 @@ def _load_header(path: Path) -> Dataset:
 
 def _stack(loaded: Sequence[Dataset], paths: Sequence[Path]) -> geometry.Stack:
     _check_alike(loaded)
-    orientation = [float(cosine) for cosine in loaded[0].ImageOrientationPatient]
-    positions = np.array([header.ImagePositionPatient for header in loaded], dtype=np.float64)
+    orientation = headers.numbers(loaded[0], "ImageOrientationPatient")
+    positions = _table(loaded, "ImagePositionPatient")
     try:
         places = geometry.places_along(positions, orientation)
     except ValueError as error:
@@ -93,14 +93,14 @@ def _stack(loaded: Sequence[Dataset], paths: Sequence[Path]) -> geometry.Stack:
 
 def _check_alike(loaded: Sequence[Dataset]) -> None:
     for keyword, several in _ONE_OF_EACH.items():
-        if len({str(header.get(keyword)) for header in loaded}) > 1:
+        if len({tuple(headers.texts(header, keyword)) for header in loaded}) > 1:
             raise InputError(f"the files hold {several}: give the images of one series at a time")
-    orientations = np.array([header.ImageOrientationPatient for header in loaded], dtype=np.float64)
+    orientations = _table(loaded, "ImageOrientationPatient")
     if np.ptp(orientations, axis=0).max() > geometry.SAME_DIRECTION:
         raise InputError(
             "the series holds images of two or more orientations: split it into one series each"
         )
-    spacings = np.array([header.PixelSpacing for header in loaded], dtype=np.float64)
+    spacings = _table(loaded, "PixelSpacing")
     if np.ptp(spacings, axis=0).max() > geometry.SAME_DIRECTION:
         raise InputError(
             "the series holds images of several pixel spacings: split it into one series each"
@@ -152,4 +152,10 @@ def _read_voxels(
 
 
 def _pixel_spacing(header: Dataset) -> tuple[float, float]:
-    return float(header.PixelSpacing[0]), float(header.PixelSpacing[1])
+    rows, columns = headers.numbers(header, "PixelSpacing")
+    return rows, columns
+
+
+def _table(loaded: Sequence[Dataset], keyword: str) -> NDArray[np.float64]:
+    """An attribute's numbers [slice, value]; how many there are has been checked."""
+    return np.array([headers.numbers(header, keyword) for header in loaded], dtype=np.float64)
