@@ -41,10 +41,11 @@ def demo(
         said: list[str] = []
 
         def tell(what: str) -> None:
-            if said[-1:] != [what]:
-                said.append(what)
-                console.print(f"· {what}", highlight=False)
-                status.update(what)
+            status.update(what)
+            stage = what.split(":")[0]
+            if said[-1:] != [stage]:
+                said.append(stage)
+                console.print(f"· {stage}", highlight=False)
 
         result = run_demo(options, tell)
     if as_json:
@@ -57,12 +58,12 @@ def demo(
 
 
 def _show(result: DemoResult, out: Path) -> None:
-    typer.echo(f"{result.slices} of {result.expected} slices came back to the PACS.")
+    typer.echo(f"All {result.slices} slices came back to the PACS.")
     stages = result.stages
     write_table(
         ("stage", "seconds", "seconds a slice"),
         [
-            (name, f"{seconds:.1f}", f"{seconds / result.expected:.2f}")
+            (name, f"{seconds:.1f}", f"{seconds / result.slices:.2f}")
             for name, seconds in (
                 ("receive", stages.receive),
                 ("wait", stages.wait),

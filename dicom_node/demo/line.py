@@ -98,6 +98,7 @@ def pass_through(
         ledger = open_ledger(f"sqlite:///{folder}/var/ledger.db")
         try:
             job = _wait_for_job(ledger, process, log, tell)
+            tell("stopping the node")
             return _stages(ledger, job, begin, sent)
         finally:
             ledger.close()

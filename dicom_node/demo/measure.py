@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from dicom_node.ct.headers import load
+from dicom_node.ct.pixels import Encoding, decode, to_hu
 from man_core import Volume
 from man_core.noise import noise_hu
 from man_core.quality import SOFT_TISSUE, hu_bias, measure
@@ -34,6 +40,18 @@ class Row:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)
+
+
+def read_like(truth: Volume, paths: Sequence[Path]) -> Volume:
+    """Files of the truth's geometry, in slice order, as a viewer shows them.
+
+    The node's own reader refuses what the node has made, which is what came back.
+    """
+    hu = np.empty_like(truth.hu)
+    for index, path in enumerate(paths):
+        dataset = load(path, pixels=True)
+        hu[index] = to_hu(decode(dataset, path.name), Encoding.of(dataset))
+    return truth.with_hu(hu)
 
 
 def compare(name: str, volume: Volume, truth: Volume) -> Row:

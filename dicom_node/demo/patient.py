@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
-from man_core.physics.phantom import phantom_series
 
 from man_core import Volume
 from man_core.physics.low_dose import insert_noise
+from man_core.physics.phantom import phantom_series
 
 Anatomy = Literal["abdomen", "chest", "head"]
 
@@ -41,7 +42,14 @@ class Patient:
     low_dose: Volume
 
 
-def simulate_patient(anatomy: Anatomy, *, slices: int, size: int = 512, seed: int = 0) -> Patient:
+def simulate_patient(
+    anatomy: Anatomy,
+    *,
+    slices: int,
+    size: int = 512,
+    seed: int = 0,
+    on_slice: Callable[[int, int], None] | None = None,
+) -> Patient:
     """A phantom and its low-dose scan; the same arguments give the same patient.
 
     Args:
@@ -49,16 +57,23 @@ def simulate_patient(anatomy: Anatomy, *, slices: int, size: int = 512, seed: in
         slices: How many.
         size: Rows and columns.
         seed: Chooses anatomy and noise.
+        on_slice: Told (done, all) while the scan is simulated.
     """
     truth = phantom_series(anatomy, slices=slices, size=size, seed=seed)
-    # The phantom has no noise of its own. insert_noise() adds what separates the dose from full
-    # dose, so the full-dose figure is chosen for the sum to be that of the low-dose scan.
-    added = insert_noise(
-        torch.from_numpy(np.array(truth.hu)),
-        truth.spacing_mm[2],
-        dose=DOSE,
-        noise_hu=NOISE_HU / math.sqrt(1.0 / DOSE - 1.0),
-        cutoff=TEXTURE,
-        generator=torch.Generator().manual_seed(seed),
-    )
-    return Patient(truth=truth, low_dose=truth.with_hu(added.numpy()))
+    generator = torch.Generator().manual_seed(seed)
+    noisy = np.empty_like(truth.hu)
+    for index, hu in enumerate(truth.hu):
+        noisy[index] = insert_noise(
+            torch.from_numpy(hu[None].copy()),
+            truth.spacing_mm[1],
+            dose=DOSE,
+            # The phantom has no noise of its own, and insert_noise() adds what separates the dose
+            # from full dose: this full-dose figure makes the sum that of the low-dose scan.
+            noise_hu=NOISE_HU / math.sqrt(1.0 / DOSE - 1.0),
+            cutoff=TEXTURE,
+            generator=generator,
+            electronic=0.0,
+        )[0].numpy()
+        if on_slice is not None:
+            on_slice(index + 1, slices)
+    return Patient(truth=truth, low_dose=truth.with_hu(noisy))

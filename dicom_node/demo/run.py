@@ -10,10 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dicom_node.ct.read import read_series
 from dicom_node.ct.scan import Scan, write_scan
 from dicom_node.demo.line import PACS_TITLE, DemoFailed, Stages, pass_through
-from dicom_node.demo.measure import Row, beats, compare, truth_row
+from dicom_node.demo.measure import Row, beats, compare, read_like, truth_row
 from dicom_node.demo.pacs import DemoPacs
 from dicom_node.demo.patient import DOSE, FULL_DOSE_MAS, Anatomy, Patient, simulate_patient
 from dicom_node.errors import ConfigurationError, StorageError
@@ -51,31 +50,28 @@ class DemoResult:
     """What came of it.
 
     Attributes:
-        slices: Slices that came back to the PACS.
-        expected: Slices that were sent.
+        slices: Slices that were sent and came back.
         stages: Seconds a stage.
         rows: Low dose, denoised and truth.
         pictures: Files with pictures.
     """
 
     slices: int
-    expected: int
     stages: Stages
     rows: tuple[Row, Row, Row]
     pictures: tuple[Path, ...]
 
     @property
     def good(self) -> bool:
-        """Whether the series came back whole and nearer to the truth than it went."""
-        return self.slices == self.expected and beats(self.rows[1], self.rows[0])
+        """Whether the series came back nearer to the truth than it went."""
+        return beats(self.rows[1], self.rows[0])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
-            "slices_sent": self.expected,
-            "slices_returned": self.slices,
+            "slices": self.slices,
             "seconds": asdict(self.stages),
-            "seconds_per_slice": self.stages.denoise / max(self.slices, 1),
+            "seconds_per_slice": self.stages.denoise / self.slices,
             "dose": DOSE,
             "window_hu": [-160, 240],
             "rows": [row.to_dict() for row in self.rows],
@@ -100,8 +96,13 @@ def run_demo(options: DemoOptions, tell: Callable[[str], None]) -> DemoResult:
 
     out = options.out
     _prepare(out)
-    tell(f"simulating {options.slices} slices of a patient")
-    patient = simulate_patient(options.anatomy, slices=options.slices, size=options.size)
+    tell("simulating the patient")
+    patient = simulate_patient(
+        options.anatomy,
+        slices=options.slices,
+        size=options.size,
+        on_slice=lambda done, total: tell(f"simulating the patient: slice {done} of {total}"),
+    )
     files = _write(patient, options)
     with (
         tempfile.TemporaryDirectory(prefix="dicom-node-demo-") as folder,
@@ -112,11 +113,13 @@ def run_demo(options: DemoOptions, tell: Callable[[str], None]) -> DemoResult:
     if len(returned) != 1:
         raise DemoFailed(f"{len(returned)} series came back to the PACS instead of one.")
     tell("comparing with the truth")
-    low, denoised = read_series(files).volume, read_series(returned[0]).volume
+    if len(returned[0]) != len(files):
+        raise DemoFailed(f"{len(returned[0])} of {len(files)} slices came back to the PACS.")
     truth = _as_stored(patient.truth)
+    low, denoised = read_like(truth, files), read_like(truth, returned[0])
     rows = (compare("low dose", low, truth), compare("denoised", denoised, truth), truth_row(truth))
     pictures = draw_pictures(out / PICTURES, low, denoised, truth, rows, options.anatomy)
-    result = DemoResult(len(returned[0]), len(files), stages, rows, pictures)
+    result = DemoResult(len(files), stages, rows, pictures)
     (out / REPORT).write_text(json.dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")
     return result
 
