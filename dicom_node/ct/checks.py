@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -17,6 +18,9 @@ from dicom_node.ct.uids import is_derived_uid
 
 HU: Final = ("HU", "HU_MOD")
 """Rescale Type (0028,1054) values that mean Hounsfield units (PS3.3 C.11.1.1.2)."""
+
+LONGEST_QUOTE: Final = 64
+"""Longest name taken from a header into a sentence."""
 
 MULTI_FRAME: Final = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 """CT with all slices in one object."""
@@ -52,6 +56,12 @@ def why_not(dataset: Dataset) -> str | None:
     return _first_reason(dataset, (*_OBSTACLES, *_OUT_OF_SCOPE))
 
 
+def quoted(value: object) -> str:
+    """A header's code or name as it may stand in a sentence: short, and without odd characters."""
+    text = re.sub(r"[^\w .()/-]", "?", str(value), flags=re.ASCII)
+    return text[:LONGEST_QUOTE] or "unnamed"
+
+
 def _first_reason(
     dataset: Dataset, checks: Iterable[Callable[[Dataset], str | None]]
 ) -> str | None:
@@ -78,20 +88,20 @@ def _multi_frame(dataset: Dataset) -> str | None:
 
 def _other_modality(dataset: Dataset) -> str | None:
     modality = str(dataset.get("Modality") or "CT")
-    return None if modality == "CT" else f"modality {modality}, not CT"
+    return None if modality == "CT" else f"modality {quoted(modality)}, not CT"
 
 
 def _other_class(dataset: Dataset) -> str | None:
     sop_class: Any = dataset.get("SOPClassUID")
     if not sop_class or sop_class == CTImageStorage:
         return None
-    return f"{sop_class.name}, not CT Image Storage"
+    return f"{quoted(sop_class.name)}, not CT Image Storage"
 
 
 def _colour(dataset: Dataset) -> str | None:
     photometric = str(dataset.get("PhotometricInterpretation") or "MONOCHROME2")
     grey = photometric.startswith("MONOCHROME") and int(dataset.get("SamplesPerPixel") or 1) == 1
-    return None if grey else f"colour images ({photometric})"
+    return None if grey else f"colour images ({quoted(photometric)})"
 
 
 def _localizer(dataset: Dataset) -> str | None:
@@ -100,7 +110,7 @@ def _localizer(dataset: Dataset) -> str | None:
 
 def _other_units(dataset: Dataset) -> str | None:
     unit = str(dataset.get("RescaleType") or "HU").strip()
-    return None if unit in HU else f"pixel values in {unit}, not in HU"
+    return None if unit in HU else f"pixel values in {quoted(unit)}, not in HU"
 
 
 def _derived(dataset: Dataset) -> str | None:

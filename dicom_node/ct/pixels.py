@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.pixels.utils import pixel_array
 
+from dicom_node.ct.checks import quoted
 from dicom_node.ct.syntaxes import READABLE
 from dicom_node.errors import UnreadableFile
 
@@ -79,7 +80,7 @@ def decode(dataset: Dataset, name: str) -> NDArray[Any]:
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     if syntax not in READABLE:
         raise UnreadableFile(
-            f"{name} is compressed as {getattr(syntax, 'name', 'an unnamed syntax')}, "
+            f"{name} is compressed as {quoted(getattr(syntax, 'name', ''))}, "
             "which cannot be read here: send it uncompressed or lossless compressed"
         )
     if not dataset.get("PixelData"):
