@@ -78,51 +78,73 @@ def test_a_text_file_named_dcm(source: Path) -> None:
     denoise_is_refused(source, "notes.dcm")
 
 
-def test_a_truncated_file(source: Path) -> None:
-    paths = make_series(source)
-    paths[1].write_bytes(paths[1].read_bytes()[:-2000])
-    denoise_is_refused(source, paths[1].name)
-
-
-def test_a_file_cut_off_within_its_header(source: Path) -> None:
-    paths = make_series(source)
-    paths[1].write_bytes(paths[1].read_bytes()[:300])
-    denoise_is_refused(source, paths[1].name)
-
-
-def test_an_mr_series(source: Path) -> None:
-    def as_mr(dataset: Dataset) -> None:
-        dataset.SOPClassUID = MRImageStorage
-
+def test_nothing_but_an_mr_series(source: Path) -> None:
     make_series(source, modality="MR", change=as_mr)
     denoise_is_refused(source, "MR")
 
 
-def test_two_orientations_in_one_series(source: Path) -> None:
-    def turn_later_slices(dataset: Dataset) -> None:
-        if dataset.InstanceNumber > 2:
-            dataset.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
-
-    make_series(source, change=turn_later_slices)
-    denoise_is_refused(source, "orientation")
+def as_mr(dataset: Dataset) -> None:
+    dataset.SOPClassUID = MRImageStorage
 
 
-def test_a_slice_missing_in_the_middle(source: Path) -> None:
-    make_series(source, slices=6)[3].unlink()
-    denoise_is_refused(source, "missing")
+def turn_later_slices(dataset: Dataset) -> None:
+    if dataset.InstanceNumber > 2:
+        dataset.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
 
 
-def test_a_localizer(source: Path) -> None:
-    make_series(source, slices=1, image_type=("ORIGINAL", "PRIMARY", "LOCALIZER"))
-    denoise_is_refused(source, "localizer")
+def bad_and_good_series(folder: Path) -> None:
+    """A folder of what may come from a medium, one good series among it."""
+    make_series(folder / "good")
+    cut = make_series(folder / "truncated", series_number=2)[1]
+    cut.write_bytes(cut.read_bytes()[:-2000])
+    stub = make_series(folder / "stub", series_number=3)[0].rename(folder / "stub" / "stub.dcm")
+    stub.write_bytes(stub.read_bytes()[:300])
+    make_series(folder / "mr", series_number=4, modality="MR", change=as_mr)
+    make_series(folder / "turned", series_number=5, change=turn_later_slices)
+    make_series(folder / "gap", 6, series_number=6)[3].unlink()
+    localizer = ("ORIGINAL", "PRIMARY", "LOCALIZER")
+    make_series(folder / "scout", 1, series_number=7, image_type=localizer)
+    (folder / "readme.txt").write_text("From the archive.\n")
 
 
-def test_a_good_series_beside_a_bad_file_is_still_denoised(source: Path) -> None:
-    make_series(source / "good")
-    make_series(source / "cut", study="other")[0].write_bytes(b"\0" * 128 + b"DICM" + b"\0" * 9)
-    out = source.parent / "out"
-    done = run_command("denoise", source / "good", out, "--model", "identity")
-    assert (done.returncode, len(list(out.rglob("*.dcm")))) == (0, 4)
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+    """`dicom-node denoise` on such a folder; it leaves the input as it was."""
+    source = tmp_path_factory.mktemp("mixed") / "in"
+    bad_and_good_series(source)
+    before = contents(source)
+    done = run_command("denoise", source, source.parent / "out", "--model", "identity")
+    assert contents(source) == before
+    assert {Path(name).parts[0] for name in contents(source.parent / "out")} == {"good", "stub"}
+    return done
+
+
+@pytest.mark.parametrize(
+    ("begins", "words"),
+    [
+        ("truncated/", "0002.dcm"),
+        ("stub.dcm", "cut off"),
+        ("mr/", "MR"),
+        ("turned/", "orientation"),
+        ("gap/", "missing"),
+        ("scout/", "localizer"),
+    ],
+)
+def test_each_bad_series_says_why(
+    mixed: subprocess.CompletedProcess[str], begins: str, words: str
+) -> None:
+    told = [line for line in mixed.stderr.splitlines() if line.startswith(begins)]
+    assert len(told) == 1, mixed.stderr
+    assert words in told[0]
+    assert len(told[0]) < LONGEST_SENTENCE
+
+
+def test_one_bad_series_does_not_stop_the_others(
+    mixed: subprocess.CompletedProcess[str],
+) -> None:
+    assert mixed.returncode == FAILED
+    assert "good/" in mixed.stdout
+    assert "Traceback" not in mixed.stderr
 
 
 @pytest.mark.parametrize("command", ["check", "start", "status"])
