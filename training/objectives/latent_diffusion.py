@@ -20,8 +20,8 @@ class DiffusionObjective(BaseModel):
             over all steps. Few-step sampling leans on that step most (Fast-DDPM's lesson).
         hu_weighted: Weight latent channels by the HU that the decoder makes of them; without it a
             standardised latent all but ignores noise of low frequency.
-        balanced: Divide each crop's error by the energy of its target, so that every dose and kernel
-            counts alike.
+        balanced: Divide each crop's error by the energy of its target, so that every dose and
+            kernel counts alike.
     """
 
     model_config = ConfigDict(extra="forbid")
