@@ -12,7 +12,7 @@ import torch
 
 from man_core import Volume
 from man_core.physics.low_dose import insert_noise
-from man_core.physics.phantom import phantom_series
+from man_core.physics.phantom import phantom_lesions, phantom_series
 
 Anatomy = Literal["abdomen", "chest", "head"]
 
@@ -36,10 +36,12 @@ class Patient:
     Attributes:
         truth: Without any noise.
         low_dose: The same with the noise of a quarter-dose scan.
+        lesion: Slice, row and column of the lesion of least contrast that the series shows.
     """
 
     truth: Volume
     low_dose: Volume
+    lesion: tuple[int, int, int]
 
 
 def simulate_patient(
@@ -76,4 +78,18 @@ def simulate_patient(
         )[0].numpy()
         if on_slice is not None:
             on_slice(index + 1, slices)
-    return Patient(truth=truth, low_dose=truth.with_hu(noisy))
+    return Patient(truth=truth, low_dose=truth.with_hu(noisy), lesion=_lesion(anatomy, truth))
+
+
+def _lesion(anatomy: Anatomy, truth: Volume) -> tuple[int, int, int]:
+    """Where to look; the middle of the series when it shows no lesion."""
+    to_index = np.linalg.inv(truth.affine)
+    found = []
+    for lesion in phantom_lesions(anatomy):
+        at = (to_index @ (*lesion.at, 1.0)).tolist()
+        place = (round(at[0]), round(at[1]), round(at[2]))
+        if all(0 <= here < size for here, size in zip(place, truth.shape, strict=True)):
+            found.append((abs(lesion.hu - lesion.background_hu), place))
+    slices, rows, columns = truth.shape
+    middle = (slices // 2, rows // 2, columns // 2)
+    return min(found, default=(0.0, middle))[1]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from dicom_node.demo.measure import Row
@@ -23,111 +25,125 @@ WINDOWS: dict[str, tuple[float, float]] = {
 DIFFERENCE_HU = 80.0
 """Grey value range of the difference picture, to both sides of zero, HU."""
 
-DETAIL = 88
+DETAIL = 96
 """Side of the magnified detail, pixels."""
 
-MAGNIFIED = (0.615, 0.02, 0.365, 0.365)
-"""Where the magnified detail lies in a panel, as left, bottom, width, height of it."""
+BODY_HU = -500.0
+"""What is denser belongs to the patient or the table; the air around is not drawn."""
+
+MARGIN = 8
+"""Air left around the patient, pixels."""
 
 BACKGROUND, INK, ACCENT = "#101418", "#e8ecef", "#ffb454"
-PANEL_INCHES, DPI = 5.2, 130
+PANEL_INCHES, DPI = 4.6, 120
 
 Image = NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class _Panel:
+    """One image with its title and grey value window, HU."""
+
+    name: str
+    title: str
+    image: Image
+    window: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class _View:
+    """What is drawn of an image: the patient, and the corner and side of the detail in it."""
+
+    rows: slice
+    columns: slice
+    corner: tuple[int, int]
+    side: int
+
+
 def draw_pictures(
-    folder: Path, low: Volume, denoised: Volume, truth: Volume, rows: Sequence[Row], anatomy: str
+    folder: Path,
+    volumes: tuple[Volume, Volume, Volume],
+    rows: Sequence[Row],
+    anatomy: str,
+    look_at: tuple[int, int, int],
 ) -> tuple[Path, ...]:
-    """Draw the middle slice.
+    """Draw one slice with a detail.
 
     Args:
         folder: Made when it is missing.
-        low: Low-dose series.
-        denoised: What came back.
-        truth: Without noise.
-        rows: Numbers of low dose, denoised and truth, for the titles.
+        volumes: Low dose, denoised and truth.
+        rows: Their numbers, for the titles.
         anatomy: Chooses the window.
+        look_at: Slice, row and column of what the detail shows.
 
     Returns:
         One picture with all panels, then one for each.
     """
     matplotlib.use("agg")
     folder.mkdir(parents=True, exist_ok=True)
-    index = truth.shape[0] // 2
-    window = WINDOWS[anatomy]
-    images = [low.hu[index], denoised.hu[index], truth.hu[index]]
-    corner = _detail(images[2], window)
-    before, after, exact = (_title(row) for row in rows)
+    low, denoised, truth = (volume.hu[look_at[0]] for volume in volumes)
+    view, window = _view(truth, look_at[1:]), WINDOWS[anatomy]
+    difference = (-DIFFERENCE_HU, DIFFERENCE_HU)
+    taken = f"Taken away: low dose − denoised\n±{DIFFERENCE_HU:.0f} HU"
     panels = [
-        ("before", f"Low dose\n{before}", images[0], window),
-        ("after", f"Denoised\n{after}", images[1], window),
-        ("truth", f"Truth (known, as the patient is simulated)\n{exact}", images[2], window),
-        (
-            "difference",
-            f"What was taken away: low dose − denoised\n±{DIFFERENCE_HU:.0f} HU",
-            images[0] - images[1],
-            (-DIFFERENCE_HU, DIFFERENCE_HU),
-        ),
+        _Panel("before", f"Low dose\n{_title(rows[0])}", low, window),
+        _Panel("after", f"Denoised\n{_title(rows[1])}", denoised, window),
+        _Panel("truth", f"Truth, known in a simulation\n{_title(rows[2])}", truth, window),
+        _Panel("difference", taken, low - denoised, difference),
     ]
-    together = _draw(folder / "comparison.png", panels, corner, anatomy, index)
-    return (
-        together,
-        *(_draw(folder / f"{panel[0]}.png", [panel], corner, anatomy, index) for panel in panels),
+    heading = (
+        f"Simulated {anatomy} at a quarter of the dose, slice {look_at[0] + 1},"
+        f" window {window[0]:.0f} … {window[1]:.0f} HU"
     )
+    together = _draw(folder / "comparison.png", panels, view, heading)
+    single = (_draw(folder / f"{panel.name}.png", [panel], view, "") for panel in panels)
+    return (together, *single)
 
 
-def _draw(
-    path: Path,
-    panels: Sequence[tuple[str, str, Image, tuple[float, float]]],
-    corner: tuple[int, int],
-    anatomy: str,
-    index: int,
-) -> Path:
+def _draw(path: Path, panels: Sequence[_Panel], view: _View, heading: str) -> Path:
     from matplotlib import pyplot
 
-    columns = min(2, len(panels))
-    rows = -(-len(panels) // columns)
+    shape = panels[0].image[view.rows, view.columns].shape
+    heights = [shape[0] / shape[1], 1.0]
     figure, axes = pyplot.subplots(
-        rows,
-        columns,
-        figsize=(PANEL_INCHES * columns, (PANEL_INCHES + 0.6) * rows),
+        2,
+        len(panels),
+        figsize=(PANEL_INCHES * len(panels), PANEL_INCHES * sum(heights) + 0.9),
+        height_ratios=heights,
         facecolor=BACKGROUND,
         squeeze=False,
         layout="constrained",
     )
-    for axis, (_, title, image, window) in zip(axes.flat, panels, strict=True):
-        _panel(axis, title, image, window, corner)
-    if len(panels) > 1:
-        low, high = panels[0][3]
-        figure.suptitle(
-            f"Simulated {anatomy}, quarter dose, slice {index + 1}, {low:.0f} … {high:.0f} HU",
-            color=INK,
-            fontsize=13,
-        )
+    for whole, detail, panel in zip(axes[0], axes[1], panels, strict=True):
+        _draw_whole(whole, panel, view)
+        _draw_detail(detail, panel, view)
+    if heading:
+        figure.suptitle(heading, color=INK, fontsize=14)
     figure.savefig(path, dpi=DPI, facecolor=BACKGROUND)
     pyplot.close(figure)
     return path
 
 
-def _panel(
-    axis: Any, title: str, image: Image, window: tuple[float, float], corner: tuple[int, int]
-) -> None:
-    row, column = corner
-    style = {"cmap": "gray", "vmin": window[0], "vmax": window[1]}
-    axis.imshow(image, interpolation="lanczos", **style)
-    axis.set_title(title, color=INK, fontsize=11)
+def _draw_whole(axis: Any, panel: _Panel, view: _View) -> None:
+    low, high = panel.window
+    image = panel.image[view.rows, view.columns]
+    axis.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="lanczos")
+    axis.set_title(panel.title, color=INK, fontsize=11)
     axis.set_axis_off()
-    side = min(DETAIL, *image.shape)
+    corner = (view.corner[1] - view.columns.start, view.corner[0] - view.rows.start)
     axis.add_patch(
-        matplotlib.patches.Rectangle(
-            (column, row), side, side, fill=False, edgecolor=ACCENT, linewidth=1.2
-        )
+        Rectangle(corner, view.side, view.side, fill=False, edgecolor=ACCENT, linewidth=1.2)
     )
-    inset = axis.inset_axes(MAGNIFIED)
-    inset.imshow(image[row : row + side, column : column + side], interpolation="bicubic", **style)
-    inset.set_xticks([])
-    inset.set_yticks([])
-    for spine in inset.spines.values():
+
+
+def _draw_detail(axis: Any, panel: _Panel, view: _View) -> None:
+    low, high = panel.window
+    row, column = view.corner
+    image = panel.image[row : row + view.side, column : column + view.side]
+    axis.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="bicubic")
+    axis.set_xticks([])
+    axis.set_yticks([])
+    for spine in axis.spines.values():
         spine.set(edgecolor=ACCENT, linewidth=1.5)
 
 
@@ -142,22 +158,22 @@ def _title(row: Row) -> str:
     return "   ".join(parts)
 
 
-def _detail(truth: Image, window: tuple[float, float]) -> tuple[int, int]:
-    """Upper left corner of the detail: where the soft tissue shows most structure."""
+def _view(truth: Image, look_at: tuple[int, int]) -> _View:
+    rows, columns = (np.flatnonzero((truth > BODY_HU).any(axis=axis)) for axis in (1, 0))
     side = min(DETAIL, *truth.shape)
-    inside = np.clip(truth, *window)
-    edges = np.abs(np.diff(inside, axis=0))[:, :-1] + np.abs(np.diff(inside, axis=1))[:-1]
-    soft = ((truth > window[0]) & (truth < window[1]))[:-1, :-1]
-    step = max(side // 8, 1)
-    corners = [
-        (row, column)
-        for row in range(0, truth.shape[0] - side + 1, step)
-        for column in range(0, truth.shape[1] - side + 1, step)
-    ]
+    corner = tuple(
+        int(np.clip(centre - side // 2, 0, size - side))
+        for centre, size in zip(look_at, truth.shape, strict=True)
+    )
+    return _View(
+        rows=_around(rows, corner[0], side, truth.shape[0]),
+        columns=_around(columns, corner[1], side, truth.shape[1]),
+        corner=(corner[0], corner[1]),
+        side=side,
+    )
 
-    def interest(corner: tuple[int, int]) -> float:
-        row, column = corner
-        part = (slice(row, row + side), slice(column, column + side))
-        return float(np.where(soft[part], edges[part], 0.0).sum() * soft[part].mean() ** 4)
 
-    return max(corners, key=interest)
+def _around(occupied: NDArray[np.intp], first: int, side: int, size: int) -> slice:
+    """The occupied range and the detail, with a margin."""
+    ends = [*occupied[[0, -1]], first, first + side - 1] if occupied.size else [0, size - 1]
+    return slice(max(int(min(ends)) - MARGIN, 0), min(int(max(ends)) + 1 + MARGIN, size))

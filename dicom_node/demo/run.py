@@ -118,7 +118,9 @@ def run_demo(options: DemoOptions, tell: Callable[[str], None]) -> DemoResult:
     truth = _as_stored(patient.truth)
     low, denoised = read_like(truth, files), read_like(truth, returned[0])
     rows = (compare("low dose", low, truth), compare("denoised", denoised, truth), truth_row(truth))
-    pictures = draw_pictures(out / PICTURES, low, denoised, truth, rows, options.anatomy)
+    pictures = draw_pictures(
+        out / PICTURES, (low, denoised, truth), rows, options.anatomy, patient.lesion
+    )
     result = DemoResult(len(files), stages, rows, pictures)
     (out / REPORT).write_text(json.dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")
     return result
