@@ -14,13 +14,13 @@ from pathlib import Path
 import yaml
 
 from dicom_node.demo.pacs import LOOPBACK, DemoPacs
-from dicom_node.errors import NodeError, PeerError
+from dicom_node.errors import NodeError
 from dicom_node.ledger import history
 from dicom_node.ledger.engine import Ledger, open_ledger
 from dicom_node.ledger.model import Job
 from dicom_node.ledger.operations import list_jobs
 from dicom_node.ledger.states import JobState
-from dicom_node.net.sender import echo, send_files
+from dicom_node.net.sender import send_files
 
 SCANNER_TITLE = "DEMO_CT"
 NODE_TITLE = "DENOISE"
@@ -140,13 +140,9 @@ def _running(config: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def _wait_for_node(node: _Node, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            echo(node, calling_ae=SCANNER_TITLE)
-            return
-        except PeerError as error:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise DemoFailed(f"The node did not start: see {log}.") from error
+    while not _listens(node):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise DemoFailed(f"The node did not start: see {log}.")
         time.sleep(POLL_SECONDS)
 
 
@@ -180,6 +176,11 @@ def _stages(ledger: Ledger, job: Job, begin: float, sent: float) -> Stages:
         denoise=reached[JobState.DERIVED] - reached[JobState.DENOISING],
         send=reached[JobState.DONE] - reached[JobState.DERIVED],
     )
+
+
+def _listens(node: _Node) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((node.host, node.port)) == 0
 
 
 def _free_port() -> int:
