@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from man_core.card import ModelCard
 from man_core.condition import Condition
 
 if TYPE_CHECKING:  # cards and registry are read without loading torch
     import torch
+
+Precision = Literal["float32", "bfloat16"]
+"""Arithmetic of the sampled network. Encoding and decoding stay float32: bfloat16 has steps of
+several HU."""
 
 OnStep = Callable[[int, int], None]
 """Called with (steps done, steps in all) of the sampler."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from man_core.card import ModelCard
-from man_core.denoiser import Denoiser
+from man_core.denoiser import Denoiser, Precision
 from man_core.errors import ModelError
 
 METHODS = {"identity": "man_core.denoisers.identity", "man": "man_core.denoisers.man"}
@@ -26,7 +26,9 @@ IDENTITY = ModelCard(
 
 
 class _Factory(Protocol):
-    def load(self, card: ModelCard, folder: Path, device: str, steps: int | None) -> Denoiser: ...
+    def load(
+        self, card: ModelCard, folder: Path, device: str, steps: int | None, precision: Precision
+    ) -> Denoiser: ...
 
 
 def pretrained_folder() -> Path:
@@ -54,7 +56,12 @@ def find_model(name: str, folder: Path | None = None) -> tuple[ModelCard, Path]:
 
 
 def load_denoiser(
-    name: str, *, device: str = "auto", steps: int | None = None, folder: Path | None = None
+    name: str,
+    *,
+    device: str = "auto",
+    steps: int | None = None,
+    folder: Path | None = None,
+    precision: Precision = "float32",
 ) -> Denoiser:
     """Build the denoiser of a model.
 
@@ -63,6 +70,7 @@ def load_denoiser(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         steps: Sampling steps; None takes the card's.
         folder: Further cards of the site.
+        precision: Arithmetic of the sampled network.
 
     Raises:
         ModelError: Unknown name, unreadable or changed weights, or no such device.
@@ -73,7 +81,7 @@ def load_denoiser(
             f"model {card.name!r} needs method {card.method!r}, which this version does not have"
         )
     factory = cast(_Factory, import_module(METHODS[card.method]))
-    return factory.load(card, home, device, steps)
+    return factory.load(card, home, device, steps, precision)
 
 
 def _cards(folder: Path | None) -> dict[str, tuple[ModelCard, Path]]:

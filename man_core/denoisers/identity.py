@@ -8,7 +8,7 @@ import torch
 
 from man_core.card import ModelCard
 from man_core.condition import Condition
-from man_core.denoiser import OnStep
+from man_core.denoiser import OnStep, Precision
 
 
 class IdentityDenoiser:
@@ -34,6 +34,8 @@ class IdentityDenoiser:
         return 1
 
 
-def load(card: ModelCard, folder: Path, device: str, steps: int | None) -> IdentityDenoiser:
+def load(
+    card: ModelCard, folder: Path, device: str, steps: int | None, precision: Precision
+) -> IdentityDenoiser:
     """Build it; it has no weights and needs no device."""
     return IdentityDenoiser(card)

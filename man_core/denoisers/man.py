@@ -10,7 +10,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from man_core.card import ModelCard
 from man_core.condition import Condition
-from man_core.denoiser import OnStep
+from man_core.denoiser import OnStep, Precision
 from man_core.device import choose_device
 from man_core.diffusion.parametrization import clean_from
 from man_core.diffusion.samplers import ddim
@@ -19,8 +19,9 @@ from man_core.errors import ModelError
 from man_core.nets.man import ManConfig, ManNetwork
 from man_core.weights import load_weights
 
-CUDA_BYTES_PER_PIXEL = 1500
-"""Working memory of one slice on a GPU, measured with man-s in float32 and rounded up."""
+CUDA_BYTES_PER_PIXEL = 6000
+"""Working memory of a slice on a GPU, by calculation and not yet measured: a dozen feature maps of
+man-f8's first level, 128 channels of float32 at full resolution. Ample for man-s."""
 
 CUDA_MEMORY_SHARE = 0.5
 """Share of the free GPU memory that a batch may take."""
@@ -37,7 +38,12 @@ class ManDenoiser:
     """
 
     def __init__(
-        self, card: ModelCard, network: ManNetwork, device: torch.device, steps: int
+        self,
+        card: ModelCard,
+        network: ManNetwork,
+        device: torch.device,
+        steps: int,
+        precision: Precision = "float32",
     ) -> None:
         self.info = card
         self.device = str(device)
@@ -45,6 +51,7 @@ class ManDenoiser:
         self._network = network.to(device).eval()
         self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._device = device
+        self._half = precision == "bfloat16"
         self._config = network.config
         self._schedule = cosine_schedule(self._config.diffusion_steps)
         try:
@@ -81,9 +88,9 @@ class ManDenoiser:
 
     def _restore(self, x: Tensor, generator: torch.Generator, on_step: OnStep | None) -> Tensor:
         low = self._network.encode(x.contiguous(memory_format=torch.channels_last))
-        clean = ddim(
-            self._model(low), self._start(low, generator), self._subset, self._schedule, on_step
-        )
+        start = self._start(low, generator)
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._half):
+            clean = ddim(self._model(low), start, self._subset, self._schedule, on_step)
         restored = self._network.decode(clean)
         if self._config.detail_share:
             restored = restored + self._config.detail_share * (x - self._network.decode(low))
@@ -121,7 +128,9 @@ def _pad(x: Tensor, multiple: int) -> Tensor:
     return F.pad(x, padding, mode="replicate") if any(padding) else x
 
 
-def load(card: ModelCard, folder: Path, device: str, steps: int | None) -> ManDenoiser:
+def load(
+    card: ModelCard, folder: Path, device: str, steps: int | None, precision: Precision
+) -> ManDenoiser:
     """Build the denoiser of a card whose weights lie in ``folder``.
 
     Raises:
@@ -136,4 +145,4 @@ def load(card: ModelCard, folder: Path, device: str, steps: int | None) -> ManDe
         raise ModelError(
             f"the weights {card.weights_file} do not fit the MAN network of this version"
         ) from error
-    return ManDenoiser(card, network, choose_device(device), steps or card.steps)
+    return ManDenoiser(card, network, choose_device(device), steps or card.steps, precision)

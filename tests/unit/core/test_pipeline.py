@@ -140,6 +140,20 @@ def test_batch_size_does_not_change_the_result(volume, tiny_model, monkeypatch):
     assert np.allclose(one.hu, five.hu, atol=0.05)
 
 
+def test_bfloat16_stays_close_to_float32(volume, tiny_model):
+    results = [
+        denoise_volume(
+            volume,
+            load_denoiser("tiny", device="cpu", folder=tiny_model, precision=precision),
+            Condition(),
+            seed=7,
+        )[0].hu
+        for precision in ("float32", "bfloat16")
+    ]
+    spread = np.abs(results[0] - volume.hu).mean()
+    assert 0 < np.abs(results[0] - results[1]).mean() < 0.1 * spread
+
+
 def test_any_matrix_size_is_handled(tiny_model):
     denoiser = load_denoiser("tiny", device="cpu", folder=tiny_model)
     hu = torch.randn(2, 37, 51) * 100
