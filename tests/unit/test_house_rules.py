@@ -24,7 +24,7 @@ MEDIAN_FUNCTION_LINES = 10
 LARGEST_TRACKED_BYTES = 40 << 20
 
 MACHINE_PATH = re.compile(
-    r"(?<![\w.~-])/(?:work|farm|root|home/\w+|opt/wheels|tmp/\w+)/|index-url|find-links"
+    r"(?<![\w.~-])/(?:work|farm|root|home/\w+|opt/wheels|tmp/\w+)/|(?:index)-url|(?:find)-links"
     r"|//(?:\w+\.)*(?:pypi|pythonhosted|download\.pytorch)\.org"
 )
 """A path of somebody's machine, or a package registry that a build should not be tied to."""
