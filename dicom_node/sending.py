@@ -151,7 +151,7 @@ class Sender:
             return True
         if delivery.state == DeliveryState.REFUSED:
             raise PeerError(delivery.reason, transient=False)
-        peer = self._settings.peer(delivery.destination)
+        peer = self._settings.dicom_peer(delivery.destination)
         confirmed = confirmed_names(self._ledger, delivery.id)
         missing = [path for path in files if path.name not in confirmed]
         begin = time.perf_counter()

@@ -72,7 +72,8 @@ def _attempts(settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "model", lambda: _model(settings)
     yield "port", lambda: _port(settings)
     for peer in settings.peers:
-        yield f"peer {peer.name}", lambda peer=peer: _peer(peer, settings)  # type: ignore[misc]
+        if isinstance(peer, PeerSettings):
+            yield f"peer {peer.name}", lambda peer=peer: _peer(peer, settings)  # type: ignore[misc]
 
 
 def _database(settings: Settings) -> str:

@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 def echo(name: PeerName, config: ConfigPath = None, as_json: AsJson = False) -> None:
     """Ask a peer whether it is there (C-ECHO)."""
     settings = read_settings(config)
-    peer = settings.peer(name)
+    peer = settings.dicom_peer(name)
     seconds = c_echo(peer, calling_ae=settings.ae_title)
     if as_json:
         write_json({"peer": name, "answered": True, "seconds": round(seconds, 3)})
@@ -43,7 +43,7 @@ def send(
 ) -> None:
     """Send DICOM files to a peer (C-STORE)."""
     settings = read_settings(config)
-    peer = settings.peer(name)
+    peer = settings.dicom_peer(name)
     files, skipped = _dicom_files(paths)
     with progress(f"sending to {name}") as on_progress:
         results = send_files(peer, files, calling_ae=settings.ae_title, on_progress=on_progress)

@@ -3,29 +3,47 @@
 from __future__ import annotations
 
 from dicom_node.settings.load import load_settings
-from dicom_node.settings.models import (
+from dicom_node.settings.models import Settings
+from dicom_node.settings.sections import (
     AcceptSettings,
+    AuditSettings,
+    CompletionSettings,
     DerivedSettings,
+    EmailSettings,
     ListenSettings,
     LoggingSettings,
     ModelSettings,
+    NotifySettings,
+    OffPeakSettings,
     PeerSettings,
     RetentionSettings,
     RetrySettings,
-    Settings,
+    SyslogSettings,
+    TlsSettings,
+    WebhookSettings,
+    WebPeerSettings,
     WebSettings,
 )
 
 __all__ = [
     "AcceptSettings",
+    "AuditSettings",
+    "CompletionSettings",
     "DerivedSettings",
+    "EmailSettings",
     "ListenSettings",
     "LoggingSettings",
     "ModelSettings",
+    "NotifySettings",
+    "OffPeakSettings",
     "PeerSettings",
     "RetentionSettings",
     "RetrySettings",
     "Settings",
+    "SyslogSettings",
+    "TlsSettings",
+    "WebPeerSettings",
     "WebSettings",
+    "WebhookSettings",
     "load_settings",
 ]

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -20,11 +20,18 @@ from dicom_node.errors import ConfigurationError
 from dicom_node.settings.models import (
     ENV_DELIMITER,
     ENV_PREFIX,
-    PeerSettings,
     Settings,
 )
+from dicom_node.settings.sections import PeerSettings, TlsSettings, WebPeerSettings
 
 DEFAULT_FILE = Path("node.yaml")
+DEFAULT_RULES = "rules.yaml"
+
+PEER_KINDS: Mapping[str, type[BaseModel]] = {"dicom": PeerSettings, "web": WebPeerSettings}
+PEER_DEPTH = 2
+"""An error in a peer stands at ("peers", its place, its kind, key)."""
+
+BACKENDS = ("sqlite", "postgresql")
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
@@ -138,11 +145,11 @@ def _unknown_variables() -> Iterator[str]:
 
 def _sentence(detail: ErrorDetails, source: str) -> str:
     """One validation error as a sentence for the person who edits the file."""
-    place = detail["loc"]
+    place, kind = _place(detail["loc"])
     key = ".".join(str(part) for part in place)
     where = _variable_of(place) or source
     if detail["type"] == "extra_forbidden":
-        known = _suggestion(str(place[-1]), _model_at(place[:-1]))
+        known = _suggestion(str(place[-1]), kind or _model_at(place[:-1]))
         return f"{where}: '{key}' is not a known key{known}; correct or remove it."
     if detail["type"] == "missing":
         return f"{where}: '{key}' is missing; add it."
@@ -164,12 +171,25 @@ def _variable_of(place: tuple[int | str, ...]) -> str | None:
     return None
 
 
+def _place(
+    loc: tuple[int | str, ...],
+) -> tuple[tuple[int | str, ...], type[BaseModel] | None]:
+    """Where a value stands in the file, and for a peer which kind pydantic took it for."""
+    if len(loc) > PEER_DEPTH and loc[0] == "peers" and loc[2] in PEER_KINDS:
+        return (*loc[:PEER_DEPTH], *loc[PEER_DEPTH + 1 :]), PEER_KINDS[str(loc[2])]
+    return loc, None
+
+
 def _model_at(place: tuple[int | str, ...]) -> type[BaseModel]:
-    """The settings class which stands at a place such as ``("peers", 0)``."""
-    if not place:
-        return Settings
-    section = Settings.model_fields[str(place[0])].default
-    return type(section) if isinstance(section, BaseModel) else PeerSettings
+    """The settings class which stands at a place such as ``("audit", "syslog")``."""
+    model: type[BaseModel] = Settings
+    for key in place:
+        kinds = [model.model_fields[str(key)].annotation]
+        kinds = [*kinds, *get_args(kinds[0])]
+        model = next(
+            kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)
+        )
+    return model
 
 
 def _suggestion(name: str, model: type[BaseModel]) -> str:
@@ -179,24 +199,56 @@ def _suggestion(name: str, model: type[BaseModel]) -> str:
 
 def _resolved(settings: Settings, folder: Path, source: str) -> Settings:
     """Make the paths absolute, starting at the folder of the configuration file."""
+    audit_file = settings.audit.file
+    paths: Mapping[str, Any] = {
+        "storage": _absolute(settings.storage, folder),
+        "database": _located(settings, folder, source),
+        "rules": _rules_file(settings.rules, folder),
+        "tls": _tls_files(settings, folder),
+        "audit": settings.audit.model_copy(
+            update={"file": audit_file and _absolute(audit_file, folder)}
+        ),
+    }
+    return settings.model_copy(update=paths)
+
+
+def _located(settings: Settings, folder: Path, source: str) -> str:
+    """The database's URL with an absolute file, or with the driver that this program brings."""
     try:
         url = make_url(settings.database)
     except ArgumentError as error:
         raise ConfigurationError(
             f"{source}: 'database' is no database URL; write sqlite:///path/to/ledger.db."
         ) from error
-    if url.get_backend_name() != "sqlite":
+    if url.get_backend_name() not in BACKENDS:
         raise ConfigurationError(
-            f"{source}: 'database' names {url.get_backend_name()}, which is not available yet;"
-            " write sqlite:///path/to/ledger.db."
+            f"{source}: 'database' names {url.get_backend_name()}, which this program cannot use;"
+            " write sqlite:///path/to/ledger.db or postgresql+psycopg://user@host/name."
         )
+    if url.get_backend_name() == "postgresql":
+        return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
     if not url.database or url.database == ":memory:":
         raise ConfigurationError(
             f"{source}: 'database' needs a file; write sqlite:///path/to/ledger.db."
         )
     located = url.set(database=str((folder / url.database).resolve()))
-    paths: Mapping[str, Any] = {
-        "storage": (folder / settings.storage.expanduser()).resolve(),
-        "database": located.render_as_string(hide_password=False),
-    }
-    return settings.model_copy(update=paths)
+    return located.render_as_string(hide_password=False)
+
+
+def _rules_file(named: Path | None, folder: Path) -> Path | None:
+    """The rules file named, else ``rules.yaml`` beside the configuration if there is one."""
+    if named is not None:
+        return _absolute(named, folder)
+    beside = folder / DEFAULT_RULES
+    return beside if beside.is_file() else None
+
+
+def _tls_files(settings: Settings, folder: Path) -> TlsSettings | None:
+    if settings.tls is None:
+        return None
+    files = {name: _absolute(path, folder) for name, path in settings.tls}
+    return settings.tls.model_copy(update=files)
+
+
+def _absolute(path: Path, folder: Path) -> Path:
+    return (folder / path.expanduser()).resolve()

@@ -1,4 +1,4 @@
-"""What may be configured, with types, limits and defaults.
+"""The whole configuration; ``sections`` has its groups of keys.
 
 Every key is optional but ``ae_title`` and at least one destination. Unknown keys are refused.
 """
@@ -7,130 +7,51 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dicom_node.errors import ConfigurationError
+from dicom_node.settings.sections import (
+    AcceptSettings,
+    AeTitle,
+    AuditSettings,
+    CompletionSettings,
+    DerivedSettings,
+    ListenSettings,
+    LoggingSettings,
+    ModelSettings,
+    NotifySettings,
+    OffPeakSettings,
+    PeerSettings,
+    RetentionSettings,
+    RetrySettings,
+    Seconds,
+    TlsSettings,
+    WebPeerSettings,
+    WebSettings,
+)
 
 ENV_PREFIX = "DICOM_NODE_"
 ENV_DELIMITER = "__"
 
-AE_TITLE_LENGTH = 16
-"""Longest AE title (PS3.5 section 6.2, VR AE)."""
+
+def _kind_of_peer(value: Any) -> str:
+    """Which kind of peer an entry describes: one with a ``url`` speaks DICOMweb."""
+    has_url = "url" in value if isinstance(value, dict) else hasattr(value, "url")
+    return "web" if has_url else "dicom"
 
 
-def _ae_title(value: str) -> str:
-    """PS3.5 section 6.2: at most 16 ASCII characters, no backslash, no control, not only spaces."""
-    stripped = value.strip(" ")
-    printable = all(" " <= letter <= "~" and letter != "\\" for letter in stripped)
-    if not stripped or len(stripped) > AE_TITLE_LENGTH or not printable:
-        raise ValueError("an AE title has 1 to 16 plain letters, digits or signs and no backslash")
-    return stripped
+def _need_tls(wanted: bool, info: ValidationInfo) -> None:
+    if wanted and info.data.get("tls", "wrong and already reported") is None:
+        raise ValueError("TLS needs certificate, key and authorities, name the files under `tls`")
 
 
-AeTitle = Annotated[str, AfterValidator(_ae_title)]
-Host = Annotated[str, Field(min_length=1)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ListenSettings(_Section):
-    """Where the receiver listens and how many associations it takes."""
-
-    host: Host = "0.0.0.0"
-    port: Port = 11112
-    max_associations: Annotated[int, Field(ge=1)] = 25
-    max_associations_per_peer: Annotated[int, Field(ge=1)] = 10
-
-
-class AcceptSettings(_Section):
-    """Who may send to the node; an empty ``calling`` list admits every AE title."""
-
-    require_called_ae: bool = True
-    calling: tuple[AeTitle, ...] = ()
-
-
-class PeerSettings(_Section):
-    """Another DICOM system that the node may call."""
-
-    name: Annotated[str, Field(min_length=1)]
-    ae_title: AeTitle
-    host: Host
-    port: Port
-    storage_commitment: bool = False
-    tls: bool = False
-
-    @field_validator("storage_commitment", "tls")
-    @classmethod
-    def _not_yet(cls, wanted: bool) -> bool:
-        if wanted:
-            raise ValueError("not available yet, set it to false")
-        return wanted
-
-
-class ModelSettings(_Section):
-    """Which denoiser runs; ``steps`` null takes the default of its card."""
-
-    name: Annotated[str, Field(min_length=1)] = "man"
-    device: Annotated[str, Field(min_length=1)] = "auto"
-    strength: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
-    steps: Annotated[int, Field(ge=1)] | None = None
-
-
-class DerivedSettings(_Section):
-    """How the derived series is labelled."""
-
-    series_number_offset: Annotated[int, Field(ge=1)] = 1000
-    description_suffix: str = " MAN"
-    image_type: Literal["PRIMARY", "SECONDARY"] = "PRIMARY"
-    equipment: Literal["standard", "keep_scanner"] = "standard"
-
-
-class RetrySettings(_Section):
-    """How often and how patiently a passing fault is tried again."""
-
-    attempts: Annotated[int, Field(ge=1)] = 10
-    first_delay_seconds: Annotated[float, Field(ge=0.0)] = 30.0
-    longest_delay_seconds: Annotated[float, Field(ge=0.0)] = 3600.0
-
-    def delay_seconds(self, attempt: int) -> float:
-        """Pause after a failed attempt (the first is 1): doubled each time, up to the longest."""
-        doublings = min(attempt - 1, 30)
-        return min(self.first_delay_seconds * 2.0**doublings, self.longest_delay_seconds)
-
-
-class RetentionSettings(_Section):
-    """When finished series leave the disk and how much of it stays free."""
-
-    days: Annotated[float, Field(ge=0.0)] = 3.0
-    disk_high_watermark: Annotated[float, Field(gt=0.0, le=1.0)] = 0.9
-    disk_reserve_gib: Annotated[float, Field(ge=0.0)] = 5.0
-
-
-class WebSettings(_Section):
-    """Where the web page listens."""
-
-    host: Host = "127.0.0.1"
-    port: Port = 8042
-
-
-class LoggingSettings(_Section):
-    """How log lines look and which are written."""
-
-    format: Literal["console", "json"] = "console"
-    level: Literal["debug", "info", "warning", "error"] = "info"
+AnyPeer = Annotated[
+    Annotated[PeerSettings, Tag("dicom")] | Annotated[WebPeerSettings, Tag("web")],
+    Discriminator(_kind_of_peer),
+]
 
 
 class Settings(BaseSettings):
@@ -140,7 +61,8 @@ class Settings(BaseSettings):
         storage: Absolute folder of inbox, outbox, quarantine and reports.
         database: SQLAlchemy URL of the ledger; a SQLite path in it is absolute.
         complete_after_seconds: A series with no new image for so long is complete.
-        destinations: Names of the peers that get the derived series.
+        destinations: Names of the peers that get the derived series, where no rule says otherwise.
+        rules: The rules file; None when there is none.
     """
 
     model_config = SettingsConfigDict(
@@ -152,23 +74,45 @@ class Settings(BaseSettings):
     )
 
     ae_title: AeTitle
+    tls: TlsSettings | None = None
     listen: ListenSettings = ListenSettings()
     accept: AcceptSettings = AcceptSettings()
     storage: Path = Path("var")
     database: str = "sqlite:///var/ledger.db"
-    complete_after_seconds: Annotated[float, Field(ge=0.0)] = 60.0
-    peers: tuple[PeerSettings, ...] = ()
+    complete_after_seconds: Seconds = 60.0
+    completion: CompletionSettings = CompletionSettings()
+    peers: tuple[AnyPeer, ...] = ()
     destinations: Annotated[tuple[str, ...], Field(min_length=1)]
+    rules: Path | None = None
+    off_peak: OffPeakSettings = OffPeakSettings()
     model: ModelSettings = ModelSettings()
     derived: DerivedSettings = DerivedSettings()
     retry: RetrySettings = RetrySettings()
     retention: RetentionSettings = RetentionSettings()
     web: WebSettings | None = WebSettings()
+    audit: AuditSettings = AuditSettings()
+    notify: NotifySettings = NotifySettings()
     logging: LoggingSettings = LoggingSettings()
+
+    @field_validator("listen")
+    @classmethod
+    def _listening_has_its_files(
+        cls, listen: ListenSettings, info: ValidationInfo
+    ) -> ListenSettings:
+        _need_tls(listen.tls, info)
+        return listen
 
     @field_validator("peers")
     @classmethod
-    def _names_are_unique(cls, peers: tuple[PeerSettings, ...]) -> tuple[PeerSettings, ...]:
+    def _peers_have_their_files(
+        cls, peers: tuple[AnyPeer, ...], info: ValidationInfo
+    ) -> tuple[AnyPeer, ...]:
+        _need_tls(any(isinstance(peer, PeerSettings) and peer.tls for peer in peers), info)
+        return peers
+
+    @field_validator("peers")
+    @classmethod
+    def _names_are_unique(cls, peers: tuple[AnyPeer, ...]) -> tuple[AnyPeer, ...]:
         twice = [name for name, count in Counter(peer.name for peer in peers).items() if count > 1]
         if twice:
             raise ValueError(f"the name {twice[0]!r} stands twice, give each peer its own")
@@ -207,7 +151,7 @@ class Settings(BaseSettings):
         """Run reports, one JSON file a job."""
         return self.storage / "reports"
 
-    def peer(self, name: str) -> PeerSettings:
+    def peer(self, name: str) -> PeerSettings | WebPeerSettings:
         """The peer of that name.
 
         Raises:
@@ -218,3 +162,14 @@ class Settings(BaseSettings):
                 return peer
         known = ", ".join(sorted(peer.name for peer in self.peers)) or "none"
         raise ConfigurationError(f"peer {name!r} is not in the configuration; known peers: {known}")
+
+    def dicom_peer(self, name: str) -> PeerSettings:
+        """The peer of that name, which must speak DIMSE.
+
+        Raises:
+            ConfigurationError: No peer has this name, or it speaks DICOMweb.
+        """
+        peer = self.peer(name)
+        if isinstance(peer, PeerSettings):
+            return peer
+        raise ConfigurationError(f"peer {name!r} speaks DICOMweb: name one with an AE title.")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dicom_node.errors import ConfigurationError
-from dicom_node.settings import Settings, load_settings
+from dicom_node.settings import Settings, WebPeerSettings, load_settings
 
 SMALLEST = """
 ae_title: DENOISE
@@ -18,19 +18,30 @@ destinations: [pacs]
 
 EVERY_KEY = """
 ae_title: DENOISE
-listen: {host: 0.0.0.0, port: 11112, max_associations: 25, max_associations_per_peer: 10}
-accept: {require_called_ae: true, calling: [LOOPPACS]}
+tls: null
+listen:
+  host: 0.0.0.0
+  port: 11112
+  max_associations: 25
+  max_associations_per_peer: 10
+  tls: false
+  processes: 1
+accept: {require_called_ae: true, calling: [LOOPPACS], hosts: [], enhanced_ct: false}
 storage: var
 database: sqlite:///var/ledger.db
 complete_after_seconds: 60
+completion: {gap_after_seconds: 600, at_most_seconds: 3600}
 peers:
   - name: pacs
     ae_title: LOOPPACS
     host: 127.0.0.1
     port: 4242
     storage_commitment: false
+    commitment_seconds: 300
     tls: false
 destinations: [pacs]
+rules: null
+off_peak: {begin: "19:00", end: "07:00"}
 model: {name: man, device: auto, strength: 1.0, steps: null}
 derived:
   series_number_offset: 1000
@@ -38,8 +49,15 @@ derived:
   image_type: PRIMARY
   equipment: standard
 retry: {attempts: 10, first_delay_seconds: 30, longest_delay_seconds: 3600}
-retention: {days: 3, disk_high_watermark: 0.9, disk_reserve_gib: 5}
+retention:
+  days: 3
+  quarantine_days: 90
+  report_days: 365
+  disk_high_watermark: 0.9
+  disk_reserve_gib: 5
 web: {host: 127.0.0.1, port: 8042}
+audit: {file: null, syslog: null, patient: hashed}
+notify: {email: null, webhook: null}
 logging: {format: console, level: info}
 """
 
@@ -92,13 +110,13 @@ def test_the_environment_alone_is_enough(tmp_path: Path, monkeypatch: pytest.Mon
         "DICOM_NODE_PEERS", '[{"name": "pacs", "ae_title": "P", "host": "h", "port": 104}]'
     )
     monkeypatch.setenv("DICOM_NODE_DESTINATIONS", '["pacs"]')
-    assert load_settings().peer("pacs").port == 104
+    assert load_settings().dicom_peer("pacs").port == 104
 
 
 def test_variables_are_filled_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PACS_HOST", "pacs.example")
     settings = load(tmp_path, SMALLEST.replace("127.0.0.1", "'${PACS_HOST}'"))
-    assert settings.peer("pacs").host == "pacs.example"
+    assert settings.dicom_peer("pacs").host == "pacs.example"
 
 
 def test_web_may_be_off(tmp_path: Path) -> None:
@@ -133,14 +151,17 @@ def test_all_errors_are_told_at_once_by_file_key_and_remedy(
     [
         ("", "'ae_title' is missing; add it."),
         (SMALLEST.replace("DENOISE", "A_TITLE_THAT_IS_TOO_LONG"), "1 to 16 plain letters"),
-        (SMALLEST.replace("port: 4242", "port: 4242, tls: true"), "not available yet"),
-        (SMALLEST.replace("port: 4242", "port: 4242, storage_commitment: true"), "not available"),
+        (SMALLEST.replace("port: 4242", "port: 4242, tls: true"), "name the files under `tls`"),
+        (SMALLEST + "listen: {tls: true}", "name the files under `tls`"),
+        (SMALLEST.replace("port: 4242", "prot: 4242"), "'peers.0.prot' is not a known key (did"),
+        (SMALLEST + "audit: {syslog: {hots: a}}", "'audit.syslog.hots' is not a known key (did"),
         (SMALLEST.replace("[pacs]", "[]"), "'destinations'"),
         (
             SMALLEST.replace("127.0.0.1", "'${NO_SUCH_VARIABLE}'"),
             "${NO_SUCH_VARIABLE}, which is not",
         ),
-        (SMALLEST + "database: postgresql+psycopg://ledger", "not available yet"),
+        (SMALLEST + "off_peak: {begin: 19:00}", "an hour stands in quotes"),
+        (SMALLEST + "database: mysql://ledger", "which this program cannot use"),
         (SMALLEST + "database: ledger.db", "'database' is no database URL"),
         (SMALLEST + "database: 'sqlite://'", "'database' needs a file"),
         ("ae_title: [", "is not valid YAML; line 1, column"),
@@ -180,3 +201,22 @@ def test_an_unknown_peer_is_asked_for(tmp_path: Path) -> None:
 def test_the_delay_doubles_up_to_the_longest(tmp_path: Path) -> None:
     retry = load(tmp_path, SMALLEST).retry
     assert [retry.delay_seconds(n) for n in (1, 2, 3, 8, 1000)] == [30, 60, 120, 3600, 3600]
+
+
+def test_a_peer_with_a_url_speaks_dicomweb(tmp_path: Path) -> None:
+    web = "peers: [{name: archive, url: 'https://pacs.example/dicom-web/', token: t}]"
+    peer = load(tmp_path, f"ae_title: A\n{web}\ndestinations: [archive]").peer("archive")
+    assert isinstance(peer, WebPeerSettings)
+    assert peer.url == "https://pacs.example/dicom-web"
+    assert "token='t'" not in repr(peer)
+
+
+def test_the_rules_beside_the_file_are_found(tmp_path: Path) -> None:
+    assert load(tmp_path, SMALLEST).rules is None
+    (tmp_path / "rules.yaml").write_text("rules: []")
+    assert load(tmp_path, SMALLEST).rules == tmp_path / "rules.yaml"
+
+
+def test_a_postgresql_url_gets_the_driver_that_is_installed(tmp_path: Path) -> None:
+    settings = load(tmp_path, SMALLEST + "database: postgresql://node:secret@db/ledger")
+    assert settings.database == "postgresql+psycopg://node:secret@db/ledger"
