@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Literal, Protocol, TextIO
 
 import structlog
 
+from dicom_node.errors import NodeError
+
 if TYPE_CHECKING:
     from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
@@ -114,6 +116,11 @@ def where(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames[::-1]]
     return f"{type(error).__name__} at {' < '.join(places[:INNERMOST_FRAMES])}"
+
+
+def reason_of(error: Exception) -> str:
+    """Why something went wrong: our own sentence, or kind and place of what nobody foresaw."""
+    return str(error) if isinstance(error, NodeError) else where(error)
 
 
 def _may_identify(key: str) -> bool:

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dicom_node.housekeeping.completion import Completion
+from dicom_node.housekeeping.queue import Queue
+from dicom_node.housekeeping.retention import Retention
 from dicom_node.ledger.engine import Ledger, open_ledger
 from dicom_node.ledger.jobs import enqueue
 from dicom_node.ledger.model import Job
@@ -121,3 +124,16 @@ class NodeFixture:
         )
         assert job is not None
         return job
+
+
+class House:
+    """The sweeps of a node fixture, to be run by hand."""
+
+    def __init__(self, node: NodeFixture) -> None:
+        completion = Completion(node.ledger, node.inbox, node.settings)
+        queue = Queue(node.ledger, node.settings)
+        retention = Retention(node.ledger, node.inbox, node.outbox, node.settings)
+        self.complete_series = completion.complete_series
+        self.release_leases, self.wake_jobs = queue.release_leases, queue.wake_jobs
+        self.enforce_retention = retention.enforce_retention
+        self.sweep_leftovers = retention.sweep_leftovers

@@ -6,10 +6,11 @@ import threading
 from typing import Any
 
 import pytest
-from ledger_factory import START, NodeFixture
+from ledger_factory import START, House, NodeFixture
 
-from dicom_node import housekeeping
-from dicom_node.housekeeping import SECONDS_PER_DAY, Housekeeping, run_housekeeping
+from dicom_node.housekeeping import clock, completion, run_housekeeping
+from dicom_node.housekeeping.completion import Completion
+from dicom_node.housekeeping.retention import SECONDS_PER_DAY
 from dicom_node.ledger.jobs import claim, derived, retry_later
 from dicom_node.ledger.operations import cancel, get_job, list_jobs
 from dicom_node.ledger.series import list_series
@@ -19,11 +20,11 @@ DAYS = 3.0
 
 
 @pytest.fixture
-def house(node: NodeFixture) -> Housekeeping:
-    return Housekeeping(node.ledger, node.inbox, node.outbox, node.settings)
+def house(node: NodeFixture) -> House:
+    return House(node)
 
 
-def test_a_quiet_ct_series_gets_its_job(node: NodeFixture, house: Housekeeping) -> None:
+def test_a_quiet_ct_series_gets_its_job(node: NodeFixture, house: House) -> None:
     uid = node.arrive_series()
     house.complete_series(START + 9)
     assert list_jobs(node.ledger) == []
@@ -34,7 +35,7 @@ def test_a_quiet_ct_series_gets_its_job(node: NodeFixture, house: Housekeeping) 
     assert [item.destination for item in job.deliveries] == ["pacs"]
 
 
-def test_the_same_series_again_makes_no_second_job(node: NodeFixture, house: Housekeeping) -> None:
+def test_the_same_series_again_makes_no_second_job(node: NodeFixture, house: House) -> None:
     node.arrive_series()
     house.complete_series(START + 10)
     node.arrive_series(now=START + 20)
@@ -42,9 +43,7 @@ def test_the_same_series_again_makes_no_second_job(node: NodeFixture, house: Hou
     assert len(list_jobs(node.ledger)) == 1
 
 
-def test_what_is_not_for_us_is_skipped_with_its_reason(
-    node: NodeFixture, house: Housekeeping
-) -> None:
+def test_what_is_not_for_us_is_skipped_with_its_reason(node: NodeFixture, house: House) -> None:
     node.arrive_series(image_type=("ORIGINAL", "PRIMARY", "LOCALIZER"))
     house.complete_series(START + 10)
     (series,) = list_series(node.ledger)
@@ -52,7 +51,7 @@ def test_what_is_not_for_us_is_skipped_with_its_reason(
     assert list_jobs(node.ledger) == []
 
 
-def test_a_series_that_cannot_be_read_is_skipped(node: NodeFixture, house: Housekeeping) -> None:
+def test_a_series_that_cannot_be_read_is_skipped(node: NodeFixture, house: House) -> None:
     node.arrive(b"no data set")
     house.complete_series(START + 10)
     (series,) = list_series(node.ledger)
@@ -61,22 +60,22 @@ def test_a_series_that_cannot_be_read_is_skipped(node: NodeFixture, house: House
 
 
 def test_one_series_without_a_decision_holds_up_no_other(
-    node: NodeFixture, house: Housekeeping, monkeypatch: pytest.MonkeyPatch
+    node: NodeFixture, house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node.arrive(b"no data set", series_uid="1.1")
     uid = node.arrive_series()
-    decided = housekeeping.decide
+    decided = completion.decide
 
     def fault_at_first(*args: Any, **options: Any) -> Any:
-        monkeypatch.setattr(housekeeping, "decide", decided)
+        monkeypatch.setattr(completion, "decide", decided)
         raise RuntimeError("a fault")
 
-    monkeypatch.setattr(housekeeping, "decide", fault_at_first)
+    monkeypatch.setattr(completion, "decide", fault_at_first)
     house.complete_series(START + 10)
     assert [job.series_uid for job in list_jobs(node.ledger)] == [uid]
 
 
-def test_lost_leases_and_pauses_end(node: NodeFixture, house: Housekeeping) -> None:
+def test_lost_leases_and_pauses_end(node: NodeFixture, house: House) -> None:
     lost, waiting = node.job(series_uid="1.2"), node.job(series_uid="1.3")
     claim(node.ledger, stage="denoise", owner="lost", now=START)
     claim(node.ledger, stage="denoise", owner="w", now=START)
@@ -87,9 +86,7 @@ def test_lost_leases_and_pauses_end(node: NodeFixture, house: Housekeeping) -> N
     assert states == [JobState.QUEUED, JobState.QUEUED]
 
 
-def test_retention_takes_what_is_old_and_owed_to_nobody(
-    node: NodeFixture, house: Housekeeping
-) -> None:
+def test_retention_takes_what_is_old_and_owed_to_nobody(node: NodeFixture, house: House) -> None:
     unsent, closed = node.job(series_uid="1.2"), node.job(series_uid="1.3")
     for job in (unsent, closed):
         claim(node.ledger, stage="denoise", owner="w", now=START)
@@ -108,7 +105,7 @@ def test_retention_takes_what_is_old_and_owed_to_nobody(
 
 
 def test_leftovers_of_the_dead_are_swept_and_work_in_hand_is_not(
-    node: NodeFixture, house: Housekeeping
+    node: NodeFixture, house: House
 ) -> None:
     busy = node.job()
     claim(node.ledger, stage="denoise", owner="w", now=START)
@@ -120,14 +117,14 @@ def test_leftovers_of_the_dead_are_swept_and_work_in_hand_is_not(
 def test_the_clock_runs_the_sweeps_and_outlives_their_faults(
     node: NodeFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(housekeeping, "COMPLETION_SECONDS", 0.02)
+    monkeypatch.setattr(clock, "COMPLETION_SECONDS", 0.02)
     swept = threading.Semaphore(0)
 
-    def fault(_house: Housekeeping, _now: float) -> None:
+    def fault(_house: House, _now: float) -> None:
         swept.release()
         raise RuntimeError("a fault")
 
-    monkeypatch.setattr(Housekeeping, "complete_series", fault)
+    monkeypatch.setattr(Completion, "complete_series", fault)
     run_housekeeping(
         node.settings, should_stop=lambda: swept.acquire(timeout=10) and swept.acquire(timeout=10)
     )

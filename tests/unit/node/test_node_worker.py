@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from ledger_factory import START, NodeFixture
+from ledger_factory import START, House, NodeFixture
 from pydicom import dcmread
 
 from dicom_node.errors import InputError, ModelUnavailable
-from dicom_node.housekeeping import Housekeeping
 from dicom_node.ledger.jobs import claim, source_names
 from dicom_node.ledger.model import Job
 from dicom_node.ledger.operations import cancel, get_job, list_jobs, release_lost_leases
@@ -154,7 +153,7 @@ def test_a_whole_result_is_never_made_twice(node: NodeFixture) -> None:
 
 def test_a_real_series_is_denoised_by_the_core(node: NodeFixture) -> None:
     uid = node.arrive_series(slices=3)
-    house = Housekeeping(node.ledger, node.inbox, node.outbox, node.settings)
+    house = House(node)
     house.complete_series(START + 10)
     (queued,) = list_jobs(node.ledger)
     assert Worker(

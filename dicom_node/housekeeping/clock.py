@@ -1,0 +1,75 @@
+"""The clock of the sweeps. APScheduler is a clock only, never a queue: the ledger is the queue."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC
+
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from dicom_node.housekeeping.completion import Completion
+from dicom_node.housekeeping.queue import Queue
+from dicom_node.housekeeping.retention import Retention
+from dicom_node.ledger.engine import open_ledger
+from dicom_node.logs import get_logger, reason_of
+from dicom_node.settings import Settings
+from dicom_node.store.inbox import Inbox
+from dicom_node.store.outbox import Outbox
+
+log = get_logger(__name__)
+
+COMPLETION_SECONDS = 1.0
+WAKE_SECONDS = 1.0
+LEASES_SECONDS = 5.0
+RETENTION_SECONDS = 600.0
+"""How often each sweep runs; each asks the ledger one question when there is nothing to do."""
+
+POLL_SECONDS = 0.2
+
+Sweep = Callable[[float], None]
+
+
+def run_housekeeping(settings: Settings, *, should_stop: Callable[[], bool]) -> None:
+    """Run the sweeps until told to stop; the one under way is finished.
+
+    Raises:
+        ConfigurationError: The ledger belongs to another version of this program.
+        StorageError: The ledger cannot be opened.
+    """
+    ledger = open_ledger(settings.database)
+    inbox = Inbox(settings.inbox_folder, settings.quarantine_folder)
+    completion, queue = Completion(ledger, inbox, settings), Queue(ledger, settings)
+    retention = Retention(ledger, inbox, Outbox(settings.outbox_folder), settings)
+    clock = _clock(
+        (completion.complete_series, COMPLETION_SECONDS),
+        (queue.wake_jobs, WAKE_SECONDS),
+        (queue.release_leases, LEASES_SECONDS),
+        (retention.enforce_retention, RETENTION_SECONDS),
+    )
+    try:
+        retention.sweep_leftovers()
+        clock.start()
+        while not should_stop():
+            time.sleep(POLL_SECONDS)
+        clock.shutdown(wait=True)
+    finally:
+        ledger.close()
+
+
+def _clock(*sweeps: tuple[Sweep, float]) -> BackgroundScheduler:
+    clock = BackgroundScheduler(
+        timezone=UTC,
+        job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+    )
+    for sweep, seconds in sweeps:
+        clock.add_job(_run_sweep, "interval", (sweep,), seconds=seconds)
+    return clock
+
+
+def _run_sweep(sweep: Sweep) -> None:
+    """One sweep; what goes wrong is told, and the next beat of the clock tries again."""
+    try:
+        sweep(time.time())
+    except Exception as error:
+        log.error("sweep failed", sweep=sweep.__name__, reason=reason_of(error))

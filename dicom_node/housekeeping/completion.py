@@ -1,0 +1,71 @@
+"""Which series are complete, and what becomes of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydicom import Dataset, dcmread
+from pydicom.errors import InvalidDicomError
+
+from dicom_node.ledger.engine import Ledger
+from dicom_node.ledger.jobs import enqueue
+from dicom_node.ledger.series import Series, complete_quiet_series, skip
+from dicom_node.logs import get_logger, reason_of, short_hash
+from dicom_node.rules import Denoise, Skip, decide
+from dicom_node.settings import Settings
+from dicom_node.store.inbox import Inbox
+
+log = get_logger(__name__)
+
+
+class Completion:
+    """Completes series that have been quiet long enough and decides about them.
+
+    Args:
+        ledger: The ledger.
+        inbox: Received images.
+        settings: Quiet time, default model and destinations.
+    """
+
+    def __init__(self, ledger: Ledger, inbox: Inbox, settings: Settings) -> None:
+        self._ledger, self._inbox, self._settings = ledger, inbox, settings
+        self._otherwise = Denoise(
+            model=settings.model.name,
+            strength=settings.model.strength,
+            destinations=settings.destinations,
+        )
+
+    def complete_series(self, now: float) -> None:
+        """Decide about every series that has been quiet long enough."""
+        quiet = self._settings.complete_after_seconds
+        for series in complete_quiet_series(self._ledger, quiet_seconds=quiet, now=now):
+            try:
+                self._decide(series, now)
+            except Exception as error:  # one series must not hold up the others
+                known = short_hash(series.series_uid)
+                log.error("no decision", series=known, reason=reason_of(error))
+
+    def _decide(self, series: Series, now: float) -> None:
+        decision = decide(list(self._headers(series)), otherwise=self._otherwise)
+        known = {"series": short_hash(series.series_uid), "images": len(series.names)}
+        if isinstance(decision, Skip):
+            if skip(self._ledger, series, reason=decision.reason, now=now):
+                log.info("series skipped", reason=decision.reason, **known)
+            return
+        job = enqueue(
+            self._ledger,
+            series,
+            model=decision.model,
+            strength=decision.strength,
+            destinations=decision.destinations,
+            now=now,
+        )
+        if job is not None:
+            log.info("series complete", job=job.id, generation=job.generation, **known)
+
+    def _headers(self, series: Series) -> Iterator[Dataset]:
+        for name in series.names:
+            try:
+                yield dcmread(self._inbox.path(name), stop_before_pixels=True)
+            except (InvalidDicomError, OSError, EOFError, ValueError, KeyError, AttributeError):
+                log.warning("image cannot be read", series=short_hash(series.series_uid))

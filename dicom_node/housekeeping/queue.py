@@ -1,0 +1,34 @@
+"""Jobs that nobody works on although they should: lost leases, pauses that are over."""
+
+from __future__ import annotations
+
+from dicom_node.ledger.engine import Ledger
+from dicom_node.ledger.leases import is_dead
+from dicom_node.ledger.operations import release_lost_leases, wake_waiting
+from dicom_node.logs import get_logger
+from dicom_node.settings import Settings
+
+log = get_logger(__name__)
+
+
+class Queue:
+    """Brings jobs back into their queues.
+
+    Args:
+        ledger: The ledger.
+        settings: How many attempts a job gets.
+    """
+
+    def __init__(self, ledger: Ledger, settings: Settings) -> None:
+        self._ledger, self._settings = ledger, settings
+
+    def release_leases(self, now: float) -> None:
+        """Return the jobs of processes that died."""
+        attempts = self._settings.retry.attempts
+        for job in release_lost_leases(self._ledger, now=now, attempts=attempts, is_dead=is_dead):
+            log.warning("job taken back from a process that died", job=job.id, state=job.state)
+
+    def wake_jobs(self, now: float) -> None:
+        """Return jobs to their queue whose pause is over."""
+        for job in wake_waiting(self._ledger, now=now):
+            log.info("job tried again", job=job.id, state=job.state, attempt=job.attempts + 1)
