@@ -1,0 +1,245 @@
+"""Telemetry: what each process counts, kept in files that the status server adds up.
+
+Nothing is counted until :func:`open_telemetry`. Afterwards each count is a store into a mapped
+file, in the format of prometheus_client's multi-process mode. It survives a killed process, and
+the process that takes its place counts on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+import struct
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from threading import Lock
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.mmap_dict import MmapedDict
+
+COUNTERS = {
+    "images_received": "Images that came in and are safely kept, by outcome.",
+    "received_bytes": "Bytes of the images that came in.",
+    "images_refused": "Images answered with another status than success, by DIMSE status.",
+    "associations": "Associations of peers, by outcome.",
+    "images_sent": "Images that a destination answered for, by outcome.",
+    "sent_bytes": "Bytes of the images that a destination has taken.",
+    "audit_lost": "Audit messages that could not be handed on.",
+}
+"""Names, without prefix and ``_total``, and what they count."""
+
+STAGE_HELP = "Seconds that a job spent in a stage."
+STAGE_BOUNDS = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
+"""Upper bounds of the histogram of what a stage takes, in seconds."""
+
+RECEIVED_OUTCOMES = ("stored", "duplicate", "quarantined")
+ASSOCIATION_OUTCOMES = ("accepted", "rejected", "aborted", "tls_failed")
+STAGES = ("denoise", "send")
+
+PREFIX = "dicom_node_"
+MOST_SLOTS = 1024
+_EMPTY = bytes(1 << 16)
+
+
+def open_telemetry(folder: Path, *, process: str) -> None:
+    """Count from now on, in this process. A process that forks calls it in each child.
+
+    Args:
+        folder: Where the files of all processes lie; each host has a folder of its own in it.
+        process: Name of this part of the node.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    close_telemetry()
+    _current.append(_Counts(folder_of_host(folder), process))
+
+
+def close_telemetry() -> None:
+    """Count no more, and leave the file to the next process of this name."""
+    while _current:
+        _current.pop().close()
+
+
+def clear_telemetry(folder: Path) -> None:
+    """Begin at zero; for the start of a node, before any of its processes counts.
+
+    Raises:
+        OSError: A file cannot be removed.
+    """
+    for path in folder_of_host(folder).glob("*.db"):
+        path.unlink(missing_ok=True)
+
+
+def folder_of_host(folder: Path) -> Path:
+    """Where the processes of this host count: hosts that share a storage are read one by one."""
+    return folder / socket.gethostname()
+
+
+def collect_into(registry: CollectorRegistry, folder: Path) -> None:
+    """Let a registry tell what all processes of this host counted.
+
+    Raises:
+        OSError: The folder cannot be made.
+    """
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    own = folder_of_host(folder)
+    own.mkdir(parents=True, exist_ok=True)
+    MultiProcessCollector(registry, path=str(own))  # type: ignore[no-untyped-call]
+
+
+def image_received(outcome: str, size: int) -> None:
+    """Count an image that came in and is kept.
+
+    Args:
+        outcome: One of `RECEIVED_OUTCOMES`.
+        size: Bytes of its data set.
+    """
+    for counts in _current:
+        counts.add("images_received", outcome=outcome)
+        counts.add("received_bytes", size)
+
+
+def image_refused(status: int) -> None:
+    """Count an image that was answered with another DIMSE status than success."""
+    for counts in _current:
+        counts.add("images_refused", status=f"0x{status:04X}")
+
+
+def association(outcome: str) -> None:
+    """Count an association of a peer, by one of `ASSOCIATION_OUTCOMES`."""
+    for counts in _current:
+        counts.add("associations", outcome=outcome)
+
+
+def image_sent(destination: str, ok: bool, size: int) -> None:
+    """Count an image that was sent.
+
+    Args:
+        destination: Name of the peer in the configuration.
+        ok: Whether the peer has it now.
+        size: Bytes of its file.
+    """
+    for counts in _current:
+        counts.add("images_sent", destination=destination, outcome="stored" if ok else "failed")
+        if ok:
+            counts.add("sent_bytes", size, destination=destination)
+
+
+def stage_seconds(stage: str, seconds: float) -> None:
+    """Note how long one job spent in one of the `STAGES`."""
+    for counts in _current:
+        counts.observe(stage, seconds)
+
+
+def audit_lost(count: int) -> None:
+    """Count audit messages that reached neither file nor collector."""
+    for counts in _current:
+        counts.add("audit_lost", count)
+
+
+class _Counts:
+    """The counters of this process, in two files that only it writes."""
+
+    def __init__(self, folder: Path, process: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._slot, name = _take_slot(folder, process)
+        self._counters = _open_file(folder / f"counter_{name}.db")
+        self._histograms = _open_file(folder / f"histogram_{name}.db")
+        self._lock = Lock()
+        self._begin_at_zero()
+
+    def close(self) -> None:
+        """Let go of the files."""
+        with self._lock:
+            self._counters.close()  # type: ignore[no-untyped-call]
+            self._histograms.close()  # type: ignore[no-untyped-call]
+        self._slot.close()
+
+    def add(self, counter: str, amount: float = 1.0, /, **labels: str) -> None:
+        """Count on."""
+        name = PREFIX + counter
+        self._add(self._counters, name, f"{name}_total", labels, COUNTERS[counter], amount)
+
+    def observe(self, stage: str, seconds: float, *, times: float = 1.0) -> None:
+        """Note one job in its bucket; the buckets are added up when they are read."""
+        name, labels = PREFIX + "stage_seconds", {"stage": stage}
+        bound = next((f"{bound}" for bound in STAGE_BOUNDS if seconds <= bound), "+Inf")
+        bucket = {**labels, "le": bound}
+        self._add(self._histograms, name, f"{name}_bucket", bucket, STAGE_HELP, times)
+        summed = times * seconds if times else 0.0  # infinity times nothing is no number
+        self._add(self._histograms, name, f"{name}_sum", labels, STAGE_HELP, summed)
+
+    def _add(
+        self,
+        file: MmapedDict,
+        metric: str,
+        name: str,
+        labels: Mapping[str, str],
+        text: str,
+        amount: float,
+    ) -> None:
+        key = _key(metric, name, tuple(labels.items()), text)
+        with self._lock:
+            value, _ = file.read_value(key)  # type: ignore[no-untyped-call]
+            file.write_value(key, value + amount, 0.0)  # type: ignore[no-untyped-call]
+
+    def _begin_at_zero(self) -> None:
+        """A counter that is not there until its first event hides that event from rates."""
+        for outcome in RECEIVED_OUTCOMES:
+            self.add("images_received", 0.0, outcome=outcome)
+        for outcome in ASSOCIATION_OUTCOMES:
+            self.add("associations", 0.0, outcome=outcome)
+        for stage in STAGES:
+            for bound in (*STAGE_BOUNDS, float("inf")):
+                self.observe(stage, bound, times=0.0)
+        self.add("received_bytes", 0.0)
+        self.add("audit_lost", 0.0)
+
+
+_current: list[_Counts] = []
+
+
+@cache
+def _key(metric: str, name: str, labels: tuple[tuple[str, str], ...], text: str) -> str:
+    from prometheus_client.mmap_dict import mmap_key
+
+    return str(mmap_key(metric, name, [key for key, _ in labels], dict(labels).values(), text))
+
+
+def _take_slot(folder: Path, process: str) -> tuple[IO[str], str]:
+    """The first name that no living process holds; the kernel lets go however a process ends."""
+    for number in range(MOST_SLOTS):
+        name = f"{process}-{number}"
+        slot = (folder / f"{name}.lock").open("a", encoding="ascii")
+        try:
+            fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            slot.close()
+        else:
+            return slot, name
+    raise OSError(f"more than {MOST_SLOTS} processes count in {folder}")
+
+
+def _open_file(path: Path) -> MmapedDict:
+    """A file of counts; one that a power failure has damaged begins at zero."""
+    from prometheus_client.mmap_dict import MmapedDict
+
+    if not path.exists():
+        _create(path)
+    try:
+        return MmapedDict(str(path))  # type: ignore[no-untyped-call]
+    except (RuntimeError, ValueError, struct.error):
+        _create(path)
+        return MmapedDict(str(path))  # type: ignore[no-untyped-call]
+
+
+def _create(path: Path) -> None:
+    """Renamed into place, so that nobody reads it before it has its first bytes."""
+    fresh = path.with_suffix(".new")
+    fresh.write_bytes(_EMPTY)
+    fresh.replace(path)
