@@ -208,7 +208,9 @@ _current: list[_Counts] = []
 def _key(metric: str, name: str, labels: tuple[tuple[str, str], ...], text: str) -> str:
     from prometheus_client.mmap_dict import mmap_key
 
-    return str(mmap_key(metric, name, [key for key, _ in labels], dict(labels).values(), text))
+    return str(
+        mmap_key(metric, name, [key for key, _ in labels], [value for _, value in labels], text)
+    )
 
 
 def _take_slot(folder: Path, process: str) -> tuple[IO[str], str]:
