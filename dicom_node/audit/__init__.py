@@ -1,0 +1,7 @@
+"""DICOM audit messages (PS3.15 section A.5): who sent what to whom, and who was refused."""
+
+from __future__ import annotations
+
+from dicom_node.audit.trail import Audit, Peer, Transfer, open_audit
+
+__all__ = ["Audit", "Peer", "Transfer", "open_audit"]

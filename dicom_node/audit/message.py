@@ -1,0 +1,231 @@
+"""DICOM audit messages as XML (PS3.15 section A.5.1): element names, order and codes."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import Enum
+from ipaddress import ip_address
+from xml.etree import ElementTree as ET
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What XML 1.0 cannot carry; a hostile peer can put it into an AE title."""
+
+WITHHELD = "withheld"
+"""The schema wants a name beside each identifier; a patient's stands in no message."""
+
+APPLICATION_SERVER = "4"
+"""AuditSourceTypeCode (PS3.15 section A.5.1.2.1)."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """A coded value (``CodedValueType``)."""
+
+    value: str
+    scheme: str
+    meaning: str
+
+    def element(self, tag: str) -> ET.Element:
+        """The value as an element of that name."""
+        return _element(
+            tag,
+            {
+                "csd-code": self.value,
+                "codeSystemName": self.scheme,
+                "originalText": self.meaning,
+            },
+        )
+
+
+def dcm(value: str, meaning: str) -> Code:
+    """A code of the DICOM controlled terminology (PS3.16 annex D)."""
+    return Code(value, "DCM", meaning)
+
+
+APPLICATION_ACTIVITY = dcm("110100", "Application Activity")
+BEGIN_TRANSFERRING = dcm("110102", "Begin Transferring DICOM Instances")
+INSTANCES_TRANSFERRED = dcm("110104", "DICOM Instances Transferred")
+SECURITY_ALERT = dcm("110113", "Security Alert")
+APPLICATION_START = dcm("110120", "Application Start")
+APPLICATION_STOP = dcm("110121", "Application Stop")
+NODE_AUTHENTICATION = dcm("110126", "Node Authentication")
+APPLICATION = dcm("110150", "Application")
+DESTINATION_ROLE = dcm("110152", "Destination Role ID")
+SOURCE_ROLE = dcm("110153", "Source Role ID")
+STUDY_INSTANCE_UID = dcm("110180", "Study Instance UID")
+NODE_ID = dcm("110182", "Node ID")
+PATIENT_NUMBER = Code("2", "RFC-3881", "Patient Number")
+
+
+class Action(Enum):
+    """``EventActionCode``."""
+
+    CREATE = "C"
+    READ = "R"
+    EXECUTE = "E"
+
+
+class Outcome(Enum):
+    """``EventOutcomeIndicator``."""
+
+    SUCCESS = "0"
+    MINOR_FAILURE = "4"
+    SERIOUS_FAILURE = "8"
+
+
+@dataclass(frozen=True)
+class Participant:
+    """Who took part (``ActiveParticipantContents``).
+
+    Attributes:
+        user_id: Process id, AE title or host name.
+        ae_title: Its AE title; empty when it has none.
+        host: Its name or address; empty when unknown.
+        requestor: Whether it began what is told.
+    """
+
+    user_id: str
+    role: Code | None = None
+    ae_title: str = ""
+    host: str = ""
+    requestor: bool = False
+
+    def element(self) -> ET.Element:
+        """The participant as an element."""
+        attributes = {"UserID": self.user_id}
+        if self.ae_title:
+            attributes["AlternativeUserID"] = f"AETITLES={self.ae_title}"
+        attributes["UserIsRequestor"] = "true" if self.requestor else "false"
+        if self.host:
+            attributes["NetworkAccessPointID"] = self.host
+            attributes["NetworkAccessPointTypeCode"] = "2" if _is_address(self.host) else "1"
+        element = _element("ActiveParticipant", attributes)
+        if self.role is not None:
+            element.append(self.role.element("RoleIDCode"))
+        return element
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What it was about (``ParticipantObjectIdentificationContents``).
+
+    Attributes:
+        identifier: Its identifier, of the kind ``id_type``.
+        type_code: ``1`` a person, ``2`` a system object.
+        role_code: ``1`` a patient, ``3`` a report, None when not said.
+        name: The name that the schema wants.
+        details: Free text by kind; written as base64, since it may hold what others sent.
+        instances: Number of instances by SOP class.
+    """
+
+    identifier: str
+    id_type: Code
+    type_code: str
+    role_code: str | None = None
+    name: str = WITHHELD
+    details: Mapping[str, str] = field(default_factory=dict)
+    instances: Mapping[str, int] = field(default_factory=dict)
+
+    def element(self) -> ET.Element:
+        """The subject as an element."""
+        attributes = {
+            "ParticipantObjectID": self.identifier,
+            "ParticipantObjectTypeCode": self.type_code,
+        }
+        if self.role_code is not None:
+            attributes["ParticipantObjectTypeCodeRole"] = self.role_code
+        element = _element("ParticipantObjectIdentification", attributes)
+        element.append(self.id_type.element("ParticipantObjectIDTypeCode"))
+        element.append(_element("ParticipantObjectName", text=self.name))
+        for kind, value in self.details.items():
+            encoded = base64.b64encode(_clean(value).encode()).decode()
+            detail = {"type": kind, "value": encoded}
+            element.append(_element("ParticipantObjectDetail", detail))
+        if self.instances:
+            element.append(self._description())
+        return element
+
+    def _description(self) -> ET.Element:
+        description = _element("ParticipantObjectDescription")
+        for uid, count in self.instances.items():
+            attributes = {"UID": uid, "NumberOfInstances": str(count)}
+            description.append(_element("SOPClass", attributes))
+        return description
+
+
+@dataclass(frozen=True)
+class Message:
+    """One audit message.
+
+    Attributes:
+        source: Who reports (``AuditSourceID``).
+        when: Seconds since 1970.
+        description: Why it failed; empty when it did not.
+    """
+
+    event: Code
+    action: Action
+    source: str
+    participants: tuple[Participant, ...]
+    subjects: tuple[Subject, ...] = ()
+    event_type: Code | None = None
+    outcome: Outcome = Outcome.SUCCESS
+    description: str = ""
+    when: float = 0.0
+
+    def to_xml(self) -> str:
+        """The message as XML on one line."""
+        root = ET.Element("AuditMessage")
+        root.extend(self._elements())
+        return ET.tostring(root, encoding="unicode")
+
+    def _elements(self) -> Iterator[ET.Element]:
+        """In the order of the schema."""
+        yield self._identification()
+        for participant in self.participants:
+            yield participant.element()
+        source = _element("AuditSourceIdentification", {"AuditSourceID": self.source})
+        source.append(_element("AuditSourceTypeCode", {"csd-code": APPLICATION_SERVER}))
+        yield source
+        for subject in self.subjects:
+            yield subject.element()
+
+    def _identification(self) -> ET.Element:
+        attributes = {
+            "EventActionCode": self.action.value,
+            "EventDateTime": datetime.fromtimestamp(self.when, UTC).isoformat("T", "milliseconds"),
+            "EventOutcomeIndicator": self.outcome.value,
+        }
+        element = _element("EventIdentification", attributes)
+        element.append(self.event.element("EventID"))
+        if self.event_type is not None:
+            element.append(self.event_type.element("EventTypeCode"))
+        if self.description:
+            element.append(_element("EventOutcomeDescription", text=self.description))
+        return element
+
+
+def _element(
+    tag: str, attributes: Mapping[str, str] | None = None, *, text: str | None = None
+) -> ET.Element:
+    given = {name: _clean(value) for name, value in (attributes or {}).items()}
+    element = ET.Element(tag, given)
+    element.text = None if text is None else _clean(text)
+    return element
+
+
+def _clean(text: str) -> str:
+    """One line that XML can carry."""
+    return " ".join(_NOT_XML.sub("\ufffd", text).split())
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

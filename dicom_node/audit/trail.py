@@ -1,0 +1,230 @@
+"""The audit trail: what happened, as the messages of PS3.15 section A.5.3."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from dataclasses import dataclass, replace
+
+from dicom_node.audit import message as xml
+from dicom_node.audit.destinations import Destination, FileDestination, SyslogDestination
+from dicom_node.audit.message import Action, Message, Outcome, Participant, Subject
+from dicom_node.audit.pseudonym import Pseudonym, keyed_pseudonym, plain
+from dicom_node.settings import Settings
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Another system.
+
+    Attributes:
+        ae_title: Empty for one that speaks DICOMweb or has not said it.
+        host: Name or address; empty when unknown.
+    """
+
+    ae_title: str
+    host: str
+
+    def participant(self) -> Participant:
+        """This system in a message."""
+        name = self.ae_title or self.host or UNKNOWN
+        return Participant(user_id=name, ae_title=self.ae_title, host=self.host)
+
+
+class Audit:
+    """Writes audit messages to the destinations; does nothing when there is none.
+
+    Nothing here raises or waits: an audit trail that is away does not stop the node.
+
+    Args:
+        ae_title: This node's.
+        destinations: Where messages go.
+        pseudonym: What stands for a patient's identifier.
+    """
+
+    def __init__(
+        self, ae_title: str, destinations: tuple[Destination, ...], pseudonym: Pseudonym
+    ) -> None:
+        self._destinations, self._pseudonym = destinations, pseudonym
+        host = socket.gethostname()
+        self._source = f"{ae_title}@{host}"
+        self._own = Participant(user_id=str(os.getpid()), ae_title=ae_title, host=host)
+
+    @property
+    def wants_transfers(self) -> bool:
+        """Whether anybody is told; if not, no patient's identifier need be read."""
+        return bool(self._destinations)
+
+    def application(self, *, started: bool) -> None:
+        """This process starts or stops (A.5.3.1)."""
+        event_type = xml.APPLICATION_START if started else xml.APPLICATION_STOP
+        self._write(
+            Message(
+                event=xml.APPLICATION_ACTIVITY,
+                action=Action.EXECUTE,
+                event_type=event_type,
+                source=self._source,
+                participants=(replace(self._own, role=xml.APPLICATION),),
+            )
+        )
+
+    def incoming(self, peer: Peer) -> Transfer:
+        """What a peer sends over one association."""
+        sender = replace(peer.participant(), role=xml.SOURCE_ROLE, requestor=True)
+        receiver = replace(self._own, role=xml.DESTINATION_ROLE)
+        return Transfer(self, (sender, receiver), knows_receiver=True)
+
+    def outgoing(self, peer: Peer) -> Transfer:
+        """What this node sends a peer in one go."""
+        sender = replace(self._own, role=xml.SOURCE_ROLE, requestor=True)
+        receiver = replace(peer.participant(), role=xml.DESTINATION_ROLE)
+        return Transfer(self, (sender, receiver), knows_receiver=False)
+
+    def security_alert(self, description: str, *, peer: Peer) -> None:
+        """A peer was refused, or could not prove who it is (A.5.3.11).
+
+        Args:
+            description: What happened, without any identity of a patient.
+            peer: Who it was about.
+        """
+        other = peer.participant()
+        alert = {"Alert Description": description}
+        subject = Subject(other.user_id, xml.NODE_ID, type_code="2", details=alert)
+        self._write(
+            Message(
+                event=xml.SECURITY_ALERT,
+                action=Action.EXECUTE,
+                event_type=xml.NODE_AUTHENTICATION,
+                source=self._source,
+                participants=(self._own, other),
+                subjects=(subject,),
+                outcome=Outcome.SERIOUS_FAILURE,
+                description=description,
+            )
+        )
+
+    def close(self) -> None:
+        """Hand on what waits, for a short time."""
+        for destination in self._destinations:
+            destination.close()
+
+    def _transfer(
+        self,
+        event: xml.Code,
+        action: Action,
+        participants: tuple[Participant, ...],
+        content: _Content,
+        counts: dict[str, int],
+        description: str = "",
+    ) -> None:
+        patient = self._pseudonym(content.patient_id) if content.patient_id.strip() else UNKNOWN
+        study = content.study_uid
+        self._write(
+            Message(
+                event=event,
+                action=action,
+                source=self._source,
+                participants=participants,
+                subjects=(
+                    Subject(study, xml.STUDY_INSTANCE_UID, "2", "3", instances=counts),
+                    Subject(patient, xml.PATIENT_NUMBER, "1", "1"),
+                ),
+                outcome=Outcome.SERIOUS_FAILURE if description else Outcome.SUCCESS,
+                description=description,
+            )
+        )
+
+    def _write(self, message: Message) -> None:
+        told = replace(message, when=time.time())
+        for destination in self._destinations:
+            destination.write(told)
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What one message may be about: one patient (A.5.3.7), one study, one action."""
+
+    study_uid: str
+    patient_id: str
+    action: Action
+
+
+class Transfer:
+    """Counts what goes over one association, and tells it once when it ends; made by `Audit`."""
+
+    def __init__(
+        self, audit: Audit, participants: tuple[Participant, ...], *, knows_receiver: bool
+    ) -> None:
+        self._audit, self._participants = audit, participants
+        self._fresh = Action.CREATE if knows_receiver else Action.READ
+        self._counts: dict[_Content, dict[str, int]] = {}
+
+    def begin(self, *, study_uid: str, patient_id: str, sop_class_uid: str, images: int) -> None:
+        """Say that images will be sent (A.5.3.3)."""
+        if self._audit.wants_transfers:
+            content = _Content(study_uid, patient_id, Action.EXECUTE)
+            counts = {sop_class_uid: images}
+            self._audit._transfer(
+                xml.BEGIN_TRANSFERRING, Action.EXECUTE, self._participants, content, counts
+            )
+
+    def add(
+        self,
+        *,
+        study_uid: str,
+        patient_id: str,
+        sop_class_uid: str,
+        held: bool = False,
+        images: int = 1,
+    ) -> None:
+        """Count images that have arrived.
+
+        Args:
+            study_uid: Their study.
+            patient_id: Their patient, as the header says it.
+            sop_class_uid: Their SOP class.
+            held: Whether the receiver had the same bytes before.
+            images: How many.
+        """
+        if self._audit.wants_transfers:
+            content = _Content(study_uid, patient_id, Action.READ if held else self._fresh)
+            counts = self._counts.setdefault(content, {})
+            counts[sop_class_uid] = counts.get(sop_class_uid, 0) + images
+
+    def end(self, failure: str = "") -> None:
+        """Tell what has arrived (A.5.3.7), one message a patient, study and action.
+
+        Args:
+            failure: Why the transfer ended before its end; empty when it did not.
+        """
+        counts, self._counts = self._counts, {}
+        for content, instances in counts.items():
+            self._audit._transfer(
+                xml.INSTANCES_TRANSFERRED,
+                content.action,
+                self._participants,
+                content,
+                instances,
+                failure,
+            )
+
+
+def open_audit(settings: Settings) -> Audit:
+    """The audit trail of this process, as configured.
+
+    Raises:
+        ConfigurationError: The file or the certificates cannot be used.
+        StorageError: The key of the pseudonyms cannot be used.
+    """
+    wanted = settings.audit
+    destinations: list[Destination] = []
+    if wanted.file is not None:
+        destinations.append(FileDestination(wanted.file))
+    if wanted.syslog is not None:
+        destinations.append(SyslogDestination(wanted.syslog, settings.tls))
+    hashed = wanted.patient == "hashed" and bool(destinations)
+    pseudonym = keyed_pseudonym(settings.storage) if hashed else plain
+    return Audit(settings.ae_title, tuple(destinations), pseudonym)
