@@ -170,12 +170,16 @@ class Orthanc:
         folder.mkdir(parents=True, exist_ok=True)
         paths = []
         for instance in self.series()[series_uid]:
-            url = f"http://127.0.0.1:{self.ports.rest}/instances/{instance}/file"
             path = folder / f"{instance}.dcm"
-            with urllib.request.urlopen(url, timeout=30) as answer:
-                path.write_bytes(answer.read())
+            path.write_bytes(self.file(instance))
             paths.append(path)
         return sorted(paths)
+
+    def file(self, instance: str) -> bytes:
+        """The file of one instance, by its Orthanc identifier."""
+        url = f"http://127.0.0.1:{self.ports.rest}/instances/{instance}/file"
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            return bytes(answer.read())
 
 
 @contextlib.contextmanager

@@ -1,0 +1,79 @@
+"""The worst day: parts killed while series arrive, late halves, routers that send all again.
+
+``make test`` runs a short day. ``make torture`` runs a long one; ``TORTURE_KILLS`` and
+``TORTURE_SEED`` say how long and which.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from aftermath import verdict
+from peers import Ports, node, node_settings, orthanc, wait_until, write_node
+from scanner import Scanner, scanning
+from torture import drained, parts, seed_of_the_day, torment
+
+from dicom_node.ledger.engine import open_ledger
+
+SHORT_KILLS, LONG_KILLS = 12, 200
+DRAIN_SECONDS = 300.0
+MODALITIES = ("CT1", "CT2", "CT3")
+PATIENT = {"attempts": 100, "first_delay_seconds": 0.5, "longest_delay_seconds": 1}
+"""So many kills would use up anybody's attempts."""
+
+
+def kills_of_the_day() -> int:
+    usual = LONG_KILLS if os.environ.get("TORTURE") == "1" else SHORT_KILLS
+    return int(os.environ.get("TORTURE_KILLS") or usual)
+
+
+def test_killed_parts_lose_double_and_mix_up_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seed, ports = seed_of_the_day(), Ports()
+    config = write_node(tmp_path / "node", node_settings(ports, retry=PATIENT))
+    ledger = open_ledger(f"sqlite:///{config.parent}/var/ledger.db")
+    scanners = [
+        Scanner(name, tmp_path / "scans", ports.node, ledger, random.Random(f"{seed} {name}"))
+        for name in MODALITIES
+    ]
+    with orthanc(tmp_path / "pacs", ports) as pacs:
+        with parts(config) as made, scanning(scanners):
+            killed = torment(made, random.Random(seed), kills_of_the_day())
+            for scanner in scanners:
+                scanner.stop_after_this()
+            wait_until("all is sent", lambda: all_sent(scanners), DRAIN_SECONDS)
+            wait_until("all is done", lambda: drained(made, ledger), DRAIN_SECONDS)
+        with node(config, ports.node):  # a start sweeps what the dead have left
+            pass
+        scans = [scan for scanner in scanners for scan in scanner.scans]
+        with capsys.disabled():
+            sys.stdout.write(told(seed, killed, scanners))
+        assert verdict(scans, pacs, ledger, config.parent / "var") == []
+    ledger.close()
+    assert {part.command: part.died_alone for part in made if part.died_alone} == {}
+    for log in config.parent.glob("*.log"):
+        assert "Traceback" not in log.read_text(), log
+
+
+def all_sent(scanners: list[Scanner]) -> bool:
+    for scanner in scanners:
+        if scanner.fault is not None:
+            raise scanner.fault
+    return not any(scanner.is_alive() for scanner in scanners)
+
+
+def told(seed: int, killed: Counter[str], scanners: list[Scanner]) -> str:
+    """The day in two lines."""
+    scans = [scan for scanner in scanners for scan in scanner.scans]
+    images = sum(len(scan.files) for scan in scans)
+    manners = sum((scanner.manners for scanner in scanners), Counter[str]())
+    return (
+        f"\nTORTURE_SEED={seed}: {killed.total()} kills {dict(killed)};"
+        f"\n{len(scans)} series of {images} images, sent {dict(manners)}\n"
+    )

@@ -1,0 +1,150 @@
+"""The node's parts as processes that are killed at random moments and started again at once.
+
+They run as operators run them: ``dicom-node receive``, ``work``, ``deliver``, ``serve``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import pytest
+from peers import Process, environment, wait_until
+from scanner import under_way
+
+from dicom_node.ledger.engine import Ledger
+
+PARTS = ("receive", "work", "deliver", "serve")
+
+DIES_AT_MOST = 5
+"""A part that ends by itself so often will never run."""
+
+MOSTLY = 0.8
+"""So often the victim has started up when it is killed."""
+
+LONGEST_LIFE_SECONDS = 0.6
+"""How long the next victim is left alone, at most."""
+
+
+@dataclass
+class Part:
+    """One part of the node as a process; started again at once after it was killed."""
+
+    command: str
+    config: Path
+    log: Path
+    popen: subprocess.Popen[bytes] | None = None
+    died_alone: list[int] = field(default_factory=list)
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "dicom_node.cli", self.command, "-c", str(self.config)]
+        with self.log.open("ab") as sink:
+            self.popen = subprocess.Popen(
+                command, env=environment(), stdin=subprocess.DEVNULL, stdout=sink, stderr=sink
+            )
+
+    def processes(self) -> list[int]:
+        """Its process and what that has started, oldest first."""
+        if self.popen is None or self.popen.poll() is not None:
+            return []
+        return [self.popen.pid, *descendants(self.popen.pid)]
+
+    def look_after(self) -> None:
+        """Start it again if it has ended; nobody asked it to."""
+        if self.popen is not None and self.popen.poll() is not None:
+            self.died_alone.append(self.popen.returncode)
+            if len(self.died_alone) > DIES_AT_MOST:
+                pytest.fail(f"`{self.command}` cannot run:\n{self.log.read_text()[-2000:]}")
+            self.start()
+
+    def kill(self, rng: random.Random) -> None:
+        """SIGKILL to its process or one of that process's own; then a new start."""
+        assert self.popen is not None
+        victim = rng.choice(self.processes() or [self.popen.pid])
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
+        if victim == self.popen.pid:
+            self.popen.wait()
+            self.start()
+
+    def in_work(self) -> bool:
+        """Whether it has started up: the ledger is open."""
+        return any(_holds_ledger(pid) for pid in self.processes())
+
+
+def descendants(pid: int) -> list[int]:
+    found = []
+    with contextlib.suppress(OSError):
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            found += [int(child), *descendants(int(child))]
+    return found
+
+
+def _holds_ledger(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        links = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
+        return any(link.endswith(".db") or link.startswith("socket:") for link in links)
+    return False
+
+
+@contextlib.contextmanager
+def parts(config: Path, commands: Sequence[str] = PARTS) -> Iterator[list[Part]]:
+    """The node's parts, each a process of its own; told to end at the end, and none is left."""
+    made = [
+        Part(command, config, config.parent / f"{command}-{number}.log")
+        for number, command in enumerate(commands)
+    ]
+    for part in made:
+        part.start()
+    try:
+        yield made
+    finally:
+        everything = [pid for part in made for pid in part.processes()]
+        for part in made:
+            assert part.popen is not None
+            Process(part.popen, part.log).stop()
+        for pid in everything:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def torment(made: Sequence[Part], rng: random.Random, kills: int) -> Counter[str]:
+    """Kill parts at random moments: most in the middle of their work, some while they start."""
+    killed: Counter[str] = Counter()
+    while killed.total() < kills:
+        victim = rng.choice(made)
+        if rng.random() < MOSTLY:
+            wait_until(f"{victim.command} is at work", partial(at_work, made, victim))
+        time.sleep(rng.uniform(0.0, LONGEST_LIFE_SECONDS))  # chance decides the moment
+        victim.kill(rng)
+        killed[victim.command] += 1
+    return killed
+
+
+def at_work(made: Sequence[Part], victim: Part) -> bool:
+    """Whether a part has opened the ledger; those that ended by themselves are started again."""
+    for part in made:
+        part.look_after()
+    return victim.in_work()
+
+
+def drained(made: Sequence[Part], ledger: Ledger) -> bool:
+    """Whether nothing is under way any more; parts that ended by themselves are started again."""
+    for part in made:
+        part.look_after()
+    return under_way(ledger) == 0
+
+
+def seed_of_the_day() -> int:
+    """From TORTURE_SEED, else by chance; it is told so that a bad day can be lived again."""
+    return int(os.environ.get("TORTURE_SEED") or random.SystemRandom().randrange(10**6))
