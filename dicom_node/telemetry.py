@@ -2,14 +2,18 @@
 
 Nothing is counted until :func:`open_telemetry`. Afterwards each count is a store into a mapped
 file, in the format of prometheus_client's multi-process mode. It survives a killed process, and
-the process that takes its place counts on.
+the process that takes its place counts on. The same files tell whether a process goes on.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
+import math
+import os
 import socket
 import struct
+import time
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -41,7 +45,12 @@ STAGES = ("denoise", "send")
 
 PREFIX = "dicom_node_"
 MOST_SLOTS = 1024
+
+BEAT_SECONDS = 1.0
+"""A beat so soon after the last is not written down."""
+
 _EMPTY = bytes(1 << 16)
+"""Written out, since a store into a mapped hole ends the process when the disk is full."""
 
 
 def open_telemetry(folder: Path, *, process: str) -> None:
@@ -72,6 +81,21 @@ def clear_telemetry(folder: Path) -> None:
     """
     for path in folder_of_host(folder).glob("*.db"):
         path.unlink(missing_ok=True)
+
+
+def beat() -> None:
+    """Say that this process goes on; it may be called often."""
+    for counts in _current:
+        counts.beat()
+
+
+def newest_beats(folder: Path) -> dict[str, float]:
+    """When the processes of each part last went on, in seconds since 1970; on all hosts."""
+    beats: dict[str, float] = {}
+    for path in folder.glob("*/*.lock"):
+        process = path.stem.rpartition("-")[0]
+        beats[process] = max(beats.get(process, 0.0), path.stat().st_mtime)
+    return beats
 
 
 def folder_of_host(folder: Path) -> Path:
@@ -148,10 +172,16 @@ class _Counts:
     def __init__(self, folder: Path, process: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._slot, name = _take_slot(folder, process)
-        self._counters = _open_file(folder / f"counter_{name}.db")
-        self._histograms = _open_file(folder / f"histogram_{name}.db")
+        self._beaten = -math.inf
+        self.beat()
         self._lock = Lock()
-        self._begin_at_zero()
+        try:
+            self._counters = _open_file(folder / f"counter_{name}.db")
+            self._histograms = _open_file(folder / f"histogram_{name}.db")
+            self._begin_at_zero()
+        except BaseException:
+            self._slot.close()
+            raise
 
     def close(self) -> None:
         """Let go of the files."""
@@ -159,6 +189,13 @@ class _Counts:
             self._counters.close()  # type: ignore[no-untyped-call]
             self._histograms.close()  # type: ignore[no-untyped-call]
         self._slot.close()
+
+    def beat(self) -> None:
+        """Leave the time as that of the slot's last change."""
+        now = time.monotonic()
+        if now > self._beaten + BEAT_SECONDS:
+            self._beaten = now
+            os.utime(self._slot.fileno())
 
     def add(self, counter: str, amount: float = 1.0, /, **labels: str) -> None:
         """Count on."""
@@ -231,17 +268,19 @@ def _open_file(path: Path) -> MmapedDict:
     """A file of counts; one that a power failure has damaged begins at zero."""
     from prometheus_client.mmap_dict import MmapedDict
 
-    if not path.exists():
-        _create(path)
+    if not _is_sound(path):
+        fresh = path.with_suffix(".new")
+        fresh.write_bytes(_EMPTY)
+        fresh.replace(path)  # so that nobody reads it before it has its first bytes
+    return MmapedDict(str(path))  # type: ignore[no-untyped-call]
+
+
+def _is_sound(path: Path) -> bool:
+    from prometheus_client.mmap_dict import MmapedDict
+
     try:
-        return MmapedDict(str(path))  # type: ignore[no-untyped-call]
-    except (RuntimeError, ValueError, struct.error):
-        _create(path)
-        return MmapedDict(str(path))  # type: ignore[no-untyped-call]
-
-
-def _create(path: Path) -> None:
-    """Renamed into place, so that nobody reads it before it has its first bytes."""
-    fresh = path.with_suffix(".new")
-    fresh.write_bytes(_EMPTY)
-    fresh.replace(path)
+        whole = path.stat().st_size >= len(_EMPTY)
+        entries = MmapedDict.read_all_values_from_file(path)  # type: ignore[no-untyped-call]
+        return whole and all(json.loads(key) for key, *_ in entries)
+    except (OSError, RuntimeError, ValueError, struct.error):
+        return False
