@@ -1,124 +1,238 @@
-"""How this node asks for an association: contexts, timeouts, and why one failed."""
+"""An association that this node asked for: one message at a time, each with its answer."""
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import ssl
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import pynetdicom
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, evt
-from pynetdicom.association import Association
-from pynetdicom.events import Event
-from pynetdicom.presentation import PresentationContext, build_context
+from pynetdicom.presentation import PresentationContext
 
 from dicom_node.errors import PeerError
+from dicom_node.net.command import RESPONSE, Command
+from dicom_node.net.connection import (
+    ABORT,
+    ASSOCIATE_RQ,
+    RELEASE_RP,
+    RELEASE_RQ,
+    Connection,
+    ConnectionLost,
+)
+from dicom_node.net.message import NOTHING, Message, MessageReader
+from dicom_node.net.negotiation import (
+    PDU_BYTES,
+    AcceptedContext,
+    Agreement,
+    none_accepted,
+    read_answer,
+    request_pdu,
+    unreachable,
+)
 from dicom_node.net.peers import Peer, describe
 
-CONNECT_SECONDS = 10.0
-"""pynetdicom waits without limit for a host that is switched off unless it is told not to."""
+__all__ = ["ANSWER_SECONDS", "PDU_BYTES", "Association", "OnRequest", "associate"]
 
 ANSWER_SECONDS = 60.0
 """How long a peer may take to answer one message; a PACS with a busy archive takes its time."""
 
-PDU_BYTES = 131072
-"""Largest fragment this node takes: 128 KiB, the most that Orthanc offers too."""
+NEGOTIATION_SECONDS = 30.0
+RELEASE_SECONDS = 5.0
+ABORT_SECONDS = 1.0
 
-LARGEST_CONTEXT_COUNT = 128
-"""An association carries at most 128 presentation contexts (PS3.8, 9.3.2.2: odd numbers 1..255)."""
-
-_TRANSIENT_REJECTION = 0x02
+_UNRECOGNIZED_OPERATION = 0x0211
+_LARGEST_MESSAGE_ID = 0xFFFF
 
 pynetdicom._config.LOG_HANDLER_LEVEL = "none"
-# A file whose transfer syntax the peer accepts is sent as it lies on disk, without being decoded.
-pynetdicom._config.STORE_SEND_CHUNKED_DATASET = True
+
+OnRequest = Callable[[Message], int]
+"""Handles a request from the peer and returns the status to answer with (PS3.7, annex C)."""
+
+
+def _unrecognized(_: Message) -> int:
+    return _UNRECOGNIZED_OPERATION
+
+
+class Association:
+    """An established association; :func:`associate` makes one.
+
+    Args:
+        connection: To the peer.
+        agreement: What was negotiated.
+
+    Attributes:
+        on_request: Called when the peer sends a request of its own.
+        ended: Whether it is over; nothing more can be sent.
+    """
+
+    def __init__(self, connection: Connection, agreement: Agreement) -> None:
+        self._connection, self._agreement = connection, agreement
+        self._messages = MessageReader(connection)
+        self._message_id = 0
+        self.on_request: OnRequest = _unrecognized
+        self.ended = False
+
+    def context(self, sop_class: str, transfer_syntax: str = "") -> AcceptedContext | None:
+        """The accepted context for a SOP class (in this transfer syntax), if there is one."""
+        for context in self._agreement.contexts.values():
+            if context.sop_class == sop_class and transfer_syntax in ("", context.transfer_syntax):
+                return context
+        return None
+
+    def request(
+        self, context: AcceptedContext, command: Command, data_set: bytes | memoryview | None = None
+    ) -> Command:
+        """Send a request and wait for its answer; requests of the peer are served meanwhile.
+
+        Raises:
+            ConnectionLost: No answer came; the association has ended.
+        """
+        self._message_id = self._message_id % _LARGEST_MESSAGE_ID + 1
+        asked = replace(command, message_id=self._message_id, has_data_set=data_set is not None)
+        with self._abort_when_lost():
+            self._connection.send_message(context.id, asked.encode(), data_set)
+            deadline = time.monotonic() + ANSWER_SECONDS
+            while (answer := self._next_answer(deadline)) is None:
+                pass
+            _check(answer, asked)
+        return answer
+
+    def serve_until(self, done: Callable[[], bool], seconds: float) -> None:
+        """Serve requests of the peer until ``done``, at most for so long.
+
+        Raises:
+            ConnectionLost: The peer ended the association.
+        """
+        deadline = time.monotonic() + seconds
+        with self._abort_when_lost():
+            try:
+                while not done():
+                    self._next_answer(deadline)
+            except ConnectionLost as error:
+                if not error.silent:
+                    raise
+
+    def release(self) -> None:
+        """End in order (A-RELEASE); a peer that does not answer is hung up on."""
+        if self.ended:
+            return
+        deadline = time.monotonic() + RELEASE_SECONDS
+        with suppress(ConnectionLost):
+            self._connection.send(RELEASE_RQ, NOTHING)
+            while (kind := self._connection.receive(deadline)[0]) not in (RELEASE_RP, ABORT):
+                if kind == RELEASE_RQ:  # both sides asked at once
+                    self._connection.send(RELEASE_RP, NOTHING)
+        self._close()
+
+    def abort(self) -> None:
+        """End at once (A-ABORT)."""
+        if not self.ended:
+            with suppress(ConnectionLost):
+                self._connection.send(ABORT, NOTHING, seconds=ABORT_SECONDS)
+            self._close()
+
+    def _close(self) -> None:
+        self.ended = True
+        self._connection.close()
+
+    @contextmanager
+    def _abort_when_lost(self) -> Iterator[None]:
+        """An answer that is late would be taken for the answer to the next request."""
+        try:
+            yield
+        except ConnectionLost:
+            self.abort()
+            raise
+
+    def _next_answer(self, deadline: float) -> Command | None:
+        """The next message when it is an answer; a request is served and None returned."""
+        message = self._messages.read(deadline)
+        if message.context_id not in self._agreement.contexts:
+            raise ConnectionLost("used a presentation context that was not agreed on")
+        if message.command.is_response:
+            return message.command
+        self._serve(message)
+        return None
+
+    def _serve(self, message: Message) -> None:
+        asked = message.command
+        answer = Command(
+            field=asked.field | RESPONSE,
+            affected_class=asked.affected_class or asked.requested_class,
+            affected_instance=asked.affected_instance or asked.requested_instance,
+            responded_to=asked.message_id,
+            status=self.on_request(message),
+            event_type=asked.event_type,
+        )
+        self._connection.send_message(message.context_id, answer.encode(), None)
 
 
 @contextmanager
 def associate(
-    peer: Peer, contexts: list[PresentationContext], *, calling_ae: str
+    peer: Peer,
+    contexts: Sequence[PresentationContext],
+    *,
+    calling_ae: str,
+    tls: ssl.SSLContext | None = None,
+    provided: Sequence[str] = (),
 ) -> Iterator[Association]:
     """An association with a peer, released (or given up) at the end.
+
+    Args:
+        peer: Whom to call.
+        contexts: What to propose.
+        calling_ae: This node's AE title.
+        tls: Speak TLS with these certificates.
+        provided: SOP classes of which this node is the provider, not the user.
 
     Raises:
         PeerError: The peer cannot be reached, refuses, or accepts none of the contexts. Transient
             unless the peer says that its refusal is permanent.
     """
-    entity = AE(ae_title=calling_ae)
-    entity.connection_timeout = CONNECT_SECONDS
-    entity.dimse_timeout = ANSWER_SECONDS
-    entity.network_timeout = ANSWER_SECONDS
-    connected: list[bool] = []
-    association = entity.associate(
-        peer.host,
-        peer.port,
-        contexts=contexts,
-        ae_title=peer.ae_title,
-        max_pdu=PDU_BYTES,
-        evt_handlers=[(evt.EVT_CONN_OPEN, _on_connection, [connected])],
-    )
-    if not association.is_established:
-        raise _why_not(association, peer, connected=bool(connected))
     try:
-        yield association
+        connection = Connection.open(peer.host, peer.port, tls=tls)
+    except OSError as error:
+        raise unreachable(peer, error) from error
+    try:
+        proposal = request_pdu(peer, contexts, calling_ae=calling_ae, provided=provided)
+        association = _negotiate(connection, proposal, contexts, peer)
+        try:
+            yield association
+        except BaseException:
+            association.abort()
+            raise
+        association.release()
+    except ConnectionLost as error:
+        raise PeerError(f"{describe(peer)} {error}.", transient=True) from error
     finally:
-        if association.is_established:
-            association.release()
+        connection.close()
 
 
-def storage_contexts(kinds: Iterable[tuple[str, str]]) -> list[PresentationContext]:
-    """The contexts to propose for files of these (SOP class, transfer syntax) pairs.
-
-    One transfer syntax a context, so that the peer's answer says of each whether it is accepted;
-    an uncompressed file may also go as Implicit VR Little Endian, which every peer must accept
-    (PS3.5, 10.1).
-
-    Raises:
-        PeerError: More combinations than one association can carry.
-    """
-    wanted: dict[tuple[str, str], None] = {}
-    for sop_class, syntax in kinds:
-        wanted[sop_class, syntax] = None
-        if syntax == ExplicitVRLittleEndian:
-            wanted[sop_class, ImplicitVRLittleEndian] = None
-    if len(wanted) > LARGEST_CONTEXT_COUNT:
-        raise PeerError(
-            f"The files are of {len(wanted)} combinations of SOP class and transfer syntax, but one"
-            f" association carries {LARGEST_CONTEXT_COUNT}: send them in several goes.",
-            transient=False,
-        )
-    return [build_context(sop_class, syntax) for sop_class, syntax in wanted]
+def _negotiate(
+    connection: Connection, proposal: bytes, contexts: Sequence[PresentationContext], peer: Peer
+) -> Association:
+    try:
+        connection.send(ASSOCIATE_RQ, proposal)
+        kind, body = connection.receive(time.monotonic() + NEGOTIATION_SECONDS)
+    except ConnectionLost as error:
+        raise ConnectionLost(f"{error} while the association was negotiated") from error
+    try:
+        agreement = read_answer(kind, body, contexts, peer)
+    except PeerError:
+        with suppress(ConnectionLost):
+            connection.send(ABORT, NOTHING, seconds=ABORT_SECONDS)
+        raise
+    connection.largest_pdu = agreement.largest_pdu
+    association = Association(connection, agreement)
+    if not agreement.contexts:
+        association.release()
+        raise none_accepted(peer, contexts)
+    return association
 
 
-def _on_connection(event: Event, connected: list[bool]) -> None:
-    connected.append(True)
-    transport = event.assoc.dul.socket
-    if transport is not None and transport.socket is not None:
-        # Without it the last small fragment of each image waits for the peer's delayed ACK.
-        transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _why_not(association: Association, peer: Peer, *, connected: bool) -> PeerError:
-    who = describe(peer)
-    if not connected:
-        return PeerError(
-            f"No connection to {who}: the host is away or nothing listens there;"
-            " check host, port and firewall.",
-            transient=True,
-        )
-    if association.is_rejected and association.acceptor.primitive is not None:
-        answer = association.acceptor.primitive
-        return PeerError(
-            f"{who} rejected the association: {answer.reason_str}"
-            f" ({answer.result_str.lower()}); check both AE titles and whether it knows this node.",
-            transient=answer.result == _TRANSIENT_REJECTION,
-        )
-    if association.rejected_contexts:
-        names = sorted({_class_name(context) for context in association.rejected_contexts})
-        return PeerError(f"{who} accepts none of: {', '.join(names)}.", transient=False)
-    return PeerError(f"{who} broke off while the association was negotiated.", transient=True)
-
-
-def _class_name(context: PresentationContext) -> str:
-    return context.abstract_syntax.name if context.abstract_syntax is not None else "unknown"
+def _check(answer: Command, asked: Command) -> None:
+    fits = answer.field == asked.field | RESPONSE and answer.responded_to == asked.message_id
+    if not fits or answer.status is None:
+        raise ConnectionLost("answered something that was not asked")

@@ -22,7 +22,7 @@ from pynetdicom.events import Event
 from pynetdicom.sop_class import CTImageStorage, MRImageStorage, Verification
 
 from dicom_node.errors import PeerError, UnreadableFile
-from dicom_node.net import association
+from dicom_node.net import negotiation
 from dicom_node.net.sender import SendResult, echo, send_files
 from dicom_node.settings import PeerSettings
 
@@ -35,7 +35,7 @@ class Pacs:
     def __init__(self) -> None:
         self.received: list[Event] = []
         self.answers: list[int] = []
-        self.abort_after = -1
+        self.break_off: set[int] = set()
         self.entity = AE(ae_title="PACS")
         self.peer = PeerSettings(name="pacs", ae_title="PACS", host="127.0.0.1", port=free_port())
 
@@ -51,7 +51,7 @@ class Pacs:
         return self
 
     def on_store(self, event: Event) -> int:
-        if len(self.received) == self.abort_after:
+        if len(self.received) in self.break_off:
             event.assoc.dul.socket.socket.shutdown(socket.SHUT_RDWR)
         self.received.append(event)
         return self.answers.pop(0) if self.answers else 0
@@ -101,13 +101,31 @@ def test_which_failures_pass(status: int | None, transient: bool) -> None:
     assert result.sentence
 
 
-def test_an_association_that_breaks_off_leaves_the_rest_to_try_again(
+def test_an_image_whose_answer_was_lost_goes_again_on_a_new_association(
     pacs: Pacs, tmp_path: Path
 ) -> None:
-    pacs.start().abort_after = 1
+    pacs.start().break_off = {1}
     results = pacs.send(make_series(tmp_path, slices=3))
-    assert [item.status for item in results] == [0, None, None]
-    assert all(item.transient for item in results[1:])
+    assert [item.status for item in results] == [0, 0, 0]
+    assert len({event.assoc for event in pacs.received}) == 2
+    assert pacs.received[1].request.AffectedSOPInstanceUID == results[1].sop_instance_uid
+    assert pacs.received[2].request.AffectedSOPInstanceUID == results[1].sop_instance_uid
+
+
+def test_an_image_that_breaks_every_association_holds_up_no_other(
+    pacs: Pacs, tmp_path: Path
+) -> None:
+    pacs.start().break_off = {1, 2}
+    results = pacs.send(make_series(tmp_path, slices=4))
+    assert [item.status for item in results] == [0, None, 0, 0]
+    assert results[1].transient
+
+
+def test_a_peer_that_breaks_every_association_is_left_alone(pacs: Pacs, tmp_path: Path) -> None:
+    pacs.start().break_off = set(range(1, 99))
+    results = pacs.send(make_series(tmp_path, slices=9))
+    assert [item.status for item in results] == [0] + 8 * [None]
+    assert len(pacs.received) == 5
 
 
 def test_the_bytes_arrive_as_they_lie_on_disk(pacs: Pacs, tmp_path: Path) -> None:
@@ -177,4 +195,4 @@ def test_a_file_that_is_not_dicom_is_named(pacs: Pacs, tmp_path: Path) -> None:
 def test_more_kinds_than_an_association_carries_is_one_sentence() -> None:
     kinds = [(f"{MRImageStorage}.{number}", ExplicitVRLittleEndian) for number in range(65)]
     with pytest.raises(PeerError, match="130 combinations"):
-        association.storage_contexts(kinds)
+        negotiation.storage_contexts(kinds)

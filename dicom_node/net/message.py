@@ -1,0 +1,121 @@
+"""DIMSE messages over a connection: a command set and perhaps a data set, in fragments."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dicom_node.net.command import Command, MalformedCommand, decode
+from dicom_node.net.connection import (
+    COMMAND,
+    DATA,
+    LAST,
+    RELEASE_RP,
+    RELEASE_RQ,
+    Connection,
+    ConnectionLost,
+)
+
+LARGEST_MESSAGE_BYTES = 16 << 20
+"""A data set that a peer may send to a requestor: a report on storage commitment, no image."""
+
+NOTHING = b"\0\0\0\0"
+"""Body of the PDUs that only say what they are."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message from the peer.
+
+    Attributes:
+        context_id: The presentation context it came under.
+        data_set: Encoded in the context's transfer syntax; empty when there is none.
+    """
+
+    context_id: int
+    command: Command
+    data_set: bytes
+
+
+@dataclass(frozen=True)
+class _Fragment:
+    context_id: int
+    is_command: bool
+    is_last: bool
+    data: bytes
+
+
+class MessageReader:
+    """Puts the peer's fragments together (PS3.8, annex E).
+
+    Args:
+        connection: Where they come from.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._waiting: deque[_Fragment] = deque()
+
+    def read(self, deadline: float) -> Message:
+        """The next whole message.
+
+        Args:
+            deadline: Of ``time.monotonic``.
+
+        Raises:
+            ConnectionLost: The association has ended, or what came is no message.
+        """
+        encoded, context_id = self._whole(deadline, is_command=True)
+        command = _decoded(encoded)
+        if not command.has_data_set:
+            return Message(context_id, command, b"")
+        data_set, same_context = self._whole(deadline, is_command=False)
+        if same_context != context_id:
+            raise ConnectionLost("changed the presentation context within a message")
+        return Message(context_id, command, data_set)
+
+    def _whole(self, deadline: float, *, is_command: bool) -> tuple[bytes, int]:
+        """The fragments up to the last one, joined, and the context of it."""
+        joined = bytearray()
+        while True:
+            fragment = self._next(deadline)
+            if fragment.is_command != is_command:
+                raise ConnectionLost("sent the parts of a message in the wrong order")
+            joined += fragment.data
+            if len(joined) > LARGEST_MESSAGE_BYTES:
+                raise ConnectionLost("sent more than a requestor takes")
+            if fragment.is_last:
+                return bytes(joined), fragment.context_id
+
+    def _next(self, deadline: float) -> _Fragment:
+        while not self._waiting:
+            kind, body = self._connection.receive(deadline)
+            if kind == RELEASE_RQ:
+                self._connection.send(RELEASE_RP, NOTHING)
+                raise ConnectionLost("released the association")
+            if kind != DATA:
+                raise ConnectionLost("broke the association off")
+            self._waiting.extend(_fragments(body))
+        return self._waiting.popleft()
+
+
+def _fragments(body: bytes) -> Iterator[_Fragment]:
+    """The presentation data values of one P-DATA-TF PDU (PS3.8, 9.3.5)."""
+    offset = 0
+    while offset < len(body):
+        length = int.from_bytes(body[offset : offset + 4], "big")
+        end = offset + 4 + length
+        if length < 2 or end > len(body):
+            raise ConnectionLost("sent a fragment of an impossible length")
+        control = body[offset + 5]
+        data = body[offset + 6 : end]
+        yield _Fragment(body[offset + 4], bool(control & COMMAND), bool(control & LAST), data)
+        offset = end
+
+
+def _decoded(command: bytes) -> Command:
+    try:
+        return decode(command)
+    except MalformedCommand as error:
+        raise ConnectionLost("sent a command that cannot be read") from error

@@ -1,0 +1,83 @@
+"""Files to be sent, as the network sees them: what they are and their data set as bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom import dcmread
+from pydicom.errors import InvalidDicomError
+from pynetdicom.dsutils import encode, split_dataset
+
+from dicom_node.errors import UnreadableFile
+
+
+@dataclass(frozen=True)
+class OutgoingFile:
+    """A DICOM file on its way out.
+
+    Attributes:
+        offset: Where its data set begins, bytes.
+    """
+
+    path: Path
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax: str
+    offset: int
+
+    def as_it_is(self) -> memoryview:
+        """The data set as it lies on disk.
+
+        Raises:
+            UnreadableFile: The file has gone.
+        """
+        try:
+            return memoryview(self.path.read_bytes())[self.offset :]
+        except OSError as error:
+            raise _unreadable(self.path) from error
+
+    def as_implicit(self) -> bytes:
+        """The data set encoded anew in Implicit VR Little Endian.
+
+        Raises:
+            UnreadableFile: It cannot be read.
+        """
+        try:
+            encoded = encode(dcmread(self.path), is_implicit_vr=True, is_little_endian=True)
+        except (OSError, InvalidDicomError, AttributeError, EOFError, ValueError) as error:
+            raise _unreadable(self.path) from error
+        if encoded is None:
+            raise _unreadable(self.path)
+        return encoded
+
+
+def describe_file(path: Path) -> OutgoingFile:
+    """What a file is, by its file header.
+
+    Raises:
+        UnreadableFile: It is no DICOM file.
+    """
+    try:
+        meta, offset = split_dataset(path)
+        return OutgoingFile(
+            path=path,
+            sop_class_uid=str(meta.MediaStorageSOPClassUID),
+            sop_instance_uid=str(meta.MediaStorageSOPInstanceUID),
+            transfer_syntax=str(meta.TransferSyntaxUID),
+            offset=offset,
+        )
+    except (OSError, InvalidDicomError, AttributeError, EOFError, ValueError) as error:
+        raise _unreadable(path) from error
+
+
+def kinds(files: Sequence[OutgoingFile]) -> list[tuple[str, str]]:
+    """SOP class and transfer syntax of each file."""
+    return [(file.sop_class_uid, file.transfer_syntax) for file in files]
+
+
+def _unreadable(path: Path) -> UnreadableFile:
+    return UnreadableFile(
+        f"{path.name} cannot be sent: it is not a DICOM file with a complete file header."
+    )

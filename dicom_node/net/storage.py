@@ -1,0 +1,147 @@
+"""Storage SCU: images to one peer over one association, which is made anew when it breaks."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pydicom.uid import ImplicitVRLittleEndian
+from pynetdicom.presentation import PresentationContext
+
+from dicom_node.errors import PeerError
+from dicom_node.net.association import Association, associate
+from dicom_node.net.command import C_STORE, Command
+from dicom_node.net.connection import ConnectionLost
+from dicom_node.net.negotiation import storage_contexts
+from dicom_node.net.outcome import NO_CONTEXT, SendResult
+from dicom_node.net.outgoing import OutgoingFile, describe_file, kinds
+from dicom_node.net.peers import Peer
+
+ATTEMPTS_PER_IMAGE = 2
+"""An association that breaks off takes one answer with it: the image is sent again on a new one."""
+
+LARGEST_LOSS = 2
+"""After so many images in a row without an answer the fault is the peer's, not the images'."""
+
+_MEDIUM_PRIORITY = 0x0000
+
+
+def _never() -> bool:
+    return False
+
+
+class StorageSession:
+    """Sends files to a peer; use it as a context manager.
+
+    Args:
+        peer: Where to.
+        files: What will be sent; each goes in its own transfer syntax, or in Implicit VR Little
+            Endian where the peer takes nothing else.
+        calling_ae: This node's AE title.
+        tls: Speak TLS with these certificates.
+        besides: Contexts of other services to propose with those for storage.
+
+    Raises:
+        UnreadableFile: A file is not DICOM.
+        PeerError: The files are of more kinds than one association can carry.
+    """
+
+    def __init__(
+        self,
+        peer: Peer,
+        files: Sequence[Path],
+        *,
+        calling_ae: str,
+        tls: ssl.SSLContext | None = None,
+        besides: Sequence[PresentationContext] = (),
+    ) -> None:
+        self._peer, self._calling_ae, self._tls = peer, calling_ae, tls
+        self._files = [describe_file(path) for path in files]
+        self._contexts = [*storage_contexts(kinds(self._files)), *besides]
+        self._stack = ExitStack()
+        self._association: Association | None = None
+        self._losses = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def send(self, should_stop: Callable[[], bool] = _never) -> Iterator[SendResult]:
+        """Send the files in order, one result each; stops between two when told to.
+
+        An image without an answer has no status and may be sent again: the same SOP Instance UID
+        never makes a second copy. A peer that has fallen silent is not tried any further.
+
+        Raises:
+            PeerError: No association could be made to begin with.
+        """
+        for file in self._files:
+            if should_stop():
+                return
+            yield SendResult(file.path, file.sop_instance_uid, self._send(file))
+
+    def association(self) -> Association:
+        """The association in use, or a new one.
+
+        Raises:
+            PeerError: No association could be made.
+        """
+        if self._association is None or self._association.ended:
+            self._stack.close()
+            asked = associate(
+                self._peer, self._contexts, calling_ae=self._calling_ae, tls=self._tls
+            )
+            self._association = self._stack.enter_context(asked)
+        return self._association
+
+    def _send(self, file: OutgoingFile) -> int | None:
+        """The status of one image, None when it got no answer."""
+        if self._losses >= LARGEST_LOSS:
+            return None
+        for _ in range(ATTEMPTS_PER_IMAGE):
+            first = self._association is None
+            try:
+                status = _store(self.association(), file)
+            except ConnectionLost as lost:
+                if lost.silent:  # another minute for each image would not help
+                    self._losses = LARGEST_LOSS
+                    return None
+            except PeerError:
+                if first:
+                    raise
+                self._losses = LARGEST_LOSS
+                return None
+            else:
+                self._losses = 0
+                return status
+        self._losses += 1
+        return None
+
+
+def _store(association: Association, file: OutgoingFile) -> int | None:
+    context = association.context(file.sop_class_uid, file.transfer_syntax)
+    if context is not None:
+        data_set: bytes | memoryview = file.as_it_is()
+    else:
+        context = association.context(file.sop_class_uid, ImplicitVRLittleEndian)
+        if context is None:
+            return NO_CONTEXT
+        data_set = file.as_implicit()
+    request = Command(
+        field=C_STORE,
+        affected_class=file.sop_class_uid,
+        affected_instance=file.sop_instance_uid,
+        priority=_MEDIUM_PRIORITY,
+    )
+    return association.request(context, request, data_set).status
