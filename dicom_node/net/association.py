@@ -22,7 +22,7 @@ from dicom_node.net.connection import (
     ConnectionLost,
 )
 from dicom_node.net.message import NOTHING, Message, MessageReader
-from dicom_node.net.negotiation import (
+from dicom_node.net.proposal import (
     PDU_BYTES,
     AcceptedContext,
     Agreement,

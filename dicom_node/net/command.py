@@ -9,10 +9,10 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-C_STORE = 0x0001
-C_ECHO = 0x0030
-N_EVENT_REPORT = 0x0100
-N_ACTION = 0x0130
+C_STORE_RQ = 0x0001
+C_ECHO_RQ = 0x0030
+N_EVENT_REPORT_RQ = 0x0100
+N_ACTION_RQ = 0x0130
 RESPONSE = 0x8000
 """Set in the command field of every answer."""
 

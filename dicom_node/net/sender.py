@@ -12,7 +12,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from dicom_node.errors import PeerError
 from dicom_node.net.association import associate
-from dicom_node.net.command import C_ECHO, Command
+from dicom_node.net.command import C_ECHO_RQ, Command
 from dicom_node.net.connection import ConnectionLost
 from dicom_node.net.outcome import SUCCESS, SendResult
 from dicom_node.net.peers import Peer, describe
@@ -35,7 +35,7 @@ def echo(peer: Peer, *, calling_ae: str, tls: ssl.SSLContext | None = None) -> f
     with associate(peer, contexts, calling_ae=calling_ae, tls=tls) as association:
         context = association.context(Verification)
         try:
-            request = Command(field=C_ECHO, affected_class=Verification)
+            request = Command(field=C_ECHO_RQ, affected_class=Verification)
             answered = context is not None and association.request(context, request).status
         except ConnectionLost:
             answered = None

@@ -14,9 +14,9 @@ from pynetdicom.presentation import PresentationContext
 
 from dicom_node.errors import PeerError
 from dicom_node.net.association import Association, associate
-from dicom_node.net.command import C_STORE, Command
+from dicom_node.net.command import C_STORE_RQ, Command
 from dicom_node.net.connection import ConnectionLost
-from dicom_node.net.negotiation import storage_contexts
+from dicom_node.net.proposal import storage_contexts
 from dicom_node.net.outcome import NO_CONTEXT, SendResult
 from dicom_node.net.outgoing import OutgoingFile, describe_file, kinds
 from dicom_node.net.peers import Peer
@@ -139,7 +139,7 @@ def _store(association: Association, file: OutgoingFile) -> int | None:
             return NO_CONTEXT
         data_set = file.as_implicit()
     request = Command(
-        field=C_STORE,
+        field=C_STORE_RQ,
         affected_class=file.sop_class_uid,
         affected_instance=file.sop_instance_uid,
         priority=_MEDIUM_PRIORITY,

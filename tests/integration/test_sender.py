@@ -22,7 +22,7 @@ from pynetdicom.events import Event
 from pynetdicom.sop_class import CTImageStorage, MRImageStorage, Verification
 
 from dicom_node.errors import PeerError, UnreadableFile
-from dicom_node.net import negotiation
+from dicom_node.net import proposal
 from dicom_node.net.sender import SendResult, echo, send_files
 from dicom_node.settings import PeerSettings
 
@@ -195,4 +195,4 @@ def test_a_file_that_is_not_dicom_is_named(pacs: Pacs, tmp_path: Path) -> None:
 def test_more_kinds_than_an_association_carries_is_one_sentence() -> None:
     kinds = [(f"{MRImageStorage}.{number}", ExplicitVRLittleEndian) for number in range(65)]
     with pytest.raises(PeerError, match="130 combinations"):
-        negotiation.storage_contexts(kinds)
+        proposal.storage_contexts(kinds)
