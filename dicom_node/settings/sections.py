@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import time
+from datetime import datetime, time
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
@@ -151,6 +151,13 @@ class OffPeakSettings(Section):
 
     begin: Hour = time(19)
     end: Hour = time(7)
+
+    def holds_at(self, moment: float) -> bool:
+        """Whether a moment, seconds since 1970, lies within the hours; equal ends mean always."""
+        clock = datetime.fromtimestamp(moment).time()
+        if self.begin < self.end:
+            return self.begin <= clock < self.end
+        return clock >= self.begin or clock < self.end
 
 
 class ModelSettings(Section):

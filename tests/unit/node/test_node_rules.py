@@ -1,19 +1,56 @@
-"""The default decision: original axial CT is denoised, the rest is skipped with a reason."""
+"""Which rule takes a series, and what is decided where none does."""
 
 from __future__ import annotations
 
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
 from pydicom import Dataset
 
-from dicom_node.rules import Denoise, Skip, decide
+from dicom_node.ct.product import MANUFACTURER, MODEL_NAME
+from dicom_node.rules import (
+    Decision,
+    Denoise,
+    Explanation,
+    Priority,
+    Skip,
+    decide,
+    explain,
+    rules_of,
+)
 
 WORK = Denoise(model="man", strength=1.0, destinations=("pacs",))
 
 
-def header(modality: str = "CT", *image_type: str) -> Dataset:
+def header(modality: str = "CT", *image_type: str, **attributes: Any) -> Dataset:
     dataset = Dataset()
     dataset.Modality = modality
     dataset.ImageType = list(image_type or ("ORIGINAL", "PRIMARY", "AXIAL"))
+    for keyword, value in attributes.items():
+        setattr(dataset, keyword, value)
     return dataset
+
+
+@pytest.fixture
+def ask(tmp_path: Path) -> Any:
+    """Ask the rules of a text about a series."""
+
+    def explained(text: str, *series: Dataset, source_ae: str = "") -> Explanation:
+        file = tmp_path / "rules.yaml"
+        file.write_text(textwrap.dedent(text))
+        rules = rules_of(file, peers=["pacs", "archive"]).rules
+        return explain(series, otherwise=WORK, rules=rules, source_ae=source_ae)
+
+    return explained
+
+
+def matches(ask: Any, condition: str, *series: Dataset) -> bool:
+    """Whether a condition, as the file has it, holds for a series."""
+    text = f"rules:\n- match: {{{condition}}}\n  skip: taken\n"
+    decision: Decision = ask(text, *series).decision
+    return decision == Skip("taken", rule="rule 1")
 
 
 def test_an_original_axial_series_is_denoised() -> None:
@@ -38,3 +75,159 @@ def test_a_damaged_header_is_a_reason() -> None:
     damaged = header()
     damaged.add_new("SamplesPerPixel", "LO", "many")
     assert decide([damaged], otherwise=WORK) == Skip("damaged headers")
+
+
+def test_the_first_rule_that_matches_wins_and_the_others_say_why_not(ask: Any) -> None:
+    text = """
+        rules:
+          - name: thick
+            match: {SliceThickness: {at_least: 4}}
+            skip: too thick
+          - name: head
+            match: {BodyPartExamined: HEAD}
+            denoise: {strength: 0.5, destinations: [archive, pacs], priority: urgent}
+          - name: all
+            match: {}
+            skip: never reached
+    """
+    found = ask(text, header(SliceThickness=1.25, BodyPartExamined="HEAD"))
+    assert found.decision == Denoise(
+        "man", 0.5, ("archive", "pacs"), Priority.URGENT, "skip", rule="head"
+    )
+    assert found.passed == (("thick", "SliceThickness is 1.25, not at least 4"),)
+
+
+def test_what_a_rule_leaves_out_is_as_configured(ask: Any) -> None:
+    found = ask("rules:\n- name: a\n  denoise:\n", header())
+    assert found.decision == Denoise("man", 1.0, ("pacs",), rule="a")
+
+
+def test_every_word_of_the_work_reaches_the_decision(ask: Any) -> None:
+    text = """
+        rules:
+          - denoise: {model: identity, strength: 0, priority: off_peak, incomplete: denoise}
+    """
+    assert ask(text, header()).decision == Denoise(
+        "identity", 0.0, ("pacs",), Priority.OFF_PEAK, "denoise", rule="rule 1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [
+        ("SliceThickness: 1.25", True),
+        ("SliceThickness: '1.250'", True),
+        ("SliceThickness: [1, 1.25]", True),
+        ("SliceThickness: {at_least: 1.25, at_most: 1.25}", True),
+        ("SliceThickness: {at_least: 1.3}", False),
+        ("SliceThickness: {at_most: 1.2}", False),
+        ("SliceThickness: {present: true, at_most: 2}", True),
+        ("ImageType: axial", True),
+        ("ImageType: {equals: [LOCALIZER, AXIAL]}", True),
+        ("ImageType: {matches: '^prim'}", True),
+        ("ImageType: {matches: 'PRIMARY.*AXIAL'}", False),
+        ("SeriesDescription: {matches: '1\\.25.*lung'}", True),
+        ("SeriesDescription: {matches: '^lung'}", False),
+        ("SeriesDescription: '  THORAX 1.25 lung '", True),
+        ("KVP: {present: false}", True),
+        ("KVP: {present: true}", False),
+        ("KVP: 120", False),
+        ("ConvolutionKernel: {present: false}", True),
+        ("ImageType: {present: false}", False),
+        ("PatientAge: {at_most: 2}", True),
+        ("PatientAge: {at_least: 2}", False),
+        ("PatientAge: 018M", True),
+        ("BurnedInAnnotation: 'NO'", True),
+    ],
+)
+def test_a_condition_looks_at_values_as_dicom_means_them(
+    ask: Any, condition: str, holds: bool
+) -> None:
+    image = header(
+        SliceThickness="1.25",
+        SeriesDescription="Thorax 1.25 LUNG",
+        PatientAge="018M",
+        BurnedInAnnotation="NO",
+        ConvolutionKernel="",
+    )
+    assert matches(ask, condition, image) is holds
+
+
+def test_a_value_that_is_no_number_or_age_fits_nothing(ask: Any) -> None:
+    damaged = header(PatientAge="old")
+    damaged.add_new("SliceThickness", "LO", "thin")
+    assert not matches(ask, "SliceThickness: {at_most: 100}", damaged)
+    assert not matches(ask, "PatientAge: {at_least: 0}", damaged)
+
+
+def test_all_conditions_hold_in_every_image_that_could_be_denoised(ask: Any) -> None:
+    text = "rules:\n- match: {KVP: 120, Exposure: {at_most: 50}}\n  skip: taken\n"
+    low, high = header(KVP=120, Exposure=20), header(KVP=120, Exposure=80)
+    dose_sheet = header("SR")
+    assert ask(text, low, low, dose_sheet).decision == Skip("taken", "rule 1")
+    found = ask(text, low, high)
+    assert found.decision == WORK
+    assert found.passed == (("rule 1", "Exposure is 80, not at most 50 (in 1 of 2 images)"),)
+
+
+def test_a_rule_may_be_for_some_senders(ask: Any) -> None:
+    text = "rules:\n- source_ae: [CT1, CT2]\n  skip: taken\n"
+    assert ask(text, header(), source_ae="CT2").decision == Skip("taken", "rule 1")
+    found = ask(text, header(), source_ae="CT3")
+    assert found.passed == (("rule 1", "sent by CT3, not by CT1 or CT2"),)
+    assert ask(text, header()).passed == (
+        ("rule 1", "sent by an unknown AE title, not by CT1 or CT2"),
+    )
+
+
+def test_a_rule_may_name_what_is_skipped_by_default(ask: Any) -> None:
+    """Some scanners call their own reconstructions derived."""
+    derived = header("CT", "DERIVED", "PRIMARY", "AXIAL")
+    assert isinstance(ask("rules: []", derived).decision, Skip)
+    text = "rules:\n- match: {ImageType: DERIVED}\n  denoise: {}\n"
+    assert isinstance(ask(text, derived).decision, Denoise)
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (
+            header(Manufacturer=MANUFACTURER, ManufacturerModelName=MODEL_NAME),
+            "already denoised by this product",
+        ),
+        (header("MR"), "modality MR, not CT"),
+        (header("CT", "ORIGINAL", "PRIMARY", "LOCALIZER"), "localizer (scout) images"),
+        (header(RescaleType="US"), "pixel values in US, not in HU"),
+        (header(PhotometricInterpretation="RGB"), "colour images (RGB)"),
+        (header(NumberOfFrames=20), "multi-frame (enhanced) images, only single-frame CT images"),
+    ],
+)
+def test_no_rule_lets_through_what_is_never_denoised(ask: Any, image: Dataset, reason: str) -> None:
+    decision = ask("rules:\n- denoise: {}\n", image).decision
+    assert isinstance(decision, Skip)
+    assert decision.reason.startswith(reason)
+    assert decision.rule == ""
+
+
+def test_a_patient_is_not_quoted(ask: Any) -> None:
+    text = """
+        rules:
+          - match: {PatientName: {matches: ^TEST}}
+            skip: a
+          - match: {PatientID: QA}
+            skip: b
+          - match: {StudyDate: {matches: ^1999}}
+            skip: c
+          - match: {StationName: {matches: ^X}}
+            skip: d
+    """
+    image = header(
+        PatientName="CANARY^BIRD", PatientID="C4N4RY", StudyDate="20010101", StationName="CT7"
+    )
+    found = ask(text, image)
+    assert [objection for _rule, objection in found.passed] == [
+        "PatientName is not matching '^TEST'",
+        "PatientID is not QA",
+        "StudyDate is not matching '^1999'",
+        "StationName is CT7, not matching '^X'",
+    ]

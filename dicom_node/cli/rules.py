@@ -1,0 +1,145 @@
+"""``rules``: try the site's rules on files, and look for mistakes in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dicom_node.cli.configuration import ConfigPath, read_settings
+from dicom_node.cli.output import AsJson, write_json, write_table
+from dicom_node.ct.completeness import completeness_of
+from dicom_node.ct.folder import Folder, scan_folder
+from dicom_node.ct.headers import load
+from dicom_node.rules import (
+    Decision,
+    Explanation,
+    Rule,
+    Skip,
+    default_work,
+    explain,
+    load_rules,
+    rules_of,
+)
+from dicom_node.settings import Settings
+
+RulesPath = Annotated[
+    Path | None, typer.Option("--rules", help="Another rules file than the node's, to try it.")
+]
+OTHERWISE = "(no rule)"
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    group = typer.Typer(help="Try the rules on files, or look for mistakes.", no_args_is_help=True)
+    group.command("test")(rules_test)
+    group.command("check")(rules_check)
+    app.add_typer(group, name="rules")
+
+
+def rules_test(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders.")],
+    source_ae: Annotated[str, typer.Option(help="AE title of the sender to assume.")] = "",
+    rules_file: RulesPath = None,
+    config: ConfigPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show which rule takes each series, and why the earlier ones did not."""
+    settings = read_settings(config)
+    rules, default = _rules(settings, rules_file), default_work(settings)
+    results = []
+    for name, files in _series(paths):
+        headers = [load(file, pixels=False) for file in files]
+        found = explain(headers, otherwise=default, rules=rules, source_ae=source_ae)
+        results.append((name, len(headers), found, completeness_of(headers).missing))
+    if as_json:
+        write_json([_as_json(*result) for result in results])
+        return
+    for result in results:
+        _tell(*result)
+
+
+def rules_check(
+    rules_file: RulesPath = None, config: ConfigPath = None, as_json: AsJson = False
+) -> None:
+    """Look for mistakes in the rules file, and list the rules in order."""
+    settings = read_settings(config)
+    rules, default = _rules(settings, rules_file), default_work(settings)
+    lines = [(one.name, _conditions(one), _words(one.decision(default))) for one in rules]
+    lines.append((OTHERWISE, "original axial CT images", _words(default)))
+    if as_json:
+        keys = ("rule", "when", "then")
+        write_json([dict(zip(keys, line, strict=True)) for line in lines])
+    else:
+        write_table(("rule", "when", "then"), lines)
+
+
+def _rules(settings: Settings, named: Path | None) -> tuple[Rule, ...]:
+    if named is None:
+        return load_rules(settings).rules
+    return rules_of(named, peers=[peer.name for peer in settings.peers]).rules
+
+
+def _series(paths: list[Path]) -> Iterator[tuple[str, tuple[Path, ...]]]:
+    """The series below the paths: what to call each, and its files."""
+    for path in paths:
+        folder: Folder = scan_folder(path)
+        for files in folder.series:
+            below = files[0].relative_to(path.parent)
+            yield (below if len(files) == 1 else below.parent).as_posix(), files
+        for unread in folder.unread:
+            typer.echo(f"{unread.reason}.", err=True)
+
+
+def _tell(name: str, images: int, found: Explanation, missing: str) -> None:
+    taken = found.decision.rule or OTHERWISE
+    typer.echo(f"{name} ({images} images): {taken}: {_words(found.decision)}")
+    for rule, objection in found.passed:
+        typer.echo(f"  not {rule}: {objection}")
+    if missing and not isinstance(found.decision, Skip):
+        then = "skipped" if found.decision.incomplete == "skip" else "denoised as it is"
+        typer.echo(f"  incomplete, so waits and is then {then}: {missing}")
+
+
+def _words(decision: Decision) -> str:
+    if isinstance(decision, Skip):
+        return f"skip, {decision.reason}"
+    return (
+        f"denoise by {decision.model}, strength {decision.strength:g},"
+        f" to {', '.join(decision.destinations)}, {decision.priority.name.lower()}"
+        f"{', even when incomplete' if decision.incomplete == 'denoise' else ''}"
+    )
+
+
+def _conditions(rule: Rule) -> str:
+    senders = [f"sent by {' or '.join(rule.source_ae)}"] if rule.source_ae else []
+    parts = [f"{keyword} {condition.words()}" for keyword, condition in rule.match.items()]
+    return "\n".join([*senders, *parts]) or "any series"
+
+
+def _as_json(name: str, images: int, found: Explanation, missing: str) -> dict[str, Any]:
+    decision = found.decision
+    outcome: dict[str, Any] = (
+        {"skip": decision.reason}
+        if isinstance(decision, Skip)
+        else {
+            "denoise": {
+                "model": decision.model,
+                "strength": decision.strength,
+                "destinations": list(decision.destinations),
+                "priority": decision.priority.name.lower(),
+                "incomplete": decision.incomplete,
+            }
+        }
+    )
+    passed = [{"rule": rule, "why_not": objection} for rule, objection in found.passed]
+    return {
+        "series": name,
+        "images": images,
+        "rule": decision.rule or None,
+        **outcome,
+        "passed": passed,
+        "missing": missing,
+    }

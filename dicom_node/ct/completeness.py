@@ -1,0 +1,141 @@
+"""Is a series whole? What its own headers say about images that have not come.
+
+DICOM has no sign for the end of a series. Quiet is a guess; geometry and the counts that some
+senders write are evidence. Proof (a hole, a count of the series itself) is told apart from doubt
+(a count of the acquisition, which may cover several series), because proof decides what becomes of
+a series, and doubt only lets it wait longer.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from dicom_node.ct import geometry, headers
+from dicom_node.ct.checks import obstacle
+
+SHOWN_PLACES: Final = 5
+"""So many holes are named one by one; a phrase has to fit into a header."""
+
+
+@dataclass(frozen=True)
+class Completeness:
+    """What is known about images that have not come; phrases without patient data.
+
+    Attributes:
+        missing: What is missing for certain; empty when nothing is known to be.
+        doubt: Why more images may be on their way; empty when there is no such sign.
+    """
+
+    missing: str = ""
+    doubt: str = ""
+
+
+def completeness_of(series: Sequence[Dataset]) -> Completeness:
+    """What the headers of one series say about its completeness.
+
+    A slice missing at either end leaves no hole: only a count can tell.
+
+    Args:
+        series: The headers of its readable images, in any order.
+    """
+    images = [header for header in series if _may_be_denoised(header)]
+    holes, uneven = _holes(images)
+    short = _short_series(series)
+    proofs = [proof for proof in (short, holes) if proof]
+    doubts = [doubt for doubt in (_short_acquisition(images), uneven) if doubt]
+    return Completeness(missing="; ".join(proofs), doubt="; ".join(doubts))
+
+
+def _may_be_denoised(header: Dataset) -> bool:
+    try:
+        return obstacle(header) is None
+    except Exception:  # a value of a wrong type can break its converter in any way
+        return False
+
+
+def _holes(images: Sequence[Dataset]) -> tuple[str, str]:
+    """The holes, and else a remark on distances that make no series."""
+    places = _places(images)
+    if places is None:
+        return "", ""
+    order = np.argsort(places)
+    distances = np.diff(places[order])
+    if distances.size == 0 or distances.min() <= geometry.SAME_POSITION_MM:
+        return "", ""  # several phases: its job says so
+    usual = geometry.usual_distance(distances)
+    if usual is None:
+        return "", "the slices lie at uneven distances"
+    holes = geometry.holes_in(distances, usual)
+    ordered = [images[index] for index in order]
+    return _describe(holes, usual, ordered), ""
+
+
+def _places(images: Sequence[Dataset]) -> NDArray[np.float64] | None:
+    """Places along the common normal, mm; None where the headers do not give one stack."""
+    positions = [headers.numbers(image, "ImagePositionPatient") for image in images]
+    orientations = [headers.numbers(image, "ImageOrientationPatient") for image in images]
+    if not images or {len(one) for one in positions} != {3} or {*map(len, orientations)} != {6}:
+        return None
+    if np.ptp(np.array(orientations), axis=0).max() > geometry.SAME_DIRECTION:
+        return None
+    try:
+        return geometry.places_along(np.array(positions), orientations[0])
+    except ValueError:
+        return None
+
+
+def _describe(holes: Sequence[geometry.Hole], usual_mm: float, ordered: Sequence[Dataset]) -> str:
+    if not holes:
+        return ""
+    counts = [round(hole.distance_mm / usual_mm) - 1 for hole in holes]
+    places = [_place(hole, ordered) for hole in holes[:SHOWN_PLACES]]
+    if len(holes) > 1:
+        places = [f"{place} ({count})" for place, count in zip(places, counts, strict=False)]
+    further = len(holes) - len(places)
+    more = f" and at {further} more place{'s' * (further > 1)}" if further else ""
+    verb = "slices are" if sum(counts) > 1 else "slice is"
+    return f"{sum(counts)} {verb} missing {', '.join(places)}{more}"
+
+
+def _place(hole: geometry.Hole, ordered: Sequence[Dataset]) -> str:
+    before, after = (
+        headers.number(ordered[at], "InstanceNumber") for at in (hole.after, hole.after + 1)
+    )
+    if before is None or after is None:
+        return f"after slice {hole.after + 1} of {len(ordered)}"
+    first, second = sorted((before, after))
+    return f"between images {first:.0f} and {second:.0f}"
+
+
+def _short_series(series: Sequence[Dataset]) -> str:
+    """Number of Series Related Instances (0020,1209) counts exactly this series (PS3.4 C.3.4)."""
+    stated = _stated(series, "NumberOfSeriesRelatedInstances")
+    if stated is None or stated <= len(series):
+        return ""
+    return f"{len(series)} of {stated} images have come (NumberOfSeriesRelatedInstances)"
+
+
+def _short_acquisition(images: Sequence[Dataset]) -> str:
+    """Images in Acquisition (0020,1002) may count other reconstructions too (PS3.3 C.7.6.1)."""
+    by_acquisition: dict[float | None, list[Dataset]] = defaultdict(list)
+    for image in images:
+        by_acquisition[headers.number(image, "AcquisitionNumber")].append(image)
+    for acquired in by_acquisition.values():
+        stated = _stated(acquired, "ImagesInAcquisition")
+        if stated is not None and stated > len(acquired):
+            return f"{len(acquired)} of {stated} images have come (ImagesInAcquisition)"
+    return ""
+
+
+def _stated(images: Sequence[Dataset], keyword: str) -> int | None:
+    """A count on which all images agree; a plausible one is at least 1."""
+    counts = {headers.number(image, keyword) for image in images}
+    stated = counts.pop() if len(counts) == 1 else None
+    return int(stated) if stated is not None and stated >= 1 else None

@@ -1,0 +1,213 @@
+"""One condition of a rule: what an attribute of the header must say.
+
+A condition looks at values as DICOM means them: numbers as numbers, ages in years, text without
+regard to case and to the spaces around it. Of an attribute with several values, such as Image Type,
+one has to fit.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Final, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydicom import Dataset
+from pydicom.datadict import dictionary_VR, keyword_dict
+
+from dicom_node.ct.checks import quoted
+from dicom_node.ct.headers import numbers, texts
+from dicom_node.logs import IDENTITY_WORDS
+from dicom_node.settings.sections import Section
+
+NUMERIC: Final = frozenset(("DS", "IS", "FL", "FD", "SS", "US", "SL", "UL", "SV", "UV", "US or SS"))
+"""Value representations that hold numbers (PS3.5 6.2)."""
+
+WITHOUT_VALUES: Final = frozenset(("SQ", "OB", "OD", "OF", "OL", "OV", "OW", "UN"))
+"""Value representations that cannot be compared: sequences and bulk data."""
+
+FIRST_TAG: Final = 0x00080000
+"""Below are command and file meta elements, which are not part of a data set."""
+
+TELLING: Final = frozenset(("PN", "DA", "DT"))
+"""Value representations that may tell who somebody is: names and dates."""
+
+AGE: Final = "AS"
+
+YEARS: Final = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
+"""Units of an age string (VR AS)."""
+
+LONGEST_COMPARED: Final = 1024
+"""Characters of a value that a pattern looks at."""
+
+Value = str | float
+
+
+def _keyword(name: str) -> str:
+    tag = keyword_dict.get(name)
+    if tag is None:
+        close = difflib.get_close_matches(name, keyword_dict, n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise ValueError(
+            f"{name!r} is no DICOM keyword{hint}, write it as PS3.6 does; private attributes have"
+            " no keyword"
+        )
+    kinds = dictionary_VR(tag).split(" or ")
+    if tag < FIRST_TAG or WITHOUT_VALUES.intersection(kinds):
+        raise ValueError(f"{name} cannot be compared, name an attribute with plain values")
+    return name
+
+
+def _plain(value: object) -> object:
+    """Refuse what YAML made of an unquoted word: NO becomes false, 2026-01-31 a date."""
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        raise ValueError("put the value in quotes")
+    return value
+
+
+def _listed(value: object) -> object:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"it is no regular expression, {error}") from error
+    return text
+
+
+Keyword = Annotated[str, AfterValidator(_keyword)]
+Comparable = Annotated[str | int | float, BeforeValidator(_plain)]
+Pattern = Annotated[str, AfterValidator(_pattern)]
+Limit = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Condition(Section):
+    """What one attribute must say; where several tests are given, one value must pass them all.
+
+    Attributes:
+        keyword: The attribute, by its keyword (PS3.6).
+        equals: One of these.
+        matches: A regular expression that is found in it.
+        at_least: A number (for an age, in years) that it reaches.
+        at_most: A number that it does not exceed.
+        present: Whether it has a value at all.
+    """
+
+    keyword: Keyword
+    equals: Annotated[tuple[Comparable, ...] | None, BeforeValidator(_listed)] = None
+    matches: Pattern | None = None
+    at_least: Limit | None = None
+    at_most: Limit | None = None
+    present: bool | None = None
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        tests = self.model_fields_set - {"keyword"}
+        if not tests:
+            raise ValueError("say what it must be: equals, matches, at_least, at_most or present")
+        if self.present is False and tests != {"present"}:
+            raise ValueError("an absent attribute has no value to compare")
+        self._check_limits()
+        if self.matches is not None and self._is_number:
+            raise ValueError(f"{self.keyword} is a number, use equals, at_least or at_most")
+        for value in self.equals or ():
+            self._check_comparable(value)
+        return self
+
+    def objection(self, header: Dataset) -> str | None:
+        """Why a header does not fulfil the condition; None when it does.
+
+        An attribute that may tell who the patient is, is named without its value.
+        """
+        values = list(self._values(header))
+        if self.present is False:
+            return f"{self.keyword} is present" if values else None
+        if not values:
+            return f"{self.keyword} is absent"
+        if any(all(test(value) for test in self._tests()) for value in values):
+            return None
+        seen = "" if self._is_private else f"{_shown(values)}, "
+        return f"{self.keyword} is {seen}not {self.words()}"
+
+    def words(self) -> str:
+        """The tests in words, such as ``at least 1 and at most 3``."""
+        parts = []
+        if self.present is not None:
+            parts.append("present" if self.present else "absent")
+        if self.equals is not None:
+            parts.append(" or ".join(str(value) for value in self.equals))
+        if self.matches is not None:
+            parts.append(f"matching {self.matches!r}")
+        if self.at_least is not None:
+            parts.append(f"at least {self.at_least:g}")
+        if self.at_most is not None:
+            parts.append(f"at most {self.at_most:g}")
+        return " and ".join(parts)
+
+    @property
+    def _kind(self) -> str:
+        return dictionary_VR(keyword_dict[self.keyword])
+
+    @property
+    def _is_number(self) -> bool:
+        return self._kind in NUMERIC
+
+    @property
+    def _is_private(self) -> bool:
+        """Whether the value may tell who the patient is."""
+        words = any(word in self.keyword.lower() for word in IDENTITY_WORDS)
+        return words or self._kind in TELLING or self.keyword.endswith("ID")
+
+    def _check_limits(self) -> None:
+        low, high = self.at_least, self.at_most
+        if low is None and high is None:
+            return
+        if not self._is_number and self._kind != AGE:
+            raise ValueError(f"{self.keyword} is text, use equals or matches")
+        if low is not None and high is not None and low > high:
+            raise ValueError("at_least is greater than at_most, so nothing fits")
+
+    def _check_comparable(self, value: Value) -> None:
+        if not self._is_number:
+            if not isinstance(value, str):
+                raise ValueError(f"{self.keyword} is text, put the value in quotes")
+            return
+        try:
+            float(value)
+        except ValueError:
+            raise ValueError(f"{self.keyword} is a number, and {value!r} is none") from None
+
+    def _tests(self) -> Iterator[Callable[[Value], bool]]:
+        if self.equals is not None:
+            wanted = {float(one) if self._is_number else _folded(one) for one in self.equals}
+            yield lambda value: _folded(value) in wanted
+        if self.matches is not None:
+            pattern = re.compile(self.matches, re.IGNORECASE)
+            yield lambda value: pattern.search(str(value)[:LONGEST_COMPARED]) is not None
+        low, high = self.at_least, self.at_most
+        if low is not None:
+            yield lambda value: _amount(value) >= low
+        if high is not None:
+            yield lambda value: _amount(value) <= high
+
+    def _values(self, header: Dataset) -> Sequence[Value]:
+        return (numbers if self._is_number else texts)(header, self.keyword)
+
+
+def _shown(values: Sequence[Value]) -> str:
+    return "\\".join(f"{one:g}" if isinstance(one, float) else quoted(one) for one in values)
+
+
+def _folded(value: Value) -> Value:
+    return value.strip().casefold() if isinstance(value, str) else value
+
+
+def _amount(value: Value) -> float:
+    """A number, or an age in years; what is neither compares with nothing."""
+    if not isinstance(value, str):
+        return value
+    digits, unit = value[:-1], value[-1:].upper()
+    return int(digits) * YEARS[unit] if digits.isdigit() and unit in YEARS else float("nan")

@@ -1,0 +1,126 @@
+"""What stands in ``rules.yaml``, with types and limits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from dicom_node.rules.condition import Condition
+from dicom_node.rules.outcome import Decision, Denoise, Incomplete, Priority, Skip
+from dicom_node.settings.sections import AeTitle, Name, Section
+
+TESTS = frozenset(Condition.model_fields) - {"keyword"}
+
+LONGEST_NAME = 64
+"""The ledger keeps the name with the job."""
+
+
+def _conditions(match: object) -> object:
+    """Give every condition its keyword; a bare value or list is short for ``equals``."""
+    if not isinstance(match, dict):
+        return match
+    return {str(keyword): _condition(str(keyword), tests) for keyword, tests in match.items()}
+
+
+def _condition(keyword: str, tests: Any) -> dict[str, Any]:
+    given = tests if isinstance(tests, dict) else {"equals": tests}
+    return {**given, "keyword": keyword}
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _nothing_said(value: object) -> object:
+    """``denoise:`` with nothing behind it means: as configured in node.yaml."""
+    return {} if value is None else value
+
+
+def _none_given(value: object) -> object:
+    return () if value is None else value
+
+
+Conditions = Annotated[dict[str, Condition], BeforeValidator(_conditions)]
+AeTitles = Annotated[tuple[AeTitle, ...], BeforeValidator(_listed)]
+
+
+class Work(Section):
+    """What a rule says of the work; what it leaves out is as node.yaml says.
+
+    Attributes:
+        model: Name of the denoiser, or path of its card.
+        strength: 0 to 1.
+        destinations: Names of peers.
+        priority: When its turn comes.
+        incomplete: What to do when slices are missing.
+    """
+
+    model: Name | None = None
+    strength: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    destinations: Annotated[
+        Annotated[tuple[Name, ...], Field(min_length=1)] | None, BeforeValidator(_listed)
+    ] = None
+    priority: Literal["urgent", "normal", "off_peak"] = "normal"
+    incomplete: Incomplete = "skip"
+
+    def over(self, default: Denoise, rule: str) -> Denoise:
+        """The default work with what this rule says of it."""
+        told = {"model": self.model, "strength": self.strength, "destinations": self.destinations}
+        return replace(
+            default,
+            **{key: value for key, value in told.items() if value is not None},  # type: ignore[arg-type]
+            priority=Priority[self.priority.upper()],
+            incomplete=self.incomplete,
+            rule=rule,
+        )
+
+
+class Rule(Section):
+    """One rule: for which series it is, and what it decides.
+
+    Attributes:
+        name: For logs, the ledger and ``dicom-node rules test``; by default its place in the list.
+        match: What the headers must say; all of it, in every image. Empty: any series.
+        source_ae: AE titles of the senders it is for; empty: any.
+        skip: Leave the series alone, for this reason.
+        denoise: Denoise it.
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)] = ""
+    match: Conditions = {}  # noqa: RUF012 - pydantic copies it
+    source_ae: AeTitles = ()
+    skip: Name | None = None
+    denoise: Annotated[Work | None, BeforeValidator(_nothing_said)] = None
+
+    @model_validator(mode="after")
+    def _decides_one_thing(self) -> Self:
+        if (self.skip is None) == (self.denoise is None):
+            raise ValueError("say either `skip: reason` or `denoise: {...}`")
+        return self
+
+    def decision(self, default: Denoise) -> Decision:
+        """What this rule decides about a series that it takes."""
+        if self.denoise is None:
+            return Skip(self.skip or "", rule=self.name)
+        return self.denoise.over(default, self.name)
+
+
+class Rules(Section):
+    """The site's rules, in order; the first that matches wins."""
+
+    rules: Annotated[tuple[Rule, ...], BeforeValidator(_none_given)] = ()
+
+    @field_validator("rules")
+    @classmethod
+    def _names_are_unique(cls, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+        named = tuple(
+            rule if rule.name else rule.model_copy(update={"name": f"rule {place}"})
+            for place, rule in enumerate(rules, start=1)
+        )
+        twice = [name for name, count in Counter(one.name for one in named).items() if count > 1]
+        if twice:
+            raise ValueError(f"the name {twice[0]!r} stands twice, give each rule its own")
+        return named

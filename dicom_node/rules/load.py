@@ -1,0 +1,191 @@
+"""Reading ``rules.yaml``: every mistake in it is told at once, each with its line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from dicom_node.errors import ConfigurationError
+from dicom_node.rules.document import TESTS, Rule, Rules, Work
+from dicom_node.settings import Settings
+from man_core import ModelError, find_model
+
+NO_RULES: Final = Rules()
+
+LONGEST_QUOTE: Final = 60
+
+RULE_DEPTH: Final = 2
+"""A rule stands at ("rules", its place), its keys one deeper."""
+
+Place = tuple[int | str, ...]
+"""Where something stands: keys and places in lists, from the top of the file."""
+
+
+def load_rules(settings: Settings) -> Rules:
+    """The site's rules; none when the configuration names no file.
+
+    Raises:
+        ConfigurationError: One sentence a line, each naming the file, the line, the key and what to
+            do.
+    """
+    if settings.rules is None:
+        return NO_RULES
+    return rules_of(settings.rules, peers=[peer.name for peer in settings.peers])
+
+
+def rules_of(path: Path, *, peers: Collection[str]) -> Rules:
+    """Read and check a rules file.
+
+    Args:
+        path: The file.
+        peers: Names that a rule may give as destinations.
+
+    Raises:
+        ConfigurationError: See :func:`load_rules`.
+    """
+    root = _parse(path)
+    if root is None:
+        return NO_RULES
+    lines = dict(_lines(root, ()))
+    problems = [_at(path, lines, place, text) for place, text in _repeated_keys(root, ())]
+    try:
+        rules = Rules.model_validate(_plain_values(root))
+    except ValidationError as error:
+        problems += [_sentence(path, lines, detail) for detail in error.errors()]
+        raise ConfigurationError("\n".join(problems)) from None
+    problems += [_at(path, lines, place, text) for place, text in _unknown_names(rules, peers)]
+    if problems:
+        raise ConfigurationError("\n".join(problems))
+    return rules
+
+
+def _parse(path: Path) -> yaml.Node | None:
+    try:
+        text = path.read_text(encoding="utf-8")
+        aliases = [event for event in yaml.parse(text) if isinstance(event, yaml.AliasEvent)]
+        root = None if aliases else yaml.compose(text, Loader=yaml.SafeLoader)
+        if root is not None:
+            _plain_values(root)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path}: cannot be read ({error.strerror}); correct `rules` in node.yaml."
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "the text cannot be read"
+        raise ConfigurationError(
+            f"{path.name}{line}: is not valid YAML, {problem}; correct it."
+        ) from error
+    if aliases:  # they may stand for themselves, or for a million others
+        raise ConfigurationError(
+            f"{path.name}: `*` refers to something written elsewhere; write it out in full."
+        )
+    if root is not None and not isinstance(root, yaml.MappingNode):
+        raise ConfigurationError(
+            f"{path.name}: must begin with `rules:`, the list of rules below it; add that line."
+        )
+    return root
+
+
+def _plain_values(root: yaml.Node) -> Any:
+    """The values of a composed document; ``root`` itself stays as it is."""
+    loader = yaml.SafeLoader("")
+    try:
+        return loader.construct_document(root)
+    finally:
+        loader.dispose()
+
+
+def _children(node: yaml.Node) -> Iterator[tuple[int | str, yaml.Node, yaml.Node]]:
+    """The key or place, where it begins, and the value of each entry."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield str(key.value), key, value
+    elif isinstance(node, yaml.SequenceNode):
+        for place, value in enumerate(node.value):
+            yield place, value, value
+
+
+def _lines(node: yaml.Node, place: Place) -> Iterator[tuple[Place, int]]:
+    for key, start, value in _children(node):
+        yield (*place, key), start.start_mark.line + 1
+        yield from _lines(value, (*place, key))
+
+
+def _repeated_keys(node: yaml.Node, place: Place) -> Iterator[tuple[Place, str]]:
+    """YAML keeps the last of two equal keys without a word."""
+    seen: set[int | str] = set()
+    for key, _start, value in _children(node):
+        if key in seen:
+            yield (*place, key), "stands twice; keep one"
+        seen.add(key)
+        yield from _repeated_keys(value, (*place, key))
+
+
+def _sentence(path: Path, lines: dict[Place, int], detail: ErrorDetails) -> str:
+    place = detail["loc"]
+    if detail["type"] == "extra_forbidden":
+        known = _suggestion(str(place[-1]), _known_at(place))
+        return _at(path, lines, place, f"is not a known key{known}; correct or remove it")
+    message = detail["msg"].removeprefix("Value error, ").rstrip(".")
+    if detail["type"] == "value_error":
+        return _at(path, lines, place, f"is wrong: {message}")
+    if detail["type"] in ("tuple_type", "model_type", "model_attributes_type", "dict_type"):
+        message = "a list was expected" if "tuple" in detail["type"] else "keys were expected"
+    given = repr(detail["input"])
+    given = f"{given[:LONGEST_QUOTE]}..." if len(given) > LONGEST_QUOTE else given
+    return _at(path, lines, place, f"is {given}: {message[:1].lower()}{message[1:]}; correct it")
+
+
+def _known_at(place: Place) -> Collection[str]:
+    if len(place) <= RULE_DEPTH:
+        return Rules.model_fields
+    if len(place) == RULE_DEPTH + 1:
+        return Rule.model_fields
+    return Work.model_fields if place[RULE_DEPTH] == "denoise" else TESTS
+
+
+def _unknown_names(rules: Rules, peers: Collection[str]) -> Iterator[tuple[Place, str]]:
+    """Destinations and models that do not exist."""
+    for number, rule in enumerate(rules.rules):
+        work = rule.denoise or Work()
+        below: Place = ("rules", number, "denoise")
+        for index, name in enumerate(work.destinations or ()):
+            if name not in peers:
+                hint = _suggestion(name, peers) or f" (known: {', '.join(sorted(peers))})"
+                text = f"names {name!r}, which is no peer in node.yaml{hint}; correct it or add it"
+                yield (*below, "destinations", index), text
+        if work.model is not None and (reason := _no_model(work.model)):
+            yield (*below, "model"), f"is wrong: {reason}"
+
+
+def _no_model(name: str) -> str:
+    try:
+        find_model(name)
+    except ModelError as error:
+        return str(error)
+    return ""
+
+
+def _suggestion(name: str, known: Collection[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _at(path: Path, lines: dict[Place, int], place: Place, text: str) -> str:
+    """A sentence with its file and line; what is not in the file itself has the line above it."""
+    inside = place
+    while inside and inside not in lines:
+        inside = inside[:-1]
+    line = f" line {lines[inside]}" if inside else ""
+    rule = f"rule {int(place[1]) + 1}: " if len(place) > 1 and isinstance(place[1], int) else ""
+    key = ".".join(str(part) for part in (inside[RULE_DEPTH:] if rule else inside))
+    what = f"'{key}' " if key else ("it " if rule else "'rules' ")
+    return f"{path.name}{line}: {rule}{what}{text}."
