@@ -37,6 +37,7 @@ QUIET_LIBRARIES = {
     "pynetdicom": "WARNING",
     "alembic": "WARNING",
     "apscheduler": "WARNING",
+    "uvicorn": "WARNING",
     "pydicom": "ERROR",
     "py.warnings": "ERROR",
 }

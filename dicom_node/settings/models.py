@@ -151,6 +151,11 @@ class Settings(BaseSettings):
         """Run reports, one JSON file a job."""
         return self.storage / "reports"
 
+    @property
+    def metrics_folder(self) -> Path:
+        """What the processes count, by host."""
+        return self.storage / "metrics"
+
     def peer(self, name: str) -> PeerSettings | WebPeerSettings:
         """The peer of that name.
 

@@ -1,0 +1,48 @@
+"""How long work has waited: what an operator watches, beside the counts of ``operations``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sqlalchemy import func, select
+
+from dicom_node.ledger.engine import Ledger
+from dicom_node.ledger.states import CLOSED, DeliveryState, JobState, SeriesState
+from dicom_node.ledger.tables import DeliveryRow, JobRow, SeriesRow
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Since when the oldest work waits, in seconds since 1970; None where nothing waits.
+
+    Attributes:
+        arriving: The oldest series that is not complete.
+        denoise: The oldest job whose results are not there yet, among those not failed.
+        send: By destination, the oldest results that it has not got yet.
+    """
+
+    arriving: float | None = None
+    denoise: float | None = None
+    send: dict[str, float] = field(default_factory=dict)
+
+
+def waiting(ledger: Ledger) -> Waiting:
+    """Since when the oldest work waits in each stage."""
+    ended = {*CLOSED, JobState.FAILED}
+    open_series = SeriesRow.state.in_((SeriesState.ARRIVING, SeriesState.COMPLETE))
+    undone = JobRow.derived_at.is_(None) & JobRow.state.not_in(ended)
+    unsent = DeliveryRow.state.not_in((DeliveryState.CONFIRMED, DeliveryState.REFUSED))
+    by_destination = (
+        select(DeliveryRow.destination, func.min(JobRow.derived_at).label("since"))
+        .join(JobRow, JobRow.id == DeliveryRow.job_id)
+        .where(unsent, JobRow.derived_at.is_not(None), JobRow.state.not_in(ended))
+        .group_by(DeliveryRow.destination)
+    )
+    with ledger.read() as session:
+        return Waiting(
+            arriving=session.scalar(
+                select(func.min(SeriesRow.first_arrival_at)).where(open_series)
+            ),
+            denoise=session.scalar(select(func.min(JobRow.created_at)).where(undone)),
+            send={row.destination: row.since for row in session.execute(by_destination)},
+        )

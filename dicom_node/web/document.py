@@ -1,0 +1,76 @@
+"""The status as a document, for ``/api/status`` and the page. No identifier of a patient is in it.
+
+A series is named by the short hash that the logs use.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from dicom_node.ct.product import PRODUCT_VERSION
+from dicom_node.ledger.model import Job
+from dicom_node.ledger.series import Series
+from dicom_node.ledger.states import JobState, SeriesState
+from dicom_node.logs import short_hash
+from dicom_node.web.health import reasons_against
+from dicom_node.web.snapshot import Queues, Snapshot
+
+Document = dict[str, Any]
+
+
+def status_document(snapshot: Snapshot, *, ae_title: str) -> Document:
+    """Everything that is shown, as JSON can carry it; ages are in seconds."""
+    reasons = reasons_against(snapshot)
+    queues = snapshot.queues
+    return {
+        "ae_title": ae_title,
+        "version": PRODUCT_VERSION,
+        "at": datetime.fromtimestamp(snapshot.at, UTC).isoformat(timespec="seconds"),
+        "healthy": not reasons,
+        "reasons": reasons,
+        "disk": {
+            "free_bytes": snapshot.disk_free,
+            "total_bytes": snapshot.disk_total,
+            "reserve_bytes": snapshot.disk_reserve,
+        },
+        "parts": {part: round(snapshot.at - beat, 1) for part, beat in snapshot.beats.items()},
+        "certificates": {name: round(days, 1) for name, days in snapshot.certificate_days.items()},
+        **(_queues(queues, snapshot.at) if queues is not None else {}),
+    }
+
+
+def _queues(queues: Queues, now: float) -> Document:
+    counts, waiting = queues.counts, queues.waiting
+    return {
+        "series": {state.value: counts.series.get(state, 0) for state in SeriesState},
+        "jobs": {state.value: counts.jobs.get(state, 0) for state in JobState},
+        "waiting_seconds": {
+            "arriving": _age(waiting.arriving, now),
+            "denoise": _age(waiting.denoise, now),
+            "send": {name: _age(since, now) for name, since in waiting.send.items()},
+        },
+        "troubled": [_job(job) for job in queues.troubled],
+        "skipped": [_series(series) for series in queues.skipped],
+    }
+
+
+def _age(since: float | None, now: float) -> float | None:
+    return None if since is None else round(max(0.0, now - since), 1)
+
+
+def _job(job: Job) -> Document:
+    return {
+        "id": job.id,
+        "series": short_hash(job.series_uid),
+        "state": job.state.value,
+        "reason": job.reason,
+        "attempts": job.attempts,
+        "model": job.model,
+        "deliveries": {item.destination: item.state.value for item in job.deliveries},
+        "changed_at": datetime.fromtimestamp(job.updated_at, UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _series(series: Series) -> Document:
+    return {"series": short_hash(series.series_uid), "reason": series.reason}

@@ -1,0 +1,109 @@
+"""The node's state as Prometheus metrics, beside what its processes count (``telemetry``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.registry import Collector
+
+from dicom_node import telemetry
+from dicom_node.ct.product import PRODUCT_VERSION
+from dicom_node.ledger.states import JobState, SeriesState
+from dicom_node.settings import Settings
+from dicom_node.telemetry import PREFIX
+from dicom_node.web.health import reasons_against
+from dicom_node.web.snapshot import Queues, Snapshot
+
+MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def render_metrics(settings: Settings, snapshot: Snapshot) -> bytes:
+    """All metrics in the text format of Prometheus.
+
+    Raises:
+        OSError: The folder of the counters cannot be read.
+    """
+    registry = CollectorRegistry()
+    telemetry.collect_into(registry, settings.metrics_folder)
+    registry.register(_State(lambda: snapshot))
+    return generate_latest(registry)
+
+
+class _State(Collector):
+    def __init__(self, look: Callable[[], Snapshot]) -> None:
+        self._look = look
+
+    def collect(self) -> Iterator[GaugeMetricFamily | InfoMetricFamily]:
+        snapshot = self._look()
+        info = InfoMetricFamily(f"{PREFIX}build", "Version of the node.")
+        info.add_metric([], {"version": PRODUCT_VERSION})
+        yield info
+        yield _gauge(
+            "healthy", "Whether the health check passes.", float(not reasons_against(snapshot))
+        )
+        yield _gauge(
+            "ledger_up", "Whether the ledger can be read.", float(snapshot.queues is not None)
+        )
+        yield from _disk(snapshot)
+        yield _gauges(
+            "part_silent_seconds",
+            "Seconds since a part last said that it goes on.",
+            "part",
+            {part: snapshot.at - beat for part, beat in snapshot.beats.items()},
+        )
+        yield _gauges(
+            "certificate_days_left",
+            "Days until a certificate expires.",
+            "file",
+            dict(snapshot.certificate_days),
+        )
+        if snapshot.queues is not None:
+            yield from _queues(snapshot.queues, snapshot.at)
+
+
+def _disk(snapshot: Snapshot) -> Iterator[GaugeMetricFamily]:
+    if snapshot.disk_free is not None and snapshot.disk_total is not None:
+        yield _gauge("disk_free_bytes", "Bytes free under the storage.", snapshot.disk_free)
+        yield _gauge("disk_total_bytes", "Bytes of the storage's disk.", snapshot.disk_total)
+    yield _gauge(
+        "disk_reserve_bytes", "Bytes below which nothing is received.", snapshot.disk_reserve
+    )
+
+
+def _queues(queues: Queues, now: float) -> Iterator[GaugeMetricFamily]:
+    counts, waiting = queues.counts, queues.waiting
+    series = {state.value: float(counts.series.get(state, 0)) for state in SeriesState}
+    jobs = {state.value: float(counts.jobs.get(state, 0)) for state in JobState}
+    ages = {"arriving": _age(waiting.arriving, now), "denoise": _age(waiting.denoise, now)}
+    sending = {name: _age(since, now) for name, since in waiting.send.items()}
+    yield _gauges("series", "Received series by state.", "state", series)
+    yield _gauges("jobs", "Jobs by state.", "state", jobs)
+    yield _gauges(
+        "waiting_seconds",
+        "Age of the oldest work that waits in a stage; 0 when none does.",
+        "stage",
+        ages,
+    )
+    yield _gauges(
+        "delivery_waiting_seconds",
+        "Age of the oldest results that a destination has not got yet.",
+        "destination",
+        sending,
+    )
+
+
+def _age(since: float | None, now: float) -> float:
+    return 0.0 if since is None else max(0.0, now - since)
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(PREFIX + name, text, value=value)
+
+
+def _gauges(name: str, text: str, label: str, values: dict[str, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(PREFIX + name, text, labels=[label])
+    for labelled, value in values.items():
+        family.add_metric([labelled], value)
+    return family

@@ -1,0 +1,184 @@
+"""The web server: its routes, and its thread beside the housekeeping."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from importlib import resources
+
+import uvicorn
+from jinja2 import Environment, Template
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from dicom_node.errors import ConfigurationError
+from dicom_node.ledger.engine import Ledger, open_ledger
+from dicom_node.logs import get_logger
+from dicom_node.settings import Settings, WebSettings
+from dicom_node.web.document import status_document
+from dicom_node.web.health import reasons_against
+from dicom_node.web.metrics import MEDIA_TYPE, render_metrics
+from dicom_node.web.snapshot import CertificateDays, Snapshot, take_snapshot
+
+log = get_logger(__name__)
+
+BACKLOG = 64
+STOP_SECONDS = 5.0
+IDLE_SECONDS = 5
+MOST_REQUESTS = 64
+"""So many requests at a time; more are told to come again (status 503)."""
+
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+"""The page loads nothing and runs nothing."""
+
+
+class WebServer:
+    """Shows the node; every answer is made from the ledger and the disk as they are then.
+
+    Args:
+        settings: Address, storage, reserve.
+        ledger: The ledger; read only.
+        certificate_days: Days that each certificate has left.
+    """
+
+    def __init__(
+        self, settings: Settings, ledger: Ledger, *, certificate_days: CertificateDays
+    ) -> None:
+        self._settings, self._ledger = settings, ledger
+        self._certificate_days = certificate_days
+        self._page = _page()
+
+    def application(self) -> Starlette:
+        """The routes; each is answered in a thread, since the ledger may keep it waiting."""
+        return Starlette(
+            routes=[
+                Route("/", self._status_page),
+                Route("/healthz", self._health),
+                Route("/metrics", self._metrics),
+                Route("/api/status", self._status),
+            ]
+        )
+
+    def _look(self) -> Snapshot:
+        return take_snapshot(
+            self._settings,
+            self._ledger,
+            certificate_days=self._certificate_days,
+            now=time.time(),
+        )
+
+    def _health(self, _request: Request) -> Response:
+        reasons = reasons_against(self._look())
+        body = {"healthy": not reasons, "reasons": reasons}
+        return JSONResponse(body, status_code=503 if reasons else 200, headers=HEADERS)
+
+    def _metrics(self, _request: Request) -> Response:
+        text = render_metrics(self._settings, self._look())
+        return Response(text, media_type=MEDIA_TYPE, headers=HEADERS)
+
+    def _status(self, _request: Request) -> Response:
+        document = status_document(self._look(), ae_title=self._settings.ae_title)
+        return JSONResponse(document, headers=HEADERS)
+
+    def _status_page(self, _request: Request) -> Response:
+        document = status_document(self._look(), ae_title=self._settings.ae_title)
+        return HTMLResponse(self._page.render(**document), headers=HEADERS)
+
+
+@contextmanager
+def web_served(settings: Settings, *, certificate_days: CertificateDays) -> Iterator[int | None]:
+    """Serve while the block runs, if ``web`` is configured.
+
+    Yields:
+        The TCP port; None when there is no web server.
+
+    Raises:
+        ConfigurationError: The address or port cannot be had, or the ledger cannot be used.
+        StorageError: The ledger cannot be opened.
+    """
+    if settings.web is None:
+        yield None
+        return
+    listener = _listen(settings.web)
+    with listener, closing(open_ledger(settings.database)) as ledger:
+        web = WebServer(settings, ledger, certificate_days=certificate_days)
+        server = _uvicorn(web.application())
+        thread = threading.Thread(
+            target=server.run, kwargs={"sockets": [listener]}, name="web", daemon=True
+        )
+        thread.start()
+        port = int(listener.getsockname()[1])
+        log.info("status served", host=settings.web.host, port=port)
+        try:
+            yield port
+        finally:
+            server.should_exit = True
+            thread.join(STOP_SECONDS)
+
+
+def _uvicorn(application: Starlette) -> uvicorn.Server:
+    return uvicorn.Server(
+        uvicorn.Config(
+            application,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            ws="none",
+            limit_concurrency=MOST_REQUESTS,
+            timeout_keep_alive=IDLE_SECONDS,
+            timeout_graceful_shutdown=1,
+        )
+    )
+
+
+def _listen(web: WebSettings) -> socket.socket:
+    listener: socket.socket | None = None
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            web.host, web.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+        return listener
+    except OSError as error:
+        if listener is not None:
+            listener.close()
+        why = (
+            "is in use" if error.errno == errno.EADDRINUSE else f"cannot be had ({error.strerror})"
+        )
+        raise ConfigurationError(
+            f"Port {web.port} on {web.host} {why}: the status page is not served; change `web` in"
+            " node.yaml, or write `web: null`."
+        ) from error
+
+
+def _page() -> Template:
+    text = resources.files("dicom_node.web").joinpath("templates/status.html").read_text("utf-8")
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["age"] = _words
+    return environment.from_string(text)
+
+
+def _words(seconds: float | None) -> str:
+    """An age for people."""
+    if seconds is None:
+        return "–"
+    for name, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {name}"
+    return f"{seconds:.0f} s"

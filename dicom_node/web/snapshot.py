@@ -1,0 +1,117 @@
+"""What the node looks like now: everything that the web shows, read once."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dicom_node import telemetry
+from dicom_node.errors import NodeError
+from dicom_node.ledger.engine import Ledger
+from dicom_node.ledger.measures import Waiting, waiting
+from dicom_node.ledger.model import Job
+from dicom_node.ledger.operations import LedgerStatus, list_jobs, status
+from dicom_node.ledger.series import Series, list_series
+from dicom_node.ledger.states import JobState, SeriesState
+from dicom_node.settings import Settings
+
+GIB = 1024**3
+
+SHOWN_JOBS = 20
+SHOWN_SKIPPED = 10
+"""How many jobs in trouble and skipped series are shown; the newest."""
+
+CertificateDays = Callable[[], Mapping[str, float]]
+"""Days that each certificate has left, by file; handed in, since this floor does not see TLS."""
+
+
+@dataclass(frozen=True)
+class Queues:
+    """What the ledger says.
+
+    Attributes:
+        troubled: Jobs that failed or wait for another try, newest first.
+        skipped: Series that were left alone, newest first.
+    """
+
+    counts: LedgerStatus
+    waiting: Waiting
+    troubled: tuple[Job, ...]
+    skipped: tuple[Series, ...]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The node at one moment.
+
+    Attributes:
+        at: Seconds since 1970.
+        queues: None when the ledger cannot be read; ``fault`` says why.
+        disk_free: Bytes free under the storage; None when it cannot be read.
+        disk_total: Bytes of that disk.
+        disk_reserve: Bytes below which nothing is received.
+        beats: When each part last said that it goes on.
+        certificate_days: Days left, by file.
+    """
+
+    at: float
+    queues: Queues | None
+    fault: str
+    disk_free: int | None
+    disk_total: int | None
+    disk_reserve: float
+    beats: Mapping[str, float]
+    certificate_days: Mapping[str, float] = field(default_factory=dict)
+
+
+def take_snapshot(
+    settings: Settings, ledger: Ledger, *, certificate_days: CertificateDays, now: float
+) -> Snapshot:
+    """Look at the node; what cannot be looked at is said, not raised."""
+    queues, fault = _queues(ledger)
+    free, total = _disk(settings.storage)
+    return Snapshot(
+        at=now,
+        queues=queues,
+        fault=fault,
+        disk_free=free,
+        disk_total=total,
+        disk_reserve=settings.retention.disk_reserve_gib * GIB,
+        beats=_beats(settings.metrics_folder),
+        certificate_days=_certificate_days(certificate_days),
+    )
+
+
+def _queues(ledger: Ledger) -> tuple[Queues | None, str]:
+    try:
+        troubled = list_jobs(
+            ledger, states=(JobState.FAILED, JobState.RETRY_WAIT), limit=SHOWN_JOBS
+        )
+        skipped = list_series(ledger, states=(SeriesState.SKIPPED,), limit=SHOWN_SKIPPED)
+        return Queues(status(ledger), waiting(ledger), tuple(troubled), tuple(skipped)), ""
+    except NodeError as error:
+        return None, str(error)
+
+
+def _disk(storage: Path) -> tuple[int | None, int | None]:
+    try:
+        usage = shutil.disk_usage(storage)
+    except OSError:
+        return None, None
+    return usage.free, usage.total
+
+
+def _beats(folder: Path) -> Mapping[str, float]:
+    try:
+        return telemetry.newest_beats(folder)
+    except OSError:
+        return {}
+
+
+def _certificate_days(ask: CertificateDays) -> Mapping[str, float]:
+    try:
+        return ask()
+    except NodeError:
+        return {}
