@@ -22,6 +22,7 @@ from dicom_node.net.connection import (
     ConnectionLost,
 )
 from dicom_node.net.message import NOTHING, Message, MessageReader
+from dicom_node.net.peers import Peer, describe
 from dicom_node.net.proposal import (
     PDU_BYTES,
     AcceptedContext,
@@ -31,7 +32,6 @@ from dicom_node.net.proposal import (
     request_pdu,
     unreachable,
 )
-from dicom_node.net.peers import Peer, describe
 
 __all__ = ["ANSWER_SECONDS", "PDU_BYTES", "Association", "OnRequest", "associate"]
 

@@ -16,10 +16,10 @@ from dicom_node.errors import PeerError
 from dicom_node.net.association import Association, associate
 from dicom_node.net.command import C_STORE_RQ, Command
 from dicom_node.net.connection import ConnectionLost
-from dicom_node.net.proposal import storage_contexts
 from dicom_node.net.outcome import NO_CONTEXT, SendResult
 from dicom_node.net.outgoing import OutgoingFile, describe_file, kinds
 from dicom_node.net.peers import Peer
+from dicom_node.net.proposal import storage_contexts
 
 ATTEMPTS_PER_IMAGE = 2
 """An association that breaks off takes one answer with it: the image is sent again on a new one."""

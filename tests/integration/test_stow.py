@@ -1,0 +1,362 @@
+"""STOW-RS: to Orthanc's DICOMweb plugin, and to a server that misbehaves in every way."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from ct_factory import make_series
+from peers import Orthanc, Ports, listening, require_program, running, wait_until
+from pydicom import dcmread
+
+from dicom_node.errors import PeerError, UnreadableFile
+from dicom_node.net import stow
+from dicom_node.net.outcome import SendResult
+from dicom_node.net.stow import WebSession, web_echo
+from dicom_node.net.tls import calling_context
+from dicom_node.settings import TlsSettings, WebPeerSettings
+
+PLUGINS = Path("/usr/share/orthanc/plugins")
+
+
+def send(peer: WebPeerSettings, files: list[Path], **options: Any) -> list[SendResult]:
+    with WebSession(peer, files, **options) as session:
+        return list(session.send())
+
+
+def uids(files: list[Path]) -> list[str]:
+    return [str(dcmread(path, stop_before_pixels=True).SOPInstanceUID) for path in files]
+
+
+def answer(stored: list[str] = [], failed: dict[str, int] = {}) -> bytes:  # noqa: B006
+    """A Store Instances Response in DICOM JSON."""
+    told: dict[str, Any] = {}
+    if stored:
+        items = [{"00081155": {"vr": "UI", "Value": [uid]}} for uid in stored]
+        told["00081199"] = {"vr": "SQ", "Value": items}
+    if failed:
+        items = [
+            {
+                "00081155": {"vr": "UI", "Value": [uid]},
+                "00081197": {"vr": "US", "Value": [reason]},
+            }
+            for uid, reason in failed.items()
+        ]
+        told["00081198"] = {"vr": "SQ", "Value": items}
+    return json.dumps(told).encode()
+
+
+class Server:
+    """A DICOMweb server that answers as told: HTTP status and body, or an act of its own."""
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[int, bytes] | Callable[[BaseHTTPRequestHandler], None]] = []
+        self.requests: list[tuple[str, dict[str, str], bytes]] = []
+        self.scheme = "http"
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                server.requests.append((self.path, dict(self.headers), body))
+                planned = server.answers.pop(0) if server.answers else (200, b"")
+                if callable(planned):
+                    planned(self)
+                    return
+                code, content = planned
+                self.send_response(code)
+                self.send_header("Content-Type", "application/dicom+json")
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def do_GET(self) -> None:
+                self.do_POST()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads = True
+
+    def peer(self, **changes: Any) -> WebPeerSettings:
+        url = f"{self.scheme}://127.0.0.1:{self.http.server_port}/dicom-web"
+        return WebPeerSettings(name="cloud", url=url, **changes)
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[Server]:
+        thread = threading.Thread(target=self.http.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield self
+        finally:
+            self.http.shutdown()
+            thread.join()
+            self.http.server_close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server().serving() as server:
+        yield server
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    return make_series(tmp_path / "scan", slices=3)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Orthanc, WebPeerSettings]]:
+    """Orthanc with its DICOMweb plugin."""
+    plugin = PLUGINS / "libOrthancDicomWeb.so"
+    program = require_program("Orthanc")
+    if not plugin.exists():
+        pytest.skip("Orthanc's DICOMweb plugin is not installed (Debian package orthanc-dicomweb)")
+    folder, ports = tmp_path_factory.mktemp("orthanc"), Ports()
+    settings = {
+        "StorageDirectory": "stored", "IndexDirectory": "stored", "HttpPort": ports.rest,
+        "DicomPort": ports.pacs, "RemoteAccessAllowed": False, "AuthenticationEnabled": False,
+        "Plugins": [str(plugin)], "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+    }  # fmt: skip
+    (folder / "orthanc.json").write_text(json.dumps(settings))
+    command = [program, folder / "orthanc.json"]
+    with running(command, folder / "orthanc.log", cwd=folder) as process:
+        wait_until("Orthanc answers", lambda: listening(ports.rest))
+        url = f"http://127.0.0.1:{ports.rest}/dicom-web"
+        yield Orthanc(ports, process), WebPeerSettings(name="archive", url=url)
+
+
+def test_an_archive_takes_every_image_as_it_lies_on_disk(
+    archive: tuple[Orthanc, WebPeerSettings], tmp_path: Path
+) -> None:
+    orthanc, peer = archive
+    files = make_series(tmp_path / "scan", slices=45)
+    results = send(peer, files)
+    assert [item.path for item in results] == files
+    assert all(item.status == 0 for item in results)
+    uid = str(dcmread(files[0], stop_before_pixels=True).SeriesInstanceUID)
+    arrived = orthanc.download(uid, tmp_path / "arrived")
+    assert {dcmread(path).PixelData for path in arrived} == {
+        dcmread(path).PixelData for path in files
+    }
+    assert len(arrived) == 45
+
+
+def test_an_archive_that_has_the_images_says_so(
+    archive: tuple[Orthanc, WebPeerSettings], files: list[Path]
+) -> None:
+    _, peer = archive
+    assert all(item.ok for item in send(peer, files))
+    assert all(item.ok for item in send(peer, files))
+
+
+def test_an_archive_answers_an_echo(archive: tuple[Orthanc, WebPeerSettings]) -> None:
+    assert 0 < web_echo(archive[1]) < 10
+
+
+def test_each_image_gets_the_status_the_server_gives_it(server: Server, files: list[Path]) -> None:
+    first, second, third = uids(files)
+    server.answers = [(202, answer([first], {second: 0xA700, third: 0xC000}))]
+    results = send(server.peer(), files)
+    assert [item.status for item in results] == [0, 0xA700, 0xC000]
+    assert [item.ok for item in results] == [True, False, False]
+    assert [item.transient for item in results] == [False, True, False]
+
+
+def test_a_conflict_is_told_image_by_image(server: Server, files: list[Path]) -> None:
+    server.answers = [(409, answer(failed=dict.fromkeys(uids(files), 0x0111)))]
+    assert all(item.ok for item in send(server.peer(), files))  # it has them already
+
+
+def test_an_image_the_server_says_nothing_of_goes_again(server: Server, files: list[Path]) -> None:
+    first, second, _ = uids(files)
+    server.answers = [(200, answer([first, second]))]
+    results = send(server.peer(), files)
+    assert [item.status for item in results] == [0, 0, None]
+    assert results[2].transient
+
+
+def test_a_success_without_a_body_counts(server: Server, files: list[Path]) -> None:
+    assert [item.status for item in send(server.peer(), files)] == [0, 0, 0]
+
+
+def test_a_part_success_without_a_body_does_not(server: Server, files: list[Path]) -> None:
+    server.answers = [(202, b"<NativeDicomModel/>")]
+    assert [item.status for item in send(server.peer(), files)] == [None, None, None]
+
+
+def test_the_body_is_the_files_between_boundaries(server: Server, files: list[Path]) -> None:
+    send(server.peer(), files)
+    path, headers, body = server.requests[0]
+    assert path == "/dicom-web/studies"
+    kind, _, boundary = headers["Content-Type"].partition("; boundary=")
+    assert kind == 'multipart/related; type="application/dicom"'
+    parts = body.split(f"\r\n--{boundary}".encode())
+    assert parts[-1] == b"--\r\n"
+    heads, contents = zip(*(part.split(b"\r\n\r\n", 1) for part in parts[1:-1]), strict=True)
+    assert set(heads) == {b"\r\nContent-Type: application/dicom"}
+    assert list(contents) == [path.read_bytes() for path in files]
+
+
+def test_stopping_takes_effect_between_requests(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stow, "FILES_PER_REQUEST", 2)
+    files = make_series(tmp_path / "scan", slices=5)
+    with WebSession(server.peer(), files) as session:
+        results = list(session.send(lambda: len(server.requests) == 2))
+    assert [item.path for item in results] == files[:4]
+
+
+@pytest.mark.parametrize(
+    ("code", "transient", "words"),
+    [
+        (400, False, "check `url`"),
+        (401, False, "check its token"),
+        (403, False, "check its token"),
+        (404, False, "check `url`"),
+        (409, False, "check `url`"),
+        (302, False, "check `url`"),
+        (429, True, "at the moment"),
+        (500, True, "at the moment"),
+        (503, True, "at the moment"),
+    ],
+)
+def test_a_refusal_of_the_whole_request(
+    server: Server, files: list[Path], code: int, transient: bool, words: str
+) -> None:
+    server.answers = [(code, b"")]
+    with pytest.raises(PeerError, match=f"(?s){words}.*HTTP status {code}") as error:
+        send(server.peer(), files)
+    assert error.value.transient is transient
+
+
+def test_credentials_go_along(server: Server, files: list[Path]) -> None:
+    send(server.peer(token="secret"), files)
+    send(server.peer(username="node", password="word"), files)
+    assert [headers["Authorization"] for _, headers, _ in server.requests] == [
+        "Bearer secret",
+        "Basic bm9kZTp3b3Jk",
+    ]
+
+
+def hang_up(handler: BaseHTTPRequestHandler) -> None:
+    handler.close_connection = True
+
+
+def babble(handler: BaseHTTPRequestHandler) -> None:
+    handler.wfile.write(b"\x04\x00\x00\x00")
+    handler.close_connection = True
+
+
+def break_off(handler: BaseHTTPRequestHandler) -> None:
+    handler.send_response(200)
+    handler.send_header("Content-Length", "1000")
+    handler.end_headers()
+    handler.wfile.write(b"{")
+    handler.close_connection = True
+
+
+def never_end(handler: BaseHTTPRequestHandler) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    handler.close_connection = True
+    with contextlib.suppress(OSError):
+        while True:
+            handler.wfile.write(b" " * 65536)
+
+
+@pytest.mark.parametrize("act", [hang_up, babble, break_off, never_end])
+def test_a_server_out_of_its_mind_is_tried_again_later(
+    server: Server, files: list[Path], act: Callable[[BaseHTTPRequestHandler], None]
+) -> None:
+    server.answers = [act]
+    with pytest.raises(PeerError) as error:
+        send(server.peer(), files)
+    assert error.value.transient
+
+
+def test_a_silent_server_is_given_up(
+    server: Server, files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stow, "ANSWER_SECONDS", 0.2)
+    released = threading.Event()
+    server.answers = [lambda _: released.wait(30) and None]
+    try:
+        with pytest.raises(PeerError, match="No answer from cloud") as error:
+            send(server.peer(), files)
+    finally:
+        released.set()
+    assert error.value.transient
+
+
+def test_nobody_there_is_transient(server: Server, files: list[Path]) -> None:
+    peer = server.peer().model_copy(update={"url": "http://127.0.0.1:9/dicom-web"})
+    with pytest.raises(PeerError, match=r"No answer from cloud \(http://127.0.0.1:9") as error:
+        send(peer, files)
+    assert error.value.transient
+
+
+def test_a_file_that_is_not_dicom_is_named(server: Server, tmp_path: Path) -> None:
+    path = tmp_path / "text.dcm"
+    path.write_text("hello")
+    with pytest.raises(UnreadableFile, match=r"text\.dcm cannot be sent"):
+        send(server.peer(), [path])
+
+
+class TestHttps:
+    """A server with a certificate of the site's own authority."""
+
+    @pytest.fixture
+    def authority(self) -> trustme.CA:
+        return trustme.CA()
+
+    @pytest.fixture
+    def secured(self, authority: trustme.CA) -> Iterator[Server]:
+        server = Server()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+        server.http.socket = context.wrap_socket(server.http.socket, server_side=True)
+        server.scheme = "https"
+        with server.serving():
+            yield server
+
+    def context(self, folder: Path, authority: trustme.CA) -> ssl.SSLContext:
+        own = authority.issue_cert("node.example")
+        own.private_key_and_cert_chain_pem.write_to_path(folder / "node.pem")
+        authority.cert_pem.write_to_path(folder / "authorities.pem")
+        return calling_context(
+            TlsSettings(
+                certificate=folder / "node.pem",
+                key=folder / "node.pem",
+                authorities=folder / "authorities.pem",
+            )
+        )
+
+    def test_the_sites_authority_is_trusted(
+        self, secured: Server, authority: trustme.CA, files: list[Path], tmp_path: Path
+    ) -> None:
+        results = send(secured.peer(), files, tls=self.context(tmp_path, authority))
+        assert all(item.ok for item in results)
+
+    def test_another_authority_is_not(
+        self, secured: Server, files: list[Path], tmp_path: Path
+    ) -> None:
+        with pytest.raises(PeerError, match="No TLS connection to cloud") as error:
+            send(secured.peer(), files, tls=self.context(tmp_path, trustme.CA()))
+        assert error.value.transient
+
+    def test_without_authorities_the_public_ones_count(
+        self, secured: Server, files: list[Path]
+    ) -> None:
+        with pytest.raises(PeerError, match="No TLS connection to cloud"):
+            send(secured.peer(), files)
