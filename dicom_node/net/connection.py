@@ -77,6 +77,9 @@ class Connection:
         if tls is not None:
             try:
                 transport = tls.wrap_socket(transport, server_hostname=host)
+            except (ConnectionError, TimeoutError) as error:
+                transport.close()
+                raise ssl.SSLError("the TLS handshake was not answered") from error
             except BaseException:
                 transport.close()
                 raise

@@ -25,6 +25,7 @@ from pynetdicom.presentation import PresentationContext, build_context
 from dicom_node.errors import PeerError
 from dicom_node.net.connection import ASSOCIATE_AC, ASSOCIATE_RJ, LARGEST_SENT_BYTES
 from dicom_node.net.peers import Peer, describe
+from dicom_node.net.tls import why_refused
 
 PDU_BYTES = 131072
 """Largest fragment this node takes: 128 KiB, the most that Orthanc offers too."""
@@ -154,23 +155,16 @@ def none_accepted(peer: Peer, proposed: Sequence[PresentationContext]) -> PeerEr
 def unreachable(peer: Peer, error: OSError) -> PeerError:
     """Why no connection came about."""
     who = describe(peer)
-    if isinstance(error, ssl.SSLCertVerificationError):
-        reason = f"its certificate is not accepted ({error.verify_message})"
-    elif isinstance(error, ssl.SSLError):
-        reason = f"it speaks no TLS here, or refuses this node's certificate ({_tls_words(error)})"
-    else:
+    if isinstance(error, ssl.SSLError):
         return PeerError(
-            f"No connection to {who}: the host is away or nothing listens there;"
-            " check host, port and firewall.",
+            f"No TLS connection to {who}: {why_refused(error)}; check `tls` on both sides.",
             transient=True,
         )
     return PeerError(
-        f"No TLS connection to {who}: {reason}; check `tls` on both sides.", transient=True
+        f"No connection to {who}: the host is away or nothing listens there;"
+        " check host, port and firewall.",
+        transient=True,
     )
-
-
-def _tls_words(error: ssl.SSLError) -> str:
-    return (error.reason or error.__class__.__name__).replace("_", " ").lower()
 
 
 def _rejected(whole: bytes, peer: Peer) -> PeerError:
