@@ -111,8 +111,9 @@ def why_refused(error: OSError) -> str:
         return f"its certificate is refused: {error.verify_message}"
     if isinstance(error, TimeoutError):
         return "no TLS handshake in time"
-    if isinstance(error, ssl.SSLError) and error.reason:
-        return _REASONS.get(error.reason, error.reason.lower().replace("_", " "))
+    reason: str | None = getattr(error, "reason", None)  # OpenSSL's own errors have one
+    if reason:
+        return _REASONS.get(reason, reason.lower().replace("_", " "))
     return "the connection ended in the TLS handshake"
 
 
