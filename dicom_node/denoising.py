@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,6 +46,8 @@ def denoise_series(
     denoiser: Denoiser,
     options: DenoiseOptions = DenoiseOptions(),
     *,
+    only: Collection[Path] | None = None,
+    missing: str = "",
     on_progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> RunReport:
@@ -56,6 +58,8 @@ def denoise_series(
         destination: Folder for the derived files, made when missing; same names are replaced.
         denoiser: A method ready to run.
         options: Strength and labels.
+        only: Derive these files alone; the others show that all belong together. None: all.
+        missing: Which slices are missing; the series is then taken as it is, and says so.
         on_progress: Called with (slices denoised, slices in all).
         should_stop: Asked before every batch of slices.
 
@@ -68,11 +72,11 @@ def denoise_series(
         StorageError: The destination is full or not writable.
         man_core.Stopped: ``should_stop`` said so; nothing was written.
     """
-    source = read_series(files)
-    targets = _targets(source, destination)
+    source = read_series(files, contiguous=not missing, only=only)
+    targets = _targets(source, files, destination)
     denoised, result = _denoise(source, denoiser, options.strength, on_progress, should_stop)
     provenance = Provenance.of(result)
-    datasets = derive_series(source, denoised, provenance, options.derived)
+    datasets = derive_series(source, denoised, provenance, options.derived, missing=missing)
     for dataset, target in zip(datasets, targets, strict=True):
         write_file(dataset, target)
     return RunReport(
@@ -82,6 +86,7 @@ def denoise_series(
         regular=source.regular,
         product_version=PRODUCT_VERSION,
         denoise=result,
+        missing=missing,
     )
 
 
@@ -106,14 +111,14 @@ def _denoise(
         raise ModelUnavailable(str(error)) from error
 
 
-def _targets(source: CtSeries, destination: Path) -> tuple[Path, ...]:
+def _targets(source: CtSeries, files: Sequence[Path], destination: Path) -> tuple[Path, ...]:
     try:
         destination.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         why = error.strerror or "not a folder"
         raise StorageError(f"{destination} cannot be made a folder: {why}") from error
     targets = tuple(destination / name for name in _names(source.headers))
-    originals = {path.resolve() for path in source.files}
+    originals = {path.resolve() for path in files}
     if any(target.resolve() in originals for target in targets):
         raise InputError(f"{destination} holds the original images: write to another folder")
     return targets

@@ -76,7 +76,8 @@ def denoise_volume(
         volume: The low-dose series.
         denoiser: A method ready to run.
         condition: What is known of the scan.
-        seed: See ``series_seed``; every batch starts from it, so batch size does not matter.
+        seed: See ``series_seed``; every batch starts from it. Arithmetic may still round otherwise
+            in batches of another size.
         strength: 0 to 1, blended in HU.
         on_progress: Called with (slices done, slices in all).
         should_stop: Asked before every batch.
@@ -93,22 +94,30 @@ def denoise_volume(
         raise ValueError(f"strength must be within 0 to 1, got {strength}")
     started = time.monotonic()
     hu = np.empty_like(volume.hu)
-    for part in _batches(volume, denoiser):
+    done, step = 0, denoiser.slices_at_once(*volume.shape[1:])
+    while done < len(hu):
         if should_stop is not None and should_stop():
             raise Stopped
-        hu[part] = _blend(
-            volume.hu[part], _run(volume.hu[part], denoiser, condition, seed), strength
-        )
+        part = slice(done, min(done + step, len(hu)))
+        try:
+            result = _run(volume.hu[part], denoiser, condition, seed)
+        except torch.OutOfMemoryError:
+            if step == 1:
+                raise
+            step = _smaller(step)
+            continue
+        hu[part] = _blend(volume.hu[part], result, strength)
+        done = part.stop
         if on_progress is not None:
-            on_progress(part.stop, len(hu))
+            on_progress(done, len(hu))
     seconds = time.monotonic() - started
     return volume.with_hu(hu), _report(volume.hu, hu, denoiser, strength, seed, seconds)
 
 
-def _batches(volume: Volume, denoiser: Denoiser) -> list[slice]:
-    slices, rows, columns = volume.shape
-    step = denoiser.slices_at_once(rows, columns)
-    return [slice(first, min(first + step, slices)) for first in range(0, slices, step)]
+def _smaller(step: int) -> int:
+    """Half the batch: somebody else took memory of the device since it was asked how much fits."""
+    torch.cuda.empty_cache()
+    return step // 2
 
 
 def _run(

@@ -40,6 +40,8 @@ def derive_series(
     denoised: Volume,
     provenance: Provenance,
     options: DeriveOptions = DeriveOptions(),  # noqa: B008 - frozen
+    *,
+    missing: str = "",
 ) -> Iterator[Dataset]:
     """Make the derived series, one data set per source slice, in slice order.
 
@@ -48,6 +50,7 @@ def derive_series(
         denoised: HU [slice, row, column] with the source's geometry.
         provenance: What made it.
         options: How to label it.
+        missing: Which slices the source lacked, for Derivation Description.
 
     Yields:
         Complete data sets with file meta information, to be written as Explicit VR Little Endian.
@@ -65,7 +68,7 @@ def derive_series(
         derived.preamble = bytes(128)
         _identify(derived, header, series_uid, key)
         _label(derived, header, options)
-        _describe(derived, header, provenance)
+        _describe(derived, header, provenance, missing)
         name_equipment(derived, header, provenance, options)
         encoding = Encoding.of(header)
         _put_words(derived, to_words(hu, encoding, words))
@@ -89,8 +92,10 @@ def _label(derived: Dataset, header: Dataset, options: DeriveOptions) -> None:
     derived.SeriesDescription = (text + suffix).strip()
 
 
-def _describe(derived: Dataset, header: Dataset, provenance: Provenance) -> None:
+def _describe(derived: Dataset, header: Dataset, provenance: Provenance, missing: str) -> None:
     text = provenance.description()
+    if missing:
+        text = f"{text} The series was incomplete: {missing}."
     earlier = "".join(headers.texts(header, "DerivationDescription")[:1])
     earlier = earlier[: DERIVATION_LENGTH - len(text) - 2]
     derived.DerivationDescription = f"{earlier}; {text}" if earlier else text

@@ -8,7 +8,8 @@ sample of slices, which is accepted too and handled slice by slice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -42,12 +43,18 @@ def read_series(
     paths: Sequence[Path],
     *,
     contiguous: bool = True,
+    only: Collection[Path] | None = None,
 ) -> CtSeries:
     """Read the files of one series into HU.
 
     Args:
         paths: The files, in any order.
         contiguous: Refuse a regular series with a hole; False takes slices wherever they lie.
+        only: The files whose pixels are wanted; the others are there to check that all belong
+            together. None: all.
+
+    Returns:
+        The series, or the part of it that was asked for.
 
     Raises:
         InputError: One sentence; ``NotForUs``, ``UnreadableFile``, ``IncompleteSeries`` say more.
@@ -55,15 +62,16 @@ def read_series(
     if not paths:
         raise InputError("there are no files to read: give at least one CT image")
     loaded = [_load_header(path) for path in paths]
-    stack = _stack(loaded, paths)
+    whole = _stack(loaded, paths)
+    if contiguous and whole.holes:
+        raise _hole_error(whole, loaded, paths)
+    stack = whole if only is None else _part(whole, loaded, paths, only)
     ordered = [loaded[index] for index in stack.order]
     files = tuple(Path(paths[index]) for index in stack.order)
-    if contiguous and stack.holes:
-        raise _hole_error(stack, ordered, files)
     stored, padding, hu = _read_voxels(files, ordered)
     return CtSeries(
         volume=Volume(hu, stack.spacing_mm, stack.affine),
-        condition=headers.condition_of(ordered),
+        condition=headers.condition_of([loaded[index] for index in whole.order]),
         headers=tuple(ordered),
         stored=stored,
         padding=padding,
@@ -87,8 +95,30 @@ def _stack(loaded: Sequence[Dataset], paths: Sequence[Path]) -> geometry.Stack:
     except ValueError as error:
         raise UnreadableFile(f"the ImageOrientationPatient is not usable: {error}") from error
     _check_places(places, loaded, paths)
-    thickness = headers.number(loaded[0], "SliceThickness") or FALLBACK_SPACING_MM
-    return geometry.stack(positions, orientation, _pixel_spacing(loaded[0]), thickness)
+    return _sorted(loaded)
+
+
+def _part(
+    whole: geometry.Stack,
+    loaded: Sequence[Dataset],
+    paths: Sequence[Path],
+    only: Collection[Path],
+) -> geometry.Stack:
+    """The wanted slices as a stack of their own; its order still counts the files as given."""
+    wanted = [index for index in whole.order if paths[index] in only]
+    if not wanted:
+        raise InputError("none of the images to be read belongs to the series")
+    stack = _sorted([loaded[index] for index in wanted])
+    return replace(stack, order=tuple(wanted[index] for index in stack.order))
+
+
+def _sorted(loaded: Sequence[Dataset]) -> geometry.Stack:
+    return geometry.stack(
+        _table(loaded, "ImagePositionPatient"),
+        headers.numbers(loaded[0], "ImageOrientationPatient"),
+        _pixel_spacing(loaded[0]),
+        headers.number(loaded[0], "SliceThickness") or FALLBACK_SPACING_MM,
+    )
 
 
 def _check_alike(loaded: Sequence[Dataset]) -> None:
@@ -121,10 +151,11 @@ def _check_places(
 
 
 def _hole_error(
-    stack: geometry.Stack, ordered: Sequence[Dataset], files: Sequence[Path]
+    stack: geometry.Stack, loaded: Sequence[Dataset], paths: Sequence[Path]
 ) -> IncompleteSeries:
     hole = stack.holes[0]
-    before, after = (headers.image_name(ordered[i], files[i]) for i in (hole.after, hole.after + 1))
+    beside = stack.order[hole.after : hole.after + 2]
+    before, after = (headers.image_name(loaded[i], Path(paths[i])) for i in beside)
     missing = sum(round(one.distance_mm / (stack.usual_mm or 1)) - 1 for one in stack.holes)
     slices = "1 slice is" if missing == 1 else f"{missing} slices are"
     return IncompleteSeries(

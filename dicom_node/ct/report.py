@@ -21,6 +21,7 @@ class RunReport:
         regular: Whether the source's slices lie at one spacing.
         product_version: Version of this product.
         denoise: What the denoiser reported.
+        missing: Which slices the source lacked; empty when nothing is known to be missing.
     """
 
     source_series_uid: str
@@ -29,6 +30,7 @@ class RunReport:
     regular: bool
     product_version: str
     denoise: DenoiseReport
+    missing: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; files by their number only, as paths can hold names."""
@@ -37,6 +39,7 @@ class RunReport:
             "derived_series_uid": self.derived_series_uid,
             "files": len(self.files),
             "regular_spacing": self.regular,
+            "missing": self.missing,
             "product_version": self.product_version,
             **self.denoise.to_dict(),
         }

@@ -113,6 +113,30 @@ def test_stop_is_obeyed_before_the_next_batch(volume):
     assert denoiser.batches == [2]
 
 
+def test_a_batch_that_does_not_fit_is_halved(volume):
+    """Another program took memory of the device since it was asked how much fits."""
+
+    class Crowded(Halving):
+        def denoise(self, hu, condition, generator, on_step=None):
+            if len(hu) > 1:
+                raise torch.OutOfMemoryError("device is full")
+            return super().denoise(hu, condition, generator)
+
+    crowded = Crowded()
+    result, _ = denoise_volume(volume, crowded, Condition(), seed=1)
+    assert crowded.batches == [1] * 5
+    np.testing.assert_array_equal(result.hu, volume.hu / 2)
+
+
+def test_a_slice_that_does_not_fit_alone_is_told(volume):
+    class Full(Halving):
+        def denoise(self, hu, condition, generator, on_step=None):
+            raise torch.OutOfMemoryError("device is full")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        denoise_volume(volume, Full(), Condition(), seed=1)
+
+
 def test_values_that_are_not_finite_never_leave(volume):
     class Broken(Halving):
         def denoise(self, hu, condition, generator, on_step=None):
