@@ -35,11 +35,13 @@ class Scan:
     files: tuple[Path, ...]
 
 
-def make_scan(folder: Path, name: str, rng: random.Random, *, size: int = 48) -> Scan:
+def make_scan(
+    folder: Path, name: str, rng: random.Random, slices: int | None = None, *, size: int = 48
+) -> Scan:
     """A small series of a patient of its own; the noise of each of its slices is its own too."""
     files = make_series(
         folder / name,
-        rng.randint(5, 11),
+        slices or rng.randint(5, 11),
         size,
         study=name,
         description=name,

@@ -1,6 +1,11 @@
-"""What leaves the disk, and when: finished work by age, and what dead processes left behind."""
+"""What leaves the disk, and when: by age, by want of room, and what dead processes left behind."""
 
 from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
 
 from dicom_node.ledger.engine import Ledger
 from dicom_node.ledger.operations import busy_tokens, closed_tokens
@@ -8,41 +13,132 @@ from dicom_node.ledger.series import purge_old_series
 from dicom_node.logs import get_logger
 from dicom_node.settings import Settings
 from dicom_node.store.inbox import Inbox
+from dicom_node.store.leftovers import remove_old_files, sweep_parts
 from dicom_node.store.outbox import Outbox
 
 log = get_logger(__name__)
 
 SECONDS_PER_DAY = 86_400.0
+GIB = 1024**3
+
+SERIES_PER_BATCH = 5
+"""So many series go before the disk is looked at again; the ledger is locked meanwhile."""
+
+REMIND_SECONDS = 3600.0
+"""How often a disk that stays full is told of."""
+
+
+class Usage(Protocol):
+    """Bytes of a file system, as ``shutil.disk_usage`` gives them."""
+
+    @property
+    def total(self) -> int:
+        """Its size."""
+
+    @property
+    def free(self) -> int:
+        """What may still be written."""
 
 
 class Retention:
-    """Deletes what is old and owed to nobody.
+    """Deletes what is owed to nobody; unsent and failed work stays, whatever its age.
 
     Args:
         ledger: The ledger.
         inbox: Received images.
         outbox: Derived images.
-        settings: Ages.
+        settings: Ages, watermark, folders.
+        disk_usage: Asked for the storage folder.
     """
 
-    def __init__(self, ledger: Ledger, inbox: Inbox, outbox: Outbox, settings: Settings) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        inbox: Inbox,
+        outbox: Outbox,
+        settings: Settings,
+        *,
+        disk_usage: Callable[[Path], Usage] = shutil.disk_usage,
+    ) -> None:
         self._ledger, self._inbox, self._outbox = ledger, inbox, outbox
-        self._settings = settings
+        self._settings, self._limits = settings, settings.retention
+        self._disk_usage = disk_usage
+        self._told_at: float | None = None
 
     def enforce_retention(self, now: float) -> None:
-        """Delete what is old and owed to nobody. Unsent and failed work stays, whatever its age."""
-        before = now - self._settings.retention.days * SECONDS_PER_DAY
-        purged = purge_old_series(
-            self._ledger, before=before, now=now, remove=self._inbox.remove_series
+        """Delete what has reached its age: finished series, results, reports, quarantine."""
+        limits, before = self._limits, now - self._limits.days * SECONDS_PER_DAY
+        series = len(self._purge(before, now))
+        results = self._remove_results(before)
+        reports = remove_old_files(
+            self._settings.reports_folder, before=now - limits.report_days * SECONDS_PER_DAY
         )
-        closed = closed_tokens(self._ledger, before=before) & self._outbox.tokens()
-        for token in closed:
-            self._outbox.remove(token)
-        if purged or closed:
-            log.info("retention", series=len(purged), results=len(closed))
+        aside = remove_old_files(
+            self._settings.quarantine_folder, before=now - limits.quarantine_days * SECONDS_PER_DAY
+        )
+        if series or results or reports or aside:
+            log.info("retention", series=series, results=results, reports=reports, quarantine=aside)
+        self.sweep_leftovers()
+
+    def relieve_disk(self, now: float) -> None:
+        """Above the watermark, delete finished work before its time, the oldest first.
+
+        Results that every destination has confirmed go first: they are at the PACS. Then go the
+        images of series that are owed to nobody.
+        """
+        if not self._is_tight():
+            self._told_at = None
+            return
+        results, series = self._remove_results(now, while_tight=True), 0
+        while self._is_tight() and (gone := self._purge(now, now, limit=SERIES_PER_BATCH)):
+            series += len(gone)
+        if results or series:
+            log.warning("disk relieved", results=results, series=series, used=self._used())
+        if self._is_tight():
+            self._tell(now)
 
     def sweep_leftovers(self) -> None:
         """Delete what workers that died had half written."""
         swept = self._outbox.sweep_leftovers(lambda: busy_tokens(self._ledger))
+        swept += sweep_parts(self._settings.reports_folder, lambda: busy_tokens(self._ledger))
         if swept:
-            log.info("leftovers deleted", folders=swept)
+            log.info("leftovers deleted", count=swept)
+
+    def _purge(self, before: float, now: float, **limit: int) -> list[str]:
+        return purge_old_series(
+            self._ledger, before=before, now=now, remove=self._inbox.remove_series, **limit
+        )
+
+    def _remove_results(self, before: float, *, while_tight: bool = False) -> int:
+        closed = closed_tokens(self._ledger, before=before)
+        removed = 0
+        for token in self._outbox.oldest_first():
+            if while_tight and not self._is_tight():
+                break
+            if token in closed:
+                self._outbox.remove(token)
+                removed += 1
+        return removed
+
+    def _is_tight(self) -> bool:
+        """Whether the disk is above the watermark or has not its reserve."""
+        usage = self._disk_usage(self._settings.storage)
+        return (
+            usage.free < self._limits.disk_reserve_gib * GIB
+            or 1 - usage.free / usage.total > self._limits.disk_high_watermark
+        )
+
+    def _used(self) -> str:
+        usage = self._disk_usage(self._settings.storage)
+        return f"{1 - usage.free / usage.total:.0%}"
+
+    def _tell(self, now: float) -> None:
+        if self._told_at is not None and now - self._told_at < REMIND_SECONDS:
+            return
+        self._told_at = now
+        log.error(
+            "disk full",
+            used=self._used(),
+            reason="what is left is still owed to a destination, failed, or not the node's: look at"
+            " `dicom-node jobs list` and make room.",
+        )

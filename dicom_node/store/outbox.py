@@ -15,6 +15,7 @@ from dicom_node.store.durable import (
     sync_file,
     sync_folder,
 )
+from dicom_node.store.leftovers import sweep_parts
 
 
 class Outbox:
@@ -69,8 +70,17 @@ class Outbox:
 
     def tokens(self) -> set[str]:
         """The jobs that have a result here."""
+        return set(self.oldest_first())
+
+    def oldest_first(self) -> list[str]:
+        """The jobs that have a result here, the one that was made first in front."""
         folders = self.root.iterdir() if self.root.is_dir() else ()
-        return {folder.name for folder in folders if not folder.name.endswith(PART_SUFFIX)}
+        made = {
+            folder.name: folder.stat().st_mtime
+            for folder in folders
+            if not folder.name.endswith(PART_SUFFIX)
+        }
+        return sorted(made, key=lambda token: (made[token], token))
 
     def discard(self, staging: Path) -> None:
         """Throw a staged folder away."""
@@ -88,9 +98,4 @@ class Outbox:
             busy: Tells the tokens of jobs that somebody works on. Asked after looking at the
                 disk: whoever stages has claimed before, so that no folder in use is taken.
         """
-        staged = sorted(self.root.glob(f"*{PART_SUFFIX}"))
-        taken = busy()
-        leftovers = [folder for folder in staged if folder.name.split(".")[0] not in taken]
-        for folder in leftovers:
-            self.discard(folder)
-        return len(leftovers)
+        return sweep_parts(self.root, busy)

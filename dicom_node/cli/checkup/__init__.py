@@ -1,0 +1,7 @@
+"""``check``: everything the node needs, tried once, a verdict each; one file a neighbourhood."""
+
+from __future__ import annotations
+
+from dicom_node.cli.checkup.command import register
+
+__all__ = ["register"]

@@ -1,0 +1,104 @@
+"""Where others come in: the DICOM port, the web port, and who sits on them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import ssl
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+
+from dicom_node.cli.checkup.verdict import Attempts, Doubt
+from dicom_node.errors import ConfigurationError, PeerError
+from dicom_node.net.sender import echo
+from dicom_node.net.tls import calling_context
+from dicom_node.settings import Settings, WebSettings
+
+ANSWER_SECONDS = 5.0
+
+EVERYWHERE = frozenset({"0.0.0.0", "::"})
+
+
+@dataclass(frozen=True)
+class _ThisNode:
+    """The node itself as a peer, to see whether it runs."""
+
+    name: str
+    ae_title: str
+    host: str
+    port: int
+
+
+def attempts(settings: Settings) -> Attempts:
+    """The DICOM port and, unless it is off, the web port."""
+    yield "port", lambda: _port(settings)
+    if (web := settings.web) is not None:
+        yield "web port", lambda: _web_port(web)
+
+
+def _port(settings: Settings) -> str:
+    listen = settings.listen
+    if _is_free(listen.host, listen.port):
+        return f"{listen.host}:{listen.port} is free; the node does not run"
+    calling = settings.accept.calling[0] if settings.accept.calling else settings.ae_title
+    here = _ThisNode("this node", settings.ae_title, _reachable(listen.host), listen.port)
+    try:
+        seconds = echo(here, calling_ae=calling, tls=_own_context(settings))
+    except PeerError as error:
+        raise ConfigurationError(
+            f"Port {listen.port} is held, but not by a node that answers as"
+            f" {settings.ae_title}: {error} Stop the program that holds it, or change `listen`."
+        ) from error
+    return f"the node runs and answered in {1000 * seconds:.0f} ms"
+
+
+def _own_context(settings: Settings) -> ssl.SSLContext | None:
+    """For a call to this machine by whatever name; the certificate names the one peers use."""
+    if settings.tls is None or not settings.listen.tls:
+        return None
+    context = calling_context(settings.tls)
+    context.check_hostname = False
+    return context
+
+
+def _web_port(web: WebSettings) -> str:
+    if _is_free(web.host, web.port):
+        return f"{web.host}:{web.port} is free; the node does not run"
+    health = _health(f"http://{_reachable(web.host)}:{web.port}/healthz")
+    if health is None:
+        raise ConfigurationError(
+            f"Port {web.port} is held by a program that is not this node: stop it, or change `web`."
+        )
+    if reasons := health.get("reasons"):
+        raise Doubt(f"The node runs and says that it is not well: {'; '.join(map(str, reasons))}.")
+    return "the node runs and says that it is well"
+
+
+def _health(url: str) -> dict[str, list[object]] | None:
+    """What ``/healthz`` says; None when no node answers there."""
+    with contextlib.suppress(OSError, ValueError):
+        try:
+            answer = urllib.request.urlopen(url, timeout=ANSWER_SECONDS)
+        except urllib.error.HTTPError as error:
+            answer = error  # 503 tells its reasons too
+        with answer:
+            told = json.load(answer)
+        return told if isinstance(told, dict) and "status" in told else None
+    return None
+
+
+def _is_free(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def _reachable(host: str) -> str:
+    return "127.0.0.1" if host in EVERYWHERE else host

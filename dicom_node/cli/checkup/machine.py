@@ -1,0 +1,148 @@
+"""What the node stands on: disk, folders, database, clock."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from sqlalchemy import make_url
+
+from dicom_node.cli.checkup.verdict import Attempts, Doubt
+from dicom_node.errors import ConfigurationError, StorageError
+from dicom_node.ledger.clock import newest_moment
+from dicom_node.ledger.engine import open_ledger
+from dicom_node.settings import Settings
+
+GIB = 1024**3
+SECONDS_PER_DAY = 86_400.0
+
+CLOCK_SLACK_SECONDS = 300.0
+"""Hosts that share a ledger may differ by so much."""
+
+BACKUP_DAYS = 30.0
+"""A backup that an upgrade made is not needed for longer."""
+
+NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs"})
+"""SQLite's locks and its shared memory do not work there (sqlite.org/wal.html)."""
+
+
+def attempts(settings: Settings) -> Attempts:
+    """Disk, folders, database, backups and clock."""
+    yield "disk", lambda: _disk(settings)
+    yield "folders", lambda: _folders(settings)
+    yield "database", lambda: _database(settings)
+    yield "backups", lambda: _backups(settings)
+    yield "clock", lambda: _clock(settings)
+
+
+def _disk(settings: Settings) -> str:
+    storage, retention = settings.storage, settings.retention
+    try:
+        storage.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=storage) as file:
+            file.write(b"written by check")
+        usage = shutil.disk_usage(storage)
+    except OSError as error:
+        raise StorageError(f"{storage} cannot be written: {error.strerror}.") from error
+    free_gib, used = usage.free / GIB, 1 - usage.free / usage.total
+    if free_gib < retention.disk_reserve_gib:
+        raise StorageError(
+            f"{free_gib:.1f} GiB are free under {storage}, less than the reserve of"
+            f" {retention.disk_reserve_gib:g} GiB: the receiver takes nothing; make room."
+        )
+    if used > retention.disk_high_watermark:
+        raise Doubt(
+            f"{storage} is {used:.0%} full, above the watermark of"
+            f" {retention.disk_high_watermark:.0%}: finished series go before their time; make"
+            " room, or shorten `retention.days`."
+        )
+    return f"{free_gib:.1f} GiB free under {storage}"
+
+
+def _folders(settings: Settings) -> str:
+    """Files are put in place by a rename, which works within one file system only."""
+    pairs = (
+        (settings.inbox_folder, settings.quarantine_folder),
+        (settings.outbox_folder, settings.storage),
+        (settings.inbox_folder, settings.storage),
+    )
+    for one, other in pairs:
+        if one.exists() and other.exists() and one.stat().st_dev != other.stat().st_dev:
+            raise StorageError(
+                f"{one} and {other} are on different file systems: put the whole storage folder on"
+                " one."
+            )
+    for folder in (settings.inbox_folder, settings.outbox_folder, settings.reports_folder):
+        if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+            raise StorageError(f"{folder} is not writable for this user: correct its owner.")
+    return f"all under {settings.storage}, one file system"
+
+
+def _database(settings: Settings) -> str:
+    url = make_url(settings.database)
+    if url.get_backend_name() == "sqlite" and url.database:
+        kind = _file_system(Path(url.database).resolve().parent)
+        if kind in NETWORK_FILE_SYSTEMS:
+            raise ConfigurationError(
+                f"The SQLite ledger lies on a network file system ({kind}), where its locks do not"
+                " hold: use a local disk, or PostgreSQL."
+            )
+    ledger = open_ledger(settings.database)
+    try:
+        dialect = ledger.engine.dialect
+        with ledger.read() as session:
+            session.connection()
+        version = ".".join(map(str, getattr(dialect, "server_version_info", None) or ()))
+        return f"{dialect.name} {version}".strip() + ", tables up to date"
+    finally:
+        ledger.close()
+
+
+def _file_system(folder: Path) -> str:
+    """Kind of the file system a folder is on; empty where the kernel does not tell."""
+    try:
+        lines = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    mounts = {fields[1]: fields[2] for line in lines if len(fields := line.split()) > 2}
+    for place in (folder, *folder.parents):
+        if str(place) in mounts:
+            return mounts[str(place)]
+    return ""
+
+
+def _backups(settings: Settings) -> str:
+    url = make_url(settings.database)
+    if url.get_backend_name() != "sqlite" or not url.database:
+        return "a PostgreSQL ledger is backed up with pg_dump"
+    ledger = Path(url.database)
+    found = sorted(ledger.parent.glob(f"{ledger.name}.*.backup"))
+    old = [path for path in found if _age_days(path) > BACKUP_DAYS]
+    if old:
+        raise Doubt(
+            f"{old[0]} was made by an upgrade {_age_days(old[0]):.0f} days ago: delete it when the"
+            " upgrade is settled."
+        )
+    return f"{len(found)} of upgrades beside the ledger" if found else "none of an upgrade"
+
+
+def _age_days(path: Path) -> float:
+    return (time.time() - path.stat().st_mtime) / SECONDS_PER_DAY
+
+
+def _clock(settings: Settings) -> str:
+    ledger = open_ledger(settings.database)
+    try:
+        newest = newest_moment(ledger)
+    finally:
+        ledger.close()
+    ahead = (newest or 0.0) - time.time()
+    if ahead > CLOCK_SLACK_SECONDS:
+        raise Doubt(
+            f"The ledger's newest entry lies {ahead / 60:.0f} minutes ahead of this machine's"
+            " clock: the clock was or is wrong; see whether it is synchronised (NTP)."
+        )
+    return "not behind the ledger's newest entry"

@@ -1,0 +1,99 @@
+"""Whom the node talks to: PACS by DIMSE and DICOMweb, syslog, mail, webhook."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
+from pydicom.uid import ExplicitVRLittleEndian
+from pynetdicom.presentation import build_context
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    CTImageStorage,
+    StorageCommitmentPushModel,
+)
+
+from dicom_node.cli.checkup.verdict import Attempts
+from dicom_node.errors import ConfigurationError, NodeError, PeerError
+from dicom_node.net.association import associate
+from dicom_node.net.proposal import storage_contexts
+from dicom_node.net.sender import echo
+from dicom_node.net.tls import calling_context
+from dicom_node.rules import load_rules
+from dicom_node.settings import PeerSettings, Settings
+
+
+def attempts(settings: Settings) -> Attempts:
+    """Each peer, and every other service that is configured."""
+    wanted = _destinations(settings)
+    for peer in settings.peers:
+        if isinstance(peer, PeerSettings):
+            yield (
+                f"peer {peer.name}",
+                lambda peer=peer: _dicom_peer(peer, settings, wanted),  # type: ignore[misc]
+            )
+    for what, host, port in _services(settings):
+        yield what, lambda host=host, port=port: _resolvable(host, port)  # type: ignore[misc]
+
+
+def _destinations(settings: Settings) -> set[str]:
+    """Peers that get derived series, by default or by a rule."""
+    named = set(settings.destinations)
+    try:
+        rules = load_rules(settings).rules
+    except NodeError:  # told by the check of the rules
+        return named
+    for rule in rules:
+        if rule.denoise is not None:
+            named.update(rule.denoise.destinations or ())
+    return named
+
+
+def _dicom_peer(peer: PeerSettings, settings: Settings, destinations: Collection[str]) -> str:
+    context = calling_context(settings.tls) if peer.tls and settings.tls is not None else None
+    seconds = echo(peer, calling_ae=settings.ae_title, tls=context)
+    answered = f"{peer.ae_title} at {peer.host}:{peer.port} answered in {1000 * seconds:.0f} ms"
+    if peer.name not in destinations:
+        return answered
+    proposed = storage_contexts([(CTImageStorage, ExplicitVRLittleEndian)])
+    if peer.storage_commitment:
+        proposed.append(build_context(StorageCommitmentPushModel))
+    with associate(peer, proposed, calling_ae=settings.ae_title, tls=context) as association:
+        takes_ct = association.context(CTImageStorage) is not None
+        commits = association.context(StorageCommitmentPushModel) is not None
+    if not takes_ct:
+        raise PeerError(
+            f"{peer.ae_title} takes no CT images from {settings.ae_title}: allow that there.",
+            transient=False,
+        )
+    if peer.storage_commitment and not commits:
+        raise PeerError(
+            f"{peer.ae_title} does no storage commitment: enable it there for"
+            f" {settings.ae_title}, or set `storage_commitment: false` for it in node.yaml.",
+            transient=False,
+        )
+    return f"{answered}, takes CT{' and commits to storage' if commits else ''}"
+
+
+def _services(settings: Settings) -> list[tuple[str, str, int]]:
+    """What, host and port of the services that are told things."""
+    found: list[tuple[str, str, int]] = []
+    if (syslog := settings.audit.syslog) is not None:
+        found.append(("audit syslog", syslog.host, syslog.port))
+    if (email := settings.notify.email) is not None:
+        found.append(("mail server", email.host, email.port))
+    if (webhook := settings.notify.webhook) is not None:
+        parts = urlsplit(webhook.url)
+        found.append(("webhook", parts.hostname or "", parts.port or 443))
+    return found
+
+
+def _resolvable(host: str, port: int) -> str:
+    """Nothing is sent: a mail or an audit message is no toy."""
+    try:
+        socket.getaddrinfo(host, port)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{host} is not known to this machine's name service: correct the name in node.yaml."
+        ) from error
+    return f"{host}:{port} has an address (nothing was sent)"
