@@ -88,8 +88,8 @@ def test_what_was_missing_leaves_uids_and_pixels_alone(tmp_path: Path) -> None:
 
 
 def test_originals_are_protected_even_when_only_others_are_denoised(tmp_path: Path) -> None:
-    first, _second, third, fourth = make_series(tmp_path)
+    first, second, third, fourth = make_series(tmp_path)
     moved = third.rename(tmp_path.parent / "third.dcm")
     first = first.rename(tmp_path / "0003.dcm")  # where the third would be written
     with pytest.raises(InputError, match="holds the original images"):
-        denoise_series([first, moved, fourth], tmp_path, IDENTITY, only=[moved])
+        denoise_series([first, second, moved, fourth], tmp_path, IDENTITY, only=[moved])
