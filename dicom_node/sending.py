@@ -7,13 +7,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from dicom_node.errors import NodeError, PeerError
-from dicom_node.ledger.deliveries import confirm, confirmed_names, note_fault
+from dicom_node.errors import PeerError
+from dicom_node.ledger.deliveries import (
+    Sent,
+    claim_delivery,
+    confirm,
+    give_back_delivery,
+    note_sent,
+    results_lost,
+    sent_names,
+    waiting_destinations,
+)
 from dicom_node.ledger.engine import Ledger, open_ledger
-from dicom_node.ledger.jobs import LeaseLost, claim, done, give_back, results_lost
-from dicom_node.ledger.leases import Heartbeat, owner_name, settle_fault, work_until
-from dicom_node.ledger.model import Delivery, Job
-from dicom_node.ledger.states import DeliveryState
+from dicom_node.ledger.jobs import LeaseLost
+from dicom_node.ledger.leases import Heartbeat, owner_name, settle_delivery_fault, work_until
+from dicom_node.ledger.model import Delivery
 from dicom_node.logs import bound, get_logger, short_hash
 from dicom_node.settings import PeerSettings, Settings
 from dicom_node.store.outbox import Outbox
@@ -64,7 +72,7 @@ class SendFiles(Protocol):
 
 
 class Sender:
-    """Takes jobs from DERIVED to DONE, one at a time.
+    """Takes deliveries from PENDING to CONFIRMED, one at a time.
 
     Args:
         ledger: The ledger.
@@ -90,70 +98,48 @@ class Sender:
         self._owner = owner or owner_name()
 
     def send_once(self, should_stop: ShouldStop) -> bool:
-        """Send the results of one job, if one waits; returns whether one did.
+        """Make one delivery to each destination for which one waits; returns whether one did."""
+        sent = [self._send_one(n, should_stop) for n in waiting_destinations(self._ledger)]
+        return any(sent)
 
-        Every destination is tried, and each gets only what it has not confirmed. The job is DONE
-        when all have everything, waits when a fault may pass, and fails when none may.
-        """
-        job = claim(self._ledger, stage="send", owner=self._owner, now=self._clock())
-        if job is None:
+    def _send_one(self, destination: str, should_stop: ShouldStop) -> bool:
+        delivery = claim_delivery(self._ledger, destination, owner=self._owner, now=self._clock())
+        if delivery is None:
             return False
         with (
-            bound(job=job.id, series=short_hash(job.series_uid)),
-            Heartbeat(self._ledger, job, owner=self._owner) as beat,
+            bound(job=delivery.job_id, series=short_hash(delivery.series_uid)),
+            Heartbeat(self._ledger, delivery, owner=self._owner) as beat,
         ):
             try:
-                self._deliver(job, lambda: should_stop() or beat.lost.is_set())
+                self._deliver(delivery, lambda: should_stop() or beat.lost.is_set())
             except LeaseLost:
-                log.warning("job left to its new owner")
+                log.warning("delivery left to its new owner")
         return True
 
-    def _deliver(self, job: Job, stopped: ShouldStop) -> None:
-        files = self._outbox.committed(job.token)
-        if len(files) != job.derived_count:
-            lost = results_lost(self._ledger, job.id, owner=self._owner, now=self._clock())
+    def _deliver(self, delivery: Delivery, stopped: ShouldStop) -> None:
+        files = self._outbox.committed(delivery.token)
+        owner, now = self._owner, self._clock()
+        if len(files) != delivery.derived_count:
+            lost = results_lost(self._ledger, delivery.job_id, owner=owner, now=now)
             log.error("job stopped", state=lost.state, reason=lost.reason)
             return
         try:
-            faults = self._try_every_destination(job, files, stopped)
+            if self._deliver_to(delivery, files, stopped):
+                confirm(self._ledger, delivery.id, owner=owner, now=now)
+            else:
+                give_back_delivery(self._ledger, delivery.id, owner=owner, now=now)
+                log.info("delivery given back")
         except LeaseLost:
             raise
         except Exception as error:
-            faults = [error]
-        if faults is None:
-            give_back(self._ledger, job.id, owner=self._owner, now=self._clock())
-            log.info("job given back")
-        elif faults:
-            self._settle(job, faults)
-        else:
-            done(self._ledger, job.id, owner=self._owner, now=self._clock())
-            log.info("job done", images=job.derived_count, destinations=len(job.deliveries))
-
-    def _try_every_destination(
-        self, job: Job, files: Sequence[Path], stopped: ShouldStop
-    ) -> list[Exception] | None:
-        """The faults met, or None when told to stop before the end."""
-        faults: list[Exception] = []
-        for delivery in job.deliveries:
-            try:
-                if not self._deliver_to(delivery, files, stopped):
-                    return None
-            except LeaseLost:
-                raise
-            except NodeError as error:
-                faults.append(error)
-                self._note(delivery, error)
-        return faults
+            retry = self._settings.retry
+            settle_delivery_fault(self._ledger, delivery, error, owner=owner, retry=retry, now=now)
 
     def _deliver_to(self, delivery: Delivery, files: Sequence[Path], stopped: ShouldStop) -> bool:
         """Send one destination what it lacks; False when told to stop before the end."""
-        if delivery.state == DeliveryState.CONFIRMED:
-            return True
-        if delivery.state == DeliveryState.REFUSED:
-            raise PeerError(delivery.reason, transient=False)
         peer = self._settings.dicom_peer(delivery.destination)
-        confirmed = confirmed_names(self._ledger, delivery.id)
-        missing = [path for path in files if path.name not in confirmed]
+        sent = sent_names(self._ledger, delivery.id)
+        missing = [path for path in files if path.name not in sent]
         begin = time.perf_counter()
         for start in range(0, len(missing), FILES_PER_CALL):
             if stopped():
@@ -165,14 +151,8 @@ class Sender:
 
     def _send_some(self, delivery: Delivery, peer: PeerSettings, files: Sequence[Path]) -> None:
         results = self._send(peer, files, calling_ae=self._settings.ae_title)
-        statuses = {item.path.name: item.status for item in results if item.ok}
-        confirm(
-            self._ledger,
-            delivery.id,
-            owner=self._owner,
-            statuses={name: status or 0 for name, status in statuses.items()},
-            now=self._clock(),
-        )
+        sent = {item.path.name: Sent("", item.status or 0) for item in results if item.ok}
+        note_sent(self._ledger, delivery.id, owner=self._owner, sent=sent, now=self._clock())
         refused = [item for item in results if not item.ok]
         if refused:
             # A lasting refusal of one image is not cured by waiting for the others.
@@ -181,28 +161,6 @@ class Sender:
                 f"{peer.name}: {len(refused)} of {len(files)} images not stored, {worst.sentence}.",
                 transient=worst.transient,
             )
-
-    def _note(self, delivery: Delivery, error: NodeError) -> None:
-        note_fault(
-            self._ledger,
-            delivery.id,
-            owner=self._owner,
-            reason=str(error),
-            lasting=not error.transient,
-        )
-
-    def _settle(self, job: Job, faults: list[Exception]) -> None:
-        """Wait while any fault may pass; what lasts is parked and told when nothing else waits."""
-        lasting = [f for f in faults if isinstance(f, NodeError) and not f.transient]
-        passing = [f for f in faults if f not in lasting]
-        settle_fault(
-            self._ledger,
-            job,
-            (passing or lasting)[0],
-            owner=self._owner,
-            retry=self._settings.retry,
-            now=self._clock(),
-        )
 
 
 def run_sender(settings: Settings, *, send: SendFiles, should_stop: ShouldStop) -> None:

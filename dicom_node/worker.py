@@ -77,7 +77,7 @@ class Worker:
         A job that is stopped half-way goes back to the queue and the attempt does not count. One
         whose lease was lost is left to its new owner.
         """
-        job = claim(self._ledger, stage="denoise", owner=self._owner, now=self._clock())
+        job = claim(self._ledger, owner=self._owner, off_peak=True, now=self._clock())
         if job is None:
             return False
         with (

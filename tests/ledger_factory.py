@@ -9,10 +9,11 @@ from typing import Any
 from dicom_node.housekeeping.completion import Completion
 from dicom_node.housekeeping.queue import Queue
 from dicom_node.housekeeping.retention import Retention
+from dicom_node.ledger.arrivals import Arrival, Recorded, record_instances
 from dicom_node.ledger.engine import Ledger, open_ledger
-from dicom_node.ledger.jobs import enqueue
+from dicom_node.ledger.jobs import Work, enqueue
 from dicom_node.ledger.model import Job
-from dicom_node.ledger.series import Arrival, Recorded, complete_quiet_series, record_instance
+from dicom_node.ledger.series import Series, complete, quiet_series, undecided
 from dicom_node.settings import Settings
 from dicom_node.store.inbox import Inbox, StoredFile
 from dicom_node.store.outbox import Outbox
@@ -70,7 +71,10 @@ class NodeFixture:
             size=stored.size,
             source_ae="CTSCAN",
         )
-        return record_instance(self.ledger, arrival, now=now, exists=stored.path.exists)
+        (recorded,) = record_instances(
+            self.ledger, [arrival], now=now, exists=lambda _: stored.path.exists()
+        )
+        return recorded
 
     def arrive(
         self,
@@ -104,24 +108,26 @@ class NodeFixture:
             self.record(stored, uid, sop_uid, now)
         return uid
 
+    def complete(self, now: float, quiet_seconds: float = 10) -> list[Series]:
+        """Complete what has been quiet for so long; all series that await a decision."""
+        for series in quiet_series(
+            self.ledger, quiet_seconds=quiet_seconds, at_most_seconds=10_000, now=now
+        ):
+            complete(self.ledger, series, gap="", forced=False, now=now)
+        return undecided(self.ledger)
+
     def job(
         self,
         *,
         destinations: Sequence[str] = ("pacs",),
         series_uid: str = "1.2",
+        priority: int = 1,
         now: float = START,
     ) -> Job:
         """A job waiting to be denoised, of a series of one image."""
         self.arrive(series_uid=series_uid, now=now - 100)
-        (series,) = complete_quiet_series(self.ledger, quiet_seconds=10, now=now)
-        job = enqueue(
-            self.ledger,
-            series,
-            model="identity",
-            strength=1.0,
-            destinations=destinations,
-            now=now,
-        )
+        (series,) = self.complete(now)
+        job = enqueue(self.ledger, series, Work("identity", 1.0, destinations, priority), now=now)
         assert job is not None
         return job
 

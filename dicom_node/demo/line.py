@@ -169,7 +169,8 @@ def _wait_for_job(
 
 
 def _stages(ledger: Ledger, job: Job, begin: float, sent: float) -> Stages:
-    reached = {event.after: event.at for event in history.of_job(ledger, job.id)}
+    events = history.of_job(ledger, job.id)
+    reached = {event.after: event.at for event in events if not event.destination}
     return Stages(
         receive=sent - begin,
         wait=reached[JobState.DENOISING] - sent,

@@ -8,8 +8,8 @@ from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
 
 from dicom_node.ledger.engine import Ledger
-from dicom_node.ledger.jobs import enqueue
-from dicom_node.ledger.series import Series, complete_quiet_series, skip
+from dicom_node.ledger.jobs import Work, enqueue
+from dicom_node.ledger.series import Series, complete, quiet_series, skip, undecided
 from dicom_node.logs import get_logger, reason_of, short_hash
 from dicom_node.rules import Denoise, Skip, decide
 from dicom_node.settings import Settings
@@ -38,7 +38,12 @@ class Completion:
     def complete_series(self, now: float) -> None:
         """Decide about every series that has been quiet long enough."""
         quiet = self._settings.complete_after_seconds
-        for series in complete_quiet_series(self._ledger, quiet_seconds=quiet, now=now):
+        at_most = self._settings.completion.at_most_seconds
+        for series in quiet_series(
+            self._ledger, quiet_seconds=quiet, at_most_seconds=at_most, now=now
+        ):
+            complete(self._ledger, series, gap="", forced=False, now=now)
+        for series in undecided(self._ledger):
             try:
                 self._decide(series, now)
             except Exception as error:  # one series must not hold up the others
@@ -52,14 +57,8 @@ class Completion:
             if skip(self._ledger, series, reason=decision.reason, now=now):
                 log.info("series skipped", reason=decision.reason, **known)
             return
-        job = enqueue(
-            self._ledger,
-            series,
-            model=decision.model,
-            strength=decision.strength,
-            destinations=decision.destinations,
-            now=now,
-        )
+        work = Work(decision.model, decision.strength, decision.destinations)
+        job = enqueue(self._ledger, series, work, now=now)
         if job is not None:
             log.info("series complete", job=job.id, generation=job.generation, **known)
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from dicom_node.ledger.engine import Ledger
 from dicom_node.ledger.operations import busy_tokens, closed_tokens
-from dicom_node.ledger.series import purge_old_series
+from dicom_node.ledger.purging import purge_old_series
 from dicom_node.logs import get_logger
 from dicom_node.settings import Settings
 from dicom_node.store.inbox import Inbox

@@ -3,33 +3,53 @@
 SQLite runs in WAL mode with ``synchronous=FULL``: an image is answered with success only when its
 row survives a power cut. Transactions that write take the write lock at their start (BEGIN
 IMMEDIATE), because a reader that turns writer half-way fails at once with "database is locked".
+
+PostgreSQL has no such lock, so every transaction locks the rows that it decides about, always in
+the order series, job, delivery. Should two of them yet meet crosswise, PostgreSQL breaks one off
+and :func:`repeated` runs it again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-from alembic.script.revision import ResolutionError
-from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
-from dicom_node.errors import ConfigurationError, StorageError
+from dicom_node.errors import StorageError
 
 BUSY_TIMEOUT_MS = 30_000
 """How long a writer waits for the one before it; far longer than any transaction of ours."""
 
-MIGRATIONS = Path(__file__).parent / "migrations"
+CONNECT_SECONDS = 10
+"""How long a PostgreSQL server may take to answer."""
+
+REPETITIONS = 5
+"""How often a transaction is run that the database breaks off because of another."""
 
 _BEGIN = "ledger_begin"
+
+_BROKEN_OFF = frozenset({"40001", "40P01", "23505"})
+"""SQLSTATE of a serialization failure, a deadlock, and a row that another inserted meanwhile."""
+
+_POSTGRESQL = (
+    f"-c lock_timeout={BUSY_TIMEOUT_MS} -c idle_in_transaction_session_timeout=60000"
+    " -c synchronous_commit=on -c default_transaction_isolation=read\\ committed"
+)
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class BrokenOff(StorageError):  # noqa: N818 - the name says what happened
+    """The database broke a transaction off in favour of another; running it again succeeds."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +61,7 @@ class Ledger:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A session that only reads."""
-        with _disk_faults(), Session(self.engine, expire_on_commit=False) as session:
+        with _faults(), Session(self.engine, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
@@ -49,7 +69,7 @@ class Ledger:
         """A transaction that holds the write lock; commits at the end, rolls back on any error."""
         writing = self.engine.execution_options(**{_BEGIN: "IMMEDIATE"})
         with (
-            _disk_faults(),
+            _faults(),
             Session(writing, expire_on_commit=False) as session,
             session.begin(),
         ):
@@ -63,39 +83,71 @@ class Ledger:
 def open_ledger(url: str) -> Ledger:
     """Open the ledger, create it if need be and bring its tables up to date.
 
-    Safe when several processes do it at once.
+    Safe when several processes do it at once. A SQLite ledger of an earlier version is copied
+    beside itself before its tables change.
 
     Args:
         url: SQLAlchemy URL such as ``sqlite:////var/lib/man-node/ledger.db``.
 
     Raises:
         ConfigurationError: The ledger was written by a newer version of this program.
-        StorageError: The file cannot be opened or written.
+        StorageError: The database cannot be opened or written.
     """
-    engine = _engine(url)
-    ledger = Ledger(engine)
+    from dicom_node.ledger.upgrade import upgrade
+
+    ledger = Ledger(_engine(url))
     try:
         with ledger.write() as session:
-            _migrate(session.connection())
+            upgrade(session.connection())
     except BaseException:
         ledger.close()
         raise
     return ledger
 
 
+def repeated(
+    transaction: Callable[Concatenate[Ledger, _P], _T],
+) -> Callable[Concatenate[Ledger, _P], _T]:
+    """Run a function of one transaction again when the database breaks it off."""
+
+    @functools.wraps(transaction)
+    def run(ledger: Ledger, /, *args: _P.args, **fields: _P.kwargs) -> _T:
+        for _ in range(REPETITIONS - 1):
+            try:
+                return transaction(ledger, *args, **fields)
+            except BrokenOff:
+                continue
+        return transaction(ledger, *args, **fields)
+
+    return run
+
+
 @contextmanager
-def _disk_faults() -> Iterator[None]:
-    """Tell of a full, missing or locked database in one sentence."""
+def _faults() -> Iterator[None]:
+    """Tell of a full, missing, locked or unreachable database in one sentence."""
     try:
         yield
+    except PoolTimeout as error:
+        raise StorageError("the ledger cannot be used: all its connections are busy.") from error
     except DBAPIError as error:
-        raise StorageError(f"the ledger cannot be used: {error.orig}.") from error
+        said = " ".join(str(error.orig).split())
+        broken_off = getattr(error.orig, "sqlstate", None) in _BROKEN_OFF
+        kind = BrokenOff if broken_off else StorageError
+        raise kind(f"the ledger cannot be used: {said}.") from error
 
 
 def _engine(url: str) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed)
+        return create_engine(
+            parsed,
+            pool_pre_ping=True,
+            connect_args={
+                "connect_timeout": CONNECT_SECONDS,
+                "options": _POSTGRESQL,
+                "application_name": "dicom-node",
+            },
+        )
     if parsed.database:
         _make_folder(Path(parsed.database).parent)
     engine = create_engine(parsed)
@@ -126,17 +178,3 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     mode = connection.get_execution_options().get(_BEGIN, "DEFERRED")
     connection.exec_driver_sql(f"BEGIN {mode}")
-
-
-def _migrate(connection: Connection) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["connection"] = connection
-    try:
-        command.upgrade(config, "head")
-    except (CommandError, ResolutionError) as error:
-        newest = ScriptDirectory.from_config(config).get_current_head()
-        raise ConfigurationError(
-            f"the ledger was written by another version of this program (this one knows"
-            f" {newest}); install that version or use another 'database'."
-        ) from error

@@ -9,13 +9,15 @@ from sqlalchemy.orm import Session
 
 from dicom_node.ledger.engine import Ledger
 from dicom_node.ledger.states import (
+    DELIVERY_TRANSITIONS,
     SERIES_TRANSITIONS,
     TRANSITIONS,
+    DeliveryState,
     JobState,
     SeriesState,
     check_transition,
 )
-from dicom_node.ledger.tables import HistoryRow, JobRow, SeriesRow
+from dicom_node.ledger.tables import DeliveryRow, HistoryRow, JobRow, SeriesRow
 
 
 @dataclass(frozen=True)
@@ -24,13 +26,15 @@ class Event:
 
     Attributes:
         at: Seconds since 1970.
+        destination: Whose delivery it was; empty for the job itself.
         before: State left; empty for the first.
         after: State entered.
-        owner: Process that worked on the job, empty where none did.
+        owner: Process that worked, empty where none did.
         reason: Why, in one sentence; empty where the state says it.
     """
 
     at: float
+    destination: str
     before: str
     after: str
     owner: str
@@ -38,26 +42,40 @@ class Event:
 
 
 def of_job(ledger: Ledger, job_id: int) -> list[Event]:
-    """All transitions of one job, oldest first."""
+    """All transitions of one job and of its deliveries, oldest first."""
     chosen = select(HistoryRow).where(HistoryRow.job_id == job_id).order_by(HistoryRow.id)
     with ledger.read() as session:
         return [
-            Event(row.at, row.before, row.after, row.owner, row.reason)
+            Event(row.at, row.destination, row.before, row.after, row.owner, row.reason)
             for row in session.scalars(chosen)
         ]
 
 
-def note(session: Session, row: SeriesRow | JobRow, before: str, reason: str, now: float) -> None:
-    """Add one transition of a row that already has its new state."""
-    job = row if isinstance(row, JobRow) else None
+def note(
+    session: Session,
+    row: SeriesRow | JobRow | DeliveryRow,
+    before: str,
+    reason: str,
+    now: float,
+    *,
+    owner: str | None = None,
+) -> None:
+    """Add one transition of a row that already has its new state.
+
+    ``owner`` is by default whoever holds the row.
+    """
+    delivery = row if isinstance(row, DeliveryRow) else None
+    job = delivery.job if delivery else row if isinstance(row, JobRow) else None
+    holder = None if isinstance(row, SeriesRow) else row.owner
     session.add(
         HistoryRow(
             at=now,
             series_id=job.series_id if job else row.id,
             job_id=job.id if job else None,
+            destination=delivery.destination if delivery else "",
             before=before,
             after=row.state,
-            owner=(job.owner or "") if job else "",
+            owner=(holder if owner is None else owner) or "",
             reason=reason,
         )
     )
@@ -74,14 +92,36 @@ def move_series(
 
 
 def move_job(
-    session: Session, row: JobRow, after: JobState, *, now: float, reason: str = ""
+    session: Session,
+    row: JobRow,
+    after: JobState,
+    *,
+    now: float,
+    reason: str = "",
+    owner: str | None = None,
 ) -> None:
     """Bring a job into its next state; raises ``WrongState`` where none of the table's.
 
-    The lease ends with every transition but the claims, which set it afterwards.
+    The lease ends with every transition but the claim, which sets it by itself. A job that leaves
+    FAILED is told of again should it come back there.
     """
     before = JobState(row.state)
     check_transition(TRANSITIONS, before, after, f"job {row.id}")
+    row.state, row.reason, row.updated_at, row.notified_at = after, reason, now, None
+    note(session, row, before, reason, now, owner=owner)
+    row.owner = row.lease_until = None
+
+
+def move_delivery(
+    session: Session, row: DeliveryRow, after: DeliveryState, *, now: float, reason: str = ""
+) -> None:
+    """Bring a delivery into its next state; raises ``WrongState`` where none of the table's.
+
+    The lease ends with every transition but the claim, which sets it by itself.
+    """
+    before = DeliveryState(row.state)
+    what = f"the delivery of job {row.job_id} to {row.destination}"
+    check_transition(DELIVERY_TRANSITIONS, before, after, what)
     row.state, row.reason, row.updated_at = after, reason, now
     note(session, row, before, reason, now)
     row.owner = row.lease_until = None

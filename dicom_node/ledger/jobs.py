@@ -1,8 +1,9 @@
-"""Jobs as their owners see them: claim, heartbeat, results, faults.
+"""Jobs up to their results as their owners see them: claim, heartbeat, results, faults.
 
 A claim is a lease: whoever holds it beats until the work is done. Every call that ends or extends
 one names its owner; once the lease has gone to somebody else it raises :class:`LeaseLost` and
-changes nothing.
+changes nothing. What follows, the sending, is leased by delivery
+(:mod:`dicom_node.ledger.deliveries`).
 """
 
 from __future__ import annotations
@@ -11,44 +12,56 @@ import hashlib
 import json
 import uuid
 from collections.abc import Callable, Sequence
-from typing import Literal
+from dataclasses import dataclass
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from dicom_node.errors import NodeError
-from dicom_node.ledger.engine import Ledger
+from dicom_node.ledger.engine import Ledger, repeated
 from dicom_node.ledger.history import move_job, move_series, note
 from dicom_node.ledger.model import Job, job_of
 from dicom_node.ledger.series import Series, awaiting_decision
-from dicom_node.ledger.states import DeliveryState, JobState, SeriesState, WrongState
-from dicom_node.ledger.tables import DeliveryRow, InstanceRow, JobRow
-
-Stage = Literal["denoise", "send"]
-
-READY: dict[Stage, JobState] = {"denoise": JobState.QUEUED, "send": JobState.DERIVED}
-RUNNING: dict[Stage, JobState] = {"denoise": JobState.DENOISING, "send": JobState.SENDING}
+from dicom_node.ledger.states import JobState, SeriesState
+from dicom_node.ledger.tables import DeliveryRow, InstanceRow, JobRow, PauseRow
 
 LEASE_SECONDS = 60.0
 """A process that has not beaten for so long is taken for dead; it beats three times as often."""
 
+URGENT, NORMAL, OFF_PEAK = 0, 1, 2
+"""Priorities; those of off-peak jobs are claimed only when the caller says that it is off-peak."""
+
 
 class LeaseLost(NodeError):  # noqa: N818 - the name says what happened
-    """The job no longer belongs to this process: cancelled, or its lease ran out."""
+    """The work no longer belongs to this process: cancelled, or its lease ran out."""
 
 
-def enqueue(
-    ledger: Ledger,
-    series: Series,
-    *,
-    model: str,
-    strength: float,
-    destinations: Sequence[str],
-    now: float,
-) -> Job | None:
+@dataclass(frozen=True)
+class Work:
+    """What is to be done with a series.
+
+    Attributes:
+        model: Name of the model.
+        strength: 0 to 1.
+        destinations: Names of the peers that get the results.
+        priority: 0 urgent, 1 normal, 2 off-peak.
+        rule: Name of the rule that ordered it; empty for the default.
+    """
+
+    model: str
+    strength: float
+    destinations: Sequence[str]
+    priority: int = NORMAL
+    rule: str = ""
+
+
+@repeated
+def enqueue(ledger: Ledger, series: Series, work: Work, *, now: float) -> Job | None:
     """Make the job of a COMPLETE series and mark the series ENQUEUED, in one step.
 
     A job of an earlier generation which nobody has begun is cancelled: this one covers its images.
+    Images that an earlier job denoises in the same way for the same destinations are left to it:
+    see :func:`fresh_names`.
 
     Returns:
         The job, or None when a late slice has reopened the series meanwhile.
@@ -61,44 +74,61 @@ def enqueue(
         job = JobRow(
             series_id=row.id,
             generation=row.generation,
-            digest=_digest(session, row.id, model, strength),
+            since_generation=_covered(session, row.id, row.generation, work),
+            digest=_digest(session, row.id, work),
             token=uuid.uuid4().hex,
             state=JobState.QUEUED,
-            model=model,
-            strength=strength,
+            model=work.model,
+            strength=work.strength,
+            priority=work.priority,
+            rule=work.rule,
+            gap=row.gap,
             next_at=now,
             created_at=now,
             updated_at=now,
-            deliveries=[DeliveryRow(destination=name) for name in destinations],
+            deliveries=[
+                DeliveryRow(destination=name, next_at=now, updated_at=now)
+                for name in dict.fromkeys(work.destinations)
+            ],
         )
         session.add(job)
         session.flush()
         note(session, job, "", "", now)
         move_series(session, row, SeriesState.ENQUEUED, now=now)
+        row.rule = work.rule
         return job_of(job)
 
 
+@repeated
 def claim(
-    ledger: Ledger, *, stage: Stage, owner: str, lease_seconds: float = LEASE_SECONDS, now: float
+    ledger: Ledger,
+    *,
+    owner: str,
+    off_peak: bool,
+    lease_seconds: float = LEASE_SECONDS,
+    now: float,
 ) -> Job | None:
-    """Take the oldest job that is ready for a stage; nobody else gets it while the lease lasts.
+    """Take the next job to be denoised; nobody else gets it while the lease lasts.
 
-    One statement finds and takes it. SQLite holds the write lock; PostgreSQL skips locked rows.
+    Urgent ones come first, then normal ones, then, in off-peak hours, the rest; of equals the
+    oldest. One statement finds and takes it: SQLite holds the write lock, PostgreSQL skips locked
+    rows. While the stage is paused there is none.
     """
-    ready, running = READY[stage], RUNNING[stage]
-    oldest = (
+    paused = select(PauseRow.stage).where(PauseRow.stage == "denoise")
+    next_one = (
         select(JobRow.id)
-        .where(JobRow.state == ready, JobRow.next_at <= now)
-        .order_by(JobRow.next_at, JobRow.id)
+        .where(JobRow.state == JobState.QUEUED, ~paused.exists())
+        .order_by(JobRow.priority, JobRow.next_at, JobRow.id)
         .limit(1)
         .with_for_update(skip_locked=True)
-        .scalar_subquery()
     )
+    if not off_peak:
+        next_one = next_one.where(JobRow.priority < OFF_PEAK)
     take = (
         update(JobRow)
-        .where(JobRow.id == oldest, JobRow.state == ready)
+        .where(JobRow.id == next_one.scalar_subquery(), JobRow.state == JobState.QUEUED)
         .values(
-            state=running,
+            state=JobState.DENOISING,
             owner=owner,
             lease_until=now + lease_seconds,
             attempts=JobRow.attempts + 1,
@@ -111,10 +141,11 @@ def claim(
         row = session.scalar(take)
         if row is None:
             return None
-        note(session, row, ready, "", now)
+        note(session, row, JobState.QUEUED, "", now)
         return job_of(row)
 
 
+@repeated
 def heartbeat(
     ledger: Ledger,
     job_id: int,
@@ -135,37 +166,25 @@ def heartbeat(
         return session.scalar(beat) is not None
 
 
+@repeated
 def derived(ledger: Ledger, job_id: int, *, owner: str, count: int, now: float) -> Job:
     """The derived files are durable: the job is DERIVED and never needs the GPU again."""
 
     def change(session: Session, row: JobRow) -> None:
         row.derived_at, row.derived_count = now, count
-        row.attempts = 0  # the attempts to send are counted from here
+        row.attempts = 0
+        for delivery in row.deliveries:
+            delivery.next_at = now
         move_job(session, row, JobState.DERIVED, now=now)
 
     return _as_owner(ledger, job_id, owner, change)
 
 
-def done(ledger: Ledger, job_id: int, *, owner: str, now: float) -> Job:
-    """Every destination has confirmed every image.
-
-    Raises:
-        LeaseLost: The job is no longer this owner's.
-        WrongState: A destination has not confirmed.
-    """
-
-    def change(session: Session, row: JobRow) -> None:
-        if any(item.state != DeliveryState.CONFIRMED for item in row.deliveries):
-            raise WrongState(f"job {row.id} is not done: a destination has not confirmed.")
-        move_job(session, row, JobState.DONE, now=now)
-
-    return _as_owner(ledger, job_id, owner, change)
-
-
+@repeated
 def retry_later(
     ledger: Ledger, job_id: int, *, owner: str, reason: str, next_at: float, now: float
 ) -> Job:
-    """A passing fault: try the same stage again at ``next_at``."""
+    """A passing fault: try to denoise again at ``next_at``."""
 
     def change(session: Session, row: JobRow) -> None:
         row.next_at = next_at
@@ -174,6 +193,7 @@ def retry_later(
     return _as_owner(ledger, job_id, owner, change)
 
 
+@repeated
 def fail(ledger: Ledger, job_id: int, *, owner: str, reason: str, now: float) -> Job:
     """A lasting fault, or the attempts are spent: an operator must look."""
     return _as_owner(
@@ -184,34 +204,34 @@ def fail(ledger: Ledger, job_id: int, *, owner: str, reason: str, now: float) ->
     )
 
 
-def results_lost(ledger: Ledger, job_id: int, *, owner: str, now: float) -> Job:
-    """The derived files have gone from the disk: FAILED, and a retry begins with denoising."""
-
-    def change(session: Session, row: JobRow) -> None:
-        row.derived_at, row.derived_count = None, 0
-        reason = f"its derived files are gone; `dicom-node jobs retry {job_id}` makes them anew"
-        move_job(session, row, JobState.FAILED, now=now, reason=reason)
-
-    return _as_owner(ledger, job_id, owner, change)
-
-
+@repeated
 def give_back(ledger: Ledger, job_id: int, *, owner: str, now: float) -> Job:
     """Stopped on request before the end: the attempt does not count."""
 
     def change(session: Session, row: JobRow) -> None:
         row.attempts -= 1
-        move_job(session, row, ready_state(row), now=now, reason="given back on stopping")
+        move_job(session, row, JobState.QUEUED, now=now, reason="given back on stopping")
 
     return _as_owner(ledger, job_id, owner, change)
 
 
 def source_names(ledger: Ledger, job: Job) -> list[str]:
     """Inbox names of the images that belong to a job: all that came up to its generation."""
+    return _names(ledger, job, after=0)
+
+
+def fresh_names(ledger: Ledger, job: Job) -> list[str]:
+    """Inbox names of the images that this job denoises: those that no earlier job covers."""
+    return _names(ledger, job, after=job.since_generation)
+
+
+def _names(ledger: Ledger, job: Job, *, after: int) -> list[str]:
     chosen = (
         select(InstanceRow.name)
         .join(JobRow, JobRow.series_id == InstanceRow.series_id)
         .where(
             JobRow.id == job.id,
+            InstanceRow.generation > after,
             InstanceRow.generation <= JobRow.generation,
             InstanceRow.purged.is_(False),
         )
@@ -219,11 +239,6 @@ def source_names(ledger: Ledger, job: Job) -> list[str]:
     )
     with ledger.read() as session:
         return list(session.scalars(chosen))
-
-
-def ready_state(row: JobRow) -> JobState:
-    """Where a job waits for its next stage: DERIVED once its derived files are durable."""
-    return JobState.QUEUED if row.derived_at is None else JobState.DERIVED
 
 
 def _as_owner(
@@ -249,7 +264,27 @@ def _supersede(session: Session, series_id: int, generation: int, now: float) ->
         move_job(session, row, JobState.CANCELLED, now=now, reason=reason)
 
 
-def _digest(session: Session, series_id: int, model: str, strength: float) -> str:
+def _covered(session: Session, series_id: int, generation: int, work: Work) -> int:
+    """Largest generation whose images an earlier job makes into the same results; 0 for none."""
+    earlier = select(JobRow).where(
+        JobRow.series_id == series_id,
+        JobRow.generation < generation,
+        JobRow.model == work.model,
+        JobRow.strength == work.strength,
+        JobRow.state.not_in((JobState.FAILED, JobState.CANCELLED)),
+    )
+    wanted = set(work.destinations)
+    return max(
+        (
+            row.generation
+            for row in session.scalars(earlier)
+            if {delivery.destination for delivery in row.deliveries} == wanted
+        ),
+        default=0,
+    )
+
+
+def _digest(session: Session, series_id: int, work: Work) -> str:
     """Identity of the work: the bytes of all images and what is to be done with them."""
     images = session.execute(
         select(InstanceRow.sop_uid, InstanceRow.sha256)
@@ -257,4 +292,4 @@ def _digest(session: Session, series_id: int, model: str, strength: float) -> st
         .order_by(InstanceRow.sop_uid)
     )
     content = [[uid, sha256] for uid, sha256 in images]
-    return hashlib.sha256(json.dumps([content, model, strength]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([content, work.model, work.strength]).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Who holds a job, and that it still works: owners' names, heartbeats, faults."""
+"""Who holds a job or a delivery, and that it still works: owners, heartbeats, faults."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from types import TracebackType
 from typing import Self
 
 from dicom_node.errors import NodeError, StorageError
+from dicom_node.ledger.deliveries import beat_delivery, postpone, refuse
 from dicom_node.ledger.engine import Ledger
 from dicom_node.ledger.jobs import LEASE_SECONDS, fail, heartbeat, retry_later
-from dicom_node.ledger.model import Job
+from dicom_node.ledger.model import Delivery, Job
 from dicom_node.logs import get_logger, where
 from dicom_node.settings import RetrySettings
 
@@ -40,26 +41,27 @@ def is_dead(owner: str) -> bool:
 
 
 class Heartbeat:
-    """Extends a job's lease from a thread of its own while the block runs.
+    """Extends the lease of a job or delivery from a thread of its own while the block runs.
 
     Attributes:
-        lost: Set once the job belongs to somebody else, or could have been taken for lost.
+        lost: Set once it belongs to somebody else, or could have been taken for lost.
     """
 
     def __init__(
         self,
         ledger: Ledger,
-        job: Job,
+        held: Job | Delivery,
         *,
         owner: str,
         lease_seconds: float = LEASE_SECONDS,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.lost = threading.Event()
-        self._ledger, self._job, self._owner = ledger, job, owner
+        self._ledger, self._held, self._owner = ledger, held, owner
+        self._extend = beat_delivery if isinstance(held, Delivery) else heartbeat
         self._lease_seconds, self._clock = lease_seconds, clock
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name=f"heartbeat-{job.id}", daemon=True)
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -79,16 +81,16 @@ class Heartbeat:
         while not self._ended.wait(self._lease_seconds / BEATS_PER_LEASE):
             now = self._clock()
             try:
-                held = heartbeat(
+                held = self._extend(
                     self._ledger,
-                    self._job.id,
+                    self._held.id,
                     owner=self._owner,
                     lease_seconds=self._lease_seconds,
                     now=now,
                 )
                 lease_until = now + self._lease_seconds
             except StorageError as error:
-                log.warning("heartbeat failed", job=self._job.id, reason=str(error))
+                log.warning("heartbeat failed", reason=str(error))
                 held = now < lease_until
             if not held:
                 self.lost.set()
@@ -118,18 +120,61 @@ def settle_fault(
     Raises:
         LeaseLost: The job is no longer this owner's.
     """
-    if isinstance(error, NodeError):
-        reason, passing = str(error), error.transient
-    else:
-        reason, passing = f"unexpected {where(error)}", True
+    reason, passing = _told(error)
     if passing and job.attempts < retry.attempts:
         next_at = now + retry.delay_seconds(job.attempts)
         settled = retry_later(ledger, job.id, owner=owner, reason=reason, next_at=next_at, now=now)
     else:
-        spent = f" (after {job.attempts} attempts)" if passing else ""
+        spent = _spent(job.attempts, passing)
         settled = fail(ledger, job.id, owner=owner, reason=f"{reason}{spent}", now=now)
     log.warning("job stopped", state=settled.state, attempt=job.attempts, reason=settled.reason)
     return settled
+
+
+def settle_delivery_fault(
+    ledger: Ledger,
+    delivery: Delivery,
+    error: Exception,
+    *,
+    owner: str,
+    retry: RetrySettings,
+    now: float,
+) -> Delivery:
+    """Put a delivery that went wrong where it belongs: PENDING again, or REFUSED.
+
+    As :func:`settle_fault` does with jobs.
+
+    Raises:
+        LeaseLost: The delivery is no longer this owner's.
+    """
+    reason, passing = _told(error)
+    if passing and delivery.attempts < retry.attempts:
+        next_at = now + retry.delay_seconds(delivery.attempts)
+        settled = postpone(
+            ledger, delivery.id, owner=owner, reason=reason, next_at=next_at, now=now
+        )
+    else:
+        spent = _spent(delivery.attempts, passing)
+        settled = refuse(ledger, delivery.id, owner=owner, reason=f"{reason}{spent}", now=now)
+    log.warning(
+        "delivery stopped",
+        destination=delivery.destination,
+        state=settled.state,
+        attempt=delivery.attempts,
+        reason=settled.reason,
+    )
+    return settled
+
+
+def _told(error: Exception) -> tuple[str, bool]:
+    """What happened, without words that may quote a header, and whether it may pass."""
+    if isinstance(error, NodeError):
+        return str(error), error.transient
+    return f"unexpected {where(error)}", True
+
+
+def _spent(attempts: int, passing: bool) -> str:
+    return f" (after {attempts} attempts)" if passing else ""
 
 
 def _machine() -> str:

@@ -1,22 +1,43 @@
-"""Jobs as plain values, free of any session."""
+"""Jobs and deliveries as plain values, free of any session."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sqlalchemy import func, select
+from sqlalchemy.orm import object_session
+
 from dicom_node.ledger.states import DeliveryState, JobState
-from dicom_node.ledger.tables import DeliveryRow, JobRow
+from dicom_node.ledger.tables import DeliveryRow, JobRow, SentRow
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """The way of a job's results to one destination; ``confirmed`` images have arrived."""
+    """The way of a job's results to one destination, at one moment.
+
+    Attributes:
+        token: Name of the job's folder in the outbox.
+        derived_count: Derived images of the job.
+        attempts: Claims since the first or since an operator's retry, this one included.
+        confirmed: Images that the destination has stored.
+        reason: Why it waits or was refused; empty otherwise.
+        next_at: When it may be tried again; while COMMITTING, until when a report is waited for.
+        owner: Process that sends it, None when nobody does.
+    """
 
     id: int
+    job_id: int
+    token: str
     destination: str
+    series_uid: str
+    study_uid: str
+    derived_count: int
+    attempts: int
     state: DeliveryState
     confirmed: int
     reason: str
+    next_at: float
+    owner: str | None
 
 
 @dataclass(frozen=True)
@@ -26,11 +47,15 @@ class Job:
     Attributes:
         token: Name of its folder in the outbox, never used twice.
         generation: Of the series; later ones contain late slices.
-        attempts: Claims of the present stage, this one included.
+        since_generation: Images up to this generation are the work of an earlier job.
+        priority: 0 urgent, 1 normal, 2 off-peak.
+        rule: Name of the rule that ordered it; empty for the default.
+        gap: Which slices are missing; empty where none is known to be.
+        attempts: Claims for denoising, this one included.
         next_at: Not before this moment, seconds since 1970.
         reason: Why it waits, failed or was cancelled; empty otherwise.
         derived_count: Derived images; 0 until they are durable.
-        owner: Process that works on it, None when nobody does.
+        owner: Process that denoises it, None when nobody does.
     """
 
     id: int
@@ -38,9 +63,13 @@ class Job:
     series_uid: str
     study_uid: str
     generation: int
+    since_generation: int
     state: JobState
     model: str
     strength: float
+    priority: int
+    rule: str
+    gap: str
     attempts: int
     next_at: float
     reason: str
@@ -59,25 +88,45 @@ def job_of(row: JobRow) -> Job:
         series_uid=row.series.series_uid,
         study_uid=row.series.study_uid,
         generation=row.generation,
+        since_generation=row.since_generation,
         state=JobState(row.state),
         model=row.model,
         strength=row.strength,
+        priority=row.priority,
+        rule=row.rule,
+        gap=row.gap,
         attempts=row.attempts,
         next_at=row.next_at,
         reason=row.reason,
         derived_count=row.derived_count,
-        deliveries=tuple(_delivery(delivery) for delivery in row.deliveries),
+        deliveries=tuple(delivery_of(delivery) for delivery in row.deliveries),
         owner=row.owner,
         created_at=row.created_at,
         updated_at=row.updated_at,
     )
 
 
-def _delivery(row: DeliveryRow) -> Delivery:
+def delivery_of(row: DeliveryRow) -> Delivery:
+    """The value of a row; its session must still be open."""
     return Delivery(
         id=row.id,
+        job_id=row.job_id,
+        token=row.job.token,
         destination=row.destination,
+        series_uid=row.job.series.series_uid,
+        study_uid=row.job.series.study_uid,
+        derived_count=row.job.derived_count,
+        attempts=row.attempts,
         state=DeliveryState(row.state),
-        confirmed=len(row.sent),
+        confirmed=stored_count(row),
         reason=row.reason,
+        next_at=row.next_at,
+        owner=row.owner,
     )
+
+
+def stored_count(row: DeliveryRow) -> int:
+    """How many images the destination has stored; the row's session must still be open."""
+    session = object_session(row)
+    counted = select(func.count()).where(SentRow.delivery_id == row.id)
+    return (session.scalar(counted) or 0) if session else 0

@@ -1,18 +1,20 @@
-"""What operators and housekeeping do with jobs that they do not own."""
+"""What operators and housekeeping do with jobs and deliveries that they do not own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select, update
+from sqlalchemy.orm import Session
 
 from dicom_node.errors import InputError
-from dicom_node.ledger.engine import Ledger
-from dicom_node.ledger.history import move_job
-from dicom_node.ledger.jobs import RUNNING, ready_state
+from dicom_node.ledger.engine import Ledger, repeated
+from dicom_node.ledger.history import move_delivery, move_job
 from dicom_node.ledger.model import Job, job_of
-from dicom_node.ledger.series import count_series
+from dicom_node.ledger.pauses import Pause, list_pauses
+from dicom_node.ledger.rollup import roll_up, state_of
+from dicom_node.ledger.series import CLOCK_SLACK_SECONDS, count_series
 from dicom_node.ledger.states import (
     CLOSED,
     DeliveryState,
@@ -20,7 +22,13 @@ from dicom_node.ledger.states import (
     SeriesState,
     WrongState,
 )
-from dicom_node.ledger.tables import JobRow
+from dicom_node.ledger.tables import DeliveryRow, JobRow, SeriesRow
+
+_UNDER_WAY = (JobState.QUEUED, JobState.DENOISING)
+_SENT = (JobState.DERIVED, JobState.SENDING)
+
+_RETRIED = "retried by an operator"
+_DIED = "its process stopped in the middle of the work"
 
 
 @dataclass(frozen=True)
@@ -30,22 +38,42 @@ class LedgerStatus:
     Attributes:
         series: How many series stand in each state; states without one are absent.
         jobs: The same for jobs.
+        deliveries: The same for the deliveries to each destination.
+        pauses: The stages that an operator has paused.
         oldest_open_at: When the oldest job was made that is neither DONE, CANCELLED nor FAILED.
     """
 
     series: dict[SeriesState, int]
     jobs: dict[JobState, int]
+    deliveries: dict[str, dict[DeliveryState, int]]
+    pauses: tuple[Pause, ...]
     oldest_open_at: float | None
 
 
 def status(ledger: Ledger) -> LedgerStatus:
-    """Count series and jobs by state."""
+    """Count series, jobs and deliveries by state. Deliveries of cancelled jobs do not count."""
     counted = select(JobRow.state, func.count()).group_by(JobRow.state)
+    sent = (
+        select(DeliveryRow.destination, DeliveryRow.state, func.count())
+        .join(JobRow, JobRow.id == DeliveryRow.job_id)
+        .where(JobRow.state != JobState.CANCELLED)
+        .group_by(DeliveryRow.destination, DeliveryRow.state)
+        .order_by(DeliveryRow.destination)
+    )
     unfinished = JobRow.state.not_in({*CLOSED, JobState.FAILED})
+    deliveries: dict[str, dict[DeliveryState, int]] = {}
     with ledger.read() as session:
         jobs = {JobState(state): count for state, count in session.execute(counted)}
+        for destination, state, count in session.execute(sent):
+            deliveries.setdefault(destination, {})[DeliveryState(state)] = count
         oldest = session.scalar(select(func.min(JobRow.created_at)).where(unfinished))
-    return LedgerStatus(series=count_series(ledger), jobs=jobs, oldest_open_at=oldest)
+    return LedgerStatus(
+        series=count_series(ledger),
+        jobs=jobs,
+        deliveries=deliveries,
+        pauses=tuple(list_pauses(ledger)),
+        oldest_open_at=oldest,
+    )
 
 
 def list_jobs(ledger: Ledger, *, states: Collection[JobState] = (), limit: int = 50) -> list[Job]:
@@ -70,28 +98,30 @@ def get_job(ledger: Ledger, job_id: int) -> Job:
         return job_of(row)
 
 
+@repeated
 def retry(ledger: Ledger, job_id: int, *, now: float) -> Job:
     """Begin again at once, at the stage that is missing; refused destinations are tried again.
 
     Raises:
         InputError: There is no such job.
-        WrongState: The job is not waiting, failed or cancelled, or its results are gone.
+        WrongState: There is nothing to be tried again, or its images are gone.
     """
-    get_job(ledger, job_id)
     with ledger.write() as session:
-        row = session.get_one(JobRow, job_id, with_for_update=True)
-        if row.state in (*RUNNING.values(), JobState.DERIVED, JobState.QUEUED):
+        row = _locked(session, job_id)
+        stopped = [item for item in row.deliveries if _has_stopped(item)]
+        if row.state in _UNDER_WAY or (row.state in _SENT and not stopped):
             raise WrongState(f"job {job_id} is {row.state}: it is under way already.")
         if all(image.purged for image in row.series.instances):
             raise WrongState(f"job {job_id} cannot be retried: its images were purged by age.")
-        row.attempts, row.next_at = 0, now
-        move_job(session, row, ready_state(row), now=now, reason="retried by an operator")
-        for delivery in row.deliveries:
+        for delivery in stopped:
+            delivery.attempts, delivery.next_at = 0, now
             if delivery.state == DeliveryState.REFUSED:
-                delivery.state = DeliveryState.PENDING
+                move_delivery(session, delivery, DeliveryState.PENDING, now=now, reason=_RETRIED)
+        _begin_again(session, row, now)
         return job_of(row)
 
 
+@repeated
 def cancel(ledger: Ledger, job_id: int, *, now: float) -> Job:
     """Stop a job for good; a process that works on it notices at its next heartbeat.
 
@@ -99,10 +129,13 @@ def cancel(ledger: Ledger, job_id: int, *, now: float) -> Job:
         InputError: There is no such job.
         WrongState: The job is DONE or cancelled already.
     """
-    get_job(ledger, job_id)
     with ledger.write() as session:
-        row = session.get_one(JobRow, job_id, with_for_update=True)
-        move_job(session, row, JobState.CANCELLED, now=now, reason="cancelled by an operator")
+        row = _locked(session, job_id)
+        reason = "cancelled by an operator"
+        move_job(session, row, JobState.CANCELLED, now=now, reason=reason)
+        for delivery in row.deliveries:
+            if delivery.state in (DeliveryState.SENDING, DeliveryState.COMMITTING):
+                move_delivery(session, delivery, DeliveryState.PENDING, now=now, reason=reason)
         return job_of(row)
 
 
@@ -113,38 +146,89 @@ def release_lost_leases(
     attempts: int,
     is_dead: Callable[[str], bool] = lambda owner: False,
 ) -> list[Job]:
-    """Return the jobs of processes that died: to QUEUED, or to DERIVED once files are durable.
+    """Return the jobs and deliveries of processes that died to where they can be claimed again.
 
-    A job that has killed its process ``attempts`` times is FAILED instead of tried for ever.
+    What has killed its process ``attempts`` times is FAILED, or REFUSED, instead of tried for
+    ever.
 
     Args:
         ledger: The ledger.
         now: Seconds since 1970; leases that end before are lost.
-        attempts: How many claims of one stage a job gets.
+        attempts: How many claims a job or delivery gets.
         is_dead: Tells of an owner that its process is known to be gone: no need to wait.
+
+    Returns:
+        The jobs released, and those whose deliveries were.
     """
-    held = select(JobRow).where(JobRow.owner.is_not(None)).with_for_update(skip_locked=True)
-    released = []
+    denoising = select(JobRow.id, JobRow.owner, JobRow.lease_until)
+    sending = select(DeliveryRow.job_id, DeliveryRow.owner, DeliveryRow.lease_until)
+    with ledger.read() as session:
+        held = [
+            *session.execute(denoising.where(JobRow.owner.is_not(None))),
+            *session.execute(sending.where(DeliveryRow.owner.is_not(None))),
+        ]
+
+    def is_lost(owner: str | None, lease_until: float | None) -> bool:
+        return owner is not None and ((lease_until or 0.0) < now or is_dead(owner))
+
+    jobs = {job_id for job_id, owner, lease_until in held if is_lost(owner, lease_until)}
+    return [
+        _release(ledger, job_id, is_lost, now=now, attempts=attempts) for job_id in sorted(jobs)
+    ]
+
+
+@repeated
+def _release(
+    ledger: Ledger,
+    job_id: int,
+    is_lost: Callable[[str | None, float | None], bool],
+    *,
+    now: float,
+    attempts: int,
+) -> Job:
     with ledger.write() as session:
-        for row in session.scalars(held):
-            if (row.lease_until or 0.0) >= now and not is_dead(row.owner or ""):
-                continue
-            spent = row.attempts >= attempts
-            after = JobState.FAILED if spent else ready_state(row)
-            reason = "its process stopped in the middle of the work"
-            move_job(session, row, after, now=now, reason=reason)
-            released.append(job_of(row))
-    return released
+        row = session.get_one(JobRow, job_id, with_for_update=True)
+        if is_lost(row.owner, row.lease_until):
+            after = JobState.FAILED if row.attempts >= attempts else JobState.QUEUED
+            move_job(session, row, after, now=now, reason=_DIED)
+        for delivery in row.deliveries:
+            if is_lost(delivery.owner, delivery.lease_until):
+                spent = delivery.attempts >= attempts
+                left = DeliveryState.REFUSED if spent else DeliveryState.PENDING
+                delivery.next_at = now
+                move_delivery(session, delivery, left, now=now, reason=_DIED)
+        roll_up(session, row, now=now)
+        return job_of(row)
 
 
+@repeated
 def wake_waiting(ledger: Ledger, *, now: float) -> list[Job]:
-    """Return every RETRY_WAIT job whose time has come to QUEUED or DERIVED."""
-    due = select(JobRow).where(JobRow.state == JobState.RETRY_WAIT, JobRow.next_at <= now)
+    """Return every job to QUEUED whose pause before the next denoising is over."""
+    due = select(JobRow).where(
+        JobRow.state == JobState.RETRY_WAIT,
+        JobRow.derived_at.is_(None),
+        or_(JobRow.next_at <= now, JobRow.updated_at > now + CLOCK_SLACK_SECONDS),
+    )
     with ledger.write() as session:
         rows = session.scalars(due.with_for_update(skip_locked=True)).all()
         for row in rows:
-            move_job(session, row, ready_state(row), now=now, reason=row.reason)
+            move_job(session, row, JobState.QUEUED, now=now, reason=row.reason)
         return [job_of(row) for row in rows]
+
+
+def unnotified(ledger: Ledger) -> list[Job]:
+    """The FAILED jobs of which nobody has been told yet, oldest first."""
+    chosen = select(JobRow).where(JobRow.state == JobState.FAILED, JobRow.notified_at.is_(None))
+    with ledger.read() as session:
+        return [job_of(row) for row in session.scalars(chosen.order_by(JobRow.updated_at))]
+
+
+@repeated
+def mark_notified(ledger: Ledger, job_id: int, *, now: float) -> None:
+    """Somebody has been told that a job has FAILED; once it is retried this is forgotten."""
+    told = update(JobRow).where(JobRow.id == job_id, JobRow.state == JobState.FAILED)
+    with ledger.write() as session:
+        session.execute(told.values(notified_at=now))
 
 
 def closed_tokens(ledger: Ledger, *, before: float) -> set[str]:
@@ -158,3 +242,25 @@ def busy_tokens(ledger: Ledger) -> set[str]:
     """Outbox folders of the jobs that somebody works on."""
     with ledger.read() as session:
         return set(session.scalars(select(JobRow.token).where(JobRow.owner.is_not(None))))
+
+
+def _locked(session: Session, job_id: int) -> JobRow:
+    """A job, locked together with its series, so that retention cannot take its images."""
+    of_job = select(JobRow.series_id).where(JobRow.id == job_id).scalar_subquery()
+    series = select(SeriesRow.id).where(SeriesRow.id == of_job).with_for_update()
+    if session.scalar(series) is None:
+        raise InputError(f"there is no job {job_id}; `dicom-node jobs list` shows them all.")
+    return session.get_one(JobRow, job_id, with_for_update=True)
+
+
+def _has_stopped(delivery: DeliveryRow) -> bool:
+    waits = delivery.state == DeliveryState.PENDING and delivery.attempts > 0
+    return waits or delivery.state == DeliveryState.REFUSED
+
+
+def _begin_again(session: Session, row: JobRow, now: float) -> None:
+    after = JobState.QUEUED if row.derived_at is None else state_of(row.deliveries)
+    row.attempts, row.next_at = 0, now
+    if after != row.state or row.state == JobState.DONE:  # which the table refuses
+        move_job(session, row, after, now=now, reason=_RETRIED)
+    roll_up(session, row, now=now)

@@ -1,11 +1,18 @@
-"""The states of series and jobs, and which may follow which; everything else is an error.
+"""The states of series, jobs and deliveries, and which may follow which; all else is an error.
 
 ::
 
-    series   ARRIVING → COMPLETE → ENQUEUED | SKIPPED → PURGED      a late slice: back to ARRIVING
+    series     ARRIVING → COMPLETE → ENQUEUED | SKIPPED → PURGED      a late slice: back to ARRIVING
 
-    job      QUEUED → DENOISING → DERIVED → SENDING → DONE
-             RETRY_WAIT on a passing fault, FAILED on a lasting one, CANCELLED by an operator
+    job        QUEUED → DENOISING → DERIVED → SENDING → DONE
+               RETRY_WAIT on a passing fault, FAILED on a lasting one, CANCELLED by an operator
+
+    delivery   PENDING → SENDING → CONFIRMED
+               COMMITTING between both where the destination has to commit to what it stored,
+               PENDING again on a passing fault, REFUSED on a lasting one
+
+Once its results are durable, the state of a job follows from its deliveries
+(:mod:`dicom_node.ledger.rollup`).
 """
 
 from __future__ import annotations
@@ -45,6 +52,8 @@ class DeliveryState(StrEnum):
     """Where the sending of one job's results to one destination stands."""
 
     PENDING = "PENDING"
+    SENDING = "SENDING"
+    COMMITTING = "COMMITTING"
     CONFIRMED = "CONFIRMED"
     REFUSED = "REFUSED"
 
@@ -53,7 +62,7 @@ class WrongState(InputError):  # noqa: N818 - the name says what is wrong
     """What was asked cannot follow the present state."""
 
 
-_S, _J = SeriesState, JobState
+_S, _J, _D = SeriesState, JobState, DeliveryState
 
 SERIES_TRANSITIONS: Mapping[SeriesState, frozenset[SeriesState]] = MappingProxyType(
     {
@@ -71,21 +80,38 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = MappingProxyType(
         _J.QUEUED: frozenset({_J.DENOISING, _J.CANCELLED}),
         # QUEUED again: the lease was lost or given back before the results were durable.
         _J.DENOISING: frozenset({_J.DERIVED, _J.QUEUED, _J.RETRY_WAIT, _J.FAILED, _J.CANCELLED}),
-        _J.DERIVED: frozenset({_J.SENDING, _J.CANCELLED}),
-        # DERIVED again: the lease was lost or given back; nothing is denoised a second time.
+        # From here on the deliveries decide; a late storage commitment report may end any of them.
+        _J.DERIVED: frozenset({_J.SENDING, _J.RETRY_WAIT, _J.DONE, _J.FAILED, _J.CANCELLED}),
         _J.SENDING: frozenset({_J.DONE, _J.DERIVED, _J.RETRY_WAIT, _J.FAILED, _J.CANCELLED}),
-        _J.RETRY_WAIT: frozenset({_J.QUEUED, _J.DERIVED, _J.CANCELLED}),
-        _J.FAILED: frozenset({_J.QUEUED, _J.DERIVED, _J.CANCELLED}),
-        _J.CANCELLED: frozenset({_J.QUEUED, _J.DERIVED}),
+        _J.RETRY_WAIT: frozenset(
+            {_J.QUEUED, _J.DERIVED, _J.SENDING, _J.DONE, _J.FAILED, _J.CANCELLED}
+        ),
+        _J.FAILED: frozenset({_J.QUEUED, _J.DERIVED, _J.DONE, _J.CANCELLED}),
+        _J.CANCELLED: frozenset({_J.QUEUED, _J.DERIVED, _J.DONE}),
         _J.DONE: frozenset(),
     }
 )
-"""FAILED and CANCELLED are left only by an operator's retry."""
+"""FAILED and CANCELLED are left by an operator's retry; FAILED also when a destination commits
+to everything after it was given up."""
+
+DELIVERY_TRANSITIONS: Mapping[DeliveryState, frozenset[DeliveryState]] = MappingProxyType(
+    {
+        # CONFIRMED at once: the report of a commitment that was given up came after all.
+        _D.PENDING: frozenset({_D.SENDING, _D.CONFIRMED}),
+        _D.SENDING: frozenset({_D.CONFIRMED, _D.COMMITTING, _D.PENDING, _D.REFUSED}),
+        _D.COMMITTING: frozenset({_D.CONFIRMED, _D.PENDING, _D.REFUSED}),
+        _D.REFUSED: frozenset({_D.PENDING, _D.CONFIRMED}),
+        _D.CONFIRMED: frozenset(),
+    }
+)
 
 CLOSED = frozenset({JobState.DONE, JobState.CANCELLED})
 """States in which nothing of a job is owed to anybody any more."""
 
-_State = TypeVar("_State", SeriesState, JobState)
+SENDABLE = frozenset({JobState.DERIVED, JobState.SENDING, JobState.RETRY_WAIT})
+"""States of a job whose pending deliveries may be claimed, once its results are durable."""
+
+_State = TypeVar("_State", SeriesState, JobState, DeliveryState)
 
 
 def check_transition(

@@ -28,7 +28,11 @@ class Base(DeclarativeBase):
 
 
 class SeriesRow(Base):
-    """One received series; ``generation`` counts how often slices came after it was complete."""
+    """One received series; ``generation`` counts how often slices came after it was complete.
+
+    ``began_at`` is the first arrival of the present generation. ``gap`` says which slices are
+    missing, empty where nothing is known to be. ``rule`` decided about the series.
+    """
 
     __tablename__ = "series"
     __table_args__ = (Index(None, "state", "last_arrival_at"),)
@@ -40,7 +44,10 @@ class SeriesRow(Base):
     generation: Mapped[int] = mapped_column(default=1)
     source_ae: Mapped[str]
     reason: Mapped[str] = mapped_column(default="")
+    gap: Mapped[str] = mapped_column(default="")
+    rule: Mapped[str] = mapped_column(default="")
     first_arrival_at: Mapped[float]
+    began_at: Mapped[float]
     last_arrival_at: Mapped[float]
 
     instances: Mapped[list[InstanceRow]] = relationship(order_by="InstanceRow.id")
@@ -67,24 +74,29 @@ class JobRow(Base):
     """The work on one generation of a series, from QUEUED to DONE.
 
     ``token`` names the job's folder in the outbox and is never used twice. ``derived_at`` is set
-    once the derived files are durable. ``owner`` and ``lease_until`` are set while a process works.
+    once the derived files are durable. ``owner`` and ``lease_until`` are set while a process
+    denoises. Images up to ``since_generation`` are the work of an earlier job.
     """
 
     __tablename__ = "job"
     __table_args__ = (
         UniqueConstraint("series_id", "generation", "digest"),
-        Index(None, "state", "next_at", "id"),
+        Index(None, "state", "priority", "next_at", "id"),
         CheckConstraint("(owner IS NULL) = (lease_until IS NULL)", name="lease_has_owner"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     series_id: Mapped[int] = mapped_column(ForeignKey("series.id"))
     generation: Mapped[int]
+    since_generation: Mapped[int] = mapped_column(default=0)
     digest: Mapped[str]
     token: Mapped[str] = mapped_column(unique=True)
     state: Mapped[str] = mapped_column(default=JobState.QUEUED)
     model: Mapped[str]
     strength: Mapped[float]
+    priority: Mapped[int] = mapped_column(default=1)
+    rule: Mapped[str] = mapped_column(default="")
+    gap: Mapped[str] = mapped_column(default="")
     attempts: Mapped[int] = mapped_column(default=0)
     next_at: Mapped[float]
     reason: Mapped[str] = mapped_column(default="")
@@ -92,42 +104,106 @@ class JobRow(Base):
     lease_until: Mapped[float | None]
     derived_at: Mapped[float | None]
     derived_count: Mapped[int] = mapped_column(default=0)
+    notified_at: Mapped[float | None]
     created_at: Mapped[float]
     updated_at: Mapped[float]
 
     series: Mapped[SeriesRow] = relationship()
-    deliveries: Mapped[list[DeliveryRow]] = relationship(order_by="DeliveryRow.id")
+    deliveries: Mapped[list[DeliveryRow]] = relationship(
+        order_by="DeliveryRow.id", back_populates="job"
+    )
 
 
 class DeliveryRow(Base):
-    """One job's results on their way to one destination."""
+    """One job's results on their way to one destination, the leased unit of sending.
+
+    ``next_at`` is when a PENDING one may be tried again, and until when a COMMITTING one waits for
+    its report.
+    """
 
     __tablename__ = "delivery"
-    __table_args__ = (UniqueConstraint("job_id", "destination"),)
+    __table_args__ = (
+        UniqueConstraint("job_id", "destination"),
+        Index(None, "destination", "state", "next_at"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     job_id: Mapped[int] = mapped_column(ForeignKey("job.id"))
     destination: Mapped[str]
     state: Mapped[str] = mapped_column(default=DeliveryState.PENDING)
     reason: Mapped[str] = mapped_column(default="")
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_at: Mapped[float]
+    owner: Mapped[str | None]
+    lease_until: Mapped[float | None]
     confirmed_at: Mapped[float | None]
+    updated_at: Mapped[float]
 
-    sent: Mapped[list[SentRow]] = relationship()
+    job: Mapped[JobRow] = relationship(back_populates="deliveries")
 
 
 class SentRow(Base):
-    """One derived image that one destination has confirmed."""
+    """One derived image that one destination has stored, and when it committed to keep it."""
 
     __tablename__ = "sent"
 
     delivery_id: Mapped[int] = mapped_column(ForeignKey("delivery.id"), primary_key=True)
     name: Mapped[str] = mapped_column(primary_key=True)
+    sop_uid: Mapped[str]
     status: Mapped[int]
     at: Mapped[float]
+    committed_at: Mapped[float | None]
+
+
+class CommitmentRow(Base):
+    """A request to a destination to commit to what it stored (PS3.4 annex J, this node as SCU)."""
+
+    __tablename__ = "commitment"
+    __table_args__ = (Index(None, "delivery_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    transaction_uid: Mapped[str] = mapped_column(unique=True)
+    delivery_id: Mapped[int] = mapped_column(ForeignKey("delivery.id"))
+    requested_at: Mapped[float]
+    answered_at: Mapped[float | None]
+
+
+class CommitmentRequestRow(Base):
+    """A request of a peer that this node commit to what it holds (PS3.4 annex J, as SCP).
+
+    ``items`` is a JSON list of pairs: SOP Class UID, SOP Instance UID.
+    """
+
+    __tablename__ = "commitment_request"
+    __table_args__ = (
+        UniqueConstraint("transaction_uid", "requester"),
+        Index(None, "reported_at", "next_at"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    transaction_uid: Mapped[str]
+    requester: Mapped[str]
+    items: Mapped[str]
+    received_at: Mapped[float]
+    next_at: Mapped[float]
+    attempts: Mapped[int] = mapped_column(default=0)
+    owner: Mapped[str | None]
+    lease_until: Mapped[float | None]
+    reported_at: Mapped[float | None]
+
+
+class PauseRow(Base):
+    """A stage of the line in which nothing is begun until an operator lets it go on."""
+
+    __tablename__ = "pause"
+
+    stage: Mapped[str] = mapped_column(primary_key=True)
+    reason: Mapped[str]
+    since: Mapped[float]
 
 
 class HistoryRow(Base):
-    """One transition of a series or a job. Rows are added, never changed or deleted."""
+    """One transition of a series, a job or, with ``destination``, a delivery; never changed."""
 
     __tablename__ = "history"
     __table_args__ = (Index(None, "job_id"), Index(None, "series_id"))
@@ -136,6 +212,7 @@ class HistoryRow(Base):
     at: Mapped[float]
     series_id: Mapped[int] = mapped_column(ForeignKey("series.id"))
     job_id: Mapped[int | None] = mapped_column(ForeignKey("job.id"))
+    destination: Mapped[str] = mapped_column(default="")
     before: Mapped[str]
     after: Mapped[str]
     owner: Mapped[str]

@@ -13,8 +13,8 @@ from pynetdicom.dsutils import encode_file_meta
 from pynetdicom.events import Event
 
 from dicom_node.errors import StorageError, UnreadableFile
+from dicom_node.ledger.arrivals import Arrival, Recorded, record_instances
 from dicom_node.ledger.engine import Ledger
-from dicom_node.ledger.series import Arrival, Recorded, record_instance
 from dicom_node.logs import get_logger, short_hash
 from dicom_node.net.incoming import WrongInstance, check_announced, read_header
 from dicom_node.settings import Settings
@@ -92,9 +92,11 @@ class Reception:
             size=stored.size,
             source_ae=source_ae,
         )
-        recorded = record_instance(
-            self._ledger, arrival, now=time.time(), exists=stored.path.exists
+        (recorded,) = record_instances(
+            self._ledger, [arrival], now=time.time(), exists=lambda _: stored.path.exists()
         )
+        if recorded is Recorded.GONE:
+            raise StorageError("an image left the inbox before it was entered; send it again.")
         if recorded is Recorded.CONFLICT:
             # The first version stays the one that counts; the other is kept aside for a person.
             self._inbox.quarantine(stored)

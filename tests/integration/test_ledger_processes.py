@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from ledger_factory import START, NodeFixture
 
+from dicom_node.ledger.arrivals import Recorded
 from dicom_node.ledger.leases import is_dead
 from dicom_node.ledger.operations import get_job, list_jobs, release_lost_leases
-from dicom_node.ledger.series import Recorded, list_series
+from dicom_node.ledger.series import list_series
 from dicom_node.ledger.states import JobState
 
 REPOSITORY = Path(__file__).parents[2]
@@ -43,7 +44,7 @@ from dicom_node.ledger.jobs import claim
 print("ready", flush=True)
 sys.stdin.readline()
 jobs = [
-    claim(node.ledger, stage="denoise", owner="me", now=START + 1000) for _ in range(int(what))
+    claim(node.ledger, owner="me", off_peak=False, now=START + 1000) for _ in range(int(what))
 ]
 print(json.dumps([job.id for job in jobs if job is not None]))
 """

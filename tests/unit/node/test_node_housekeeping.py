@@ -77,8 +77,8 @@ def test_one_series_without_a_decision_holds_up_no_other(
 
 def test_lost_leases_and_pauses_end(node: NodeFixture, house: House) -> None:
     lost, waiting = node.job(series_uid="1.2"), node.job(series_uid="1.3")
-    claim(node.ledger, stage="denoise", owner="lost", now=START)
-    claim(node.ledger, stage="denoise", owner="w", now=START)
+    claim(node.ledger, owner="lost", off_peak=False, now=START)
+    claim(node.ledger, owner="w", off_peak=False, now=START)
     retry_later(node.ledger, waiting.id, owner="w", reason="", next_at=START + 30, now=START)
     house.release_leases(START + 61)
     house.wake_jobs(START + 61)
@@ -89,7 +89,7 @@ def test_lost_leases_and_pauses_end(node: NodeFixture, house: House) -> None:
 def test_retention_takes_what_is_old_and_owed_to_nobody(node: NodeFixture, house: House) -> None:
     unsent, closed = node.job(series_uid="1.2"), node.job(series_uid="1.3")
     for job in (unsent, closed):
-        claim(node.ledger, stage="denoise", owner="w", now=START)
+        claim(node.ledger, owner="w", off_peak=False, now=START)
         staging = node.outbox.stage(job.token)
         (staging / "0001.dcm").write_bytes(b"derived")
         node.outbox.commit(job.token, staging)
@@ -108,7 +108,7 @@ def test_leftovers_of_the_dead_are_swept_and_work_in_hand_is_not(
     node: NodeFixture, house: House
 ) -> None:
     busy = node.job()
-    claim(node.ledger, stage="denoise", owner="w", now=START)
+    claim(node.ledger, owner="w", off_peak=False, now=START)
     in_hand, dead = node.outbox.stage(busy.token), node.outbox.stage("dead")
     house.sweep_leftovers()
     assert (in_hand.exists(), dead.exists()) == (True, False)

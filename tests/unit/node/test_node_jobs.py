@@ -1,4 +1,4 @@
-"""Jobs in the ledger: transitions, claims, leases, retries, deliveries, history."""
+"""Jobs in the ledger: transitions, claims, priorities, leases, retries, history."""
 
 from __future__ import annotations
 
@@ -10,28 +10,32 @@ import sqlalchemy as sa
 from ledger_factory import START, NodeFixture
 
 from dicom_node.errors import InputError, StorageError
-from dicom_node.ledger.deliveries import confirm, confirmed_names, note_fault
+from dicom_node.ledger.deliveries import Sent, claim_delivery, confirm, note_sent, postpone, refuse
 from dicom_node.ledger.history import of_job
 from dicom_node.ledger.jobs import (
+    OFF_PEAK,
+    URGENT,
     LeaseLost,
     claim,
     derived,
-    done,
     fail,
     give_back,
     heartbeat,
     retry_later,
 )
-from dicom_node.ledger.model import Job
+from dicom_node.ledger.model import Delivery, Job
 from dicom_node.ledger.operations import (
     cancel,
     get_job,
     list_jobs,
+    mark_notified,
     release_lost_leases,
     retry,
     status,
+    unnotified,
     wake_waiting,
 )
+from dicom_node.ledger.pauses import pause, resume
 from dicom_node.ledger.states import (
     TRANSITIONS,
     DeliveryState,
@@ -45,16 +49,16 @@ PATH = ("QUEUED", "DENOISING", "DERIVED", "SENDING", "DONE")
 
 
 def claimed(node: NodeFixture, now: float = START, owner: str = "w") -> Job:
-    job = claim(node.ledger, stage="denoise", owner=owner, now=now)
+    job = claim(node.ledger, owner=owner, off_peak=False, now=now)
     assert job is not None
     return job
 
 
-def sending(node: NodeFixture, *, count: int = 2, now: float = START) -> Job:
+def sending(node: NodeFixture, *, count: int = 2, now: float = START) -> Delivery:
     derived(node.ledger, claimed(node).id, owner="w", count=count, now=now)
-    job = claim(node.ledger, stage="send", owner="s", now=now)
-    assert job is not None
-    return job
+    delivery = claim_delivery(node.ledger, "pacs", owner="s", now=now)
+    assert delivery is not None
+    return delivery
 
 
 @pytest.mark.parametrize(("before", "after"), list(product(JobState, JobState)))
@@ -73,14 +77,19 @@ def test_every_state_is_in_the_table_and_derived_never_leads_to_denoising() -> N
 
 def test_the_straight_line_is_the_history(node: NodeFixture) -> None:
     node.job()
-    job = sending(node)
-    statuses = {"0001.dcm": 0, "0002.dcm": 0}
-    assert confirm(node.ledger, job.deliveries[0].id, owner="s", statuses=statuses, now=START)
-    assert done(node.ledger, job.id, owner="s", now=START).owner is None
-    events = of_job(node.ledger, job.id)
+    delivery = sending(node)
+    sent = {"0001.dcm": Sent("1.9.1", 0), "0002.dcm": Sent("1.9.2", 0)}
+    assert note_sent(node.ledger, delivery.id, owner="s", sent=sent, now=START)
+    assert confirm(node.ledger, delivery.id, owner="s", now=START).owner is None
+    every = of_job(node.ledger, delivery.job_id)
+    events = [event for event in every if not event.destination]
     assert tuple(event.after for event in events) == PATH
     assert [event.before for event in events] == ["", *PATH[:-1]]
     assert [event.owner for event in events] == ["", "w", "w", "s", "s"]
+    assert [(event.after, event.owner) for event in every if event.destination == "pacs"] == [
+        ("SENDING", "s"),
+        ("CONFIRMED", "s"),
+    ]
 
 
 def test_a_job_is_claimed_once_and_the_oldest_first(node: NodeFixture) -> None:
@@ -88,15 +97,40 @@ def test_a_job_is_claimed_once_and_the_oldest_first(node: NodeFixture) -> None:
     older = node.job(series_uid="1.2", now=START)
     now = START + 2
     assert [claimed(node, now).id, claimed(node, now).id] == [older.id, younger.id]
-    assert claim(node.ledger, stage="denoise", owner="w", now=now) is None
-    assert claim(node.ledger, stage="send", owner="s", now=now) is None
+    assert claim(node.ledger, owner="w", off_peak=True, now=now) is None
+
+
+def test_urgent_jobs_go_first_and_off_peak_ones_wait_for_their_hours(node: NodeFixture) -> None:
+    off_peak = node.job(series_uid="1.2", priority=OFF_PEAK)
+    normal = node.job(series_uid="1.3")
+    urgent = node.job(series_uid="1.4", priority=URGENT, now=START + 9)
+    assert [claimed(node).id, claimed(node).id] == [urgent.id, normal.id]
+    assert claim(node.ledger, owner="w", off_peak=False, now=START) is None
+    evening = claim(node.ledger, owner="w", off_peak=True, now=START)
+    assert evening is not None
+    assert evening.id == off_peak.id
+
+
+def test_nothing_is_begun_while_denoising_is_paused(node: NodeFixture) -> None:
+    job = node.job()
+    pause(node.ledger, "denoise", reason="new graphics card", now=START)
+    assert claim(node.ledger, owner="w", off_peak=True, now=START) is None
+    assert [item.reason for item in status(node.ledger).pauses] == ["new graphics card"]
+    assert resume(node.ledger, "denoise")
+    assert not resume(node.ledger, "denoise")
+    assert claimed(node).id == job.id
+
+
+@pytest.mark.parametrize("stage", ["", "derive", "send:", "denoise:pacs"])
+def test_an_unknown_stage_is_told(node: NodeFixture, stage: str) -> None:
+    with pytest.raises(InputError, match="write denoise, send or send:DESTINATION"):
+        pause(node.ledger, stage, reason="", now=START)
 
 
 @pytest.mark.parametrize(
     "act",
     [
         lambda node, job: derived(node.ledger, job, owner="other", count=1, now=START),
-        lambda node, job: done(node.ledger, job, owner="other", now=START),
         lambda node, job: fail(node.ledger, job, owner="other", reason="", now=START),
         lambda node, job: give_back(node.ledger, job, owner="other", now=START),
         lambda node, job: retry_later(
@@ -137,8 +171,9 @@ def test_a_lost_sender_costs_no_second_denoising(node: NodeFixture) -> None:
     node.job()
     sending(node)
     (lost,) = release_lost_leases(node.ledger, now=START + 1000, attempts=3)
-    assert lost.state == JobState.DERIVED
-    assert claim(node.ledger, stage="denoise", owner="w", now=START + 1000) is None
+    assert (lost.state, lost.deliveries[0].state) == (JobState.RETRY_WAIT, DeliveryState.PENDING)
+    assert claim(node.ledger, owner="w", off_peak=True, now=START + 1000) is None
+    assert claim_delivery(node.ledger, "pacs", owner="s", now=START + 1000)
 
 
 def test_a_job_that_kills_its_worker_again_and_again_fails(node: NodeFixture) -> None:
@@ -157,27 +192,44 @@ def test_a_job_given_back_has_lost_no_attempt(node: NodeFixture) -> None:
     assert (job.state, job.attempts) == (JobState.QUEUED, 0)
 
 
-def test_a_waiting_job_wakes_in_the_stage_that_is_missing(node: NodeFixture) -> None:
+def test_a_waiting_job_wakes_when_its_time_has_come(node: NodeFixture) -> None:
     node.job()
     job = claimed(node)
     retry_later(node.ledger, job.id, owner="w", reason="disk", next_at=START + 30, now=START)
     assert wake_waiting(node.ledger, now=START + 29) == []
     assert [j.state for j in wake_waiting(node.ledger, now=START + 30)] == [JobState.QUEUED]
-    derived(node.ledger, claimed(node, START + 30).id, owner="w", count=1, now=START + 30)
-    claim(node.ledger, stage="send", owner="s", now=START + 30)
-    retry_later(node.ledger, job.id, owner="s", reason="away", next_at=START + 60, now=START + 31)
-    assert [j.state for j in wake_waiting(node.ledger, now=START + 60)] == [JobState.DERIVED]
+
+
+def test_a_job_that_waits_to_be_sent_is_not_denoised_again(node: NodeFixture) -> None:
+    node.job()
+    delivery = sending(node)
+    postpone(node.ledger, delivery.id, owner="s", reason="away", next_at=START, now=START)
+    assert wake_waiting(node.ledger, now=START + 60) == []
+    assert get_job(node.ledger, delivery.job_id).state == JobState.RETRY_WAIT
 
 
 def test_an_operator_retries_a_failed_job(node: NodeFixture) -> None:
     node.job()
-    job = sending(node)
-    delivery = job.deliveries[0]
-    note_fault(node.ledger, delivery.id, owner="s", reason="refused", lasting=True)
-    fail(node.ledger, job.id, owner="s", reason="refused", now=START)
-    again = retry(node.ledger, job.id, now=START + 5)
-    assert (again.state, again.attempts) == (JobState.DERIVED, 0)
+    delivery = sending(node)
+    refuse(node.ledger, delivery.id, owner="s", reason="refused", now=START)
+    failed = get_job(node.ledger, delivery.job_id)
+    assert (failed.state, failed.reason) == (JobState.FAILED, "refused")
+    again = retry(node.ledger, failed.id, now=START + 5)
+    assert (again.state, again.attempts, again.reason) == (JobState.DERIVED, 0, "")
     assert again.deliveries[0].state == DeliveryState.PENDING
+
+
+def test_a_failed_job_is_told_of_once_and_once_more_when_it_fails_again(
+    node: NodeFixture,
+) -> None:
+    job = node.job()
+    fail(node.ledger, claimed(node).id, owner="w", reason="two orientations", now=START)
+    assert [item.id for item in unnotified(node.ledger)] == [job.id]
+    mark_notified(node.ledger, job.id, now=START)
+    assert unnotified(node.ledger) == []
+    retry(node.ledger, job.id, now=START)
+    fail(node.ledger, claimed(node).id, owner="w", reason="two orientations", now=START)
+    assert [item.id for item in unnotified(node.ledger)] == [job.id]
 
 
 def test_an_operator_cancels_work_under_way(node: NodeFixture) -> None:
@@ -196,24 +248,6 @@ def test_an_operator_cancels_work_under_way(node: NodeFixture) -> None:
 def test_an_unknown_job_is_told(node: NodeFixture, act: Callable[..., Job]) -> None:
     with pytest.raises(InputError, match="there is no job 7"):
         act(node.ledger, 7, now=START)
-
-
-def test_images_are_confirmed_one_by_one(node: NodeFixture) -> None:
-    node.job(destinations=["pacs", "archive"])
-    job = sending(node)
-    pacs, archive = job.deliveries
-    assert not confirm(node.ledger, pacs.id, owner="s", statuses={"1.dcm": 0}, now=START)
-    note_fault(node.ledger, archive.id, owner="s", reason="away", lasting=False)
-    assert confirmed_names(node.ledger, pacs.id) == {"1.dcm"}
-    statuses = {"1.dcm": 0, "2.dcm": 0xB000}
-    assert confirm(node.ledger, pacs.id, owner="s", statuses=statuses, now=START)
-    now_pacs, now_archive = get_job(node.ledger, job.id).deliveries
-    assert (now_pacs.state, now_pacs.confirmed) == (DeliveryState.CONFIRMED, 2)
-    assert (now_archive.state, now_archive.reason) == (DeliveryState.PENDING, "away")
-    with pytest.raises(WrongState, match="a destination has not confirmed"):
-        done(node.ledger, job.id, owner="s", now=START)
-    with pytest.raises(LeaseLost):
-        confirm(node.ledger, archive.id, owner="other", statuses={}, now=START)
 
 
 def test_the_queue_at_a_glance(node: NodeFixture) -> None:

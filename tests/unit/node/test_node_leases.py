@@ -23,7 +23,7 @@ DEADLINE_SECONDS = 20.0
 
 
 def claimed(node: NodeFixture, now: float = START) -> Job:
-    job = claim(node.ledger, stage="denoise", owner="w", now=now)
+    job = claim(node.ledger, owner="w", off_peak=False, now=now)
     assert job is not None
     return job
 

@@ -70,7 +70,7 @@ def pacs() -> Pacs:
 
 def ready(node: NodeFixture, destinations: Sequence[str] = ("pacs",), images: int = 3) -> Job:
     job = node.job(destinations=destinations)
-    claim(node.ledger, stage="denoise", owner="w", now=START)
+    claim(node.ledger, owner="w", off_peak=False, now=START)
     staging = node.outbox.stage(job.token)
     for number in range(1, images + 1):
         (staging / f"{number}.dcm").write_bytes(b"derived")

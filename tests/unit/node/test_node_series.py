@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import pytest
 from ledger_factory import START, NodeFixture
 
-from dicom_node.errors import StorageError
-from dicom_node.ledger.deliveries import confirm
-from dicom_node.ledger.jobs import claim, derived, done, enqueue, source_names
+from dicom_node.ledger.arrivals import Recorded
+from dicom_node.ledger.deliveries import Sent, claim_delivery, confirm, note_sent
+from dicom_node.ledger.jobs import Work, claim, derived, enqueue, fresh_names, source_names
 from dicom_node.ledger.model import Job
 from dicom_node.ledger.operations import cancel, get_job
-from dicom_node.ledger.series import (
-    Recorded,
-    Series,
-    complete_quiet_series,
-    list_series,
-    purge_old_series,
-    skip,
-)
+from dicom_node.ledger.purging import purge_old_series
+from dicom_node.ledger.series import Series, list_series, skip
 from dicom_node.ledger.states import JobState, SeriesState
 
 
-def complete(node: NodeFixture, now: float) -> list[Series]:
-    return complete_quiet_series(node.ledger, quiet_seconds=10, now=now)
-
-
 def enqueued(node: NodeFixture, series: Series, now: float) -> Job:
-    job = enqueue(
-        node.ledger, series, model="identity", strength=1.0, destinations=["pacs"], now=now
-    )
+    job = enqueue(node.ledger, series, Work("identity", 1.0, ["pacs"]), now=now)
     assert job is not None
     return job
 
@@ -59,38 +46,37 @@ def test_the_same_uid_in_another_series_is_kept_apart(node: NodeFixture) -> None
 def test_nothing_is_entered_whose_file_is_gone(node: NodeFixture) -> None:
     stored = node.store(b"pixels")
     stored.path.unlink()
-    with pytest.raises(StorageError, match="send it again"):
-        node.record(stored)
+    assert node.record(stored) is Recorded.GONE
     assert list_series(node.ledger) == []
 
 
 def test_every_image_restarts_the_quiet_time(node: NodeFixture) -> None:
     node.arrive(sop_uid="1", now=START)
     node.arrive(sop_uid="2", now=START + 9)
-    assert complete(node, START + 18.9) == []
-    (series,) = complete(node, START + 19)
+    assert node.complete(START + 18.9) == []
+    (series,) = node.complete(START + 19)
     assert (series.state, len(series.names)) == (SeriesState.COMPLETE, 2)
 
 
 def test_a_series_left_without_a_decision_is_offered_again(node: NodeFixture) -> None:
     node.arrive()
-    assert complete(node, START + 10) == complete(node, START + 11)
+    assert node.complete(START + 10) == node.complete(START + 11)
 
 
 def test_a_skipped_series_says_why(node: NodeFixture) -> None:
     node.arrive()
-    (series,) = complete(node, START + 10)
+    (series,) = node.complete(START + 10)
     assert skip(node.ledger, series, reason="localizer", now=START + 10)
     assert (only(node).state, only(node).reason) == (SeriesState.SKIPPED, "localizer")
 
 
 def test_an_image_that_comes_before_the_decision_is_not_forgotten(node: NodeFixture) -> None:
     node.arrive(sop_uid="1")
-    (series,) = complete(node, START + 10)
+    (series,) = node.complete(START + 10)
     node.arrive(sop_uid="2", now=START + 11)
     assert not skip(node.ledger, series, reason="localizer", now=START + 12)
     assert only(node).state == SeriesState.ARRIVING
-    (again,) = complete(node, START + 21)
+    (again,) = node.complete(START + 21)
     assert (again.generation, len(again.names)) == (2, 2)
 
 
@@ -98,15 +84,15 @@ def test_a_duplicate_does_not_reopen_a_series(node: NodeFixture) -> None:
     job = node.job()
     assert node.arrive(now=START + 50) is Recorded.DUPLICATE
     assert only(node).state == SeriesState.ENQUEUED
-    assert complete(node, START + 1000) == []
+    assert node.complete(START + 1000) == []
     assert get_job(node.ledger, job.id).state == JobState.QUEUED
 
 
 def test_a_late_slice_makes_one_more_job_for_all_slices(node: NodeFixture) -> None:
     first = node.job()
-    claim(node.ledger, stage="denoise", owner="w", now=START)
+    claim(node.ledger, owner="w", off_peak=False, now=START)
     node.arrive(b"late", sop_uid="1.2.2", now=START + 50)
-    (series,) = complete(node, START + 60)
+    (series,) = node.complete(START + 60)
     second = enqueued(node, series, START + 60)
     assert (first.generation, second.generation) == (1, 2)
     assert first.token != second.token
@@ -118,7 +104,7 @@ def test_a_late_slice_makes_one_more_job_for_all_slices(node: NodeFixture) -> No
 def test_a_job_nobody_began_gives_way_to_the_next_generation(node: NodeFixture) -> None:
     first = node.job()
     node.arrive(b"late", sop_uid="1.2.2", now=START + 50)
-    (series,) = complete(node, START + 60)
+    (series,) = node.complete(START + 60)
     enqueued(node, series, START + 60)
     superseded = get_job(node.ledger, first.id)
     assert superseded.state == JobState.CANCELLED
@@ -130,12 +116,13 @@ def purge(node: NodeFixture, now: float) -> list[str]:
 
 
 def finish(node: NodeFixture, now: float = START) -> None:
-    job = claim(node.ledger, stage="denoise", owner="w", now=now)
+    job = claim(node.ledger, owner="w", off_peak=False, now=now)
     assert job is not None
-    derived(node.ledger, job.id, owner="w", count=0, now=now)
-    claim(node.ledger, stage="send", owner="w", now=now)
-    confirm(node.ledger, job.deliveries[0].id, owner="w", statuses={}, now=now)
-    done(node.ledger, job.id, owner="w", now=now)
+    derived(node.ledger, job.id, owner="w", count=1, now=now)
+    delivery = claim_delivery(node.ledger, "pacs", owner="s", now=now)
+    assert delivery is not None
+    note_sent(node.ledger, delivery.id, owner="s", sent={"1.dcm": Sent("1.9.1", 0)}, now=now)
+    confirm(node.ledger, delivery.id, owner="s", now=now)
 
 
 def test_unfinished_work_is_never_purged(node: NodeFixture) -> None:
@@ -171,6 +158,6 @@ def test_a_new_slice_of_a_purged_series_is_worked_on(node: NodeFixture) -> None:
     finish(node)
     purge(node, START + 10_000)
     assert node.arrive(b"late", sop_uid="1.2.2", now=START + 20_000) is Recorded.NEW
-    (series,) = complete(node, START + 20_010)
+    (series,) = node.complete(START + 20_010)
     job = enqueued(node, series, START + 20_010)
     assert len(source_names(node.ledger, job)) == 1

@@ -82,7 +82,7 @@ def all_parts_run(node: NodeFixture) -> None:
 
 def failed_job(node: NodeFixture, reason: str) -> int:
     job = node.job()
-    claim(node.ledger, stage="denoise", owner="w", now=2e6)
+    claim(node.ledger, owner="w", off_peak=False, now=2e6)
     fail(node.ledger, job.id, owner="w", reason=reason, now=2e6)
     return job.id
 
@@ -147,7 +147,7 @@ def test_metrics_show_states_ages_and_counters(node: NodeFixture) -> None:
 
 def test_results_that_a_destination_lacks_are_timed(node: NodeFixture) -> None:
     job = node.job(destinations=("pacs", "archive"))
-    claim(node.ledger, stage="denoise", owner="w", now=1e6)
+    claim(node.ledger, owner="w", off_peak=False, now=1e6)
     derived(node.ledger, job.id, owner="w", count=1, now=1e6)
     with serving(node.settings) as port:
         found = ask(port, "/metrics").metrics()

@@ -140,7 +140,7 @@ def test_two_workers_on_one_job_make_one_result(node: NodeFixture) -> None:
 def test_a_whole_result_is_never_made_twice(node: NodeFixture) -> None:
     """Killed between the rename of the result and its entry in the ledger."""
     queued = node.job()
-    claim(node.ledger, stage="denoise", owner="dead", now=START)
+    claim(node.ledger, owner="dead", off_peak=False, now=START)
     staging = node.outbox.stage(queued.token)
     (staging / "0001.dcm").write_bytes(b"derived")
     node.outbox.commit(queued.token, staging)

@@ -1,0 +1,186 @@
+"""Storage commitment that this node asks of its destinations (PS3.4 annex J, as SCU).
+
+A request is in the ledger before it goes out, so that no report is ever unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session
+
+from dicom_node.ledger.deliveries import locked, owned
+from dicom_node.ledger.engine import Ledger, repeated
+from dicom_node.ledger.history import move_delivery
+from dicom_node.ledger.model import Delivery, delivery_of
+from dicom_node.ledger.rollup import roll_up
+from dicom_node.ledger.states import DeliveryState
+from dicom_node.ledger.tables import CommitmentRow, DeliveryRow, SentRow
+from dicom_node.settings import RetrySettings
+
+DEFAULT_RETRY = RetrySettings()
+
+
+@repeated
+def begin_commitment(
+    ledger: Ledger, delivery_id: int, *, owner: str, transaction_uid: str, now: float
+) -> None:
+    """Note that storage commitment is about to be asked for; before the N-ACTION is sent.
+
+    Raises:
+        LeaseLost: The delivery is no longer this owner's.
+    """
+    with ledger.write() as session:
+        row = owned(session, delivery_id, owner)
+        session.add(
+            CommitmentRow(transaction_uid=transaction_uid, delivery_id=row.id, requested_at=now)
+        )
+
+
+@repeated
+def await_commitment(
+    ledger: Ledger,
+    delivery_id: int,
+    *,
+    owner: str,
+    transaction_uid: str,
+    deadline: float,
+    now: float,
+) -> Delivery:
+    """The destination has taken the request: COMMITTING until its report, at most to ``deadline``.
+
+    Returns:
+        The delivery; in whatever state the report has brought it, if that was here first.
+
+    Raises:
+        LeaseLost: The delivery is no longer this owner's.
+    """
+    asked = select(CommitmentRow).where(
+        CommitmentRow.transaction_uid == transaction_uid, CommitmentRow.answered_at.is_not(None)
+    )
+    with ledger.write() as session:
+        row = locked(session, delivery_id)
+        if row is not None and session.scalar(asked) is not None:
+            return delivery_of(row)
+        row = owned(session, delivery_id, owner)
+        row.next_at = deadline
+        move_delivery(session, row, DeliveryState.COMMITTING, now=now)
+        roll_up(session, row.job, now=now, owner=owner)
+        return delivery_of(row)
+
+
+@repeated
+def report(
+    ledger: Ledger,
+    transaction_uid: str,
+    *,
+    committed: Collection[str],
+    failed: Mapping[str, int],
+    now: float,
+    retry: RetrySettings = DEFAULT_RETRY,
+) -> bool:
+    """Enter the report of a destination; it may come early, late, and more than once.
+
+    When the destination has now committed to every image, the delivery is CONFIRMED. Images to
+    which it could not commit are forgotten, to be sent again: the delivery is PENDING, or REFUSED
+    once its attempts are spent.
+
+    Args:
+        ledger: The ledger.
+        transaction_uid: Of the request.
+        committed: SOP Instance UIDs to which the destination commits.
+        failed: SOP Instance UID to failure reason (PS3.3 section C.14.1.1) of the others.
+        now: Seconds since 1970.
+        retry: How often and when a delivery is tried again.
+
+    Returns:
+        False when no request has this transaction UID.
+    """
+    asked = select(CommitmentRow).where(CommitmentRow.transaction_uid == transaction_uid)
+    with ledger.write() as session:
+        request = session.scalar(asked)
+        row = locked(session, request.delivery_id) if request else None
+        if request is None or row is None:
+            return False
+        if request.answered_at is None:
+            request.answered_at = now
+            _keep(session, row, committed, set(failed) - set(committed), now)
+            _settle(session, row, request, len(failed), retry, now)
+        return True
+
+
+@repeated
+def overdue(ledger: Ledger, *, now: float, retry: RetrySettings = DEFAULT_RETRY) -> list[Delivery]:
+    """Give up waiting for reports that are overdue: the deliveries are PENDING, to be asked again.
+
+    Nothing is sent again: what was stored stays noted. A delivery whose attempts are spent is
+    REFUSED.
+    """
+    late = select(DeliveryRow.id).where(
+        DeliveryRow.state == DeliveryState.COMMITTING, DeliveryRow.next_at <= now
+    )
+    with ledger.read() as session:
+        ids = session.scalars(late).all()
+    given_up = (_give_up(ledger, id_, now=now, retry=retry) for id_ in ids)
+    return [delivery for delivery in given_up if delivery is not None]
+
+
+@repeated
+def _give_up(
+    ledger: Ledger, delivery_id: int, *, now: float, retry: RetrySettings
+) -> Delivery | None:
+    with ledger.write() as session:
+        row = locked(session, delivery_id)
+        if row is None or row.state != DeliveryState.COMMITTING or row.next_at > now:
+            return None
+        _wait_or_refuse(session, row, "no storage commitment report came in time", retry, now)
+        return delivery_of(row)
+
+
+def _keep(
+    session: Session, row: DeliveryRow, committed: Collection[str], failed: set[str], now: float
+) -> None:
+    of_delivery = SentRow.delivery_id == row.id
+    session.execute(
+        update(SentRow).where(of_delivery, SentRow.sop_uid.in_(committed)).values(committed_at=now)
+    )
+    session.execute(delete(SentRow).where(of_delivery, SentRow.sop_uid.in_(failed)))
+
+
+def _settle(
+    session: Session,
+    row: DeliveryRow,
+    request: CommitmentRow,
+    failures: int,
+    retry: RetrySettings,
+    now: float,
+) -> None:
+    """Bring a delivery where a report leaves it."""
+    if row.state == DeliveryState.CONFIRMED:
+        return
+    kept = select(func.count()).where(
+        SentRow.delivery_id == row.id, SentRow.committed_at.is_not(None)
+    )
+    newest = session.scalar(
+        select(func.max(CommitmentRow.id)).where(CommitmentRow.delivery_id == row.id)
+    )
+    if row.job.derived_count and session.scalar(kept) == row.job.derived_count:
+        row.confirmed_at = now
+        move_delivery(session, row, DeliveryState.CONFIRMED, now=now)
+        roll_up(session, row.job, now=now)
+    elif row.state in (DeliveryState.SENDING, DeliveryState.COMMITTING) and request.id == newest:
+        reason = f"{row.destination} did not commit to {failures} images"
+        _wait_or_refuse(session, row, reason, retry, now)
+
+
+def _wait_or_refuse(
+    session: Session, row: DeliveryRow, reason: str, retry: RetrySettings, now: float
+) -> None:
+    if row.attempts < retry.attempts:
+        row.next_at = now + retry.delay_seconds(row.attempts)
+        move_delivery(session, row, DeliveryState.PENDING, now=now, reason=reason)
+    else:
+        spent = f"{reason} (after {row.attempts} attempts)"
+        move_delivery(session, row, DeliveryState.REFUSED, now=now, reason=spent)
+    roll_up(session, row.job, now=now)
