@@ -63,8 +63,14 @@ START_ORDER = (
 """The door opens last and closes first."""
 
 
-def run_part(command: str, settings: Settings, *, should_stop: ShouldStop) -> None:
-    """Run one part of the node in this process until told to stop.
+def run_part(
+    command: str,
+    settings: Settings,
+    *,
+    should_stop: ShouldStop,
+    should_reload: Callable[[], bool] = lambda: False,
+) -> None:
+    """Run one part of the node in this process until told to stop, or to read its rules again.
 
     Each part imports only what it needs: the receiver carries no torch.
 
@@ -87,7 +93,7 @@ def run_part(command: str, settings: Settings, *, should_stop: ShouldStop) -> No
     else:
         from dicom_node.housekeeping import run_housekeeping
 
-        run_housekeeping(settings, should_stop=should_stop)
+        run_housekeeping(settings, should_stop=should_stop, should_reload=should_reload)
 
 
 def run_node(config: Path | None, settings: Settings, *, should_stop: ShouldStop) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from dicom_node import app as node
 from dicom_node.cli.configuration import ConfigPath, read_settings
-from dicom_node.cli.stopping import StopFlag
+from dicom_node.cli.stopping import ReloadFlag, StopFlag
 from dicom_node.errors import ConfigurationError, NodeError, StorageError
 from dicom_node.logs import configure_logging, get_logger
 from dicom_node.settings import Settings
@@ -80,8 +80,8 @@ def serve(config: ConfigPath = None, supervised: Supervised = False) -> None:
 def _run_part(command: str, config: Path | None, supervised: bool) -> None:
     settings: Settings = read_settings(config)
     configure_logging(settings.logging, process=command)
-    flag = StopFlag(supervised=supervised)
-    _logged(lambda: node.run_part(command, settings, should_stop=flag))
+    flag, reload = StopFlag(supervised=supervised), ReloadFlag()
+    _logged(lambda: node.run_part(command, settings, should_stop=flag, should_reload=reload))
 
 
 def _logged(body: Callable[[], None]) -> None:

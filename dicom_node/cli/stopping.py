@@ -1,4 +1,4 @@
-"""When a process of the node must end: a signal, or the end of the node that started it."""
+"""When a process of the node must end or read its rules again: signals, or the end of the node."""
 
 from __future__ import annotations
 
@@ -40,3 +40,21 @@ class StopFlag:
         if not self._event.is_set():
             self._event.set()
             threading.Timer(GRACE_SECONDS, os._exit, args=(1,)).start()
+
+
+class ReloadFlag:
+    """True once after each SIGHUP, which would otherwise end the process."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        signal.signal(signal.SIGHUP, self._on_signal)
+
+    def __call__(self) -> bool:
+        """Whether to read again what can change while the process runs; asking takes the wish."""
+        if not self._event.is_set():
+            return False
+        self._event.clear()
+        return True
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self._event.set()

@@ -13,6 +13,7 @@ from dicom_node.housekeeping.queue import Queue
 from dicom_node.housekeeping.retention import Retention
 from dicom_node.ledger.engine import open_ledger
 from dicom_node.logs import get_logger, reason_of
+from dicom_node.rules import LiveRules
 from dicom_node.settings import Settings
 from dicom_node.store.inbox import Inbox
 from dicom_node.store.outbox import Outbox
@@ -31,16 +32,28 @@ POLL_SECONDS = 0.2
 Sweep = Callable[[float], None]
 
 
-def run_housekeeping(settings: Settings, *, should_stop: Callable[[], bool]) -> None:
+def run_housekeeping(
+    settings: Settings,
+    *,
+    should_stop: Callable[[], bool],
+    should_reload: Callable[[], bool] = lambda: False,
+) -> None:
     """Run the sweeps until told to stop; the one under way is finished.
 
+    Args:
+        settings: The configuration.
+        should_stop: Asked five times a second.
+        should_reload: Likewise; whether to read the rules again.
+
     Raises:
-        ConfigurationError: The ledger belongs to another version of this program.
+        ConfigurationError: The rules have mistakes, or the ledger belongs to another version of
+            this program.
         StorageError: The ledger cannot be opened.
     """
+    rules = LiveRules(settings)
     ledger = open_ledger(settings.database)
     inbox = Inbox(settings.inbox_folder, settings.quarantine_folder)
-    completion, queue = Completion(ledger, inbox, settings), Queue(ledger, settings)
+    completion, queue = Completion(ledger, inbox, settings, rules), Queue(ledger, settings)
     retention = Retention(ledger, inbox, Outbox(settings.outbox_folder), settings)
     clock = _clock(
         (completion.complete_series, COMPLETION_SECONDS),
@@ -53,6 +66,8 @@ def run_housekeeping(settings: Settings, *, should_stop: Callable[[], bool]) -> 
         retention.sweep_leftovers()
         clock.start()
         while not should_stop():
+            if should_reload():
+                rules.reload()
             time.sleep(POLL_SECONDS)
         clock.shutdown(wait=True)
     finally:

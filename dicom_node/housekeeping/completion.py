@@ -11,7 +11,7 @@ from dicom_node.ledger.engine import Ledger
 from dicom_node.ledger.jobs import Work, enqueue
 from dicom_node.ledger.series import Series, complete, quiet_series, skip, undecided
 from dicom_node.logs import get_logger, reason_of, short_hash
-from dicom_node.rules import Denoise, Skip, decide
+from dicom_node.rules import LiveRules, Skip, decide, default_work
 from dicom_node.settings import Settings
 from dicom_node.store.inbox import Inbox
 
@@ -25,15 +25,14 @@ class Completion:
         ledger: The ledger.
         inbox: Received images.
         settings: Quiet time, default model and destinations.
+        rules: The site's rules; read from the settings' file unless given.
     """
 
-    def __init__(self, ledger: Ledger, inbox: Inbox, settings: Settings) -> None:
+    def __init__(
+        self, ledger: Ledger, inbox: Inbox, settings: Settings, rules: LiveRules | None = None
+    ) -> None:
         self._ledger, self._inbox, self._settings = ledger, inbox, settings
-        self._otherwise = Denoise(
-            model=settings.model.name,
-            strength=settings.model.strength,
-            destinations=settings.destinations,
-        )
+        self._rules = rules or LiveRules(settings)
 
     def complete_series(self, now: float) -> None:
         """Decide about every series that has been quiet long enough."""
@@ -51,7 +50,12 @@ class Completion:
                 log.error("no decision", series=known, reason=reason_of(error))
 
     def _decide(self, series: Series, now: float) -> None:
-        decision = decide(list(self._headers(series)), otherwise=self._otherwise)
+        decision = decide(
+            list(self._headers(series)),
+            otherwise=default_work(self._settings),
+            rules=self._rules.rules,
+            source_ae=series.source_ae,
+        )
         known = {"series": short_hash(series.series_uid), "images": len(series.names)}
         if isinstance(decision, Skip):
             if skip(self._ledger, series, reason=decision.reason, now=now):
