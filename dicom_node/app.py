@@ -16,6 +16,7 @@ from typing import IO
 from dicom_node.errors import ConfigurationError, StorageError
 from dicom_node.ledger.engine import open_ledger
 from dicom_node.logs import get_logger
+from dicom_node.observation import beating, certificate_days, forget_counts, observed
 from dicom_node.settings import Settings
 
 log = get_logger(__name__)
@@ -77,6 +78,16 @@ def run_part(
     Raises:
         NodeError: The part cannot start.
     """
+    with observed(command, settings):
+        _run_body(command, settings, beating(should_stop), should_reload)
+
+
+def _run_body(
+    command: str,
+    settings: Settings,
+    should_stop: ShouldStop,
+    should_reload: Callable[[], bool],
+) -> None:
     if command == "receive":
         from dicom_node.net.receiver import run_receiver
 
@@ -92,8 +103,10 @@ def run_part(
         run_sender(settings, send=send_files, should_stop=should_stop)
     else:
         from dicom_node.housekeeping import run_housekeeping
+        from dicom_node.web import web_served
 
-        run_housekeeping(settings, should_stop=should_stop, should_reload=should_reload)
+        with web_served(settings, certificate_days=lambda: certificate_days(settings)):
+            run_housekeeping(settings, should_stop=should_stop, should_reload=should_reload)
 
 
 def run_node(config: Path | None, settings: Settings, *, should_stop: ShouldStop) -> None:
@@ -110,6 +123,7 @@ def run_node(config: Path | None, settings: Settings, *, should_stop: ShouldStop
     """
     with _only_node(settings.storage, should_stop) as lock:
         open_ledger(settings.database).close()  # migrate once, before the parts open it
+        forget_counts(settings)
         children = [_Child(part, config, lock) for part in START_ORDER]
         try:
             log.info("node started", ae_title=settings.ae_title, port=settings.listen.port)

@@ -1,0 +1,77 @@
+"""How each part of the node shows itself: counters, signs of life, audit messages."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from dicom_node import telemetry
+from dicom_node.audit import Audit, open_audit
+from dicom_node.logs import get_logger
+from dicom_node.settings import Settings
+
+log = get_logger(__name__)
+
+ShouldStop = Callable[[], bool]
+
+
+@contextmanager
+def observed(command: str, settings: Settings) -> Iterator[Audit]:
+    """Count, and tell the audit trail that this process starts and stops.
+
+    Args:
+        command: Name of the part.
+        settings: Where to count and whom to tell.
+
+    Yields:
+        The audit trail.
+
+    Raises:
+        ConfigurationError: The audit trail cannot be opened as configured.
+        StorageError: The key of its pseudonyms cannot be used.
+    """
+    audit = open_audit(settings)
+    try:
+        telemetry.open_telemetry(settings.metrics_folder, process=command)
+    except OSError as error:  # a full disk must not keep a part from making room
+        log.warning("nothing is counted", reason=error.strerror)
+    audit.application(started=True)
+    try:
+        yield audit
+    finally:
+        audit.application(started=False)
+        audit.close()
+        telemetry.close_telemetry()
+
+
+def beating(should_stop: ShouldStop) -> ShouldStop:
+    """The same question; whoever asks it has shown that he goes on."""
+
+    def asked() -> bool:
+        telemetry.beat()
+        return should_stop()
+
+    return asked
+
+
+def forget_counts(settings: Settings) -> None:
+    """Begin at zero; for the start of a node."""
+    try:
+        telemetry.clear_telemetry(settings.metrics_folder)
+    except OSError as error:
+        log.warning("old counts stay", reason=error.strerror)
+
+
+def certificate_days(settings: Settings) -> Mapping[str, float]:
+    """Days that each certificate of this node has left, by file name.
+
+    Raises:
+        ConfigurationError: A file cannot be read.
+    """
+    if settings.tls is None:
+        return {}
+    from dicom_node.net.tls import certificates
+
+    now = time.time()
+    return {found.path.name: found.days_left(now) for found in certificates(settings.tls)}
