@@ -47,11 +47,11 @@ _LARGEST_MESSAGE_ID = 0xFFFF
 
 pynetdicom._config.LOG_HANDLER_LEVEL = "none"
 
-OnRequest = Callable[[Message], int]
+OnRequest = Callable[[AcceptedContext, Message], int]
 """Handles a request from the peer and returns the status to answer with (PS3.7, annex C)."""
 
 
-def _unrecognized(_: Message) -> int:
+def _unrecognized(_: AcceptedContext, __: Message) -> int:
     return _UNRECOGNIZED_OPERATION
 
 
@@ -149,21 +149,22 @@ class Association:
     def _next_answer(self, deadline: float) -> Command | None:
         """The next message when it is an answer; a request is served and None returned."""
         message = self._messages.read(deadline)
-        if message.context_id not in self._agreement.contexts:
+        context = self._agreement.contexts.get(message.context_id)
+        if context is None:
             raise ConnectionLost("used a presentation context that was not agreed on")
         if message.command.is_response:
             return message.command
-        self._serve(message)
+        self._serve(context, message)
         return None
 
-    def _serve(self, message: Message) -> None:
+    def _serve(self, context: AcceptedContext, message: Message) -> None:
         asked = message.command
         answer = Command(
             field=asked.field | RESPONSE,
             affected_class=asked.affected_class or asked.requested_class,
             affected_instance=asked.affected_instance or asked.requested_instance,
             responded_to=asked.message_id,
-            status=self.on_request(message),
+            status=self.on_request(context, message),
             event_type=asked.event_type,
         )
         self._connection.send_message(message.context_id, answer.encode(), None)

@@ -10,15 +10,16 @@ from types import TracebackType
 from typing import Self
 
 from pydicom.uid import ImplicitVRLittleEndian
-from pynetdicom.presentation import PresentationContext
 
 from dicom_node.errors import PeerError
 from dicom_node.net.association import Association, associate
 from dicom_node.net.command import C_STORE_RQ, Command
+from dicom_node.net.commitment import Item
+from dicom_node.net.commitment_calls import OnReport, ask_commitment, commitment_context
 from dicom_node.net.connection import ConnectionLost
 from dicom_node.net.outcome import NO_CONTEXT, SendResult
 from dicom_node.net.outgoing import OutgoingFile, describe_file, kinds
-from dicom_node.net.peers import Peer
+from dicom_node.net.peers import Peer, describe
 from dicom_node.net.proposal import storage_contexts
 
 ATTEMPTS_PER_IMAGE = 2
@@ -43,7 +44,7 @@ class StorageSession:
             Endian where the peer takes nothing else.
         calling_ae: This node's AE title.
         tls: Speak TLS with these certificates.
-        besides: Contexts of other services to propose with those for storage.
+        commitment: Propose storage commitment too, for :meth:`ask_commitment`.
 
     Raises:
         UnreadableFile: A file is not DICOM.
@@ -57,11 +58,13 @@ class StorageSession:
         *,
         calling_ae: str,
         tls: ssl.SSLContext | None = None,
-        besides: Sequence[PresentationContext] = (),
+        commitment: bool = False,
     ) -> None:
         self._peer, self._calling_ae, self._tls = peer, calling_ae, tls
         self._files = [describe_file(path) for path in files]
-        self._contexts = [*storage_contexts(kinds(self._files)), *besides]
+        self._contexts = storage_contexts(kinds(self._files))
+        if commitment:
+            self._contexts.append(commitment_context())
         self._stack = ExitStack()
         self._association: Association | None = None
         self._losses = 0
@@ -91,7 +94,38 @@ class StorageSession:
                 return
             yield SendResult(file.path, file.sop_instance_uid, self._send(file))
 
-    def association(self) -> Association:
+    def ask_commitment(
+        self,
+        transaction_uid: str,
+        items: Sequence[Item],
+        *,
+        on_report: OnReport,
+        wait_seconds: float,
+    ) -> None:
+        """Ask the peer to commit to instances, on the association over which they went.
+
+        Args:
+            transaction_uid: Under which it will report.
+            items: SOP class and instance UIDs.
+            on_report: Called with a report that comes on this association.
+            wait_seconds: How long to wait here; it may come later on another association.
+
+        Raises:
+            PeerError: The peer cannot be reached or does not take the request.
+        """
+        try:
+            ask_commitment(
+                self._associated(),
+                self._peer,
+                transaction_uid,
+                items,
+                on_report=on_report,
+                wait_seconds=wait_seconds,
+            )
+        except ConnectionLost as error:
+            raise PeerError(f"{describe(self._peer)} {error}.", transient=True) from error
+
+    def _associated(self) -> Association:
         """The association in use, or a new one.
 
         Raises:
@@ -112,7 +146,7 @@ class StorageSession:
         for _ in range(ATTEMPTS_PER_IMAGE):
             first = self._association is None
             try:
-                status = _store(self.association(), file)
+                status = _store(self._associated(), file)
             except ConnectionLost as lost:
                 if lost.silent:  # another minute for each image would not help
                     self._losses = LARGEST_LOSS

@@ -1,0 +1,167 @@
+"""Storage commitment as this node calls for it, and as it reports to others (PS3.4, annex J)."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+
+from pynetdicom.presentation import PresentationContext, build_context
+
+from dicom_node.errors import PeerError
+from dicom_node.net.association import Association, associate
+from dicom_node.net.command import N_ACTION_RQ, N_EVENT_REPORT_RQ, Command
+from dicom_node.net.commitment import (
+    ALL_COMMITTED,
+    FAILURES_EXIST,
+    NO_SUCH_EVENT_TYPE,
+    PROCESSING_FAILURE,
+    REQUEST_COMMITMENT,
+    RESOURCE_LIMITATION,
+    STORAGE_COMMITMENT,
+    TRANSFER_SYNTAXES,
+    WELL_KNOWN_INSTANCE,
+    CommitmentReport,
+    Item,
+    MalformedCommitment,
+    read_report,
+    write_report,
+    write_request,
+)
+from dicom_node.net.connection import ConnectionLost
+from dicom_node.net.message import Message
+from dicom_node.net.outcome import SUCCESS
+from dicom_node.net.peers import Peer, describe
+from dicom_node.net.proposal import AcceptedContext
+
+OnReport = Callable[[CommitmentReport], int]
+"""Takes a report and returns the status to answer with."""
+
+_UNRECOGNIZED_OPERATION = 0x0211
+_PASSING = frozenset({PROCESSING_FAILURE, RESOURCE_LIMITATION})
+
+
+def commitment_context() -> PresentationContext:
+    """The context to propose for storage commitment."""
+    return build_context(STORAGE_COMMITMENT, list(TRANSFER_SYNTAXES))
+
+
+def ask_commitment(
+    association: Association,
+    peer: Peer,
+    transaction_uid: str,
+    items: Sequence[Item],
+    *,
+    on_report: OnReport,
+    wait_seconds: float,
+) -> None:
+    """Ask a peer to commit to instances (N-ACTION) and wait a little for its report.
+
+    Args:
+        association: To the peer.
+        peer: Named in errors.
+        transaction_uid: Under which it will report.
+        items: What to commit to.
+        on_report: Called with a report that comes on this association.
+        wait_seconds: How long to wait here; the report may come later on another association.
+
+    Raises:
+        PeerError: The peer does not take the request.
+        ConnectionLost: The peer gave no answer to the request.
+    """
+    context = association.context(STORAGE_COMMITMENT)
+    if context is None:
+        raise PeerError(
+            f"{describe(peer)} offers no storage commitment: set `storage_commitment: false` for"
+            " it, or switch it on there.",
+            transient=False,
+        )
+    reports: list[CommitmentReport] = []
+    association.on_request = _listener(transaction_uid, reports, on_report)
+    answer = association.request(
+        context,
+        Command(
+            field=N_ACTION_RQ,
+            requested_class=STORAGE_COMMITMENT,
+            requested_instance=WELL_KNOWN_INSTANCE,
+            action_type=REQUEST_COMMITMENT,
+        ),
+        write_request(transaction_uid, items, context.transfer_syntax),
+    )
+    if answer.status != SUCCESS:
+        raise PeerError(
+            f"{describe(peer)} does not take the request for storage commitment"
+            f" (status 0x{answer.status or 0:04X}).",
+            transient=answer.status in _PASSING,
+        )
+    with suppress(ConnectionLost):  # a peer that hangs up now reports on another association
+        association.serve_until(lambda: bool(reports), wait_seconds)
+
+
+def report_commitment(
+    peer: Peer,
+    transaction_uid: str,
+    items: Sequence[Item],
+    held: Collection[str],
+    *,
+    calling_ae: str,
+    tls: ssl.SSLContext | None = None,
+) -> None:
+    """Report to a peer what this node has committed to (N-EVENT-REPORT on a new association).
+
+    Args:
+        peer: Who asked.
+        transaction_uid: As it was asked.
+        items: What was asked for.
+        held: SOP Instance UIDs, of those, that this node has.
+        calling_ae: This node's AE title.
+        tls: Speak TLS with these certificates.
+
+    Raises:
+        PeerError: The peer cannot be reached or does not take the report.
+    """
+    with associate(
+        peer,
+        [commitment_context()],
+        calling_ae=calling_ae,
+        tls=tls,
+        provided=[STORAGE_COMMITMENT],
+    ) as association:
+        context = association.context(STORAGE_COMMITMENT)
+        assert context is not None  # an association without any context is none
+        event_type, data_set = write_report(transaction_uid, items, held, context.transfer_syntax)
+        report = Command(
+            field=N_EVENT_REPORT_RQ,
+            affected_class=STORAGE_COMMITMENT,
+            affected_instance=WELL_KNOWN_INSTANCE,
+            event_type=event_type,
+        )
+        status = association.request(context, report, data_set).status
+    if status != SUCCESS:
+        raise PeerError(
+            f"{describe(peer)} does not take the report on storage commitment"
+            f" (status 0x{status or 0:04X}).",
+            transient=True,
+        )
+
+
+def _listener(
+    transaction_uid: str, reports: list[CommitmentReport], on_report: OnReport
+) -> Callable[[AcceptedContext, Message], int]:
+    """Takes reports; notes the one that is waited for."""
+
+    def take(context: AcceptedContext, message: Message) -> int:
+        if message.command.field != N_EVENT_REPORT_RQ or context.sop_class != STORAGE_COMMITMENT:
+            return _UNRECOGNIZED_OPERATION
+        if message.command.event_type not in (ALL_COMMITTED, FAILURES_EXIST):
+            return NO_SUCH_EVENT_TYPE
+        try:
+            report = read_report(message.data_set, context.transfer_syntax)
+        except MalformedCommitment as error:
+            return error.status
+        status = on_report(report)
+        if report.transaction_uid == transaction_uid:
+            reports.append(report)
+        return status
+
+    return take
