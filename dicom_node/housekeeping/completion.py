@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
 
+from dicom_node.ct.completeness import Completeness, completeness_of
 from dicom_node.ledger.engine import Ledger
 from dicom_node.ledger.jobs import Work, enqueue
 from dicom_node.ledger.series import Series, complete, quiet_series, skip, undecided
 from dicom_node.logs import get_logger, reason_of, short_hash
-from dicom_node.rules import LiveRules, Skip, decide, default_work
+from dicom_node.rules import Decision, LiveRules, Skip, decide, default_work
 from dicom_node.settings import Settings
 from dicom_node.store.inbox import Inbox
 
@@ -24,7 +26,7 @@ class Completion:
     Args:
         ledger: The ledger.
         inbox: Received images.
-        settings: Quiet time, default model and destinations.
+        settings: Quiet times, default model and destinations.
         rules: The site's rules; read from the settings' file unless given.
     """
 
@@ -33,38 +35,78 @@ class Completion:
     ) -> None:
         self._ledger, self._inbox, self._settings = ledger, inbox, settings
         self._rules = rules or LiveRules(settings)
+        self._waiting: dict[int, Series] = {}
 
     def complete_series(self, now: float) -> None:
-        """Decide about every series that has been quiet long enough."""
-        quiet = self._settings.complete_after_seconds
-        at_most = self._settings.completion.at_most_seconds
-        for series in quiet_series(
-            self._ledger, quiet_seconds=quiet, at_most_seconds=at_most, now=now
-        ):
-            complete(self._ledger, series, gap="", forced=False, now=now)
-        for series in undecided(self._ledger):
-            try:
-                self._decide(series, now)
-            except Exception as error:  # one series must not hold up the others
-                known = short_hash(series.series_uid)
-                log.error("no decision", series=known, reason=reason_of(error))
+        """Decide about every series that is complete, or that has waited long enough.
 
-    def _decide(self, series: Series, now: float) -> None:
+        One with a sign of missing images waits longer than others, and none waits for ever.
+        """
+        quiet = quiet_series(
+            self._ledger,
+            quiet_seconds=self._settings.complete_after_seconds,
+            at_most_seconds=self._settings.completion.at_most_seconds,
+            now=now,
+        )
+        known = {series.id for series in quiet}
+        self._waiting = {key: seen for key, seen in self._waiting.items() if key in known}
+        for series in quiet:
+            _each_alone(self._complete, series, now)
+        for series in undecided(self._ledger):
+            _each_alone(self._decide, series, now)
+
+    def _complete(self, series: Series, now: float) -> None:
+        forced = series.began_at <= now - self._settings.completion.at_most_seconds
+        patient = series.last_arrival_at > now - self._settings.completion.gap_after_seconds
+        if self._waiting.get(series.id) == series and patient and not forced:
+            return  # looked at before, and nothing has come since
+        headers = list(self._headers(series))
+        found = _evidence(series, headers)
+        if (found.missing or found.doubt) and patient and not forced:
+            self._wait(series, found)
+            return
+        if not complete(self._ledger, series, gap=found.missing, forced=forced, now=now):
+            return  # an image has come meanwhile
+        self._waiting.pop(series.id, None)
+        if not forced:  # else images may have come since these headers were read
+            self._decide(replace(series, gap=found.missing), now, headers)
+
+    def _wait(self, series: Series, found: Completeness) -> None:
+        self._waiting[series.id] = series
+        why = found.missing or found.doubt
+        log.info("series waits for images", why=why, **_known(series))
+
+    def _decide(self, series: Series, now: float, headers: Sequence[Dataset] | None = None) -> None:
+        decision = self._decision(series, headers or list(self._headers(series)))
+        if isinstance(decision, Skip):
+            if skip(self._ledger, series, reason=decision.reason, rule=decision.rule, now=now):
+                log.info(
+                    "series skipped", reason=decision.reason, rule=decision.rule, **_known(series)
+                )
+            return
+        work = Work(
+            decision.model,
+            decision.strength,
+            decision.destinations,
+            priority=decision.priority,
+            rule=decision.rule,
+        )
+        job = enqueue(self._ledger, series, work, now=now)
+        if job is not None:
+            told = {"generation": job.generation, "missing": series.gap, "rule": job.rule}
+            told = {key: value for key, value in told.items() if value}
+            log.info("series complete", job=job.id, **told, **_known(series))
+
+    def _decision(self, series: Series, headers: Sequence[Dataset]) -> Decision:
         decision = decide(
-            list(self._headers(series)),
+            headers,
             otherwise=default_work(self._settings),
             rules=self._rules.rules,
             source_ae=series.source_ae,
         )
-        known = {"series": short_hash(series.series_uid), "images": len(series.names)}
-        if isinstance(decision, Skip):
-            if skip(self._ledger, series, reason=decision.reason, now=now):
-                log.info("series skipped", reason=decision.reason, **known)
-            return
-        work = Work(decision.model, decision.strength, decision.destinations)
-        job = enqueue(self._ledger, series, work, now=now)
-        if job is not None:
-            log.info("series complete", job=job.id, generation=job.generation, **known)
+        if isinstance(decision, Skip) or decision.incomplete == "denoise" or not series.gap:
+            return decision
+        return Skip(f"incomplete: {series.gap}", decision.rule)
 
     def _headers(self, series: Series) -> Iterator[Dataset]:
         for name in series.names:
@@ -72,3 +114,21 @@ class Completion:
                 yield dcmread(self._inbox.path(name), stop_before_pixels=True)
             except (InvalidDicomError, OSError, EOFError, ValueError, KeyError, AttributeError):
                 log.warning("image cannot be read", series=short_hash(series.series_uid))
+
+
+def _evidence(series: Series, headers: Sequence[Dataset]) -> Completeness:
+    """Signs of missing images; where retention has deleted some, holes prove nothing."""
+    found = completeness_of(headers)
+    return Completeness(doubt=found.missing or found.doubt) if series.purged else found
+
+
+def _each_alone(step: Callable[[Series, float], None], series: Series, now: float) -> None:
+    """One series must not hold up the others."""
+    try:
+        step(series, now)
+    except Exception as error:
+        log.error("no decision", series=short_hash(series.series_uid), reason=reason_of(error))
+
+
+def _known(series: Series) -> dict[str, str | int]:
+    return {"series": short_hash(series.series_uid), "images": len(series.names)}

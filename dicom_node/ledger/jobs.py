@@ -265,7 +265,11 @@ def _supersede(session: Session, series_id: int, generation: int, now: float) ->
 
 
 def _covered(session: Session, series_id: int, generation: int, work: Work) -> int:
-    """Largest generation whose images an earlier job makes into the same results; 0 for none."""
+    """Up to which generation earlier jobs make all images into the same results; 0 for none.
+
+    Each covers the images from its ``since_generation`` on; one that failed leaves a hole, and what
+    comes after it is not covered.
+    """
     earlier = select(JobRow).where(
         JobRow.series_id == series_id,
         JobRow.generation < generation,
@@ -273,15 +277,12 @@ def _covered(session: Session, series_id: int, generation: int, work: Work) -> i
         JobRow.strength == work.strength,
         JobRow.state.not_in((JobState.FAILED, JobState.CANCELLED)),
     )
-    wanted = set(work.destinations)
-    return max(
-        (
-            row.generation
-            for row in session.scalars(earlier)
-            if {delivery.destination for delivery in row.deliveries} == wanted
-        ),
-        default=0,
-    )
+    wanted, covered = set(work.destinations), 0
+    for row in session.scalars(earlier.order_by(JobRow.generation)):
+        same = {delivery.destination for delivery in row.deliveries} == wanted
+        if same and row.since_generation <= covered:
+            covered = row.generation
+    return covered
 
 
 def _digest(session: Session, series_id: int, work: Work) -> str:

@@ -25,6 +25,7 @@ class Series:
         began_at: First arrival of this generation, seconds since 1970.
         gap: Which slices are missing; empty where none is known to be.
         rule: Name of the rule that decided about it; empty for the default or none yet.
+        purged: Whether retention has deleted images of it, which ``names`` lacks.
     """
 
     id: int
@@ -39,6 +40,7 @@ class Series:
     began_at: float
     last_arrival_at: float
     names: tuple[str, ...]
+    purged: bool
 
 
 def quiet_series(
@@ -159,4 +161,5 @@ def _series(row: SeriesRow) -> Series:
         began_at=row.began_at,
         last_arrival_at=row.last_arrival_at,
         names=tuple(item.name for item in present),
+        purged=len(present) < len(row.instances),
     )
