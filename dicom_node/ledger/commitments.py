@@ -114,8 +114,8 @@ def report(
 def overdue(ledger: Ledger, *, now: float, retry: RetrySettings = DEFAULT_RETRY) -> list[Delivery]:
     """Give up waiting for reports that are overdue: the deliveries are PENDING, to be asked again.
 
-    Nothing is sent again: what was stored stays noted. A delivery whose attempts are spent is
-    REFUSED.
+    Nothing is sent again: what was stored stays noted. No attempt is spent, since the destination
+    may be away.
     """
     late = select(DeliveryRow.id).where(
         DeliveryRow.state == DeliveryState.COMMITTING, DeliveryRow.next_at <= now
@@ -134,7 +134,11 @@ def _give_up(
         row = locked(session, delivery_id)
         if row is None or row.state != DeliveryState.COMMITTING or row.next_at > now:
             return None
-        _wait_or_refuse(session, row, "no storage commitment report came in time", retry, now)
+        row.next_at = now + retry.delay_seconds(row.attempts + row.waits)
+        row.attempts, row.waits = row.attempts - 1, row.waits + 1
+        reason = f"{row.destination} has not reported whether it commits to the images"
+        move_delivery(session, row, DeliveryState.PENDING, now=now, reason=reason)
+        roll_up(session, row.job, now=now)
         return delivery_of(row)
 
 

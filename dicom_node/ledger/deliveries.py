@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from dicom_node.ledger.engine import Ledger, repeated
@@ -57,7 +57,7 @@ def claim_delivery(
             DeliveryRow.destination == destination,
             DeliveryRow.state == DeliveryState.PENDING,
             or_(
-                DeliveryRow.attempts == 0,
+                and_(DeliveryRow.attempts == 0, DeliveryRow.waits == 0),
                 DeliveryRow.next_at <= now,
                 DeliveryRow.updated_at > now + CLOCK_SLACK_SECONDS,  # the clock was set back
             ),
@@ -185,12 +185,24 @@ def confirm(ledger: Ledger, delivery_id: int, *, owner: str, now: float) -> Deli
 
 
 def postpone(
-    ledger: Ledger, delivery_id: int, *, owner: str, reason: str, next_at: float, now: float
+    ledger: Ledger,
+    delivery_id: int,
+    *,
+    owner: str,
+    reason: str,
+    next_at: float,
+    counted: bool = True,
+    now: float,
 ) -> Delivery:
-    """A passing fault: PENDING, to be tried again at ``next_at``; raises ``LeaseLost``."""
+    """A passing fault: PENDING, to be tried again at ``next_at``; raises ``LeaseLost``.
+
+    ``counted`` says whether the attempt is spent; one that found the destination away is not.
+    """
 
     def change(session: Session, row: DeliveryRow) -> None:
         row.next_at = next_at
+        if not counted:
+            row.attempts, row.waits = row.attempts - 1, row.waits + 1
         move_delivery(session, row, DeliveryState.PENDING, now=now, reason=reason)
 
     return _as_owner(ledger, delivery_id, owner, now, change)

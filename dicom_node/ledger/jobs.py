@@ -2,8 +2,7 @@
 
 A claim is a lease: whoever holds it beats until the work is done. Every call that ends or extends
 one names its owner; once the lease has gone to somebody else it raises :class:`LeaseLost` and
-changes nothing. What follows, the sending, is leased by delivery
-(:mod:`dicom_node.ledger.deliveries`).
+changes nothing. Sending is leased by delivery (:mod:`dicom_node.ledger.deliveries`).
 """
 
 from __future__ import annotations
@@ -60,8 +59,7 @@ def enqueue(ledger: Ledger, series: Series, work: Work, *, now: float) -> Job | 
     """Make the job of a COMPLETE series and mark the series ENQUEUED, in one step.
 
     A job of an earlier generation which nobody has begun is cancelled: this one covers its images.
-    Images that an earlier job denoises in the same way for the same destinations are left to it:
-    see :func:`fresh_names`.
+    Images of which an earlier job makes the same results are left to it (:func:`fresh_names`).
 
     Returns:
         The job, or None when a late slice has reopened the series meanwhile.
@@ -110,9 +108,8 @@ def claim(
 ) -> Job | None:
     """Take the next job to be denoised; nobody else gets it while the lease lasts.
 
-    Urgent ones come first, then normal ones, then, in off-peak hours, the rest; of equals the
-    oldest. One statement finds and takes it: SQLite holds the write lock, PostgreSQL skips locked
-    rows. While the stage is paused there is none.
+    Urgent ones come first, off-peak ones last and only in their hours; of equals the oldest. While
+    the stage is paused there is none. One statement finds and takes it.
     """
     paused = select(PauseRow.stage).where(PauseRow.stage == "denoise")
     next_one = (
@@ -147,12 +144,7 @@ def claim(
 
 @repeated
 def heartbeat(
-    ledger: Ledger,
-    job_id: int,
-    *,
-    owner: str,
-    lease_seconds: float = LEASE_SECONDS,
-    now: float,
+    ledger: Ledger, job_id: int, *, owner: str, lease_seconds: float = LEASE_SECONDS, now: float
 ) -> bool:
     """Extend the lease; False when the job is no longer this owner's."""
     beat = (
@@ -172,7 +164,7 @@ def derived(ledger: Ledger, job_id: int, *, owner: str, count: int, now: float) 
 
     def change(session: Session, row: JobRow) -> None:
         row.derived_at, row.derived_count = now, count
-        row.attempts = 0
+        row.attempts = row.waits = 0
         for delivery in row.deliveries:
             delivery.next_at = now
         move_job(session, row, JobState.DERIVED, now=now)
@@ -182,12 +174,24 @@ def derived(ledger: Ledger, job_id: int, *, owner: str, count: int, now: float) 
 
 @repeated
 def retry_later(
-    ledger: Ledger, job_id: int, *, owner: str, reason: str, next_at: float, now: float
+    ledger: Ledger,
+    job_id: int,
+    *,
+    owner: str,
+    reason: str,
+    next_at: float,
+    counted: bool = True,
+    now: float,
 ) -> Job:
-    """A passing fault: try to denoise again at ``next_at``."""
+    """A passing fault: try to denoise again at ``next_at``.
+
+    ``counted`` says whether the attempt is spent; one that found the disk full is not.
+    """
 
     def change(session: Session, row: JobRow) -> None:
         row.next_at = next_at
+        if not counted:
+            row.attempts, row.waits = row.attempts - 1, row.waits + 1
         move_job(session, row, JobState.RETRY_WAIT, now=now, reason=reason)
 
     return _as_owner(ledger, job_id, owner, change)
@@ -196,12 +200,11 @@ def retry_later(
 @repeated
 def fail(ledger: Ledger, job_id: int, *, owner: str, reason: str, now: float) -> Job:
     """A lasting fault, or the attempts are spent: an operator must look."""
-    return _as_owner(
-        ledger,
-        job_id,
-        owner,
-        lambda session, row: move_job(session, row, JobState.FAILED, now=now, reason=reason),
-    )
+
+    def change(session: Session, row: JobRow) -> None:
+        move_job(session, row, JobState.FAILED, now=now, reason=reason)
+
+    return _as_owner(ledger, job_id, owner, change)
 
 
 @repeated

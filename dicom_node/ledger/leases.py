@@ -7,6 +7,7 @@ import platform
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -112,21 +113,28 @@ def work_until(step: Callable[[Callable[[], bool]], bool], should_stop: Callable
 def settle_fault(
     ledger: Ledger, job: Job, error: Exception, *, owner: str, retry: RetrySettings, now: float
 ) -> Job:
-    """Put a job whose stage went wrong where it belongs: RETRY_WAIT, or FAILED.
+    """Put a job whose denoising went wrong where it belongs: RETRY_WAIT, or FAILED.
 
-    What this program foresees says itself whether it passes. Anything else (a fault of a driver,
-    of the memory, of this program) may pass, so it is tried again as often as any passing fault.
+    What this program foresees says itself whether it passes; a full disk passes, however long it
+    takes. Anything else (a fault of a driver, of the memory, of this program) may pass, so it is
+    tried again until the attempts are spent.
 
     Raises:
         LeaseLost: The job is no longer this owner's.
     """
-    reason, passing = _told(error)
-    if passing and job.attempts < retry.attempts:
-        next_at = now + retry.delay_seconds(job.attempts)
-        settled = retry_later(ledger, job.id, owner=owner, reason=reason, next_at=next_at, now=now)
+    fault = _Fault.of(error, job, retry)
+    if fault.passing:
+        settled = retry_later(
+            ledger,
+            job.id,
+            owner=owner,
+            reason=fault.reason,
+            next_at=now + fault.delay_seconds,
+            counted=fault.counted,
+            now=now,
+        )
     else:
-        spent = _spent(job.attempts, passing)
-        settled = fail(ledger, job.id, owner=owner, reason=f"{reason}{spent}", now=now)
+        settled = fail(ledger, job.id, owner=owner, reason=fault.reason, now=now)
     log.warning("job stopped", state=settled.state, attempt=job.attempts, reason=settled.reason)
     return settled
 
@@ -142,39 +150,52 @@ def settle_delivery_fault(
 ) -> Delivery:
     """Put a delivery that went wrong where it belongs: PENDING again, or REFUSED.
 
-    As :func:`settle_fault` does with jobs.
+    As :func:`settle_fault` does with jobs: a destination may be away for as long as it likes.
 
     Raises:
         LeaseLost: The delivery is no longer this owner's.
     """
-    reason, passing = _told(error)
-    if passing and delivery.attempts < retry.attempts:
-        next_at = now + retry.delay_seconds(delivery.attempts)
+    fault = _Fault.of(error, delivery, retry)
+    if fault.passing:
         settled = postpone(
-            ledger, delivery.id, owner=owner, reason=reason, next_at=next_at, now=now
+            ledger,
+            delivery.id,
+            owner=owner,
+            reason=fault.reason,
+            next_at=now + fault.delay_seconds,
+            counted=fault.counted,
+            now=now,
         )
     else:
-        spent = _spent(delivery.attempts, passing)
-        settled = refuse(ledger, delivery.id, owner=owner, reason=f"{reason}{spent}", now=now)
+        settled = refuse(ledger, delivery.id, owner=owner, reason=fault.reason, now=now)
     log.warning(
         "delivery stopped",
         destination=delivery.destination,
         state=settled.state,
-        attempt=delivery.attempts,
+        attempt=delivery.attempts + delivery.waits,
         reason=settled.reason,
     )
     return settled
 
 
-def _told(error: Exception) -> tuple[str, bool]:
-    """What happened, without words that may quote a header, and whether it may pass."""
-    if isinstance(error, NodeError):
-        return str(error), error.transient
-    return f"unexpected {where(error)}", True
+@dataclass(frozen=True)
+class _Fault:
+    """What happened, without words that may quote a header, and what follows from it."""
 
+    reason: str
+    passing: bool
+    counted: bool
+    delay_seconds: float
 
-def _spent(attempts: int, passing: bool) -> str:
-    return f" (after {attempts} attempts)" if passing else ""
+    @classmethod
+    def of(cls, error: Exception, work: Job | Delivery, retry: RetrySettings) -> Self:
+        delay = retry.delay_seconds(work.attempts + work.waits)
+        if isinstance(error, NodeError):
+            return cls(str(error), error.transient, False, delay)
+        reason = f"unexpected {where(error)}"
+        if work.attempts < retry.attempts:
+            return cls(reason, True, True, delay)
+        return cls(f"{reason} (after {work.attempts} attempts)", False, True, delay)
 
 
 def _machine() -> str:

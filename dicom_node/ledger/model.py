@@ -18,7 +18,8 @@ class Delivery:
     Attributes:
         token: Name of the job's folder in the outbox.
         derived_count: Derived images of the job.
-        attempts: Claims since the first or since an operator's retry, this one included.
+        attempts: Claims, this one included, but for those that ended in a wait.
+        waits: Pauses for faults that are none of the images', such as a destination away.
         confirmed: Images that the destination has stored.
         reason: Why it waits or was refused; empty otherwise.
         next_at: When it may be tried again; while COMMITTING, until when a report is waited for.
@@ -33,6 +34,7 @@ class Delivery:
     study_uid: str
     derived_count: int
     attempts: int
+    waits: int
     state: DeliveryState
     confirmed: int
     reason: str
@@ -51,7 +53,8 @@ class Job:
         priority: 0 urgent, 1 normal, 2 off-peak.
         rule: Name of the rule that ordered it; empty for the default.
         gap: Which slices are missing; empty where none is known to be.
-        attempts: Claims for denoising, this one included.
+        attempts: Claims for denoising, this one included, but for those that ended in a wait.
+        waits: Pauses for faults that are none of the job's, such as a full disk.
         next_at: Not before this moment, seconds since 1970.
         reason: Why it waits, failed or was cancelled; empty otherwise.
         derived_count: Derived images; 0 until they are durable.
@@ -71,6 +74,7 @@ class Job:
     rule: str
     gap: str
     attempts: int
+    waits: int
     next_at: float
     reason: str
     derived_count: int
@@ -96,6 +100,7 @@ def job_of(row: JobRow) -> Job:
         rule=row.rule,
         gap=row.gap,
         attempts=row.attempts,
+        waits=row.waits,
         next_at=row.next_at,
         reason=row.reason,
         derived_count=row.derived_count,
@@ -117,6 +122,7 @@ def delivery_of(row: DeliveryRow) -> Delivery:
         study_uid=row.job.series.study_uid,
         derived_count=row.job.derived_count,
         attempts=row.attempts,
+        waits=row.waits,
         state=DeliveryState(row.state),
         confirmed=stored_count(row),
         reason=row.reason,

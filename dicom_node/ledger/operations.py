@@ -114,7 +114,7 @@ def retry(ledger: Ledger, job_id: int, *, now: float) -> Job:
         if all(image.purged for image in row.series.instances):
             raise WrongState(f"job {job_id} cannot be retried: its images were purged by age.")
         for delivery in stopped:
-            delivery.attempts, delivery.next_at = 0, now
+            delivery.attempts, delivery.waits, delivery.next_at = 0, 0, now
             if delivery.state == DeliveryState.REFUSED:
                 move_delivery(session, delivery, DeliveryState.PENDING, now=now, reason=_RETRIED)
         _begin_again(session, row, now)
@@ -254,13 +254,13 @@ def _locked(session: Session, job_id: int) -> JobRow:
 
 
 def _has_stopped(delivery: DeliveryRow) -> bool:
-    waits = delivery.state == DeliveryState.PENDING and delivery.attempts > 0
+    waits = delivery.state == DeliveryState.PENDING and delivery.attempts + delivery.waits > 0
     return waits or delivery.state == DeliveryState.REFUSED
 
 
 def _begin_again(session: Session, row: JobRow, now: float) -> None:
     after = JobState.QUEUED if row.derived_at is None else state_of(row.deliveries)
-    row.attempts, row.next_at = 0, now
+    row.attempts, row.waits, row.next_at = 0, 0, now
     if after != row.state or row.state == JobState.DONE:  # which the table refuses
         move_job(session, row, after, now=now, reason=_RETRIED)
     roll_up(session, row, now=now)

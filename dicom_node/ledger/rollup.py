@@ -18,7 +18,7 @@ def state_of(deliveries: list[DeliveryRow]) -> JobState:
     if any(row.state in _UNDER_WAY for row in deliveries):
         return JobState.SENDING
     pending = [row for row in deliveries if row.state == DeliveryState.PENDING]
-    if any(row.attempts == 0 for row in pending):
+    if any(row.attempts == 0 and row.waits == 0 for row in pending):
         return JobState.DERIVED
     return JobState.RETRY_WAIT if pending else JobState.FAILED
 

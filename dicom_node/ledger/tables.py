@@ -75,7 +75,8 @@ class JobRow(Base):
 
     ``token`` names the job's folder in the outbox and is never used twice. ``derived_at`` is set
     once the derived files are durable. ``owner`` and ``lease_until`` are set while a process
-    denoises. Images up to ``since_generation`` are the work of an earlier job.
+    denoises. Images up to ``since_generation`` are the work of an earlier job. ``waits`` counts
+    pauses for faults that are none of the job's, such as a full disk; ``attempts`` all others.
     """
 
     __tablename__ = "job"
@@ -98,6 +99,7 @@ class JobRow(Base):
     rule: Mapped[str] = mapped_column(default="")
     gap: Mapped[str] = mapped_column(default="")
     attempts: Mapped[int] = mapped_column(default=0)
+    waits: Mapped[int] = mapped_column(default=0)
     next_at: Mapped[float]
     reason: Mapped[str] = mapped_column(default="")
     owner: Mapped[str | None]
@@ -118,7 +120,8 @@ class DeliveryRow(Base):
     """One job's results on their way to one destination, the leased unit of sending.
 
     ``next_at`` is when a PENDING one may be tried again, and until when a COMMITTING one waits for
-    its report.
+    its report. ``waits`` counts pauses for faults that are none of the images', such as a
+    destination that is away; ``attempts`` all other claims.
     """
 
     __tablename__ = "delivery"
@@ -133,6 +136,7 @@ class DeliveryRow(Base):
     state: Mapped[str] = mapped_column(default=DeliveryState.PENDING)
     reason: Mapped[str] = mapped_column(default="")
     attempts: Mapped[int] = mapped_column(default=0)
+    waits: Mapped[int] = mapped_column(default=0)
     next_at: Mapped[float]
     owner: Mapped[str | None]
     lease_until: Mapped[float | None]

@@ -92,18 +92,33 @@ def test_a_lasting_fault_fails_at_once(node: NodeFixture) -> None:
     assert (job.state, job.reason) == (JobState.FAILED, "two orientations")
 
 
-def test_a_passing_fault_waits_longer_each_time_and_ends(node: NodeFixture) -> None:
-    node.job()
-    now, waits = START, []
-    for _attempt in range(2):
-        job = settle(node, StorageError("disk full."), now)
+def waits(node: NodeFixture, error: Exception, times: int) -> tuple[list[float], float]:
+    """The pauses after a fault that comes again and again, and when the last is over."""
+    now, pauses = START, []
+    for _ in range(times):
+        job = settle(node, error, now)
         assert job.state == JobState.RETRY_WAIT
-        waits.append(job.next_at - now)
+        pauses.append(job.next_at - now)
         now = job.next_at
         wake_waiting(node.ledger, now=now)
-    job = settle(node, StorageError("disk full."), now)
-    assert waits == [30, 60]
-    assert (job.state, job.reason) == (JobState.FAILED, "disk full. (after 3 attempts)")
+    return pauses, now
+
+
+def test_a_fault_that_is_known_to_pass_waits_longer_each_time_for_ever(node: NodeFixture) -> None:
+    node.job()
+    pauses, _ = waits(node, StorageError("disk full."), 6)
+    assert pauses == [30, 60, 100, 100, 100, 100]
+
+
+def test_an_unforeseen_fault_ends_when_the_attempts_are_spent(node: NodeFixture) -> None:
+    node.job()
+    waits(node, StorageError("disk full."), 6)
+    pauses, now = waits(node, RuntimeError("out of memory"), 2)
+    job = settle(node, RuntimeError("out of memory"), now)
+    assert pauses == [100, 100]
+    assert job.state == JobState.FAILED
+    assert job.reason.startswith("unexpected RuntimeError")
+    assert job.reason.endswith("(after 3 attempts)")
 
 
 def test_an_unforeseen_fault_is_told_without_its_words(node: NodeFixture) -> None:

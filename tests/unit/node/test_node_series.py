@@ -6,7 +6,7 @@ from ledger_factory import START, NodeFixture
 
 from dicom_node.ledger.arrivals import Recorded
 from dicom_node.ledger.deliveries import Sent, claim_delivery, confirm, note_sent
-from dicom_node.ledger.jobs import Work, claim, derived, enqueue, fresh_names, source_names
+from dicom_node.ledger.jobs import Work, claim, derived, enqueue, source_names
 from dicom_node.ledger.model import Job
 from dicom_node.ledger.operations import cancel, get_job
 from dicom_node.ledger.purging import purge_old_series

@@ -75,6 +75,7 @@ def _job() -> None:
         _number("priority", 1),
         _text("rule"),
         _text("gap"),
+        _number("waits"),
         _moment("notified_at"),
     ):
         op.add_column("job", column)
@@ -86,6 +87,7 @@ def _job() -> None:
 def _delivery() -> None:
     for column in (
         _number("attempts"),
+        _number("waits"),
         _real("next_at"),
         _owner(),
         _moment("lease_until"),
