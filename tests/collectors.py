@@ -127,7 +127,7 @@ def web_collector() -> Iterator[Collected]:
 
 
 @contextlib.contextmanager
-def mail_collector() -> Iterator[Collected]:
+def mail_collector(port: int = 0) -> Iterator[Collected]:
     """A mail server of RFC 5321, as far as one mail needs it."""
 
     class Handler(socketserver.StreamRequestHandler):
@@ -146,7 +146,7 @@ def mail_collector() -> Iterator[Collected]:
         def say(self, line: bytes) -> None:
             self.wfile.write(line + b"\r\n")
 
-    server = socketserver.TCPServer(("127.0.0.1", 0), Handler)
+    server = socketserver.TCPServer(("127.0.0.1", port), Handler)
     collected = Collected(server.server_address[1])
     with served(server):
         yield collected

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import func, select
 
 from dicom_node.ledger.engine import Ledger
+from dicom_node.ledger.jobs import OFF_PEAK
 from dicom_node.ledger.states import CLOSED, DeliveryState, JobState, SeriesState
 from dicom_node.ledger.tables import DeliveryRow, JobRow, SeriesRow
 
@@ -18,11 +19,13 @@ class Waiting:
     Attributes:
         arriving: The oldest series that is not complete.
         denoise: The oldest job whose results are not there yet, among those not failed.
+        off_peak: The same for jobs that wait for the quiet hours.
         send: By destination, the oldest results that it has not got yet.
     """
 
     arriving: float | None = None
     denoise: float | None = None
+    off_peak: float | None = None
     send: dict[str, float] = field(default_factory=dict)
 
 
@@ -38,11 +41,12 @@ def waiting(ledger: Ledger) -> Waiting:
         .where(unsent, JobRow.derived_at.is_not(None), JobRow.state.not_in(ended))
         .group_by(DeliveryRow.destination)
     )
+    by_night = JobRow.priority >= OFF_PEAK
+    oldest_job = select(func.min(JobRow.created_at)).where(undone)
     with ledger.read() as session:
         return Waiting(
-            arriving=session.scalar(
-                select(func.min(SeriesRow.first_arrival_at)).where(open_series)
-            ),
-            denoise=session.scalar(select(func.min(JobRow.created_at)).where(undone)),
+            arriving=session.scalar(select(func.min(SeriesRow.began_at)).where(open_series)),
+            denoise=session.scalar(oldest_job.where(~by_night)),
+            off_peak=session.scalar(oldest_job.where(by_night)),
             send={row.destination: row.since for row in session.execute(by_destination)},
         )

@@ -10,8 +10,9 @@ from typing import Any
 
 from dicom_node.ct.product import PRODUCT_VERSION
 from dicom_node.ledger.model import Job
+from dicom_node.ledger.pauses import Pause
 from dicom_node.ledger.series import Series
-from dicom_node.ledger.states import JobState, SeriesState
+from dicom_node.ledger.states import DeliveryState, JobState, SeriesState
 from dicom_node.logs import short_hash
 from dicom_node.web.health import reasons_against
 from dicom_node.web.snapshot import Queues, Snapshot
@@ -45,9 +46,15 @@ def _queues(queues: Queues, now: float) -> Document:
     return {
         "series": {state.value: counts.series.get(state, 0) for state in SeriesState},
         "jobs": {state.value: counts.jobs.get(state, 0) for state in JobState},
+        "deliveries": {
+            name: {state.value: states.get(state, 0) for state in DeliveryState}
+            for name, states in counts.deliveries.items()
+        },
+        "paused": [_pause(pause) for pause in counts.pauses],
         "waiting_seconds": {
             "arriving": _age(waiting.arriving, now),
             "denoise": _age(waiting.denoise, now),
+            "off_peak": _age(waiting.off_peak, now),
             "send": {name: _age(since, now) for name, since in waiting.send.items()},
         },
         "troubled": [_job(job) for job in queues.troubled],
@@ -69,6 +76,14 @@ def _job(job: Job) -> Document:
         "model": job.model,
         "deliveries": {item.destination: item.state.value for item in job.deliveries},
         "changed_at": datetime.fromtimestamp(job.updated_at, UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _pause(pause: Pause) -> Document:
+    return {
+        "stage": pause.stage,
+        "reason": pause.reason,
+        "since": datetime.fromtimestamp(pause.since, UTC).isoformat(timespec="seconds"),
     }
 
 

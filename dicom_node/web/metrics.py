@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 
 from dicom_node import telemetry
 from dicom_node.ct.product import PRODUCT_VERSION
-from dicom_node.ledger.states import JobState, SeriesState
+from dicom_node.ledger.states import DeliveryState, JobState, SeriesState
 from dicom_node.settings import Settings
 from dicom_node.telemetry import PREFIX
 from dicom_node.web.health import reasons_against
@@ -76,7 +76,11 @@ def _queues(queues: Queues, now: float) -> Iterator[GaugeMetricFamily]:
     counts, waiting = queues.counts, queues.waiting
     series = {state.value: float(counts.series.get(state, 0)) for state in SeriesState}
     jobs = {state.value: float(counts.jobs.get(state, 0)) for state in JobState}
-    ages = {"arriving": _age(waiting.arriving, now), "denoise": _age(waiting.denoise, now)}
+    ages = {
+        "arriving": _age(waiting.arriving, now),
+        "denoise": _age(waiting.denoise, now),
+        "off_peak": _age(waiting.off_peak, now),
+    }
     sending = {name: _age(since, now) for name, since in waiting.send.items()}
     yield _gauges("series", "Received series by state.", "state", series)
     yield _gauges("jobs", "Jobs by state.", "state", jobs)
@@ -86,12 +90,28 @@ def _queues(queues: Queues, now: float) -> Iterator[GaugeMetricFamily]:
         "stage",
         ages,
     )
+    yield _deliveries(counts.deliveries)
+    yield _gauges(
+        "paused",
+        "1 while an operator has paused a stage.",
+        "stage",
+        {"denoise": 0.0, "send": 0.0, **{pause.stage: 1.0 for pause in counts.pauses}},
+    )
     yield _gauges(
         "delivery_waiting_seconds",
         "Age of the oldest results that a destination has not got yet.",
         "destination",
         sending,
     )
+
+
+def _deliveries(counts: Mapping[str, Mapping[DeliveryState, int]]) -> GaugeMetricFamily:
+    text = "Results by destination and state."
+    family = GaugeMetricFamily(f"{PREFIX}deliveries", text, labels=["destination", "state"])
+    for destination, states in counts.items():
+        for state in DeliveryState:
+            family.add_metric([destination, state.value], states.get(state, 0))
+    return family
 
 
 def _age(since: float | None, now: float) -> float:

@@ -18,7 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from dicom_node import telemetry
 from dicom_node.errors import ConfigurationError, StorageError
-from dicom_node.ledger.jobs import claim, derived, fail
+from dicom_node.ledger.jobs import OFF_PEAK, claim, derived, fail
+from dicom_node.ledger.pauses import pause
 from dicom_node.logs import short_hash
 from dicom_node.settings import Settings
 from dicom_node.web import web_served
@@ -150,9 +151,26 @@ def test_results_that_a_destination_lacks_are_timed(node: NodeFixture) -> None:
     claim(node.ledger, owner="w", off_peak=False, now=1e6)
     derived(node.ledger, job.id, owner="w", count=1, now=1e6)
     with serving(node.settings) as port:
-        found = ask(port, "/metrics").metrics()
+        found, status = ask(port, "/metrics").metrics(), ask(port, "/api/status").json()
+    assert status["deliveries"]["archive"]["PENDING"] == 1
     assert found["dicom_node_delivery_waiting_seconds", "archive"] > 0
     assert found["dicom_node_delivery_waiting_seconds", "pacs"] > 0
+
+
+def test_jobs_for_the_quiet_hours_wait_apart(node: NodeFixture) -> None:
+    node.job(priority=OFF_PEAK)
+    with serving(node.settings) as port:
+        found = ask(port, "/metrics").metrics()
+    assert found["dicom_node_waiting_seconds", "off_peak"] > 0
+    assert found["dicom_node_waiting_seconds", "denoise"] == 0
+
+
+def test_a_pause_is_shown(node: NodeFixture) -> None:
+    pause(node.ledger, "send:pacs", reason="the PACS is moved", now=1e6)
+    with serving(node.settings) as port:
+        page, found = ask(port, "/").body, ask(port, "/metrics").metrics()
+    assert "the PACS is moved" in page
+    assert (found["dicom_node_paused", "send:pacs"], found["dicom_node_paused", "send"]) == (1, 0)
 
 
 def test_the_status_names_jobs_in_trouble_by_the_hash_of_the_logs(node: NodeFixture) -> None:
