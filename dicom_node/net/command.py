@@ -99,7 +99,7 @@ def decode(data: bytes) -> Command:
     while offset < len(data):
         element, value, offset = _next(data, offset)
         if element in _UIDS:
-            found[_UIDS[element]] = value.rstrip(b"\0 ").decode("ascii", "replace")
+            found[_UIDS[element]] = _text(value)
         elif element in _NUMBERS:
             found[_NUMBERS[element]] = _short(value)
         elif element == _DATA_SET_TYPE:
@@ -118,6 +118,13 @@ def _next(data: bytes, offset: int) -> tuple[int, bytes, int]:
     if group != 0 or end > len(data):
         raise MalformedCommand("not of group 0000, or longer than the message")
     return element, data[begin:end], end
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.rstrip(b"\0 ").decode("ascii")
+    except UnicodeDecodeError as error:
+        raise MalformedCommand("a UID that is no text") from error
 
 
 def _short(value: bytes) -> int:

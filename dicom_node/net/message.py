@@ -39,11 +39,13 @@ class Message:
 
 
 @dataclass(frozen=True)
-class _Fragment:
+class Fragment:
+    """A piece of a command or of a data set (PS3.8, annex E)."""
+
     context_id: int
     is_command: bool
     is_last: bool
-    data: bytes
+    data: bytes | memoryview
 
 
 class MessageReader:
@@ -55,7 +57,7 @@ class MessageReader:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._waiting: deque[_Fragment] = deque()
+        self._waiting: deque[Fragment] = deque()
 
     def read(self, deadline: float) -> Message:
         """The next whole message.
@@ -88,7 +90,7 @@ class MessageReader:
             if fragment.is_last:
                 return bytes(joined), fragment.context_id
 
-    def _next(self, deadline: float) -> _Fragment:
+    def _next(self, deadline: float) -> Fragment:
         while not self._waiting:
             kind, body = self._connection.receive(deadline)
             if kind == RELEASE_RQ:
@@ -96,12 +98,16 @@ class MessageReader:
                 raise ConnectionLost("released the association")
             if kind != DATA:
                 raise ConnectionLost("broke the association off")
-            self._waiting.extend(_fragments(body))
+            self._waiting.extend(fragments(body))
         return self._waiting.popleft()
 
 
-def _fragments(body: bytes) -> Iterator[_Fragment]:
-    """The presentation data values of one P-DATA-TF PDU (PS3.8, 9.3.5)."""
+def fragments(body: bytes | memoryview) -> Iterator[Fragment]:
+    """The presentation data values of one P-DATA-TF PDU (PS3.8, 9.3.5); nothing is copied.
+
+    Raises:
+        ConnectionLost: Their lengths do not fit the PDU.
+    """
     offset = 0
     while offset < len(body):
         length = int.from_bytes(body[offset : offset + 4], "big")
@@ -110,7 +116,7 @@ def _fragments(body: bytes) -> Iterator[_Fragment]:
             raise ConnectionLost("sent a fragment of an impossible length")
         control = body[offset + 5]
         data = body[offset + 6 : end]
-        yield _Fragment(body[offset + 4], bool(control & COMMAND), bool(control & LAST), data)
+        yield Fragment(body[offset + 4], bool(control & COMMAND), bool(control & LAST), data)
         offset = end
 
 

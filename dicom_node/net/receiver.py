@@ -1,6 +1,6 @@
 """Storage and Verification SCP: takes CT images in and answers only for what is safely kept.
 
-The order for each image is: inbox (written, fsynced, renamed), ledger, and then 0x0000. A crash
+The order for each image is: inbox (written, fsynced, named), ledger, and then 0x0000. A crash
 before the answer makes the sender send again, which makes no second copy; a crash after it loses
 nothing. Pixels are never decoded here, and this process carries no torch: a busy interpreter would
 cost it two thirds of its rate.
@@ -9,24 +9,34 @@ cost it two thirds of its rate.
 from __future__ import annotations
 
 import errno
+import select
 import socket
+import ssl
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
-import pynetdicom
-from pynetdicom import AE, evt
-from pynetdicom.events import Event
-from pynetdicom.sop_class import CTImageStorage, Verification  # type: ignore[attr-defined]
-from pynetdicom.transport import ThreadedAssociationServer
+from pynetdicom.presentation import build_context
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    Verification,
+)
 
-from dicom_node.ct.syntaxes import READABLE
+from dicom_node import telemetry
+from dicom_node.ct.syntaxes import READABLE, UNCOMPRESSED
 from dicom_node.errors import ConfigurationError
 from dicom_node.ledger.engine import open_ledger
 from dicom_node.logs import get_logger
-from dicom_node.net.association import ANSWER_SECONDS, PDU_BYTES
-from dicom_node.net.reception import OUT_OF_RESOURCES, Reception
+from dicom_node.net.acceptor import Acceptor, Offer
+from dicom_node.net.admission import ECHO_PLACES
+from dicom_node.net.commitment_service import commitment_service
+from dicom_node.net.inlet import REQUEST_SECONDS, Inlet
+from dicom_node.net.reception import Reception
+from dicom_node.net.services import Service
+from dicom_node.net.tls import listening_context, why_refused
 from dicom_node.settings import Settings
-from dicom_node.store.inbox import Inbox
 
 log = get_logger(__name__)
 
@@ -38,14 +48,12 @@ IDLE_SECONDS = 3.0
 
 POLL_SECONDS = 0.2
 
-_TRANSIENT = 0x02
-_PRESENTATION = 0x03
-_LOCAL_LIMIT = 0x02
+BACKLOG = 128
+UNASKED = 32
+"""Connections beyond the places for associations: those that have not asked for one yet."""
 
-# Titles outside ASCII are wrong (PS3.5, table 6.2-1) but in use; they must not kill an association.
-pynetdicom._config.CODECS = ("ascii", "utf-8", "latin-1")
-# Log lines of an association name the process too.
-pynetdicom._config.PASS_CONTEXTVARS = True
+DEFERENCE_SECONDS = 0.002
+"""For each association it has, a process leaves a new connection so long to the others."""
 
 
 class Receiver:
@@ -54,21 +62,35 @@ class Receiver:
     Args:
         settings: Address, titles and limits.
         reception: Keeps what comes in.
+        tls: Certificates; None for plain connections.
+        services: SOP classes that are served besides Storage and Verification.
+        listener: A listening socket that several processes share; without one it makes its own.
     """
 
-    def __init__(self, settings: Settings, reception: Reception) -> None:
-        self._settings = settings
-        self._reception = reception
-        self._entity = _entity(settings)
-        self._server: ThreadedAssociationServer | None = None
-        self._last_image = time.monotonic()
+    def __init__(
+        self,
+        settings: Settings,
+        reception: Reception,
+        *,
+        tls: ssl.SSLContext | None = None,
+        services: Sequence[Service] = (),
+        listener: socket.socket | None = None,
+    ) -> None:
+        self._settings, self._tls, self._listener = settings, tls, listener
+        self._is_one_of_many = listener is not None
+        self._offer = _offer(settings, reception, services)
+        self._most = settings.listen.max_associations + ECHO_PLACES + UNASKED
+        self._connections: dict[threading.Thread, Acceptor | None] = {}
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._accept_all, name="listener", daemon=True)
 
     @property
     def port(self) -> int:
         """The TCP port it listens on."""
-        if self._server is None:
+        if self._listener is None:
             return self._settings.listen.port
-        return int(self._server.server_address[1])
+        return int(self._listener.getsockname()[1])
 
     def start(self) -> None:
         """Listen.
@@ -76,80 +98,161 @@ class Receiver:
         Raises:
             ConfigurationError: The address or port cannot be had.
         """
-        listen = self._settings.listen
-        try:
-            self._server = self._entity.start_server(
-                (listen.host, listen.port),
-                block=False,
-                evt_handlers=[
-                    (evt.EVT_C_STORE, self._on_store),
-                    (evt.EVT_C_ECHO, _on_echo),
-                    (evt.EVT_REQUESTED, self._on_requested),
-                    (evt.EVT_REJECTED, _on_rejected),
-                    (evt.EVT_ABORTED, _on_aborted),
-                ],
-            )
-        except OSError as error:
-            raise _cannot_listen(error, listen.host, listen.port) from error
-        log.info("listening", ae_title=self._settings.ae_title, host=listen.host, port=self.port)
+        if self._listener is None:
+            self._listener = listen(self._settings)
+        self._listener.setblocking(False)
+        self._thread.start()
+        host = self._settings.listen.host
+        log.info("listening", ae_title=self._settings.ae_title, host=host, port=self.port)
 
     def stop(self, drain_seconds: float = DRAIN_SECONDS) -> None:
         """Take no new association, let those finish on which images come, abort what is left."""
-        if self._server is None:
+        if self._listener is None:
             return
-        self._server.shutdown()
+        self._stopping.set()
+        self._thread.join()
+        self._listener.close()
         begin = time.monotonic()
-        while self._entity.active_associations:
+        while left := self._associations():
             now = time.monotonic()
-            if now > begin + drain_seconds or now > max(begin, self._last_image) + IDLE_SECONDS:
-                log.info("idle connections closed", count=len(self._entity.active_associations))
+            last = max(begin, *(item.last_image_at for item in left if item is not None), 0.0)
+            if now > begin + drain_seconds or now > last + IDLE_SECONDS:
+                self._abort(left)
                 break
             time.sleep(POLL_SECONDS)
-        self._entity.shutdown()
-        self._server = None
+        self._listener = None
 
-    def _on_store(self, event: Event) -> int:
-        try:
-            return self._reception.keep(event)
-        except Exception:
-            # Whatever is wrong, the sender must learn that the image is not kept; it can retry.
-            log.exception("an image could not be kept")
-            return OUT_OF_RESOURCES
-        finally:
-            self._last_image = time.monotonic()
+    def _abort(self, associations: Sequence[Acceptor | None]) -> None:
+        log.info("idle connections closed", count=len(associations))
+        for association in associations:
+            if association is not None:
+                association.abort()
 
-    def _on_requested(self, event: Event) -> None:
-        """Refuse a peer that already holds its share, so that one sender cannot starve the rest."""
-        request = event.assoc.requestor.primitive
-        if request is None:
+    def _associations(self) -> list[Acceptor | None]:
+        with self._lock:
+            return list(self._connections.values())
+
+    def _accept_all(self) -> None:
+        assert self._listener is not None
+        while not self._stopping.is_set():
+            ready, _, _ = select.select([self._listener], [], [], POLL_SECONDS)
+            if not ready or self._stopping.is_set():
+                continue
+            if self._is_one_of_many:  # whoever has less to do takes it first
+                time.sleep(DEFERENCE_SECONDS * len(self._connections))
+            try:
+                transport, address = self._listener.accept()
+            except OSError as error:  # another process was faster, the peer is gone, or no files
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    log.error("no connection can be taken", reason=error.strerror)
+                    time.sleep(POLL_SECONDS)
+                continue
+            self._welcome(transport, str(address[0]))
+
+    def _welcome(self, transport: socket.socket, host: str) -> None:
+        reason = ""
+        if not self._offer.reception.admission.is_allowed(host):
+            reason = "its address is not in accept.hosts"
+        elif len(self._connections) >= self._most:
+            reason = "too many connections"
+        if reason:
+            telemetry.association("rejected")
+            log.warning("connection refused", host=host, reason=reason)
+            transport.close()
             return
-        calling = str(request.calling_ae_title).strip()
-        held = sum(
-            other is not event.assoc and other.requestor.ae_title.strip() == calling
-            for other in self._entity.active_associations
+        thread = threading.Thread(
+            target=self._serve, args=(transport, host), name="association", daemon=True
         )
-        if held >= self._settings.listen.max_associations_per_peer:
-            log.warning(
-                "association refused", calling=calling, reason="the peer's limit is reached"
-            )
-            event.assoc.acse.send_reject(_TRANSIENT, _PRESENTATION, _LOCAL_LIMIT)
-            event.assoc.kill()
+        with self._lock:
+            self._connections[thread] = None
+        thread.start()
+
+    def _serve(self, transport: socket.socket, host: str) -> None:
+        me = threading.current_thread()
+        try:
+            secured = self._secured(transport, host)
+            if secured is not None:
+                acceptor = Acceptor(Inlet(secured), host, self._offer)
+                with self._lock:
+                    self._connections[me] = acceptor
+                acceptor.run()
+        except OSError:
+            log.debug("connection lost before it was served", host=host)
+        finally:
+            with suppress(OSError):
+                transport.close()
+            with self._lock:
+                del self._connections[me]
+
+    def _secured(self, transport: socket.socket, host: str) -> socket.socket | None:
+        """The connection after its TLS handshake, if there is one to be made."""
+        if self._tls is None:
+            transport.settimeout(None)
+            return transport
+        secured = self._tls.wrap_socket(transport, server_side=True, do_handshake_on_connect=False)
+        try:
+            secured.settimeout(REQUEST_SECONDS)
+            secured.do_handshake()
+        except OSError as error:
+            telemetry.association("tls_failed")
+            log.warning("TLS handshake failed", host=host, reason=why_refused(error))
+            secured.close()
+            return None
+        return secured
 
 
-def run_receiver(settings: Settings, *, should_stop: Callable[[], bool]) -> None:
+def listen(settings: Settings) -> socket.socket:
+    """A socket that listens where the configuration says.
+
+    Raises:
+        ConfigurationError: The address or port cannot be had.
+    """
+    host, port = settings.listen.host, settings.listen.port
+    try:
+        (family, _, _, _, address), *_ = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(BACKLOG)
+        except BaseException:
+            listener.close()
+            raise
+    except OSError as error:
+        raise _cannot_listen(error, host, port) from error
+    return listener
+
+
+def run_receiver(
+    settings: Settings,
+    *,
+    should_stop: Callable[[], bool],
+    listener: socket.socket | None = None,
+) -> None:
     """Receive until told to stop; the body of ``dicom-node receive``.
+
+    Args:
+        settings: Address, titles, limits, folders.
+        should_stop: Asked several times a second.
+        listener: A listening socket that is shared with other receiver processes.
 
     Raises:
         ConfigurationError: The address or port cannot be had, or the ledger cannot be opened.
         StorageError: The inbox cannot be written.
     """
-    inbox = Inbox(settings.inbox_folder, settings.quarantine_folder)
+    tls = None
+    if settings.listen.tls and settings.tls is not None:
+        tls = listening_context(settings.tls)
     ledger = open_ledger(settings.database)
     try:
-        left_over = inbox.sweep_leftovers()
+        reception = Reception(settings, ledger)
+        left_over = reception.inbox.sweep_leftovers()
         if left_over:
             log.info("unfinished files of an earlier run removed", files=left_over)
-        receiver = Receiver(settings, Reception(settings, ledger))
+        services = [commitment_service(settings, ledger)]
+        receiver = Receiver(settings, reception, tls=tls, services=services, listener=listener)
         receiver.start()
         while not should_stop():
             time.sleep(POLL_SECONDS)
@@ -158,38 +261,20 @@ def run_receiver(settings: Settings, *, should_stop: Callable[[], bool]) -> None
         ledger.close()
 
 
-def _entity(settings: Settings) -> AE:
-    entity = AE(ae_title=settings.ae_title)
-    entity.maximum_associations = settings.listen.max_associations
-    entity.maximum_pdu_size = PDU_BYTES
-    entity.network_timeout = ANSWER_SECONDS
-    entity.require_called_aet = settings.accept.require_called_ae
-    entity.require_calling_aet = list(settings.accept.calling)
-    entity.add_supported_context(CTImageStorage, list(READABLE))
-    entity.add_supported_context(Verification)
-    return entity
-
-
-def _on_echo(event: Event) -> int:
-    log.debug("echo", calling=event.assoc.requestor.ae_title)
-    return 0x0000
-
-
-def _on_rejected(event: Event) -> None:
-    request, answer = event.assoc.requestor.primitive, event.assoc.acceptor.primitive
-    log.warning(
-        "association refused",
-        calling=getattr(request, "calling_ae_title", "?"),
-        called=getattr(request, "called_ae_title", "?"),
-        host=event.assoc.requestor.address,
-        reason=getattr(answer, "reason_str", "?"),
+def _offer(settings: Settings, reception: Reception, services: Sequence[Service]) -> Offer:
+    classes = [CTImageStorage]
+    if settings.accept.enhanced_ct:
+        classes.append(EnhancedCTImageStorage)
+    return Offer(
+        settings=settings,
+        reception=reception,
+        contexts=[
+            *(build_context(sop_class, list(READABLE)) for sop_class in classes),
+            build_context(Verification, list(UNCOMPRESSED)),
+            *(service.context() for service in services),
+        ],
+        services={service.sop_class_uid: service for service in services},
     )
-
-
-def _on_aborted(event: Event) -> None:
-    calling = event.assoc.requestor.ae_title
-    if calling:  # a connection that never asked for an association is a port check
-        log.warning("association broken off", calling=calling)
 
 
 def _cannot_listen(error: OSError, host: str, port: int) -> ConfigurationError:

@@ -1,23 +1,38 @@
-"""One C-STORE request: check, keep in the inbox, record in the ledger, and only then answer."""
+"""One C-STORE request: take it in, check, record in the ledger, and only then answer."""
 
 from __future__ import annotations
 
-import shutil
-import time
-from io import BytesIO
-from typing import cast
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from pydicom import Dataset
-from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.dsutils import encode_file_meta
-from pynetdicom.events import Event
+from pydicom.uid import UID
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    CTImageStorage,
+    EnhancedCTImageStorage,
+)
 
-from dicom_node.errors import StorageError, UnreadableFile
-from dicom_node.ledger.arrivals import Arrival, Recorded, record_instances
+from dicom_node import telemetry
+from dicom_node.ct.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_node.errors import UnreadableFile
+from dicom_node.ledger.arrivals import Arrival, Recorded
 from dicom_node.ledger.engine import Ledger
-from dicom_node.logs import get_logger, short_hash
-from dicom_node.net.incoming import WrongInstance, check_announced, read_header
+from dicom_node.logs import get_logger, reason_of, short_hash
+from dicom_node.net.admission import Admission
+from dicom_node.net.command import Command
+from dicom_node.net.committer import Committer
+from dicom_node.net.header import (
+    Header,
+    Walk,
+    WrongInstance,
+    begin_walk,
+    check_announced,
+    read_header,
+)
+from dicom_node.net.proposal import AcceptedContext
+from dicom_node.net.services import Caller
 from dicom_node.settings import Settings
+from dicom_node.store.draft import Draft
 from dicom_node.store.inbox import Inbox
 
 log = get_logger(__name__)
@@ -26,10 +41,21 @@ SUCCESS = 0x0000
 OUT_OF_RESOURCES = 0xA700
 DOES_NOT_MATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
-"""The answers of a storage SCP, PS3.4, table B.2-1."""
+CLASS_NOT_SUPPORTED = 0x0122
+"""The answers of a storage SCP, PS3.4, table B.2-1, and PS3.7, annex C."""
+
+STORAGE_CLASSES = (str(CTImageStorage), str(EnhancedCTImageStorage))
+"""What can be taken in; of these the configuration admits the second or not."""
 
 PREAMBLE = b"\x00" * 128 + b"DICM"
-GIB = 1024**3
+ROOM_CHECK_BYTES = 16 << 20
+"""How much of a large image may come before the free disk is looked at again."""
+
+_OUTCOMES = {
+    Recorded.NEW: "stored",
+    Recorded.DUPLICATE: "duplicate",
+    Recorded.CONFLICT: "quarantined",
+}
 
 
 class Reception:
@@ -41,68 +67,152 @@ class Reception:
     """
 
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
-        self._storage = settings.storage
-        self._reserve_bytes = settings.retention.disk_reserve_gib * GIB
-        self._inbox = Inbox(settings.inbox_folder, settings.quarantine_folder)
-        self._ledger = ledger
+        self.admission = Admission(settings)
+        self.inbox = Inbox(settings.inbox_folder, settings.quarantine_folder)
+        self.committer = Committer(ledger, self.inbox)
 
-    def keep(self, event: Event) -> int:
-        """Handle one C-STORE request.
+    def begin(self, caller: Caller, context: AcceptedContext, command: Command) -> Intake:
+        """A C-STORE request has come; its data set follows."""
+        return Intake(self, caller, context, command)
+
+
+class Intake:
+    """One image on its way in; after a fault the rest is passed over and the answer tells why.
+
+    Args:
+        reception: Where it is kept.
+        caller: Who sends it.
+        context: Presentation context of the request.
+        command: The request.
+
+    Attributes:
+        header: Of the image, once it is kept.
+    """
+
+    def __init__(
+        self, reception: Reception, caller: Caller, context: AcceptedContext, command: Command
+    ) -> None:
+        self._reception, self._caller, self._command = reception, caller, command
+        self._walk = Walk(context.transfer_syntax)
+        self._draft: Draft | None = None
+        self._refusal = 0
+        self._next_check = 0
+        self.header: Header | None = None
+        with self._answering():
+            self._begin(context)
+
+    def write(self, fragment: memoryview) -> None:
+        """Take the next bytes of the data set."""
+        if self._draft is None:
+            return
+        with self._answering():
+            if self._draft.size > self._next_check:
+                self._reception.admission.check_room()
+                self._next_check += ROOM_CHECK_BYTES
+            begin_walk(self._walk, fragment)
+            self._draft.write(fragment)
+
+    def finish(self) -> int:
+        """Check and keep the image.
 
         Returns:
-            The status to answer with; success only when the image is in the inbox and the ledger.
+            The status to answer with; success only when it is in the inbox and the ledger.
         """
-        request = cast(C_STORE, event.request)
-        dataset = request.DataSet.getvalue() if isinstance(request.DataSet, BytesIO) else b""
-        meta = PREAMBLE + encode_file_meta(event.file_meta)
+        with self._answering():
+            if self._draft is not None:
+                telemetry.image_received(_OUTCOMES[self._keep(self._draft)], self._draft.size)
+        self.discard()
+        return self._refusal
+
+    def discard(self) -> None:
+        """Leave nothing behind of an image that is not kept; more than once is no harm."""
+        if self._draft is not None:
+            self._draft.discard()
+            self._draft = None
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Turn what goes wrong into the status that the sender gets."""
         try:
-            header = read_header(meta + dataset)
-            check_announced(
-                header,
-                sop_class_uid=str(request.AffectedSOPClassUID),
-                sop_instance_uid=str(request.AffectedSOPInstanceUID),
-            )
-            self._check_room()
-            self._store(header, meta, dataset, source_ae=event.assoc.requestor.ae_title)
+            yield
         except UnreadableFile as error:
-            return _refuse(CANNOT_UNDERSTAND, error)
+            self._refuse(CANNOT_UNDERSTAND, str(error))
         except WrongInstance as error:
-            return _refuse(DOES_NOT_MATCH, error)
-        except StorageError as error:
-            return _refuse(OUT_OF_RESOURCES, error)
-        return SUCCESS
+            self._refuse(DOES_NOT_MATCH, str(error))
+        except _WrongContext as error:
+            self._refuse(CLASS_NOT_SUPPORTED, str(error))
+        except Exception as error:
+            # Whatever is wrong, the sender must learn that the image is not kept; it can retry.
+            self._refuse(OUT_OF_RESOURCES, reason_of(error))
 
-    def _check_room(self) -> None:
-        free = shutil.disk_usage(self._storage).free
-        if free < self._reserve_bytes:
-            raise StorageError(
-                f"Only {free / GIB:.1f} GiB are free under {self._storage}: the reserve of"
-                f" {self._reserve_bytes / GIB:.1f} GiB is not touched; make room."
-            )
+    def _refuse(self, status: int, reason: str) -> None:
+        log.warning(
+            "image refused", status=f"0x{status:04X}", reason=reason, calling=self._caller.ae_title
+        )
+        telemetry.image_refused(status)
+        self._refusal = status
+        self.discard()
 
-    def _store(self, header: Dataset, meta: bytes, dataset: bytes, *, source_ae: str) -> None:
-        series_uid, sop_uid = str(header.SeriesInstanceUID), str(header.SOPInstanceUID)
-        stored = self._inbox.put(meta, dataset, series_uid=series_uid, sop_uid=sop_uid)
+    def _begin(self, context: AcceptedContext) -> None:
+        command = self._command
+        if command.affected_class != context.sop_class:
+            raise _WrongContext("The request names another SOP class than its context.")
+        if not command.has_data_set:
+            raise UnreadableFile("The request has no data set.")
+        if not UID(command.affected_instance).is_valid:
+            raise UnreadableFile("The request has no usable SOP Instance UID.")
+        self._reception.admission.check_room()
+        meta = file_meta(command.affected_class, command.affected_instance, context.transfer_syntax)
+        self._draft = self._reception.inbox.begin(meta)
+
+    def _keep(self, draft: Draft) -> Recorded:
+        header = read_header(self._walk, draft.data_set())
+        check_announced(
+            header,
+            sop_class_uid=self._command.affected_class,
+            sop_instance_uid=self._command.affected_instance,
+        )
+        inbox = self._reception.inbox
+        stored = inbox.keep(draft, series_uid=header.series_uid, sop_uid=header.sop_instance_uid)
         arrival = Arrival(
-            series_uid=series_uid,
-            study_uid=str(header.StudyInstanceUID),
-            sop_uid=sop_uid,
+            series_uid=header.series_uid,
+            study_uid=header.study_uid,
+            sop_uid=header.sop_instance_uid,
             sha256=stored.sha256,
             name=stored.name,
             size=stored.size,
-            source_ae=source_ae,
+            source_ae=self._caller.ae_title,
         )
-        (recorded,) = record_instances(
-            self._ledger, [arrival], now=time.time(), exists=lambda _: stored.path.exists()
-        )
-        if recorded is Recorded.GONE:
-            raise StorageError("an image left the inbox before it was entered; send it again.")
+        recorded = self._reception.committer.enter(arrival, stored)
         if recorded is Recorded.CONFLICT:
             # The first version stays the one that counts; the other is kept aside for a person.
-            self._inbox.quarantine(stored)
-            log.warning("another image came under a known UID", series=short_hash(series_uid))
+            inbox.quarantine(stored)
+            log.warning(
+                "another image came under a known UID", series=short_hash(header.series_uid)
+            )
+        self.header = header
+        return recorded
 
 
-def _refuse(status: int, error: Exception) -> int:
-    log.warning("image refused", status=f"0x{status:04X}", reason=str(error))
-    return status
+class _WrongContext(Exception):  # noqa: N818 - the name says what was asked
+    """The request is not of the SOP class for which its context was agreed on."""
+
+
+def file_meta(sop_class_uid: str, sop_instance_uid: str, transfer_syntax: str) -> bytes:
+    """Preamble and File Meta Information (PS3.10, 7.1) of an image stored as it was sent."""
+    elements = b"".join((
+        _element(0x0001, b"OB", b"\0\1"),
+        _element(0x0002, b"UI", sop_class_uid.encode()),
+        _element(0x0003, b"UI", sop_instance_uid.encode()),
+        _element(0x0010, b"UI", transfer_syntax.encode()),
+        _element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID.encode()),
+        _element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME.encode()),
+    ))  # fmt: skip
+    return PREAMBLE + _element(0x0000, b"UL", struct.pack("<I", len(elements))) + elements
+
+
+def _element(number: int, vr: bytes, value: bytes) -> bytes:
+    value += (b" " if vr == b"SH" else b"\0") * (len(value) % 2)
+    if vr == b"OB":
+        return struct.pack("<HH2sxxI", 0x0002, number, vr, len(value)) + value
+    return struct.pack("<HH2sH", 0x0002, number, vr, len(value)) + value

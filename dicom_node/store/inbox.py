@@ -6,25 +6,25 @@ under a known UID therefore never overwrite anything, and no name tells who the 
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from dicom_node.store.draft import Draft
 from dicom_node.store.durable import (
     PART_SUFFIX,
     disk_faults,
     hashed,
+    is_locked,
     make_folder,
     remove_leftover,
     remove_tree,
     sync_folder,
-    write_durably,
 )
 
 
 @dataclass(frozen=True)
 class StoredFile:
-    """An image that is durable on disk.
+    """An image that is durable on disk, once its folder is synchronised.
 
     Attributes:
         name: File name relative to the inbox, as the ledger keeps it.
@@ -51,27 +51,47 @@ class Inbox:
         self.root = root
         self._quarantine = quarantine
 
-    def put(self, meta: bytes, dataset: bytes, *, series_uid: str, sop_uid: str) -> StoredFile:
-        """Make an image durable; the ledger comes next, then the answer to the sender.
-
-        The same data set again leaves the file which is there as it is, unless it was cut short.
+    def begin(self, meta: bytes) -> Draft:
+        """Begin to take an image in, whose data set comes piece by piece.
 
         Args:
             meta: Preamble, ``DICM`` and the file meta information group.
-            dataset: The data set as it was received.
-            series_uid: Series Instance UID.
-            sop_uid: SOP Instance UID.
 
         Raises:
             StorageError: The disk is full or not writable.
         """
-        sha256 = hashlib.sha256(dataset).hexdigest()
+        with disk_faults(self.root):
+            make_folder(self.root)
+            return Draft(self.root, meta)
+
+    def keep(self, draft: Draft, *, series_uid: str, sop_uid: str) -> StoredFile:
+        """Give a whole image its name. It is durable when its folder is synchronised after this.
+
+        The same data set again leaves the file which is there as it is, unless it was cut short.
+
+        Raises:
+            StorageError: The disk is full or not writable.
+        """
+        sha256 = draft.sha256()
         name = f"{hashed(series_uid)}/{hashed(sop_uid)}-{sha256[:16]}.dcm"
         path = self.path(name)
-        size = len(meta) + len(dataset)
-        if not (path.is_file() and path.stat().st_size == size):
-            write_durably(path, (meta, dataset))
-        return StoredFile(name=name, path=path, sha256=sha256, size=size)
+        with disk_faults(path.parent):
+            make_folder(path.parent)
+            draft.become(path)
+        return StoredFile(name=name, path=path, sha256=sha256, size=draft.size)
+
+    def put(self, meta: bytes, dataset: bytes, *, series_uid: str, sop_uid: str) -> StoredFile:
+        """Make a whole image durable; the ledger comes next, then the answer to the sender.
+
+        Raises:
+            StorageError: The disk is full or not writable.
+        """
+        with self.begin(meta) as draft:
+            draft.write(dataset)
+            stored = self.keep(draft, series_uid=series_uid, sop_uid=sop_uid)
+        with disk_faults(stored.path.parent):
+            sync_folder(stored.path.parent)
+        return stored
 
     def path(self, name: str) -> Path:
         """Where the image of that name is."""
@@ -96,8 +116,9 @@ class Inbox:
             remove_tree(self.root / hashed(series_uid))
 
     def sweep_leftovers(self) -> int:
-        """Delete half-written files of a receiver that died; only before one listens again."""
+        """Delete what dead receivers left half-written; what a living one writes is locked."""
         leftovers = [*self.root.glob(f"*{PART_SUFFIX}"), *self.root.glob(f"*/*{PART_SUFFIX}")]
-        for leftover in leftovers:
+        dead = [leftover for leftover in leftovers if not is_locked(leftover)]
+        for leftover in dead:
             remove_leftover(leftover)
-        return len(leftovers)
+        return len(dead)

@@ -1,0 +1,189 @@
+"""One association with a peer that called: negotiation, requests and answers, and its end.
+
+The acceptor's half of the upper layer protocol (PS3.8, 9.2) on one thread that blocks on the
+socket. pynetdicom's acceptor hands every fragment through two polling threads and five copies,
+which costs ten times what the bytes cost (decision 0007).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pynetdicom.presentation import PresentationContext
+
+from dicom_node import telemetry
+from dicom_node.logs import get_logger, reason_of
+from dicom_node.net.admission import Place
+from dicom_node.net.connection import (
+    ABORT,
+    ASSOCIATE_AC,
+    ASSOCIATE_RJ,
+    ASSOCIATE_RQ,
+    DATA,
+    RELEASE_RP,
+    RELEASE_RQ,
+    ConnectionLost,
+)
+from dicom_node.net.inlet import (
+    SILENCE_SECONDS,
+    UNEXPECTED_PDU,
+    UNSPECIFIED,
+    Inlet,
+    Violation,
+)
+from dicom_node.net.message import NOTHING, fragments
+from dicom_node.net.negotiation import (
+    AssociationRequest,
+    Refusal,
+    accept,
+    read_request,
+    why_refused,
+)
+from dicom_node.net.reception import Reception
+from dicom_node.net.requests import Requests
+from dicom_node.net.services import Caller, Service
+from dicom_node.settings import Settings
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What every association of a receiver is offered.
+
+    Attributes:
+        contexts: What negotiation compares a proposal with.
+        services: By SOP class, besides Storage and Verification.
+    """
+
+    settings: Settings
+    reception: Reception
+    contexts: Sequence[PresentationContext]
+    services: Mapping[str, Service]
+
+
+class _Ended(Exception):  # noqa: N818 - the name says what happened
+    """The peer has released the association, or broken it off."""
+
+
+class Acceptor:
+    """Serves one connection from the request for an association to its end.
+
+    Args:
+        inlet: The connection.
+        host: The peer's address.
+        offer: What it may use.
+    """
+
+    def __init__(self, inlet: Inlet, host: str, offer: Offer) -> None:
+        self._inlet, self._offer = inlet, offer
+        self._caller = Caller("", "", host)
+        self._place: Place | None = None
+        self._requests: Requests | None = None
+
+    @property
+    def last_image_at(self) -> float:
+        """When it last answered an image, of ``time.monotonic``; 0 for never."""
+        return self._requests.last_image_at if self._requests is not None else 0.0
+
+    def run(self) -> None:
+        """Serve until the association has ended, however it ends; never raises."""
+        try:
+            self._negotiate()
+            while self._requests is not None:
+                self._take_pdu(self._requests)
+        except _Ended:
+            log.debug("association ended", calling=self._caller.ae_title)
+        except Violation as error:
+            self._break_off(str(error), error.reason)
+        except ConnectionLost as error:
+            self._break_off(str(error), UNSPECIFIED)
+        except Exception as error:
+            log.error("an association ended by an unexpected error", reason=reason_of(error))
+            self._break_off("cannot be served", UNSPECIFIED)
+        finally:
+            self._end()
+
+    def abort(self) -> None:
+        """End the association now; from another thread, when the node stops."""
+        self._inlet.abort()
+        self._inlet.shut()
+
+    def _negotiate(self) -> None:
+        kind, length = self._inlet.next_header()
+        if kind != ASSOCIATE_RQ:
+            raise Violation("did not ask for an association first", UNEXPECTED_PDU)
+        request = read_request(self._inlet.body(length))
+        self._caller = Caller(request.calling, request.called, self._caller.host)
+        refusal = why_refused(request, self._offer.settings) or self._find_place(request)
+        if refusal is not None:
+            self._refuse(refusal)
+            return
+        answer, contexts = accept(request, self._offer.contexts)
+        self._inlet.largest_pdu = request.largest_pdu
+        self._inlet.allow(SILENCE_SECONDS)
+        offer = self._offer
+        self._requests = Requests(
+            self._inlet, self._caller, contexts, offer.reception, offer.services
+        )
+        self._inlet.send(ASSOCIATE_AC, answer)
+        telemetry.association("accepted")
+        log.debug("association accepted", calling=request.calling, host=self._caller.host)
+
+    def _find_place(self, request: AssociationRequest) -> Refusal | None:
+        admission = self._offer.reception.admission
+        place = admission.admit(request.calling, verifies_only=request.verifies_only)
+        if isinstance(place, Refusal):
+            return place
+        self._place = place
+        return None
+
+    def _refuse(self, refusal: Refusal) -> None:
+        telemetry.association("rejected")
+        log.warning(
+            "association refused",
+            calling=self._caller.ae_title,
+            called=self._caller.called_ae_title,
+            host=self._caller.host,
+            reason=refusal.words,
+        )
+        self._inlet.send(ASSOCIATE_RJ, refusal.encode())
+
+    def _take_pdu(self, requests: Requests) -> None:
+        kind, length = self._inlet.next_header()
+        body = self._inlet.body(length)
+        if kind == DATA:
+            for fragment in fragments(body):
+                requests.take(fragment)
+        elif kind == RELEASE_RQ:
+            self._inlet.send(RELEASE_RP, NOTHING)
+            raise _Ended
+        elif kind == ABORT:
+            self._note_break_off("broke it off")
+            raise _Ended
+        else:
+            raise Violation("sent a PDU that does not belong here", UNEXPECTED_PDU)
+
+    def _break_off(self, reason: str, code: int) -> None:
+        self._note_break_off(reason)
+        self._inlet.abort(code)
+
+    def _note_break_off(self, reason: str) -> None:
+        if self._requests is not None:
+            telemetry.association("aborted")
+        if self._inlet.heard:  # whoever connects and says nothing is a port check
+            log.warning(
+                "association broken off",
+                calling=self._caller.ae_title,
+                host=self._caller.host,
+                reason=f"the peer {reason}",
+            )
+
+    def _end(self) -> None:
+        if self._requests is not None:
+            self._requests.discard()
+        if self._place is not None:
+            self._place.leave()
+        self._inlet.linger()
+        self._inlet.close()

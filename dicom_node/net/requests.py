@@ -1,0 +1,214 @@
+"""The requests of one association: put together from fragments, handled, answered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+from dicom_node.logs import get_logger, reason_of
+from dicom_node.net.command import (
+    C_ECHO_RQ,
+    C_STORE_RQ,
+    RESPONSE,
+    Command,
+    MalformedCommand,
+    decode,
+)
+from dicom_node.net.inlet import INVALID_PARAMETER, Inlet, Violation
+from dicom_node.net.message import Fragment
+from dicom_node.net.proposal import AcceptedContext
+from dicom_node.net.reception import STORAGE_CLASSES, Reception
+from dicom_node.net.services import LARGEST_DATA_SET_BYTES, Caller, Handler, Request, Service
+
+log = get_logger(__name__)
+
+SUCCESS = 0x0000
+PROCESSING_FAILURE = 0x0110
+UNRECOGNISED_OPERATION = 0x0211
+"""Statuses of PS3.7, annex C."""
+
+C_CANCEL_RQ = 0x0FFF
+
+LARGEST_COMMAND_BYTES = 1 << 16
+
+PATIENCE_SECONDS = 120.0
+SLOWEST_BYTES_PER_SECOND = 1024
+"""A message that takes longer than the patience must at least come at this rate."""
+
+
+class _Sink(Protocol):
+    """Where the data set of a request goes."""
+
+    def write(self, data: memoryview) -> None:
+        """Take the next bytes."""
+
+    def finish(self) -> int:
+        """All is there: the status to answer with."""
+
+    def discard(self) -> None:
+        """The rest will not come."""
+
+
+class Requests:
+    """Puts the peer's requests together and answers them, one after the other.
+
+    Args:
+        inlet: Where the answers go.
+        caller: Who asks.
+        contexts: What was agreed on, by identifier.
+        reception: Takes images.
+        services: By SOP class, for requests that bring no image.
+
+    Attributes:
+        last_image_at: When an image was last answered, of ``time.monotonic``.
+    """
+
+    def __init__(
+        self,
+        inlet: Inlet,
+        caller: Caller,
+        contexts: Mapping[int, AcceptedContext],
+        reception: Reception,
+        services: Mapping[str, Service],
+    ) -> None:
+        self._inlet, self._caller, self._contexts = inlet, caller, contexts
+        self._reception, self._services = reception, services
+        self._encoded = bytearray()
+        self._command: Command | None = None
+        self._context = AcceptedContext(0, "", "")
+        self._sink: _Sink | None = None
+        self._begun_at, self._size = 0.0, 0
+        self.last_image_at = 0.0
+
+    def take(self, fragment: Fragment) -> None:
+        """Take the next fragment, and act when it completes a request.
+
+        Raises:
+            Violation: It does not belong here.
+            ConnectionLost: The answer could not be sent.
+        """
+        if fragment.is_command != (self._command is None):
+            raise Violation("sent the parts of a message in the wrong order", INVALID_PARAMETER)
+        self._watch_the_clock(len(fragment.data))
+        if self._sink is None:
+            self._take_command(fragment)
+        elif fragment.context_id != self._context.id:
+            raise Violation("changed the context within a message", INVALID_PARAMETER)
+        else:
+            self._sink.write(memoryview(fragment.data))
+            if fragment.is_last:
+                self._finish()
+
+    def discard(self) -> None:
+        """Forget the request that is not whole."""
+        if self._sink is not None:
+            self._sink.discard()
+
+    def _watch_the_clock(self, size: int) -> None:
+        now = time.monotonic()
+        if not self._size:
+            self._begun_at = now
+        self._size += size + 1
+        taken = now - self._begun_at
+        if taken > PATIENCE_SECONDS and self._size < taken * SLOWEST_BYTES_PER_SECOND:
+            raise Violation("is too slow", INVALID_PARAMETER)
+
+    def _take_command(self, fragment: Fragment) -> None:
+        if self._encoded and fragment.context_id != self._context.id:
+            raise Violation("changed the context within a message", INVALID_PARAMETER)
+        self._encoded += fragment.data
+        if len(self._encoded) > LARGEST_COMMAND_BYTES:
+            raise Violation("sent a command without end", INVALID_PARAMETER)
+        self._context = self._agreed(fragment.context_id)
+        if not fragment.is_last:
+            return
+        try:
+            self._command = decode(bytes(self._encoded))
+        except MalformedCommand as error:
+            raise Violation("sent a command that cannot be read", INVALID_PARAMETER) from error
+        self._sink = self._sink_for(self._command)
+        if not self._command.has_data_set:
+            self._finish()
+
+    def _agreed(self, context_id: int) -> AcceptedContext:
+        context = self._contexts.get(context_id)
+        if context is None:
+            raise Violation("used a context that was not agreed on", INVALID_PARAMETER)
+        return context
+
+    def _sink_for(self, command: Command) -> _Sink:
+        sop_class = self._context.sop_class
+        if command.field == C_STORE_RQ and sop_class in STORAGE_CLASSES:
+            return self._reception.begin(self._caller, self._context, command)
+        handler: Handler | None = None
+        if command.field == C_ECHO_RQ:
+            handler = _echo
+        elif sop_class in self._services:
+            handler = self._services[sop_class].handlers.get(command.field)
+        return _Collector(self._caller, self._context, command, handler)
+
+    def _finish(self) -> None:
+        command, sink = self._command, self._sink
+        assert command is not None
+        assert sink is not None
+        status = sink.finish()
+        self._command = self._sink = None
+        self._encoded, self._size = bytearray(), 0
+        if command.field == C_STORE_RQ:
+            self.last_image_at = time.monotonic()
+        if command.is_response or command.field == C_CANCEL_RQ:
+            return  # nothing was asked, and nothing is under way that could be cancelled
+        self._answer(command, status)
+
+    def _answer(self, asked: Command, status: int) -> None:
+        answer = Command(
+            field=asked.field | RESPONSE,
+            affected_class=asked.affected_class or asked.requested_class,
+            affected_instance=asked.affected_instance or asked.requested_instance,
+            responded_to=asked.message_id,
+            status=status,
+            event_type=asked.event_type,
+            action_type=asked.action_type,
+        )
+        self._inlet.send_message(self._context.id, answer.encode(), None)
+
+
+class _Collector:
+    """A request that brings no image: its data set is kept in memory until it is whole."""
+
+    def __init__(
+        self, caller: Caller, context: AcceptedContext, command: Command, handler: Handler | None
+    ) -> None:
+        self._caller, self._context, self._command = caller, context, command
+        self._handler = handler
+        self._data = bytearray()
+
+    def write(self, data: memoryview) -> None:
+        if len(self._data) + len(data) > LARGEST_DATA_SET_BYTES:
+            raise Violation("sent more than such a request can need", INVALID_PARAMETER)
+        if self._handler is not None:
+            self._data += data
+
+    def finish(self) -> int:
+        command, handler = self._command, self._handler
+        if handler is None:
+            log.warning(
+                "request of a kind that is not served",
+                calling=self._caller.ae_title,
+                command=f"0x{command.field:04X}",
+            )
+            return UNRECOGNISED_OPERATION
+        try:
+            return handler(Request(self._caller, self._context, command, bytes(self._data)))
+        except Exception as error:
+            log.error("a request failed", command=f"0x{command.field:04X}", reason=reason_of(error))
+            return PROCESSING_FAILURE
+
+    def discard(self) -> None:
+        self._data.clear()
+
+
+def _echo(request: Request) -> int:
+    log.debug("echo", calling=request.caller.ae_title)
+    return SUCCESS
