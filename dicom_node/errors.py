@@ -10,7 +10,8 @@
     │   └── IncompleteSeries       slices are missing: send them and the series can be processed
     ├── PeerError                  another DICOM system refused, failed or was away
     ├── StorageError               this node's disk; passes when there is room again
-    └── ModelUnavailable           the model cannot be loaded here
+    ├── ModelUnavailable           the model cannot be loaded here
+    └── DeviceFault                the GPU failed; a fresh process may use it again
 
 A message never holds a patient's name or identifier: files are named by file name, images by their
 instance number.
@@ -76,3 +77,9 @@ class ModelUnavailable(NodeError):  # noqa: N818 - the name says what the model 
     """
 
     exit_code = 2
+
+
+class DeviceFault(NodeError):  # noqa: N818 - the name says what failed
+    """The device failed in mid-work, which leaves it unusable to this process for good."""
+
+    transient = True

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from dicom_node.errors import ModelUnavailable
+from dicom_node.errors import DeviceFault, ModelUnavailable
 from dicom_node.ledger.engine import Ledger, open_ledger
-from dicom_node.ledger.jobs import LeaseLost, claim, derived, give_back, source_names
+from dicom_node.ledger.jobs import LeaseLost, claim, derived, fresh_names, give_back, source_names
 from dicom_node.ledger.leases import Heartbeat, is_dead, owner_name, settle_fault, work_until
 from dicom_node.ledger.model import Job
 from dicom_node.ledger.operations import release_lost_leases
 from dicom_node.logs import bound, get_logger, short_hash
-from dicom_node.settings import RetrySettings, Settings
+from dicom_node.settings import OffPeakSettings, RetrySettings, Settings
 from dicom_node.store.durable import write_durably
 from dicom_node.store.inbox import Inbox
 from dicom_node.store.outbox import Outbox
@@ -26,14 +26,30 @@ log = get_logger(__name__)
 
 ShouldStop = Callable[[], bool]
 
+EARLIER_GONE = "its earlier images had left the node before these came"
+"""What late slices say for which the rest of the series is no longer there to be checked."""
+
 
 class Denoise(Protocol):
     """Turns the files of one series into derived files."""
 
     def __call__(
-        self, files: Sequence[Path], folder: Path, *, job: Job, should_stop: ShouldStop
+        self,
+        files: Sequence[Path],
+        folder: Path,
+        *,
+        job: Job,
+        only: Collection[Path] | None,
+        should_stop: ShouldStop,
     ) -> str:
         """Write the derived files into ``folder``; returns the report as JSON.
+
+        Args:
+            files: All images of the series so far.
+            folder: Empty.
+            job: What is to be done.
+            only: The images to derive, where the others are the work of an earlier job; None: all.
+            should_stop: Asked often.
 
         Raises:
             Exception: Nothing usable was written; a ``NodeError`` says whether it passes. Also
@@ -51,6 +67,7 @@ class Worker:
         reports: Folder of the run reports.
         denoise: Does the work.
         retry: How often and when a passing fault is tried again.
+        off_peak: The hours in which off-peak jobs are taken; None: any.
         owner: Name of this worker in the ledger.
         clock: Seconds since 1970.
     """
@@ -64,20 +81,26 @@ class Worker:
         denoise: Denoise,
         retry: RetrySettings,
         *,
+        off_peak: OffPeakSettings | None = None,
         owner: str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._ledger, self._inbox, self._outbox, self._reports = ledger, inbox, outbox, reports
         self._denoise, self._retry, self._clock = denoise, retry, clock
-        self._owner = owner or owner_name()
+        self._off_peak, self._owner = off_peak, owner or owner_name()
 
     def work_once(self, should_stop: ShouldStop) -> bool:
         """Do one job, if there is one; returns whether there was.
 
         A job that is stopped half-way goes back to the queue and the attempt does not count. One
         whose lease was lost is left to its new owner.
+
+        Raises:
+            DeviceFault: This process cannot use the device any more; the job waits for another.
         """
-        job = claim(self._ledger, owner=self._owner, off_peak=True, now=self._clock())
+        now = self._clock()
+        off_peak = self._off_peak is None or self._off_peak.holds_at(now)
+        job = claim(self._ledger, owner=self._owner, off_peak=off_peak, now=now)
         if job is None:
             return False
         with (
@@ -90,6 +113,8 @@ class Worker:
                 log.warning("job left to its new owner")
             except Exception as error:
                 self._settle(job, error, stopped=should_stop(), lost=beat.lost.is_set())
+                if isinstance(error, DeviceFault):
+                    raise
         return True
 
     def _do(self, job: Job, should_stop: ShouldStop) -> None:
@@ -102,10 +127,14 @@ class Worker:
 
     def _derive(self, job: Job, should_stop: ShouldStop) -> tuple[Path, ...]:
         sources = [self._inbox.path(name) for name in source_names(self._ledger, job)]
-        log.info("denoising", images=len(sources), model=job.model, attempt=job.attempts)
+        only = None
+        if job.since_generation:  # the others are denoised, or being so, by an earlier job
+            only = {self._inbox.path(name) for name in fresh_names(self._ledger, job)}
+        images = len(sources if only is None else only)
+        log.info("denoising", images=images, model=job.model, attempt=job.attempts)
         staging = self._outbox.stage(job.token)
         try:
-            report = self._denoise(sources, staging, job=job, should_stop=should_stop)
+            report = self._denoise(sources, staging, job=job, only=only, should_stop=should_stop)
             write_durably(self._reports / f"{job.token}.json", (report.encode(),))
             return self._outbox.commit(job.token, staging)
         except BaseException:
@@ -156,17 +185,40 @@ class ModelDenoise:
         return self._loaded[name]
 
     def __call__(
-        self, files: Sequence[Path], folder: Path, *, job: Job, should_stop: ShouldStop
+        self,
+        files: Sequence[Path],
+        folder: Path,
+        *,
+        job: Job,
+        only: Collection[Path] | None,
+        should_stop: ShouldStop,
     ) -> str:
-        """See :class:`Denoise`."""
+        """See :class:`Denoise`.
+
+        Raises:
+            DeviceFault: This process cannot use the device any more.
+        """
+        import torch
+
         from dicom_node.ct.provenance import DeriveOptions
         from dicom_node.denoising import DenoiseOptions, denoise_series
 
         derived = DeriveOptions(**self._settings.derived.model_dump())
         options = DenoiseOptions(strength=job.strength, derived=derived)
-        report = denoise_series(
-            files, folder, self.denoiser(job.model), options, should_stop=should_stop
-        )
+        missing = EARLIER_GONE if only is not None and len(only) == len(files) else job.gap
+        denoiser = self.denoiser(job.model)
+        try:
+            report = denoise_series(
+                files,
+                folder,
+                denoiser,
+                options,
+                only=only,
+                missing=missing,
+                should_stop=should_stop,
+            )
+        except torch.AcceleratorError as error:
+            raise DeviceFault(f"the device {denoiser.device} failed: look at its driver") from error
         return report.to_json()
 
 
@@ -187,6 +239,7 @@ def run_worker(settings: Settings, *, should_stop: ShouldStop) -> None:
         settings.reports_folder,
         denoise,
         settings.retry,
+        off_peak=settings.off_peak,
     )
     try:
         release_lost_leases(

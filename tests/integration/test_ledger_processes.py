@@ -72,7 +72,7 @@ WORK = (
     SET_UP
     + """
 from dicom_node import worker
-def denoise(files, folder, *, job, should_stop):
+def denoise(files, folder, *, job, only, should_stop):
     for number, path in enumerate(files):
         (folder / f"{number}.dcm").write_bytes(path.read_bytes())
     if what == "in the middle":

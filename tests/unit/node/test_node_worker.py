@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import pytest
 from ledger_factory import START, House, NodeFixture
 from pydicom import dcmread
 
-from dicom_node.errors import InputError, ModelUnavailable
-from dicom_node.ledger.jobs import claim, source_names
+from dicom_node.errors import DeviceFault, InputError, ModelUnavailable, StorageError
+from dicom_node.ledger.jobs import Work, claim, enqueue, source_names
 from dicom_node.ledger.model import Job
-from dicom_node.ledger.operations import cancel, get_job, list_jobs, release_lost_leases
+from dicom_node.ledger.operations import (
+    cancel,
+    get_job,
+    list_jobs,
+    release_lost_leases,
+    wake_waiting,
+)
 from dicom_node.ledger.states import JobState
+from dicom_node.rules import Priority
+from dicom_node.settings import OffPeakSettings
 from dicom_node.worker import Denoise, ModelDenoise, Worker
 
 Act = Callable[[Job, Callable[[], bool]], None]
@@ -28,16 +37,29 @@ class Denoiser:
         self._act = act
 
     def __call__(
-        self, files: Sequence[Path], folder: Path, *, job: Job, should_stop: Callable[[], bool]
+        self,
+        files: Sequence[Path],
+        folder: Path,
+        *,
+        job: Job,
+        only: Collection[Path] | None,
+        should_stop: Callable[[], bool],
     ) -> str:
         self.calls += 1
+        self.given, self.only = list(files), only
         for number, path in enumerate(files):
             (folder / f"{number:04d}.dcm").write_bytes(path.read_bytes())
         self._act(job, should_stop)
         return "{}"
 
 
-def worker(node: NodeFixture, denoise: Denoise, owner: str = "w") -> Worker:
+def worker(
+    node: NodeFixture,
+    denoise: Denoise,
+    owner: str = "w",
+    off_peak: OffPeakSettings | None = None,
+    now: float = START,
+) -> Worker:
     return Worker(
         node.ledger,
         node.inbox,
@@ -45,8 +67,9 @@ def worker(node: NodeFixture, denoise: Denoise, owner: str = "w") -> Worker:
         node.settings.reports_folder,
         denoise,
         node.settings.retry,
+        off_peak=off_peak,
         owner=owner,
-        clock=lambda: START,
+        clock=lambda: now,
     )
 
 
@@ -178,3 +201,54 @@ def test_an_unknown_model_is_told_before_work_begins(node: NodeFixture) -> None:
     wrong = node.settings.model.model_copy(update={"name": "no-such-model"})
     with pytest.raises(ModelUnavailable, match="no-such-model"):
         ModelDenoise(node.settings.model_copy(update={"model": wrong}))
+
+
+def test_a_full_disk_spends_no_attempt(node: NodeFixture) -> None:
+    queued = node.job()
+    for moment in range(2 * node.settings.retry.attempts):
+        now = START + 1000 * moment
+        wake_waiting(node.ledger, now=now)
+        assert worker(node, raising(StorageError("no room")), now=now).work_once(never)
+    job = get_job(node.ledger, queued.id)
+    assert (job.state, job.attempts) == (JobState.RETRY_WAIT, 0)
+
+
+def test_a_device_that_fails_ends_the_worker_and_the_job_waits(node: NodeFixture) -> None:
+    """What CUDA leaves behind is of no use to this process; its supervisor starts another."""
+    queued = node.job()
+    with pytest.raises(DeviceFault):
+        worker(node, raising(DeviceFault("the device failed"))).work_once(never)
+    assert get_job(node.ledger, queued.id).state == JobState.RETRY_WAIT
+
+
+def test_off_peak_jobs_wait_for_their_hours_and_urgent_ones_go_first(node: NodeFixture) -> None:
+    slow, normal, urgent = (
+        node.job(series_uid=f"1.{priority}", priority=priority, now=START)
+        for priority in (Priority.OFF_PEAK, Priority.NORMAL, Priority.URGENT)
+    )
+    clock = time.localtime(START)
+    within = OffPeakSettings.model_validate(
+        {"begin": f"{clock.tm_hour:02}:00", "end": f"{(clock.tm_hour + 1) % 24:02}:00"}
+    )
+    without = OffPeakSettings(begin=within.end, end=within.begin)
+    order: list[int] = []
+    denoise = Denoiser(lambda job, _should_stop: order.append(job.id))
+    while worker(node, denoise, off_peak=without).work_once(never):
+        pass
+    assert order == [urgent.id, normal.id]
+    assert worker(node, denoise, off_peak=within).work_once(never)
+    assert order[-1] == slow.id
+
+
+def test_late_slices_alone_are_derived_and_the_whole_series_is_checked(node: NodeFixture) -> None:
+    node.arrive(b"first", sop_uid="1.2.1", now=START - 100)
+    (series,) = node.complete(START)
+    enqueue(node.ledger, series, Work("identity", 1.0, ["pacs"]), now=START)
+    assert worker(node, Denoiser()).work_once(never)
+    node.arrive(b"late", sop_uid="1.2.2", now=START + 100)
+    (series,) = node.complete(START + 200)
+    enqueue(node.ledger, series, Work("identity", 1.0, ["pacs"]), now=START + 200)
+    denoise = Denoiser()
+    assert worker(node, denoise).work_once(never)
+    assert sorted(path.read_bytes()[132:] for path in denoise.given) == [b"first", b"late"]
+    assert [path.read_bytes()[132:] for path in denoise.only or ()] == [b"late"]
