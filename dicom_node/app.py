@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from dicom_node.audit import Audit
 from dicom_node.errors import ConfigurationError, StorageError
 from dicom_node.ledger.engine import open_ledger
 from dicom_node.logs import get_logger
@@ -78,13 +79,14 @@ def run_part(
     Raises:
         NodeError: The part cannot start.
     """
-    with observed(command, settings):
-        _run_body(command, settings, beating(should_stop), should_reload)
+    with observed(command, settings) as audit:
+        _run_body(command, settings, audit, beating(should_stop), should_reload)
 
 
 def _run_body(
     command: str,
     settings: Settings,
+    audit: Audit,
     should_stop: ShouldStop,
     should_reload: Callable[[], bool],
 ) -> None:
