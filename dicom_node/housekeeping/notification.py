@@ -29,7 +29,7 @@ FIRST_DELAY_SECONDS = 60.0
 LONGEST_DELAY_SECONDS = 3600.0
 """A channel that is away is tried again after 1, 2, 4 ... 60 minutes."""
 
-SHOWN_JOBS = 50
+SHOWN_JOBS = 20
 """One message names at most so many jobs: a PACS that refuses everything fails hundreds."""
 
 
