@@ -141,5 +141,6 @@ class House:
         retention = Retention(node.ledger, node.inbox, node.outbox, node.settings)
         self.complete_series = completion.complete_series
         self.release_leases, self.wake_jobs = queue.release_leases, queue.wake_jobs
+        self.correct_clock = queue.correct_clock
         self.enforce_retention = retention.enforce_retention
         self.sweep_leftovers = retention.sweep_leftovers

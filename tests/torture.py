@@ -46,22 +46,36 @@ class Part:
     popen: subprocess.Popen[bytes] | None = None
     died_alone: list[int] = field(default_factory=list)
 
+    def arguments(self) -> list[str]:
+        return [sys.executable, "-m", "dicom_node.cli", self.command, "-c", str(self.config)]
+
     def start(self) -> None:
-        command = [sys.executable, "-m", "dicom_node.cli", self.command, "-c", str(self.config)]
         with self.log.open("ab") as sink:
             self.popen = subprocess.Popen(
-                command, env=environment(), stdin=subprocess.DEVNULL, stdout=sink, stderr=sink
+                self.arguments(),
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
             )
+
+    def has_died(self) -> bool:
+        return self.popen is not None and self.popen.poll() is not None
+
+    def stop(self) -> None:
+        """Ask it to end, and wait."""
+        assert self.popen is not None
+        Process(self.popen, self.log).stop()
 
     def processes(self) -> list[int]:
         """Its process and what that has started, oldest first."""
-        if self.popen is None or self.popen.poll() is not None:
+        if self.popen is None or self.has_died():
             return []
         return [self.popen.pid, *descendants(self.popen.pid)]
 
     def look_after(self) -> None:
         """Start it again if it has ended; nobody asked it to."""
-        if self.popen is not None and self.popen.poll() is not None:
+        if self.popen is not None and self.has_died():
             self.died_alone.append(self.popen.returncode)
             if len(self.died_alone) > DIES_AT_MOST:
                 pytest.fail(f"`{self.command}` cannot run:\n{self.log.read_text()[-2000:]}")
@@ -111,8 +125,7 @@ def parts(config: Path, commands: Sequence[str] = PARTS) -> Iterator[list[Part]]
     finally:
         everything = [pid for part in made for pid in part.processes()]
         for part in made:
-            assert part.popen is not None
-            Process(part.popen, part.log).stop()
+            part.stop()
         for pid in everything:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -43,6 +43,7 @@ class Ward:
     ledger: Ledger
     storage: Path
     scans: list[Scan] = field(default_factory=list)
+    unsent: set[Path] = field(default_factory=set)
 
     @contextlib.contextmanager
     def node(self) -> Iterator[Process]:
@@ -57,13 +58,14 @@ class Ward:
 
     def send(self, *files: Path) -> None:
         """The scanner sends until everything is answered with success."""
-        missing = set(files)
+        self.unsent.update(files)
+        wait_until("all images are answered with success", self.offered, LINE_SECONDS)
 
-        def sent() -> bool:
-            missing.difference_update(answered(sorted(missing), self.ports.node, calling="CT1"))
-            return not missing
-
-        wait_until("all images are answered with success", sent, LINE_SECONDS)
+    def offered(self) -> bool:
+        """Send once what has not been answered with success; whether all of it is now."""
+        if self.unsent:
+            self.unsent -= answered(sorted(self.unsent), self.ports.node, calling="CT1")
+        return not self.unsent
 
     def rows(self, query: str, **values: object) -> list[tuple[Any, ...]]:
         return rows(self.ledger, query, **values)

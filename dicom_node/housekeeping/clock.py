@@ -24,6 +24,7 @@ COMPLETION_SECONDS = 1.0
 WAKE_SECONDS = 1.0
 LEASES_SECONDS = 5.0
 DISK_SECONDS = 10.0
+CLOCK_SECONDS = 60.0
 RETENTION_SECONDS = 600.0
 """How often each sweep runs; each asks the ledger one question when there is nothing to do."""
 
@@ -59,6 +60,7 @@ def run_housekeeping(
         (completion.complete_series, COMPLETION_SECONDS),
         (queue.wake_jobs, WAKE_SECONDS),
         (queue.release_leases, LEASES_SECONDS),
+        (queue.correct_clock, CLOCK_SECONDS),
         (retention.relieve_disk, DISK_SECONDS),
         (retention.enforce_retention, RETENTION_SECONDS),
     )

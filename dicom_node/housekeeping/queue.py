@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dicom_node.ledger.clock import correct_clock
 from dicom_node.ledger.engine import Ledger
 from dicom_node.ledger.leases import is_dead
 from dicom_node.ledger.operations import release_lost_leases, wake_waiting
 from dicom_node.logs import get_logger
-from dicom_node.settings import Settings
+from dicom_node.settings import PeerSettings, Settings
 
 log = get_logger(__name__)
 
@@ -21,6 +22,8 @@ class Queue:
 
     def __init__(self, ledger: Ledger, settings: Settings) -> None:
         self._ledger, self._settings = ledger, settings
+        waits = [p.commitment_seconds for p in settings.peers if isinstance(p, PeerSettings)]
+        self._longest_plan_seconds = max(settings.retry.longest_delay_seconds, *waits, 0.0)
 
     def release_leases(self, now: float) -> None:
         """Return the jobs of processes that died."""
@@ -32,3 +35,11 @@ class Queue:
         """Return jobs to their queue whose pause is over."""
         for job in wake_waiting(self._ledger, now=now):
             log.info("job tried again", job=job.id, state=job.state, attempt=job.attempts + 1)
+
+    def correct_clock(self, now: float) -> None:
+        """Bring back what was planned by a clock that has been set back since."""
+        plans = correct_clock(
+            self._ledger, longest_plan_seconds=self._longest_plan_seconds, now=now
+        )
+        if plans:
+            log.warning("the clock was set back: plans brought forward", plans=plans)

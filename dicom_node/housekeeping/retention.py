@@ -104,9 +104,9 @@ class Retention:
         if swept:
             log.info("leftovers deleted", count=swept)
 
-    def _purge(self, before: float, now: float, **limit: int) -> list[str]:
+    def _purge(self, before: float, now: float, limit: int | None = None) -> list[str]:
         return purge_old_series(
-            self._ledger, before=before, now=now, remove=self._inbox.remove_series, **limit
+            self._ledger, before=before, now=now, remove=self._inbox.remove_series, limit=limit
         )
 
     def _remove_results(self, before: float, *, while_tight: bool = False) -> int:

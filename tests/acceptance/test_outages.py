@@ -111,7 +111,7 @@ def test_a_full_disk_refuses_loses_nothing_and_recovers(tmp_path: Path, disk: Pa
             line.send(*second.files, *third.files)
             wait_until("everything is done", line.all_done, LINE_SECONDS)
             assert process.stop() == 0
-        assert verdict(line.scans, pacs, line.ledger, disk) == []
+            assert verdict(line.scans, pacs, line.ledger, disk) == []
 
 
 def test_under_the_reserve_associations_are_refused_for_a_while(tmp_path: Path, disk: Path) -> None:

@@ -54,7 +54,11 @@ def _queue(settings: Settings) -> str:
 
 
 def _troubles(now: LedgerStatus) -> list[str]:
-    found = []
+    found = [
+        f"{pause.stage} is paused ({pause.reason or 'no reason given'}): `dicom-node jobs resume"
+        f" {pause.stage}`"
+        for pause in now.pauses
+    ]
     if failed := now.jobs.get(JobState.FAILED, 0):
         found.append(
             f"{failed} jobs have failed: `dicom-node jobs show ID` says why, `jobs retry ID` tries"
