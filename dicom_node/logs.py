@@ -34,7 +34,7 @@ IDENTITY_WORDS = (
 """A field whose name contains one of these may say who somebody is and is dropped."""
 
 QUIET_LIBRARIES = {
-    "pynetdicom": "WARNING",
+    "pynetdicom": "CRITICAL",
     "alembic": "WARNING",
     "apscheduler": "WARNING",
     "uvicorn": "WARNING",
@@ -42,7 +42,7 @@ QUIET_LIBRARIES = {
     "py.warnings": "ERROR",
 }
 """Libraries that tell more than an operator wants, or quote values of a header (pydicom, also
-through Python's warnings; pynetdicom below its warnings)."""
+through Python's warnings; pynetdicom, which only encodes and decodes here, with tracebacks)."""
 
 HASH_LENGTH = 12
 

@@ -45,8 +45,8 @@ NO_SUCH_ACTION = 0x0123
 RESOURCE_LIMITATION = 0x0213
 """Statuses of PS3.7, annex C; some are failure reasons of single instances too (PS3.3, C.14)."""
 
-MOST_REFERENCES = 50_000
-"""More instances in one transaction are refused; the largest studies have a tenth of it."""
+MOST_REFERENCES = 30_000
+"""More instances in one transaction are refused; one SQLite statement takes 32766 values."""
 
 STORED_CLASSES = frozenset({CTImageStorage, EnhancedCTImageStorage})
 """The SOP classes of which this node can have instances."""
