@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from dicom_node import telemetry
 from dicom_node.errors import DeviceFault, ModelUnavailable
 from dicom_node.ledger.engine import Ledger, open_ledger
 from dicom_node.ledger.jobs import LeaseLost, claim, derived, fresh_names, give_back, source_names
@@ -123,6 +124,7 @@ class Worker:
         files = self._outbox.committed(job.token) or self._derive(job, should_stop)
         derived(self._ledger, job.id, owner=self._owner, count=len(files), now=self._clock())
         seconds = round(time.perf_counter() - begin, 2)
+        telemetry.stage_seconds("denoise", seconds)
         log.info("series denoised", images=len(files), model=job.model, seconds=seconds)
 
     def _derive(self, job: Job, should_stop: ShouldStop) -> tuple[Path, ...]:
