@@ -1,0 +1,264 @@
+"""Completion: quiet time, signs of missing images, the hard maximum, rules, late slices."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from ct_factory import make_series
+from ledger_factory import META, START, House, NodeFixture
+from pydicom import dcmread
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_file_meta_info
+
+from dicom_node.housekeeping import completion
+from dicom_node.housekeeping.completion import Completion
+from dicom_node.ledger.deliveries import Sent, claim_delivery, confirm, note_sent
+from dicom_node.ledger.model import Job
+from dicom_node.ledger.operations import list_jobs
+from dicom_node.ledger.purging import purge_old_series
+from dicom_node.ledger.series import Series, list_series
+from dicom_node.ledger.states import JobState, SeriesState
+from dicom_node.rules import LiveRules, Priority
+from dicom_node.worker import ModelDenoise, Worker
+
+QUIET, GAP, AT_MOST = 10, 100, 1000
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> list[Path]:
+    return make_series(tmp_path / "scan", slices=7)
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> NodeFixture:
+    return node_with(tmp_path, "")
+
+
+def node_with(folder: Path, rules: str) -> NodeFixture:
+    (folder / "rules.yaml").write_text(rules)
+    return NodeFixture(
+        folder,
+        complete_after_seconds=QUIET,
+        completion={"gap_after_seconds": GAP, "at_most_seconds": AT_MOST},
+        rules=folder / "rules.yaml",
+    )
+
+
+def send(node: NodeFixture, files: Sequence[Path], now: float = START) -> None:
+    for path in files:
+        header = dcmread(path, stop_before_pixels=True)
+        meta = DicomBytesIO()
+        write_file_meta_info(meta, header.file_meta)
+        start = len(META) + len(meta.getvalue())
+        whole, uids = path.read_bytes(), (str(header.SeriesInstanceUID), str(header.SOPInstanceUID))
+        stored = node.inbox.put(whole[:start], whole[start:], series_uid=uids[0], sop_uid=uids[1])
+        node.record(stored, *uids, now)
+
+
+def the_series(node: NodeFixture) -> Series:
+    (series,) = list_series(node.ledger)
+    return series
+
+
+def jobs(node: NodeFixture) -> list[Job]:
+    return sorted(list_jobs(node.ledger), key=lambda job: job.id)
+
+
+def denoise(node: NodeFixture, now: float) -> dict[str, bytes]:
+    """Run the next job; its derived files by name."""
+    assert Worker(
+        node.ledger,
+        node.inbox,
+        node.outbox,
+        node.settings.reports_folder,
+        ModelDenoise(node.settings),
+        node.settings.retry,
+        clock=lambda: now,
+    ).work_once(lambda: False)
+    token = next(job for job in reversed(jobs(node)) if job.state == JobState.DERIVED).token
+    return {path.name: path.read_bytes() for path in node.outbox.committed(token)}
+
+
+def test_a_series_with_a_hole_waits_longer_and_is_then_skipped_with_its_reason(
+    node: NodeFixture, scan: list[Path]
+) -> None:
+    house = House(node)
+    send(node, scan[:3] + scan[4:])
+    house.complete_series(START + GAP - 1)
+    assert the_series(node).state == SeriesState.ARRIVING
+    house.complete_series(START + GAP)
+    series = the_series(node)
+    assert series.state == SeriesState.SKIPPED
+    assert series.reason == "incomplete: 1 slice is missing between images 3 and 5"
+
+
+def test_what_is_missing_may_still_come_while_it_waits(node: NodeFixture, scan: list[Path]) -> None:
+    house = House(node)
+    send(node, scan[:3] + scan[4:])
+    house.complete_series(START + GAP - 1)
+    send(node, scan[3:4], START + GAP - 1)
+    house.complete_series(START + GAP + QUIET)
+    (job,) = jobs(node)
+    assert (job.generation, job.gap) == (1, "")
+
+
+def test_a_rule_may_take_what_is_there_and_the_header_says_so(
+    tmp_path: Path, scan: list[Path]
+) -> None:
+    node = node_with(tmp_path, "rules:\n- name: all\n  denoise: {incomplete: denoise}\n")
+    send(node, scan[:3] + scan[4:])
+    House(node).complete_series(START + GAP)
+    (job,) = jobs(node)
+    missing = "1 slice is missing between images 3 and 5"
+    assert (job.gap, job.rule) == (missing, "all")
+    files = denoise(node, START + GAP)
+    assert sorted(files) == [f"{number:04d}.dcm" for number in (1, 2, 3, 5, 6, 7)]
+    told = dcmread(node.outbox.committed(job.token)[0]).DerivationDescription
+    assert str(told).endswith(f"The series was incomplete: {missing}.")
+    report = json.loads((node.settings.reports_folder / f"{job.token}.json").read_text())
+    assert report["missing"] == missing
+
+
+def test_a_count_of_the_acquisition_lets_it_wait_and_no_more(
+    node: NodeFixture, tmp_path: Path
+) -> None:
+    def count(dataset: object) -> None:
+        dataset.ImagesInAcquisition = 99  # type: ignore[attr-defined]
+
+    house = House(node)
+    send(node, make_series(tmp_path / "counted", slices=3, change=count))
+    house.complete_series(START + GAP - 1)
+    assert jobs(node) == []
+    house.complete_series(START + GAP)
+    assert [job.gap for job in jobs(node)] == [""]
+
+
+def test_nothing_waits_longer_than_the_hard_maximum(node: NodeFixture, scan: list[Path]) -> None:
+    """A sender that repeats one image for ever cannot hold its series back."""
+    house = House(node)
+    for moment in range(0, AT_MOST + 1, QUIET - 1):
+        send(node, scan[:4], START + moment)
+        house.complete_series(START + moment)
+        assert jobs(node) == []
+    house.complete_series(START + AT_MOST)
+    assert len(jobs(node)) == 1
+
+
+def test_a_waiting_series_is_read_once(
+    node: NodeFixture, scan: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house, read = House(node), []
+
+    def counted(path: Path, **options: object) -> object:
+        read.append(path)
+        return dcmread(path, stop_before_pixels=True)
+
+    monkeypatch.setattr(completion, "dcmread", counted)
+    send(node, scan[:3] + scan[4:])
+    for moment in range(QUIET, GAP):
+        house.complete_series(START + moment)
+    assert len(read) == 6
+
+
+def test_late_slices_alone_are_denoised_and_join_the_same_series(
+    node: NodeFixture, scan: list[Path]
+) -> None:
+    """The bytes are those of a series that came at once."""
+    house = House(node)
+    send(node, scan[:4])
+    house.complete_series(START + QUIET)
+    early = denoise(node, START + QUIET)
+    send(node, scan, START + 3600)  # a router sends everything again, the rest with it
+    house.complete_series(START + 3600 + QUIET)
+    first, second = jobs(node)
+    assert (second.generation, second.since_generation) == (2, 1)
+    late = denoise(node, START + 3600 + QUIET)
+    assert sorted(early) == [f"{number:04d}.dcm" for number in (1, 2, 3, 4)]
+    assert sorted(late) == [f"{number:04d}.dcm" for number in (5, 6, 7)]
+    files = (*node.outbox.committed(first.token), *node.outbox.committed(second.token))
+    headers = [dcmread(path, stop_before_pixels=True) for path in files]
+    assert len({str(header.SeriesInstanceUID) for header in headers}) == 1
+    assert len({str(header.SOPInstanceUID) for header in headers}) == 7
+
+
+def test_late_slices_are_checked_against_the_whole_series(
+    node: NodeFixture, scan: list[Path]
+) -> None:
+    """Alone they would look like an even series of their own."""
+    house = House(node)
+    send(node, scan[:3])
+    house.complete_series(START + QUIET)
+    denoise(node, START + QUIET)
+    send(node, scan[4:], START + 100)
+    house.complete_series(START + 100 + GAP)
+    assert len(jobs(node)) == 1
+    assert the_series(node).reason == "incomplete: 1 slice is missing between images 3 and 5"
+
+
+def test_a_skipped_series_is_denoised_as_a_whole_once_the_rest_has_come(
+    node: NodeFixture, scan: list[Path]
+) -> None:
+    house = House(node)
+    send(node, scan[:3] + scan[4:])
+    house.complete_series(START + GAP)
+    send(node, scan[3:4], START + 3600)
+    house.complete_series(START + 3600 + QUIET)
+    (job,) = jobs(node)
+    assert (job.generation, job.since_generation) == (2, 0)
+    assert len(denoise(node, START + 3600 + QUIET)) == 7
+
+
+def test_late_slices_of_a_series_that_retention_has_taken(
+    node: NodeFixture, scan: list[Path]
+) -> None:
+    house = House(node)
+    send(node, scan[:4])
+    house.complete_series(START + QUIET)
+    denoise(node, START + QUIET)
+    finish(node)
+    purged = purge_old_series(
+        node.ledger, before=START + 500, now=START + 500, remove=node.inbox.remove_series
+    )
+    assert len(purged) == 1
+    send(node, scan[4:], START + 3600)
+    house.complete_series(START + 3600 + QUIET)
+    late = denoise(node, START + 3600 + QUIET)
+    assert sorted(late) == [f"{number:04d}.dcm" for number in (5, 6, 7)]
+    told = dcmread(node.outbox.committed(jobs(node)[-1].token)[0]).DerivationDescription
+    assert "its earlier images had left the node" in str(told)
+
+
+def finish(node: NodeFixture) -> None:
+    """The PACS takes what is derived."""
+    delivery = claim_delivery(node.ledger, "pacs", owner="s", now=START + 50)
+    assert delivery is not None
+    sent = {
+        path.name: Sent(sop_uid=path.name, status=0)
+        for path in node.outbox.committed(delivery.token)
+    }
+    note_sent(node.ledger, delivery.id, owner="s", sent=sent, now=START + 50)
+    confirm(node.ledger, delivery.id, owner="s", now=START + 50)
+
+
+def test_rules_decide_and_may_be_read_again(tmp_path: Path, scan: list[Path]) -> None:
+    work = "{priority: off_peak, strength: 0.25, destinations: archive}"
+    text = f"rules:\n- name: slow\n  source_ae: CTSCAN\n  denoise: {work}\n"
+    node = node_with(tmp_path, text)
+    rules = LiveRules(node.settings)
+    sweep = Completion(node.ledger, node.inbox, node.settings, rules).complete_series
+    send(node, scan)
+    sweep(START + QUIET)
+    (job,) = jobs(node)
+    assert (job.rule, job.priority, job.strength) == ("slow", Priority.OFF_PEAK, 0.25)
+    assert [delivery.destination for delivery in job.deliveries] == ["archive"]
+    (tmp_path / "rules.yaml").write_text("rules:\n- name: none\n  skip: not today\n")
+    assert rules.reload()
+    send(node, make_series(tmp_path / "next", description="next"), START + 100)
+    sweep(START + 100 + QUIET)
+    newest = list_series(node.ledger)[0]
+    assert (newest.state, newest.reason, newest.rule) == (
+        SeriesState.SKIPPED, "not today", "none",
+    )  # fmt: skip
