@@ -9,6 +9,7 @@ from datetime import UTC
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from dicom_node.housekeeping.completion import Completion
+from dicom_node.housekeeping.notification import Notification
 from dicom_node.housekeeping.queue import Queue
 from dicom_node.housekeeping.retention import Retention
 from dicom_node.ledger.engine import open_ledger
@@ -24,6 +25,7 @@ COMPLETION_SECONDS = 1.0
 WAKE_SECONDS = 1.0
 LEASES_SECONDS = 5.0
 DISK_SECONDS = 10.0
+NOTIFY_SECONDS = 10.0
 CLOCK_SECONDS = 60.0
 RETENTION_SECONDS = 600.0
 """How often each sweep runs; each asks the ledger one question when there is nothing to do."""
@@ -62,6 +64,7 @@ def run_housekeeping(
         (queue.release_leases, LEASES_SECONDS),
         (queue.correct_clock, CLOCK_SECONDS),
         (retention.relieve_disk, DISK_SECONDS),
+        (Notification(ledger, settings).notify, NOTIFY_SECONDS),
         (retention.enforce_retention, RETENTION_SECONDS),
     )
     try:
