@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint format clean
+.PHONY: demo test torture lint format clean
 .DEFAULT_GOAL := demo
 
 demo: $(INSTALLED)
@@ -16,6 +16,14 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest tests/unit tests/integration tests/acceptance
+
+# The worst day at length: parts killed by the hundred and before every single step, the PACS away,
+# the disk full (root only), damaged messages by the thousand. TORTURE_KILLS, TORTURE_SEED and
+# HOSTILE_CASES change how long and which.
+torture: $(INSTALLED)
+	TORTURE=1 $(BIN)/python -m pytest -s tests/acceptance/test_worst_day.py \
+		tests/acceptance/test_crash_points.py tests/acceptance/test_outages.py \
+		tests/integration/test_hostile_input.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
