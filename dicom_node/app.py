@@ -93,16 +93,17 @@ def _run_body(
     if command == "receive":
         from dicom_node.net.receiver import run_receiver
 
-        run_receiver(settings, should_stop=should_stop)
+        run_receiver(settings, should_stop=should_stop, audit=audit)
     elif command == "work":
         from dicom_node.worker import run_worker
 
         run_worker(settings, should_stop=should_stop)
     elif command == "deliver":
-        from dicom_node.net.sender import send_files
+        from dicom_node.net.transport import PeerTransport
         from dicom_node.sending import run_sender
 
-        run_sender(settings, send=send_files, should_stop=should_stop)
+        transport = PeerTransport(settings)
+        run_sender(settings, transport=transport, should_stop=should_stop, audit=audit)
     else:
         from dicom_node.housekeeping import run_housekeeping
         from dicom_node.web import web_served

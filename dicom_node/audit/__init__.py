@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from dicom_node.audit.trail import Audit, Peer, Transfer, open_audit
+from dicom_node.audit.trail import SILENT, Audit, Peer, Transfer, open_audit
 
-__all__ = ["Audit", "Peer", "Transfer", "open_audit"]
+__all__ = ["SILENT", "Audit", "Peer", "Transfer", "open_audit"]

@@ -143,6 +143,10 @@ class Audit:
             destination.write(told)
 
 
+SILENT = Audit("", (), plain)
+"""Tells nobody."""
+
+
 @dataclass(frozen=True)
 class _Content:
     """What one message may be about: one patient (A.5.3.7), one study, one action."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pynetdicom.presentation import PresentationContext
 
 from dicom_node import telemetry
+from dicom_node.audit import Audit, Peer, Transfer
 from dicom_node.logs import get_logger, reason_of
 from dicom_node.net.admission import Place
 from dicom_node.net.connection import (
@@ -34,6 +35,7 @@ from dicom_node.net.inlet import (
 )
 from dicom_node.net.message import NOTHING, fragments
 from dicom_node.net.negotiation import (
+    PERMANENT,
     AssociationRequest,
     Refusal,
     accept,
@@ -55,12 +57,14 @@ class Offer:
     Attributes:
         contexts: What negotiation compares a proposal with.
         services: By SOP class, besides Storage and Verification.
+        audit: Told of what came in, and of whoever is refused for good.
     """
 
     settings: Settings
     reception: Reception
     contexts: Sequence[PresentationContext]
     services: Mapping[str, Service]
+    audit: Audit
 
 
 class _Ended(Exception):  # noqa: N818 - the name says what happened
@@ -80,6 +84,8 @@ class Acceptor:
         self._inlet, self._offer = inlet, offer
         self._caller = Caller("", "", host)
         self._place: Place | None = None
+        self._transfer: Transfer | None = None
+        self._failure = ""
         self._requests: Requests | None = None
 
     @property
@@ -123,9 +129,10 @@ class Acceptor:
         answer, contexts = accept(request, self._offer.contexts)
         self._inlet.largest_pdu = request.largest_pdu
         self._inlet.allow(SILENCE_SECONDS)
-        offer = self._offer
+        offer, peer = self._offer, Peer(request.calling, self._caller.host)
+        self._transfer = offer.audit.incoming(peer)
         self._requests = Requests(
-            self._inlet, self._caller, contexts, offer.reception, offer.services
+            self._inlet, self._caller, contexts, offer.reception, offer.services, self._transfer
         )
         self._inlet.send(ASSOCIATE_AC, answer)
         telemetry.association("accepted")
@@ -148,6 +155,9 @@ class Acceptor:
             host=self._caller.host,
             reason=refusal.words,
         )
+        if refusal.result == PERMANENT:
+            peer = Peer(self._caller.ae_title, self._caller.host)
+            self._offer.audit.security_alert(f"association refused: {refusal.words}", peer=peer)
         self._inlet.send(ASSOCIATE_RJ, refusal.encode())
 
     def _take_pdu(self, requests: Requests) -> None:
@@ -170,6 +180,7 @@ class Acceptor:
         self._inlet.abort(code)
 
     def _note_break_off(self, reason: str) -> None:
+        self._failure = f"association broken off: the peer {reason}"
         if self._requests is not None:
             telemetry.association("aborted")
         if self._inlet.heard:  # whoever connects and says nothing is a port check
@@ -183,6 +194,8 @@ class Acceptor:
     def _end(self) -> None:
         if self._requests is not None:
             self._requests.discard()
+        if self._transfer is not None:
+            self._transfer.end(self._failure)
         if self._place is not None:
             self._place.leave()
         self._inlet.linger()

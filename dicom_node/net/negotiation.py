@@ -47,10 +47,13 @@ class Refusal:
         return bytes((0, self.result, self.source, self.reason))
 
 
-WRONG_VERSION = Refusal(1, 2, 2, "protocol version not supported")
-WRONG_APPLICATION = Refusal(1, 1, 2, "application context name not supported")
-WRONG_CALLING = Refusal(1, 1, 3, "calling AE title not recognised")
-WRONG_CALLED = Refusal(1, 1, 7, "called AE title not recognised")
+PERMANENT = 1
+"""The result of a refusal that will be the same next time; 2 is one that may pass."""
+
+WRONG_VERSION = Refusal(PERMANENT, 2, 2, "protocol version not supported")
+WRONG_APPLICATION = Refusal(PERMANENT, 1, 2, "application context name not supported")
+WRONG_CALLING = Refusal(PERMANENT, 1, 3, "calling AE title not recognised")
+WRONG_CALLED = Refusal(PERMANENT, 1, 7, "called AE title not recognised")
 NO_ROOM = Refusal(2, 3, 1, "the disk is at its reserve")
 TOO_MANY = Refusal(2, 3, 2, "the limit of associations is reached")
 TOO_MANY_OF_PEER = Refusal(2, 3, 2, "the peer's limit is reached")

@@ -25,14 +25,15 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from dicom_node import telemetry
+from dicom_node.audit import SILENT, Audit, Peer
 from dicom_node.ct.syntaxes import READABLE, UNCOMPRESSED
-from dicom_node.errors import ConfigurationError
 from dicom_node.ledger.engine import open_ledger
 from dicom_node.logs import get_logger
 from dicom_node.net.acceptor import Acceptor, Offer
 from dicom_node.net.admission import ECHO_PLACES
 from dicom_node.net.commitment_service import commitment_service
 from dicom_node.net.inlet import REQUEST_SECONDS, Inlet
+from dicom_node.net.listening import listen
 from dicom_node.net.reception import Reception
 from dicom_node.net.services import Service
 from dicom_node.net.tls import listening_context, why_refused
@@ -48,7 +49,6 @@ IDLE_SECONDS = 3.0
 
 POLL_SECONDS = 0.2
 
-BACKLOG = 128
 UNASKED = 32
 """Connections beyond the places for associations: those that have not asked for one yet."""
 
@@ -64,6 +64,7 @@ class Receiver:
         reception: Keeps what comes in.
         tls: Certificates; None for plain connections.
         services: SOP classes that are served besides Storage and Verification.
+        audit: Told of what came in, and of whoever is refused for good.
         listener: A listening socket that several processes share; without one it makes its own.
     """
 
@@ -74,11 +75,12 @@ class Receiver:
         *,
         tls: ssl.SSLContext | None = None,
         services: Sequence[Service] = (),
+        audit: Audit = SILENT,
         listener: socket.socket | None = None,
     ) -> None:
         self._settings, self._tls, self._listener = settings, tls, listener
         self._is_one_of_many = listener is not None
-        self._offer = _offer(settings, reception, services)
+        self._offer = _offer(settings, reception, services, audit)
         self._most = settings.listen.max_associations + ECHO_PLACES + UNASKED
         self._connections: dict[threading.Thread, Acceptor | None] = {}
         self._lock = threading.Lock()
@@ -153,6 +155,7 @@ class Receiver:
         reason = ""
         if not self._offer.reception.admission.is_allowed(host):
             reason = "its address is not in accept.hosts"
+            self._offer.audit.security_alert(f"connection refused: {reason}", peer=Peer("", host))
         elif len(self._connections) >= self._most:
             reason = "too many connections"
         if reason:
@@ -195,40 +198,19 @@ class Receiver:
             secured.do_handshake()
         except OSError as error:
             telemetry.association("tls_failed")
-            log.warning("TLS handshake failed", host=host, reason=why_refused(error))
+            reason = why_refused(error)
+            log.warning("TLS handshake failed", host=host, reason=reason)
+            self._offer.audit.security_alert(f"TLS handshake failed: {reason}", peer=Peer("", host))
             secured.close()
             return None
         return secured
-
-
-def listen(settings: Settings) -> socket.socket:
-    """A socket that listens where the configuration says.
-
-    Raises:
-        ConfigurationError: The address or port cannot be had.
-    """
-    host, port = settings.listen.host, settings.listen.port
-    try:
-        (family, _, _, _, address), *_ = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-            listener.listen(BACKLOG)
-        except BaseException:
-            listener.close()
-            raise
-    except OSError as error:
-        raise _cannot_listen(error, host, port) from error
-    return listener
 
 
 def run_receiver(
     settings: Settings,
     *,
     should_stop: Callable[[], bool],
+    audit: Audit = SILENT,
     listener: socket.socket | None = None,
 ) -> None:
     """Receive until told to stop; the body of ``dicom-node receive``.
@@ -236,6 +218,7 @@ def run_receiver(
     Args:
         settings: Address, titles, limits, folders.
         should_stop: Asked several times a second.
+        audit: Told of what came in, and of whoever is refused for good.
         listener: A listening socket that is shared with other receiver processes.
 
     Raises:
@@ -252,7 +235,9 @@ def run_receiver(
         if left_over:
             log.info("unfinished files of an earlier run removed", files=left_over)
         services = [commitment_service(settings, ledger)]
-        receiver = Receiver(settings, reception, tls=tls, services=services, listener=listener)
+        receiver = Receiver(
+            settings, reception, tls=tls, services=services, audit=audit, listener=listener
+        )
         receiver.start()
         while not should_stop():
             time.sleep(POLL_SECONDS)
@@ -261,7 +246,9 @@ def run_receiver(
         ledger.close()
 
 
-def _offer(settings: Settings, reception: Reception, services: Sequence[Service]) -> Offer:
+def _offer(
+    settings: Settings, reception: Reception, services: Sequence[Service], audit: Audit
+) -> Offer:
     classes = [CTImageStorage]
     if settings.accept.enhanced_ct:
         classes.append(EnhancedCTImageStorage)
@@ -274,16 +261,5 @@ def _offer(settings: Settings, reception: Reception, services: Sequence[Service]
             *(service.context() for service in services),
         ],
         services={service.sop_class_uid: service for service in services},
+        audit=audit,
     )
-
-
-def _cannot_listen(error: OSError, host: str, port: int) -> ConfigurationError:
-    if error.errno == errno.EADDRINUSE:
-        reason = f"Port {port} on {host} is in use: stop the program that holds it"
-    elif error.errno == errno.EACCES:
-        reason = f"Port {port} on {host} may not be opened by this user: take one above 1023"
-    elif isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-        reason = f"{host} is no address of this machine: name one that is"
-    else:
-        reason = f"The node cannot listen on {host}:{port} ({error.strerror}): free the address"
-    return ConfigurationError(f"{reason}, or change `listen` in node.yaml.")

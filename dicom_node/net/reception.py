@@ -13,6 +13,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from dicom_node import telemetry
+from dicom_node.audit import Transfer
 from dicom_node.ct.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.errors import UnreadableFile
 from dicom_node.ledger.arrivals import Arrival, Recorded
@@ -71,9 +72,11 @@ class Reception:
         self.inbox = Inbox(settings.inbox_folder, settings.quarantine_folder)
         self.committer = Committer(ledger, self.inbox)
 
-    def begin(self, caller: Caller, context: AcceptedContext, command: Command) -> Intake:
+    def begin(
+        self, caller: Caller, context: AcceptedContext, command: Command, transfer: Transfer
+    ) -> Intake:
         """A C-STORE request has come; its data set follows."""
-        return Intake(self, caller, context, command)
+        return Intake(self, caller, context, command, transfer)
 
 
 class Intake:
@@ -90,9 +93,15 @@ class Intake:
     """
 
     def __init__(
-        self, reception: Reception, caller: Caller, context: AcceptedContext, command: Command
+        self,
+        reception: Reception,
+        caller: Caller,
+        context: AcceptedContext,
+        command: Command,
+        transfer: Transfer,
     ) -> None:
         self._reception, self._caller, self._command = reception, caller, command
+        self._transfer = transfer
         self._walk = Walk(context.transfer_syntax)
         self._draft: Draft | None = None
         self._refusal = 0
@@ -184,6 +193,12 @@ class Intake:
             source_ae=self._caller.ae_title,
         )
         recorded = self._reception.committer.enter(arrival, stored)
+        self._transfer.add(
+            study_uid=header.study_uid,
+            patient_id=header.patient_id,
+            sop_class_uid=header.sop_class_uid,
+            held=recorded is Recorded.DUPLICATE,
+        )
         if recorded is Recorded.CONFLICT:
             # The first version stays the one that counts; the other is kept aside for a person.
             inbox.quarantine(stored)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Protocol
 
+from dicom_node.audit import Transfer
 from dicom_node.logs import get_logger, reason_of
 from dicom_node.net.command import (
     C_ECHO_RQ,
@@ -59,6 +60,7 @@ class Requests:
         contexts: What was agreed on, by identifier.
         reception: Takes images.
         services: By SOP class, for requests that bring no image.
+        transfer: Told of each image that is kept.
 
     Attributes:
         last_image_at: When an image was last answered, of ``time.monotonic``.
@@ -71,7 +73,9 @@ class Requests:
         contexts: Mapping[int, AcceptedContext],
         reception: Reception,
         services: Mapping[str, Service],
+        transfer: Transfer,
     ) -> None:
+        self._transfer = transfer
         self._inlet, self._caller, self._contexts = inlet, caller, contexts
         self._reception, self._services = reception, services
         self._encoded = bytearray()
@@ -140,7 +144,7 @@ class Requests:
     def _sink_for(self, command: Command) -> _Sink:
         sop_class = self._context.sop_class
         if command.field == C_STORE_RQ and sop_class in STORAGE_CLASSES:
-            return self._reception.begin(self._caller, self._context, command)
+            return self._reception.begin(self._caller, self._context, command, self._transfer)
         handler: Handler | None = None
         if command.field == C_ECHO_RQ:
             handler = _echo

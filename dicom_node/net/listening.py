@@ -1,0 +1,47 @@
+"""The socket on which the receiver listens, or why it cannot be had."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from dicom_node.errors import ConfigurationError
+from dicom_node.settings import Settings
+
+BACKLOG = 128
+
+
+def listen(settings: Settings) -> socket.socket:
+    """A socket that listens where the configuration says.
+
+    Raises:
+        ConfigurationError: The address or port cannot be had.
+    """
+    host, port = settings.listen.host, settings.listen.port
+    try:
+        (family, _, _, _, address), *_ = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(BACKLOG)
+        except BaseException:
+            listener.close()
+            raise
+    except OSError as error:
+        raise _cannot_listen(error, host, port) from error
+    return listener
+
+
+def _cannot_listen(error: OSError, host: str, port: int) -> ConfigurationError:
+    if error.errno == errno.EADDRINUSE:
+        reason = f"Port {port} on {host} is in use: stop the program that holds it"
+    elif error.errno == errno.EACCES:
+        reason = f"Port {port} on {host} may not be opened by this user: take one above 1023"
+    elif isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        reason = f"{host} is no address of this machine: name one that is"
+    else:
+        reason = f"The node cannot listen on {host}:{port} ({error.strerror}): free the address"
+    return ConfigurationError(f"{reason}, or change `listen` in node.yaml.")
