@@ -123,7 +123,7 @@ def _short_series(series: Sequence[Dataset]) -> str:
 
 
 def _short_acquisition(images: Sequence[Dataset]) -> str:
-    """Images in Acquisition (0020,1002) may count other reconstructions too (PS3.3 C.7.6.1)."""
+    """Images in Acquisition (0020,1002) may count other reconstructions too (PS3.3 C.7.6.1.1)."""
     by_acquisition: dict[float | None, list[Dataset]] = defaultdict(list)
     for image in images:
         by_acquisition[headers.number(image, "AcquisitionNumber")].append(image)

@@ -70,6 +70,7 @@ def run_housekeeping(
     try:
         retention.sweep_leftovers()
         clock.start()
+        log.info("housekeeping started", rules=len(rules.rules))
         while not should_stop():
             if should_reload():
                 rules.reload()
