@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+from postgres import PostgreSQL, postgresql
 
 # A loaded machine is slow, not wrong.
 settings.register_profile("any machine", deadline=None)
@@ -20,3 +21,10 @@ def logging_as_before() -> Iterator[None]:
     root.handlers[:] = handlers
     root.setLevel(level)
     logging.captureWarnings(False)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgreSQL]:
+    """One server for all tests that ask for it; each takes a database of its own."""
+    with postgresql() as server:
+        yield server

@@ -128,7 +128,7 @@ def test_an_unforeseen_fault_is_told_without_its_words(node: NodeFixture) -> Non
     except ValueError as error:
         job = settle(node, error, START)
     assert job.state == JobState.RETRY_WAIT
-    assert job.reason.startswith("unexpected ValueError at test_node_leases.py:")
+    assert job.reason.startswith("unexpected ValueError at test_ledger_leases.py:")
     assert "CANARY" not in job.reason
 
 
