@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from dicom_node.ledger.engine import Ledger, repeated
 from dicom_node.ledger.history import move_series, note
+from dicom_node.ledger.ordinary import enter_ordinary
 from dicom_node.ledger.series import CLOCK_SLACK_SECONDS
 from dicom_node.ledger.states import SeriesState
 from dicom_node.ledger.tables import InstanceRow, SeriesRow
@@ -78,17 +79,27 @@ def record_instances(
         StorageError: The database is not there; nothing was entered.
     """
     with ledger.write() as session:
-        series = _lock_series(session, {arrival.series_uid for arrival in arrivals})
-        present = [exists(arrival) for arrival in arrivals]
-        there = [arrival for arrival, here in zip(arrivals, present, strict=True) if here]
-        series |= _add_series(session, [a for a in there if a.series_uid not in series], now)
-        entry = _Entry(session, series, there, now)
-        results = [
-            entry.record(arrival) if here else Recorded.GONE
-            for arrival, here in zip(arrivals, present, strict=True)
-        ]
-        entry.finish()
-        return results
+        entered = enter_ordinary(session, arrivals, now=now, exists=exists)
+        others = [arrival for at, arrival in enumerate(arrivals) if at not in entered]
+        rest = iter(_compare(session, others, now, exists) if others else ())
+        return [Recorded.NEW if at in entered else next(rest) for at in range(len(arrivals))]
+
+
+def _compare(
+    session: Session, arrivals: Sequence[Arrival], now: float, exists: Callable[[Arrival], bool]
+) -> list[Recorded]:
+    """Compare images with what is known, lock their series and enter what is new."""
+    series = _lock_series(session, {arrival.series_uid for arrival in arrivals})
+    present = [exists(arrival) for arrival in arrivals]
+    there = [arrival for arrival, here in zip(arrivals, present, strict=True) if here]
+    series |= _add_series(session, [a for a in there if a.series_uid not in series], now)
+    entry = _Entry(session, series, there, now)
+    results = [
+        entry.record(arrival) if here else Recorded.GONE
+        for arrival, here in zip(arrivals, present, strict=True)
+    ]
+    entry.finish()
+    return results
 
 
 class _Entry:

@@ -1,0 +1,123 @@
+"""The ordinary arrival: a new image of a series that is arriving. Two statements, no objects.
+
+While a series comes in, this is the case for all of its images but the first. Whatever else an
+image can be to the ledger is left to :mod:`dicom_node.ledger.arrivals`, at several times the cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+from sqlalchemy import BindParameter, Connection, Insert, bindparam, case, update
+from sqlalchemy.dialects.postgresql import insert as insert_postgresql
+from sqlalchemy.dialects.sqlite import insert as insert_sqlite
+from sqlalchemy.orm import Session
+
+from dicom_node.ledger.series import CLOCK_SLACK_SECONDS
+from dicom_node.ledger.states import SeriesState
+from dicom_node.ledger.tables import InstanceRow, SeriesRow
+
+_NOW: BindParameter[float] = bindparam("now")
+
+_HEAR = (
+    update(SeriesRow)
+    .where(SeriesRow.series_uid == bindparam("uid"), SeriesRow.state == SeriesState.ARRIVING)
+    .values(
+        # A moment far ahead was written before the clock was set back.
+        last_arrival_at=case(
+            (
+                SeriesRow.last_arrival_at.between(_NOW, _NOW + CLOCK_SLACK_SECONDS),
+                SeriesRow.last_arrival_at,
+            ),
+            else_=_NOW,
+        )
+    )
+    .returning(SeriesRow.id, SeriesRow.generation)
+    .execution_options(synchronize_session=False)
+)
+"""Locks the series and notes that it was heard of, if it is arriving."""
+
+
+class Arrived(Protocol):
+    """What is needed to know of an image."""
+
+    @property
+    def series_uid(self) -> str:
+        """Series Instance UID."""
+
+    @property
+    def sop_uid(self) -> str:
+        """SOP Instance UID."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the data set."""
+
+    @property
+    def name(self) -> str:
+        """File name relative to the inbox."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+
+
+_Arrived = TypeVar("_Arrived", bound=Arrived)
+
+
+def enter_ordinary(
+    session: Session,
+    arrivals: Sequence[_Arrived],
+    *,
+    now: float,
+    exists: Callable[[_Arrived], bool],
+) -> set[int]:
+    """Enter what is ordinary among these arrivals.
+
+    Args:
+        session: In a transaction that writes.
+        arrivals: The images, in the order of their arrival.
+        now: Seconds since 1970.
+        exists: Is the file still in the inbox? Asked while the series is locked.
+
+    Returns:
+        The places of those entered as new; about the others nothing is known.
+    """
+    connection = session.connection()
+    postgresql = connection.dialect.name == "postgresql"
+    insert = _INSERT_POSTGRESQL if postgresql else _INSERT_SQLITE
+    series = {
+        uid: _hear(connection, uid, now) for uid in sorted({item.series_uid for item in arrivals})
+    }
+    entered = set()
+    for place, arrival in enumerate(arrivals):
+        row = series[arrival.series_uid]
+        if row is not None and exists(arrival) and _insert(connection, insert, arrival, row, now):
+            entered.add(place)
+    return entered
+
+
+def _hear(connection: Connection, uid: str, now: float) -> tuple[int, int] | None:
+    row = connection.execute(_HEAR, {"uid": uid, "now": now}).one_or_none()
+    return None if row is None else (row[0], row[1])
+
+
+def _insert(
+    connection: Connection, insert: Insert, arrival: Arrived, series: tuple[int, int], now: float
+) -> bool:
+    values = {
+        "series_id": series[0],
+        "sop_uid": arrival.sop_uid,
+        "sha256": arrival.sha256,
+        "name": arrival.name,
+        "size": arrival.size,
+        "generation": series[1],
+        "purged": False,
+        "received_at": now,
+    }
+    return connection.execute(insert, values).rowcount == 1
+
+
+_INSERT_SQLITE = insert_sqlite(InstanceRow).on_conflict_do_nothing()
+_INSERT_POSTGRESQL = insert_postgresql(InstanceRow).on_conflict_do_nothing()
