@@ -11,59 +11,75 @@ import typer
 
 from dicom_node.cli.configuration import ConfigPath, read_settings
 from dicom_node.cli.output import AsJson, moment, write_json, write_table
-from dicom_node.ledger import history, operations
+from dicom_node.ledger import history, measures, operations, pauses
 from dicom_node.ledger.engine import Ledger, open_ledger
-from dicom_node.ledger.model import Job
+from dicom_node.ledger.jobs import NORMAL, OFF_PEAK, URGENT
+from dicom_node.ledger.model import Delivery, Job
 from dicom_node.ledger.series import list_series
-from dicom_node.ledger.states import JobState, SeriesState
+from dicom_node.ledger.states import DeliveryState, JobState, SeriesState
 
 JobId = Annotated[int, typer.Argument(metavar="ID", help="Number of the job.")]
+Stage = Annotated[
+    str | None,
+    typer.Argument(metavar="[STAGE]", help="denoise, send or send:PEER; alone: denoise and send."),
+]
 SHOWN_SKIPPED = 5
 """How many of the skipped series `status` names; the newest."""
+
+PRIORITIES = {URGENT: "urgent", NORMAL: "normal", OFF_PEAK: "off-peak"}
 
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands."""
     app.command()(status)
-    group = typer.Typer(help="List, show, retry or cancel jobs.", invoke_without_command=True)
+    group = typer.Typer(
+        help="List, show, retry, cancel or pause jobs.", invoke_without_command=True
+    )
     group.callback()(jobs_default)
     group.command("list")(jobs_list)
     group.command("show")(jobs_show)
     group.command("retry")(jobs_retry)
     group.command("cancel")(jobs_cancel)
+    group.command("pause")(jobs_pause)
+    group.command("resume")(jobs_resume)
     app.add_typer(group, name="jobs")
 
 
 def status(config: ConfigPath = None, as_json: AsJson = False) -> None:
-    """Show how many series and jobs stand where."""
+    """Show how many series and jobs stand where, what waits, failed or is paused."""
     with _ledger(config) as ledger:
-        counts = operations.status(ledger)
+        counts, waiting = operations.status(ledger), measures.waiting(ledger)
         failed = operations.list_jobs(ledger, states=[JobState.FAILED, JobState.RETRY_WAIT])
         skipped = list_series(ledger, states=[SeriesState.SKIPPED], limit=SHOWN_SKIPPED)
-    reasons = [{"series": item.series_uid, "reason": item.reason} for item in skipped]
     if as_json:
         write_json(
             {
-                "series": {state.value: counts.series.get(state, 0) for state in SeriesState},
-                "jobs": {state.value: counts.jobs.get(state, 0) for state in JobState},
+                **_counts(counts),
                 "oldest_open_at": counts.oldest_open_at,
+                "waiting_since": {
+                    "arriving": waiting.arriving,
+                    "denoise": waiting.denoise,
+                    "off_peak": waiting.off_peak,
+                    "send": waiting.send,
+                },
+                "paused": [_pause(item) for item in counts.pauses],
                 "failed": [_job(job) for job in failed],
-                "skipped": reasons,
+                "skipped": [{"series": item.series_uid, "reason": item.reason} for item in skipped],
             }
         )
         return
-    write_table(("series", ""), [(state, counts.series.get(state, 0)) for state in SeriesState])
-    write_table(("jobs", ""), [(state, counts.jobs.get(state, 0)) for state in JobState])
-    if counts.oldest_open_at is not None:
-        typer.echo(f"The oldest open job is {time.time() - counts.oldest_open_at:.0f} s old.")
+    _write_counts(counts)
+    _write_ages(waiting)
+    for item in counts.pauses:
+        typer.echo(f"{item.stage} is paused since {moment(item.since)}: {item.reason}")
     for job in failed:
         typer.echo(f"job {job.id} {job.state}: {job.reason}")
-    for item in skipped:
-        typer.echo(f"series {item.series_uid} skipped: {item.reason}")
+    for series in skipped:
+        typer.echo(f"series {series.series_uid} skipped: {series.reason}")
 
 
 def jobs_default(context: typer.Context, config: ConfigPath = None) -> None:
-    """List, show, retry or cancel jobs; alone: list."""
+    """List, show, retry, cancel or pause jobs; alone: list."""
     if context.invoked_subcommand is None:
         jobs_list(config=config)
 
@@ -81,14 +97,15 @@ def jobs_list(
         write_json([_job(job) for job in found])
     else:
         write_table(
-            ("id", "state", "derived", "model", "tries", "changed", "reason"),
+            ("id", "state", "priority", "derived", "model", "sent to", "changed", "reason"),
             [
                 (
                     job.id,
                     job.state,
+                    PRIORITIES[job.priority],
                     job.derived_count,
                     job.model,
-                    job.attempts,
+                    _confirmed(job),
                     moment(job.updated_at),
                     job.reason,
                 )
@@ -105,10 +122,35 @@ def jobs_show(job_id: JobId, config: ConfigPath = None, as_json: AsJson = False)
     if as_json:
         write_json({**_job(job), "history": [_event(event) for event in events]})
         return
-    write_table(("job", str(job.id)), [(key, value) for key, value in _job(job).items()])
+    about = {key: value for key, value in _job(job).items() if key != "deliveries"}
+    write_table(("job", str(job.id)), list(about.items()))
     write_table(
-        ("when", "from", "to", "by", "reason"),
-        [(moment(item.at), item.before, item.after, item.owner, item.reason) for item in events],
+        ("destination", "state", "stored", "tries", "next", "reason"),
+        [
+            (
+                item.destination,
+                item.state,
+                f"{item.confirmed} of {item.derived_count}",
+                item.attempts + item.waits,
+                moment(item.next_at) if item.state in _WAITING else "",
+                item.reason,
+            )
+            for item in job.deliveries
+        ],
+    )
+    write_table(
+        ("when", "what", "from", "to", "by", "reason"),
+        [
+            (
+                moment(item.at),
+                item.destination or "job",
+                item.before,
+                item.after,
+                item.owner,
+                item.reason,
+            )
+            for item in events
+        ],
     )
 
 
@@ -126,6 +168,32 @@ def jobs_cancel(job_id: JobId, config: ConfigPath = None) -> None:
     typer.echo(f"job {job.id} is {job.state}.")
 
 
+def jobs_pause(
+    stage: Stage = None,
+    reason: Annotated[str, typer.Option(help="Why; shown by `status`.")] = "paused by an operator",
+    config: ConfigPath = None,
+) -> None:
+    """Begin nothing more in a stage; what is under way is finished."""
+    _, _, peer = (stage or "").partition(":")
+    if peer:
+        read_settings(config).peer(peer)
+    with _ledger(config) as ledger:
+        for name in _stages(stage):
+            pauses.pause(ledger, name, reason=reason, now=time.time())
+            typer.echo(f"{name} is paused.")
+
+
+def jobs_resume(stage: Stage = None, config: ConfigPath = None) -> None:
+    """Let a paused stage go on; alone: all that are paused."""
+    with _ledger(config) as ledger:
+        paused = [item.stage for item in pauses.list_pauses(ledger)]
+        for name in [stage] if stage else paused:
+            was = pauses.resume(ledger, name)
+            typer.echo(f"{name} goes on." if was else f"{name} was not paused.")
+    if not (stage or paused):
+        typer.echo("nothing was paused.")
+
+
 @contextmanager
 def _ledger(config: ConfigPath) -> Iterator[Ledger]:
     ledger = open_ledger(read_settings(config).database)
@@ -135,6 +203,58 @@ def _ledger(config: ConfigPath) -> Iterator[Ledger]:
         ledger.close()
 
 
+_WAITING = (DeliveryState.PENDING, DeliveryState.COMMITTING)
+
+
+def _stages(stage: str | None) -> tuple[str, ...]:
+    return (stage,) if stage else ("denoise", "send")
+
+
+def _write_counts(counts: operations.LedgerStatus) -> None:
+    write_table(("series", ""), [(state, counts.series.get(state, 0)) for state in SeriesState])
+    write_table(("jobs", ""), [(state, counts.jobs.get(state, 0)) for state in JobState])
+    if counts.deliveries:
+        write_table(
+            ("deliveries", *DeliveryState),
+            [
+                (name, *(states.get(state, 0) for state in DeliveryState))
+                for name, states in counts.deliveries.items()
+            ],
+        )
+
+
+def _write_ages(waiting: measures.Waiting) -> None:
+    ages = {
+        "series that is not complete": waiting.arriving,
+        "job that is not denoised": waiting.denoise,
+        "off-peak job that is not denoised": waiting.off_peak,
+        **{f"result that {name} has not got": since for name, since in waiting.send.items()},
+    }
+    for what, since in ages.items():
+        if since is not None:
+            typer.echo(f"The oldest {what} has waited {max(0.0, time.time() - since):.0f} s.")
+
+
+def _counts(counts: operations.LedgerStatus) -> dict[str, Any]:
+    return {
+        "series": {state.value: counts.series.get(state, 0) for state in SeriesState},
+        "jobs": {state.value: counts.jobs.get(state, 0) for state in JobState},
+        "deliveries": {
+            name: {state.value: states.get(state, 0) for state in DeliveryState}
+            for name, states in counts.deliveries.items()
+        },
+    }
+
+
+def _pause(pause: pauses.Pause) -> dict[str, Any]:
+    return {"stage": pause.stage, "since": pause.since, "reason": pause.reason}
+
+
+def _confirmed(job: Job) -> str:
+    done = [item for item in job.deliveries if item.state == DeliveryState.CONFIRMED]
+    return f"{len(done)} of {len(job.deliveries)}"
+
+
 def _job(job: Job) -> dict[str, Any]:
     return {
         "id": job.id,
@@ -142,19 +262,33 @@ def _job(job: Job) -> dict[str, Any]:
         "reason": job.reason,
         "series": job.series_uid,
         "generation": job.generation,
+        "priority": PRIORITIES[job.priority],
+        "rule": job.rule,
+        "gap": job.gap,
         "derived": job.derived_count,
         "model": job.model,
         "strength": job.strength,
         "attempts": job.attempts,
-        "deliveries": {item.destination: item.state.value for item in job.deliveries},
+        "deliveries": {item.destination: _delivery(item) for item in job.deliveries},
         "created_at": job.created_at,
         "updated_at": job.updated_at,
+    }
+
+
+def _delivery(delivery: Delivery) -> dict[str, Any]:
+    return {
+        "state": delivery.state.value,
+        "stored": delivery.confirmed,
+        "attempts": delivery.attempts + delivery.waits,
+        "next_at": delivery.next_at,
+        "reason": delivery.reason,
     }
 
 
 def _event(event: history.Event) -> dict[str, Any]:
     return {
         "at": event.at,
+        "destination": event.destination,
         "from": event.before,
         "to": event.after,
         "by": event.owner,
