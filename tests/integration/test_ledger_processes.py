@@ -53,11 +53,13 @@ print(json.dumps([job.id for job in jobs if job is not None]))
 RECEIVE = (
     SET_UP
     + """
-from dicom_node.store import durable
-if what == "before the rename":
-    Path.replace = die
+from dicom_node.store import inbox
+if what == "before it has its name":
+    os.link = die
+elif what == "before its content is synchronised":
+    os.fsync = die
 elif what == "before the folder is synchronised":
-    durable.sync_folder = die
+    inbox.sync_folder = die
 stored = node.store(b"pixels", sop_uid="1.2.2")
 if what == "before the entry":
     die()
@@ -140,7 +142,8 @@ def test_processes_may_open_a_new_ledger_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("moment", "again"),
     [
-        ("before the rename", Recorded.NEW),
+        ("before it has its name", Recorded.NEW),
+        ("before its content is synchronised", Recorded.NEW),
         ("before the folder is synchronised", Recorded.NEW),
         ("before the entry", Recorded.NEW),
         ("inside the transaction", Recorded.NEW),
