@@ -32,6 +32,9 @@ DIES_AT_MOST = 5
 MOSTLY = 0.8
 """So often the victim has started up when it is killed."""
 
+NOW_AND_THEN = 0.1
+"""So often a part is told to read its rules again instead."""
+
 LONGEST_LIFE_SECONDS = 0.6
 """How long the next victim is left alone, at most."""
 
@@ -61,6 +64,11 @@ class Part:
 
     def has_died(self) -> bool:
         return self.popen is not None and self.popen.poll() is not None
+
+    def ask(self, number: signal.Signals) -> None:
+        """Send its process a signal."""
+        assert self.popen is not None
+        self.popen.send_signal(number)
 
     def stop(self) -> None:
         """Ask it to end, and wait."""
@@ -125,6 +133,8 @@ def parts(config: Path, commands: Sequence[str] = PARTS) -> Iterator[list[Part]]
     finally:
         everything = [pid for part in made for pid in part.processes()]
         for part in made:
+            part.ask(signal.SIGTERM)
+        for part in made:
             part.stop()
         for pid in everything:
             with contextlib.suppress(ProcessLookupError):
@@ -139,6 +149,9 @@ def torment(made: Sequence[Part], rng: random.Random, kills: int) -> Counter[str
         if rng.random() < MOSTLY:
             wait_until(f"{victim.command} is at work", partial(at_work, made, victim))
         time.sleep(rng.uniform(0.0, LONGEST_LIFE_SECONDS))  # chance decides the moment
+        if victim.in_work() and rng.random() < NOW_AND_THEN:
+            victim.ask(signal.SIGHUP)  # which must not end it
+            continue
         victim.kill(rng)
         killed[victim.command] += 1
     return killed
@@ -149,6 +162,13 @@ def at_work(made: Sequence[Part], victim: Part) -> bool:
     for part in made:
         part.look_after()
     return victim.in_work()
+
+
+def swept(made: Sequence[Part], storage: Path) -> bool:
+    """Whether nothing half-written is left; parts that ended by themselves are started again."""
+    for part in made:
+        part.look_after()
+    return not any(storage.rglob("*.part"))
 
 
 def drained(made: Sequence[Part], ledger: Ledger) -> bool:

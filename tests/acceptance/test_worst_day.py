@@ -10,13 +10,14 @@ import os
 import random
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from aftermath import verdict
-from peers import Ports, node, node_settings, orthanc, wait_until, write_node
+from peers import Ports, node_settings, orthanc, wait_until, write_node
 from scanner import Scanner, scanning
-from torture import drained, parts, seed_of_the_day, torment
+from torture import PARTS, Part, drained, parts, seed_of_the_day, swept, torment
 
 from dicom_node.ledger.engine import open_ledger
 
@@ -35,33 +36,55 @@ def kills_of_the_day() -> int:
 def test_killed_parts_lose_double_and_mix_up_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    live_through(tmp_path, PARTS, kills_of_the_day(), capsys)
+
+
+@pytest.mark.skipif(os.environ.get("TORTURE") != "1", reason="part of `make torture`")
+def test_two_of_each_part_killed_do_no_worse(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two workers and two senders on one queue."""
+    commands = ("receive", "work", "work", "deliver", "deliver", "serve")
+    live_through(tmp_path, commands, kills_of_the_day() // 2, capsys)
+
+
+def live_through(
+    folder: Path, commands: Sequence[str], kills: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A day with so many kills; everything must be as if it had been a quiet one."""
     seed, ports = seed_of_the_day(), Ports()
-    config = write_node(tmp_path / "node", node_settings(ports, retry=PATIENT))
-    ledger = open_ledger(f"sqlite:///{config.parent}/var/ledger.db")
+    config = write_node(folder / "node", node_settings(ports, retry=PATIENT))
+    storage = config.parent / "var"
+    ledger = open_ledger(f"sqlite:///{storage}/ledger.db")
     scanners = [
-        Scanner(name, tmp_path / "scans", ports.node, ledger, random.Random(f"{seed} {name}"))
+        Scanner(name, folder / "scans", ports.node, ledger, random.Random(f"{seed} {name}"))
         for name in MODALITIES
     ]
-    with orthanc(tmp_path / "pacs", ports) as pacs:
-        with parts(config) as made, scanning(scanners):
-            killed = torment(made, random.Random(seed), kills_of_the_day())
+    with orthanc(folder / "pacs", ports) as pacs:
+        with parts(config, commands) as made, scanning(scanners):
+            killed = torment(made, random.Random(seed), kills)
             for scanner in scanners:
                 scanner.stop_after_this()
-            wait_until("all is sent", lambda: all_sent(scanners), DRAIN_SECONDS)
+            wait_until("all is sent", lambda: all_sent(scanners, made), DRAIN_SECONDS)
             wait_until("all is done", lambda: drained(made, ledger), DRAIN_SECONDS)
-        with node(config, ports.node):  # a start sweeps what the dead have left
-            pass
-        scans = [scan for scanner in scanners for scan in scanner.scans]
+            for part in made:  # a start sweeps what the dead have left
+                if part.command in ("receive", "serve"):
+                    part.stop()
+                    part.start()
+            wait_until("leftovers are swept", lambda: swept(made, storage))
         with capsys.disabled():
             sys.stdout.write(told(seed, killed, scanners))
-        assert verdict(scans, pacs, ledger, config.parent / "var") == []
+        scans = [scan for scanner in scanners for scan in scanner.scans]
+        assert verdict(scans, pacs, ledger, storage) == []
     ledger.close()
     assert {part.command: part.died_alone for part in made if part.died_alone} == {}
     for log in config.parent.glob("*.log"):
         assert "Traceback" not in log.read_text(), log
 
 
-def all_sent(scanners: list[Scanner]) -> bool:
+def all_sent(scanners: list[Scanner], made: Sequence[Part]) -> bool:
+    for part in made:
+        part.look_after()
     for scanner in scanners:
         if scanner.fault is not None:
             raise scanner.fault

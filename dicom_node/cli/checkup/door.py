@@ -85,7 +85,7 @@ def _health(url: str) -> dict[str, list[object]] | None:
             answer = error  # 503 tells its reasons too
         with answer:
             told = json.load(answer)
-        return told if isinstance(told, dict) and "status" in told else None
+        return told if isinstance(told, dict) and "healthy" in told else None
     return None
 
 

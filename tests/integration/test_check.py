@@ -1,0 +1,226 @@
+"""``check`` finds each trouble before users do: every verdict from a real trouble."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ledger_factory import NodeFixture
+from peers import Ports, free_port, node, node_settings, write_node
+from pynetdicom import AE
+from pynetdicom.sop_class import (
+    CTImageStorage,
+    MRImageStorage,
+    StorageCommitmentPushModel,
+    Verification,
+)
+
+from dicom_node.cli import main
+from dicom_node.ledger.engine import open_ledger
+from dicom_node.ledger.jobs import claim, fail
+from dicom_node.ledger.pauses import pause
+from dicom_node.settings import load_settings
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # pynetdicom leaves closing sockets to Python
+
+DAY = 86_400.0
+Check = Callable[..., dict[str, tuple[str, str]]]
+
+
+@pytest.fixture
+def check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Check:
+    """Runs ``check`` on a configuration with changes: what was tried, verdict and detail."""
+
+    def run(**changes: Any) -> dict[str, tuple[str, str]]:
+        config = write_node(tmp_path / "node", node_settings(Ports(), **changes))
+        monkeypatch.setattr(sys, "argv", ["dicom-node", "check", "-c", str(config), "--json"])
+        with pytest.raises(SystemExit) as end:
+            main()
+        told = json.loads(capsys.readouterr().out)
+        failed = any(item["verdict"] == "failed" for item in told)
+        assert bool(end.value.code) is failed
+        return {item["what"]: (item["verdict"], item["detail"]) for item in told}
+
+    return run
+
+
+@contextmanager
+def pacs(*classes: str) -> Iterator[dict[str, Any]]:
+    """A peer that takes these SOP classes; its entry in ``peers``."""
+    entity = AE("LOOPPACS")
+    for one in (Verification, *classes):
+        entity.add_supported_context(one)
+    server = entity.start_server(("127.0.0.1", 0), block=False)
+    port = server.server_address[1]
+    yield {"name": "pacs", "ae_title": "LOOPPACS", "host": "127.0.0.1", "port": port}
+    server.shutdown()
+
+
+@contextmanager
+def holder(answer: bytes = b"") -> Iterator[int]:
+    """Some other program on a port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_peer_that_takes_ct_is_fine(check: Check) -> None:
+    with pacs(CTImageStorage) as peer:
+        verdict, detail = check(peers=[peer])["peer pacs"]
+    assert verdict == "ok"
+    assert "takes CT" in detail
+
+
+def test_a_peer_that_takes_no_ct_is_found(check: Check) -> None:
+    with pacs(MRImageStorage) as peer:
+        verdict, detail = check(peers=[peer])["peer pacs"]
+    assert verdict == "failed"
+    assert "CT Image Storage" in detail
+
+
+@pytest.mark.parametrize("commits", [True, False])
+def test_a_peer_that_should_commit_is_asked_whether_it_does(check: Check, commits: bool) -> None:
+    classes = [CTImageStorage, *([StorageCommitmentPushModel] if commits else [])]
+    with pacs(*classes) as peer:
+        verdict, detail = check(peers=[{**peer, "storage_commitment": True}])["peer pacs"]
+    assert verdict == ("ok" if commits else "failed")
+    assert ("commits" if commits else "does no storage commitment") in detail
+
+
+def test_a_peer_that_is_no_destination_need_not_take_anything(check: Check) -> None:
+    with pacs(CTImageStorage) as peer, pacs() as other:
+        verdicts = check(peers=[peer, {**other, "name": "other"}])
+    assert verdicts["peer other"][0] == "ok"
+
+
+def test_a_peer_that_is_away_is_found(check: Check) -> None:
+    assert check()["peer pacs"][0] == "failed"
+
+
+def test_another_program_on_the_port_is_found(check: Check) -> None:
+    with holder() as port:
+        verdict, detail = check(listen={"host": "127.0.0.1", "port": port})["port"]
+    assert verdict == "failed"
+    assert f"Port {port} is held" in detail
+
+
+def test_a_node_of_another_title_on_the_port_is_found(check: Check) -> None:
+    entity = AE("OTHER")
+    entity.require_called_aet = True
+    entity.add_supported_context(Verification)
+    server = entity.start_server(("127.0.0.1", 0), block=False)
+    port = server.server_address[1]
+    verdict, detail = check(listen={"host": "127.0.0.1", "port": port})["port"]
+    server.shutdown()
+    assert verdict == "failed"
+    assert "DENOISE" in detail
+
+
+def test_another_program_on_the_web_port_is_found(check: Check) -> None:
+    with holder(b"<html>") as port:
+        verdict, detail = check(web={"host": "127.0.0.1", "port": port})["web port"]
+    assert verdict == "failed"
+    assert f"Port {port} is held by a program that is not this node" in detail
+
+
+def test_a_running_node_is_recognized_at_both_ports(tmp_path: Path, check: Check) -> None:
+    web, ports = {"host": "127.0.0.1", "port": free_port()}, Ports()
+    config = write_node(tmp_path / "node", node_settings(ports, web=web))
+    with node(config, ports.node):
+        listen = {"host": "127.0.0.1", "port": ports.node}
+        verdicts = check(web=web, listen=listen)
+    assert verdicts["port"][0] == "ok"
+    assert "the node runs" in verdicts["port"][1]
+    assert "the node runs" in verdicts["web port"][1].lower()
+
+
+def test_mistakes_in_the_rules_are_found_with_their_line(tmp_path: Path, check: Check) -> None:
+    (tmp_path / "node").mkdir()
+    (tmp_path / "node" / "rules.yaml").write_text(
+        "rules:\n  - name: one\n    denoise: {destinations: [nowhere]}\n"
+    )
+    verdict, detail = check()["rules"]
+    assert verdict == "failed"
+    assert "rules.yaml line 3" in detail
+
+
+def test_missing_certificates_are_found(tmp_path: Path, check: Check) -> None:
+    missing = str(tmp_path / "missing.pem")
+    verdicts = check(tls={"certificate": missing, "key": missing, "authorities": missing})
+    assert verdicts["certificates"][0] == "failed"
+    assert "missing.pem" in verdicts["certificates"][1]
+
+
+def test_a_disk_under_its_reserve_fails_and_above_its_watermark_warns(check: Check) -> None:
+    assert check(retention={"disk_reserve_gib": 1e6})["disk"][0] == "failed"
+    tight = {"disk_reserve_gib": 0, "disk_high_watermark": 1e-9}
+    assert check(retention=tight)["disk"][0] == "warning"
+
+
+def test_failed_jobs_and_pauses_are_told(tmp_path: Path, check: Check) -> None:
+    shop = NodeFixture(tmp_path / "node")
+    job = shop.job(now=time.time())
+    claim(shop.ledger, owner="w", off_peak=False, now=time.time())
+    fail(shop.ledger, job.id, owner="w", reason="broken", now=time.time())
+    pause(shop.ledger, "send", reason="upgrade", now=time.time())
+    verdict, detail = check()["queue"]
+    assert verdict == "warning"
+    assert "send is paused (upgrade)" in detail
+    assert "1 jobs have failed" in detail
+
+
+def test_a_clock_behind_the_ledger_and_an_old_backup_are_told(tmp_path: Path, check: Check) -> None:
+    shop = NodeFixture(tmp_path / "node")
+    shop.arrive(now=time.time() + DAY)
+    backup = tmp_path / "node" / "var" / "ledger.db.0001.backup"
+    backup.touch()
+    os.utime(backup, (time.time() - 60 * DAY,) * 2)
+    verdicts = check()
+    assert verdicts["clock"][0] == "warning"
+    assert verdicts["backups"][0] == "warning"
+    assert str(backup) in verdicts["backups"][1]
+
+
+def test_names_that_nobody_knows_are_found_and_nothing_is_sent(check: Check) -> None:
+    mail = {"host": "mail.invalid", "sender": "node@site", "recipients": ["team@site"]}
+    with socket.create_server(("127.0.0.1", 0)) as collector:
+        collector.settimeout(0.0)
+        syslog = {"host": "127.0.0.1", "port": collector.getsockname()[1], "transport": "tls"}
+        verdicts = check(notify={"email": mail}, audit={"syslog": syslog})
+        with pytest.raises(BlockingIOError):
+            collector.accept()
+    assert verdicts["mail server"][0] == "failed"
+    assert verdicts["audit syslog"][0] == "ok"
+
+
+def test_check_leaves_no_open_ledger(check: Check, tmp_path: Path) -> None:
+    check()
+    settings = load_settings(tmp_path / "node" / "node.yaml")
+    open_ledger(settings.database).close()
+    assert not Path(f"{settings.database.removeprefix('sqlite:///')}-wal").exists()
