@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from dicom_node.errors import NodeError, StorageError
+from dicom_node.errors import DeviceFault, NodeError, StorageError
 from dicom_node.ledger.deliveries import beat_delivery, postpone, refuse
 from dicom_node.ledger.engine import Ledger
 from dicom_node.ledger.jobs import LEASE_SECONDS, fail, heartbeat, retry_later
@@ -190,9 +190,10 @@ class _Fault:
     @classmethod
     def of(cls, error: Exception, work: Job | Delivery, retry: RetrySettings) -> Self:
         delay = retry.delay_seconds(work.attempts + work.waits)
-        if isinstance(error, NodeError):
+        device = isinstance(error, DeviceFault)  # which may be the work's own doing
+        if isinstance(error, NodeError) and not device:
             return cls(str(error), error.transient, False, delay)
-        reason = f"unexpected {where(error)}"
+        reason = str(error) if device else f"unexpected {where(error)}"
         if work.attempts < retry.attempts:
             return cls(reason, True, True, delay)
         return cls(f"{reason} (after {work.attempts} attempts)", False, True, delay)

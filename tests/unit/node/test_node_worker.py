@@ -215,10 +215,14 @@ def test_a_full_disk_spends_no_attempt(node: NodeFixture) -> None:
 
 def test_a_device_that_fails_ends_the_worker_and_the_job_waits(node: NodeFixture) -> None:
     """What CUDA leaves behind is of no use to this process; its supervisor starts another."""
-    queued = node.job()
-    with pytest.raises(DeviceFault):
-        worker(node, raising(DeviceFault("the device failed"))).work_once(never)
-    assert get_job(node.ledger, queued.id).state == JobState.RETRY_WAIT
+    queued, states = node.job(), []
+    for moment in range(node.settings.retry.attempts):
+        now = START + 1000 * moment
+        wake_waiting(node.ledger, now=now)
+        with pytest.raises(DeviceFault):
+            worker(node, raising(DeviceFault("the device failed")), now=now).work_once(never)
+        states.append(get_job(node.ledger, queued.id).state)
+    assert states == [JobState.RETRY_WAIT, JobState.RETRY_WAIT, JobState.FAILED]
 
 
 def test_off_peak_jobs_wait_for_their_hours_and_urgent_ones_go_first(node: NodeFixture) -> None:
