@@ -139,7 +139,7 @@ def uncommitted(ledger: Ledger, delivery_id: int) -> dict[str, str]:
         SentRow.delivery_id == delivery_id, SentRow.committed_at.is_(None)
     )
     with ledger.read() as session:
-        return dict(session.execute(chosen).tuples().all())
+        return {row.name: row.sop_uid for row in session.execute(chosen)}
 
 
 @repeated

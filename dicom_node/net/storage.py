@@ -14,7 +14,6 @@ from pydicom.uid import ImplicitVRLittleEndian
 from dicom_node.errors import PeerError
 from dicom_node.net.association import Association, associate
 from dicom_node.net.command import C_STORE_RQ, Command
-from dicom_node.net.commitment import Item
 from dicom_node.net.commitment_calls import OnReport, ask_commitment, commitment_context
 from dicom_node.net.connection import ConnectionLost
 from dicom_node.net.outcome import NO_CONTEXT, SendResult
@@ -97,7 +96,7 @@ class StorageSession:
     def ask_commitment(
         self,
         transaction_uid: str,
-        items: Sequence[Item],
+        files: Sequence[Path],
         *,
         on_report: OnReport,
         wait_seconds: float,
@@ -106,13 +105,16 @@ class StorageSession:
 
         Args:
             transaction_uid: Under which it will report.
-            items: SOP class and instance UIDs.
+            files: The instances.
             on_report: Called with a report that comes on this association.
             wait_seconds: How long to wait here; it may come later on another association.
 
         Raises:
             PeerError: The peer cannot be reached or does not take the request.
+            UnreadableFile: A file is not DICOM.
         """
+        described = [describe_file(path) for path in files]
+        items = [(file.sop_class_uid, file.sop_instance_uid) for file in described]
         try:
             ask_commitment(
                 self._associated(),

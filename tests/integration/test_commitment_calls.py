@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ct_factory import make_series
 from peers import free_port
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE, evt
 from pynetdicom.events import Event
@@ -49,7 +49,7 @@ class Pacs:
         self.stored: list[str] = []
         self.answers: list[int] = []
         self.associations: list[object] = []
-        self.status = 0x0000
+        self.status = 0x0000  # of N-ACTION and N-EVENT-REPORT
         self.answered = threading.Event()
         self.act: Act = lambda *_: None
         self.entity = AE(ae_title="PACS")
@@ -124,61 +124,74 @@ def hang_up(event: Event, _: Dataset) -> None:
     event.assoc.dul.socket.socket.shutdown(socket.SHUT_RDWR)
 
 
-def ask(pacs: Pacs, files: list[Path] | None = None, wait_seconds: float = 20.0) -> Listener:
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    return make_series(tmp_path, slices=3)
+
+
+def items(files: list[Path]) -> list[tuple[str, str]]:
+    headers = [dcmread(path, stop_before_pixels=True) for path in files]
+    return [(str(header.SOPClassUID), str(header.SOPInstanceUID)) for header in headers]
+
+
+def ask(pacs: Pacs, files: list[Path], wait_seconds: float = 20.0) -> Listener:
     listener = Listener()
-    with StorageSession(pacs.peer, files or [], calling_ae="DENOISE", commitment=True) as session:
+    with StorageSession(pacs.peer, files, calling_ae="DENOISE", commitment=True) as session:
         assert all(item.ok for item in session.send())
-        session.ask_commitment(generate_uid(), ITEMS, on_report=listener, wait_seconds=wait_seconds)
+        session.ask_commitment(generate_uid(), files, on_report=listener, wait_seconds=wait_seconds)
     return listener
 
 
-def test_a_report_on_the_same_association(pacs: Pacs, tmp_path: Path) -> None:
+def test_a_report_on_the_same_association(pacs: Pacs, files: list[Path]) -> None:
     pacs.start().act = pacs.report
-    listener = ask(pacs, make_series(tmp_path, slices=2))
+    listener = ask(pacs, files)
     (request,) = pacs.requests
     assert [
         (item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID)
         for item in request.ReferencedSOPSequence
-    ] == ITEMS
+    ] == items(files)
     (report,) = listener.reports
     assert report.transaction_uid == request.TransactionUID
-    assert report.committed == {uid for _, uid in ITEMS}
+    assert report.committed == {uid for _, uid in items(files)}
     assert not report.failed
     assert pacs.answers == [0x0000]
     assert len(set(pacs.associations)) == 1  # images and request went over one
 
 
-def test_a_report_of_failures(pacs: Pacs) -> None:
+def test_a_report_of_failures(pacs: Pacs, files: list[Path]) -> None:
     pacs.start().act = lambda event, request: pacs.report(event, request, failed=1)
-    (report,) = ask(pacs).reports
-    assert report.committed == {"1.2.3.1", "1.2.3.2"}
-    assert report.failed == {"1.2.3.3": 0x0112}
+    (report,) = ask(pacs, files).reports
+    first, second, third = (uid for _, uid in items(files))
+    assert report.committed == {first, second}
+    assert report.failed == {third: 0x0112}
 
 
-def test_a_peer_that_reports_later_is_not_waited_for(pacs: Pacs) -> None:
+def test_a_peer_that_reports_later_is_not_waited_for(pacs: Pacs, files: list[Path]) -> None:
     pacs.start()
-    assert ask(pacs, wait_seconds=0.2).reports == []
+    assert ask(pacs, files, wait_seconds=0.2).reports == []
 
 
-def test_a_peer_that_hangs_up_after_its_answer_reports_later(pacs: Pacs) -> None:
+def test_a_peer_that_hangs_up_after_its_answer_reports_later(pacs: Pacs, files: list[Path]) -> None:
     pacs.start().act = hang_up
-    assert ask(pacs).reports == []
+    assert ask(pacs, files).reports == []
 
 
 @pytest.mark.parametrize(("status", "transient"), [(0x0110, True), (0x0213, True), (0x0123, False)])
-def test_a_request_that_is_not_taken(pacs: Pacs, status: int, transient: bool) -> None:
+def test_a_request_that_is_not_taken(
+    pacs: Pacs, files: list[Path], status: int, transient: bool
+) -> None:
     pacs.start().status = status
     with pytest.raises(PeerError, match=f"status 0x{status:04X}") as error:
-        ask(pacs)
+        ask(pacs, files)
     assert error.value.transient is transient
 
 
-def test_a_peer_without_storage_commitment_is_lasting(pacs: Pacs, tmp_path: Path) -> None:
+def test_a_peer_without_storage_commitment_is_lasting(pacs: Pacs, files: list[Path]) -> None:
     pacs.start(commits=False)
     with pytest.raises(PeerError, match="offers no storage commitment") as error:
-        ask(pacs, make_series(tmp_path, slices=1))
+        ask(pacs, files)
     assert not error.value.transient
-    assert len(pacs.stored) == 1
+    assert len(pacs.stored) == 3
 
 
 @pytest.mark.parametrize(("held", "kind"), [({"1.2.3.1", "1.2.3.2", "1.2.3.3"}, 1), (set(), 2)])
