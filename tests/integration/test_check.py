@@ -123,6 +123,14 @@ def test_a_peer_that_is_away_is_found(check: Check) -> None:
     assert check()["peer pacs"][0] == "failed"
 
 
+def test_a_web_peer_is_asked_whether_it_answers(check: Check) -> None:
+    with holder(b"[]") as port:
+        web = {"name": "pacs", "url": f"http://127.0.0.1:{port}/dicom-web"}
+        there = check(peers=[web])["peer pacs"]
+    assert there[0] == "ok"
+    assert check(peers=[web])["peer pacs"][0] == "failed"
+
+
 def test_another_program_on_the_port_is_found(check: Check) -> None:
     with holder() as port:
         verdict, detail = check(listen={"host": "127.0.0.1", "port": port})["port"]

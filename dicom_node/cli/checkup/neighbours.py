@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Collection
+from functools import partial
 from urllib.parse import urlsplit
 
 from pydicom.uid import ExplicitVRLittleEndian
@@ -18,22 +19,19 @@ from dicom_node.errors import ConfigurationError, NodeError, PeerError
 from dicom_node.net.association import associate
 from dicom_node.net.proposal import storage_contexts
 from dicom_node.net.sender import echo
+from dicom_node.net.stow import web_echo
 from dicom_node.net.tls import calling_context
 from dicom_node.rules import load_rules
-from dicom_node.settings import PeerSettings, Settings
+from dicom_node.settings import PeerSettings, Settings, WebPeerSettings
 
 
 def attempts(settings: Settings) -> Attempts:
     """Each peer, and every other service that is configured."""
     wanted = _destinations(settings)
     for peer in settings.peers:
-        if isinstance(peer, PeerSettings):
-            yield (
-                f"peer {peer.name}",
-                lambda peer=peer: _dicom_peer(peer, settings, wanted),  # type: ignore[misc]
-            )
+        yield f"peer {peer.name}", partial(_peer, peer, settings, wanted)
     for what, host, port in _services(settings):
-        yield what, lambda host=host, port=port: _resolvable(host, port)  # type: ignore[misc]
+        yield what, partial(_resolvable, host, port)
 
 
 def _destinations(settings: Settings) -> set[str]:
@@ -47,6 +45,16 @@ def _destinations(settings: Settings) -> set[str]:
         if rule.denoise is not None:
             named.update(rule.denoise.destinations or ())
     return named
+
+
+def _peer(
+    peer: PeerSettings | WebPeerSettings, settings: Settings, destinations: Collection[str]
+) -> str:
+    if isinstance(peer, PeerSettings):
+        return _dicom_peer(peer, settings, destinations)
+    context = calling_context(settings.tls) if settings.tls is not None else None
+    seconds = web_echo(peer, tls=context)
+    return f"{peer.url} answered in {1000 * seconds:.0f} ms"
 
 
 def _dicom_peer(peer: PeerSettings, settings: Settings, destinations: Collection[str]) -> str:
