@@ -12,7 +12,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
-from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_VERSION, build_role
+from pynetdicom import build_role
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import (
     A_ASSOCIATE,
@@ -22,6 +22,7 @@ from pynetdicom.pdu_primitives import (
 )
 from pynetdicom.presentation import PresentationContext, build_context
 
+from dicom_node.ct.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.errors import PeerError
 from dicom_node.net.connection import ASSOCIATE_AC, ASSOCIATE_RJ, LARGEST_SENT_BYTES
 from dicom_node.net.peers import Peer, describe
@@ -110,9 +111,9 @@ def request_pdu(
     request.presentation_context_definition_list = list(contexts)
     length, implementation = MaximumLengthNotification(), ImplementationClassUIDNotification()
     length.maximum_length_received = PDU_BYTES
-    implementation.implementation_class_uid = PYNETDICOM_IMPLEMENTATION_UID
+    implementation.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
     version = ImplementationVersionNameNotification()
-    version.implementation_version_name = PYNETDICOM_IMPLEMENTATION_VERSION
+    version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     roles = [build_role(sop_class, scp_role=True) for sop_class in provided]
     request.user_information = [length, implementation, version, *roles]
     return bytes(A_ASSOCIATE_RQ(request).encode()[_HEADER_BYTES:])
