@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydicom import Dataset
 
 from dicom_node.ct.completeness import Completeness, completeness_of
@@ -117,3 +120,25 @@ def test_damaged_geometry_is_left_to_the_job_to_tell(damage: dict[str, object]) 
 
 def test_several_phases_at_one_place_are_left_to_the_job_to_tell() -> None:
     assert completeness_of(series([1, 2, 3, 3, 5])) == WHOLE
+
+
+@given(data=st.data(), slices=st.integers(6, 40), spacing_mm=st.floats(0.3, 10))
+def test_a_slice_missing_inside_is_always_seen_and_one_at_an_end_never(
+    data: st.DataObject, slices: int, spacing_mm: float
+) -> None:
+    """Whatever the order, the direction and the tilt of the gantry."""
+    gone = data.draw(st.integers(1, slices))
+    tilt = np.deg2rad(data.draw(st.floats(-30, 30)))
+    upwards = data.draw(st.sampled_from([1, -1]))
+    rng = np.random.default_rng(slices)
+    images = [
+        image(
+            number,
+            round(number * spacing_mm * upwards, 3),
+            ImageOrientationPatient=[1, 0, 0, 0, np.cos(tilt), np.sin(tilt)],
+        )
+        for number in rng.permutation(np.arange(1, slices + 1)).tolist()
+        if number != gone
+    ]
+    expected = f"1 slice is missing between images {gone - 1} and {gone + 1}"
+    assert completeness_of(images).missing == ("" if gone in (1, slices) else expected)

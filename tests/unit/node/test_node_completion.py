@@ -147,6 +147,21 @@ def test_nothing_waits_longer_than_the_hard_maximum(node: NodeFixture, scan: lis
     assert len(jobs(node)) == 1
 
 
+def test_what_comes_after_the_hard_maximum_is_the_next_generation(
+    node: NodeFixture, scan: list[Path]
+) -> None:
+    """Images that drip in, never quiet for long enough."""
+    house = House(node)
+    for moment in range(0, AT_MOST, QUIET - 1):
+        send(node, scan[:5] if moment else scan[:1], START + moment)
+        house.complete_series(START + moment)
+    house.complete_series(START + AT_MOST)
+    assert len(denoise(node, START + AT_MOST)) == 5
+    send(node, scan[5:], START + AT_MOST + 1)
+    house.complete_series(START + AT_MOST + 1 + QUIET)
+    assert len(denoise(node, START + AT_MOST + 1 + QUIET)) == 2
+
+
 def test_a_waiting_series_is_read_once(
     node: NodeFixture, scan: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
