@@ -48,6 +48,8 @@ class ReloadFlag:
     def __init__(self) -> None:
         self._event = threading.Event()
         signal.signal(signal.SIGHUP, self._on_signal)
+        # The node blocks it in its parts until they can handle it; what came before counts now.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
     def __call__(self) -> bool:
         """Whether to read again what can change while the process runs; asking takes the wish."""
