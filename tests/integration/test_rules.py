@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 from ct_factory import make_series
-from peers import Ports, node_settings, run_command, running, wait_until, write_node
+from peers import (
+    Ports,
+    children,
+    node,
+    node_settings,
+    run_command,
+    running,
+    wait_until,
+    write_node,
+)
 
 GOOD = """
 rules:
@@ -89,3 +98,15 @@ def test_a_running_part_reads_its_rules_again_on_sighup(config: Path) -> None:
         serve.popen.send_signal(signal.SIGHUP)
         wait_until("the file is taken", lambda: "rules read" in serve.output)
         assert serve.stop() == 0, serve.output
+
+
+def test_the_node_hands_sighup_on_and_none_of_its_parts_ends(tmp_path: Path) -> None:
+    ports = Ports()
+    (tmp_path / "rules.yaml").write_text(GOOD)
+    config = write_node(tmp_path, node_settings(ports))
+    with node(config, ports.node) as process:
+        parts = children(process.popen.pid)
+        process.popen.send_signal(signal.SIGHUP)
+        wait_until("the rules are read again", lambda: "rules read" in process.output)
+        assert children(process.popen.pid) == parts
+        assert process.stop() == 0, process.output
