@@ -24,6 +24,7 @@ log = get_logger(__name__)
 COMPLETION_SECONDS = 1.0
 WAKE_SECONDS = 1.0
 LEASES_SECONDS = 5.0
+COMMITMENT_SECONDS = 5.0
 DISK_SECONDS = 10.0
 NOTIFY_SECONDS = 10.0
 CLOCK_SECONDS = 60.0
@@ -62,6 +63,7 @@ def run_housekeeping(
         (completion.complete_series, COMPLETION_SECONDS),
         (queue.wake_jobs, WAKE_SECONDS),
         (queue.release_leases, LEASES_SECONDS),
+        (queue.end_commitments, COMMITMENT_SECONDS),
         (queue.correct_clock, CLOCK_SECONDS),
         (retention.relieve_disk, DISK_SECONDS),
         (Notification(ledger, settings).notify, NOTIFY_SECONDS),

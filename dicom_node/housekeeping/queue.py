@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dicom_node.ledger.clock import correct_clock
+from dicom_node.ledger.commitments import overdue
 from dicom_node.ledger.engine import Ledger
 from dicom_node.ledger.leases import is_dead
 from dicom_node.ledger.operations import release_lost_leases, wake_waiting
@@ -35,6 +36,16 @@ class Queue:
         """Return jobs to their queue whose pause is over."""
         for job in wake_waiting(self._ledger, now=now):
             log.info("job tried again", job=job.id, state=job.state, attempt=job.attempts + 1)
+
+    def end_commitments(self, now: float) -> None:
+        """Return deliveries whose storage commitment is overdue: it will be asked for again."""
+        for delivery in overdue(self._ledger, now=now, retry=self._settings.retry):
+            log.warning(
+                "storage commitment overdue",
+                job=delivery.job_id,
+                destination=delivery.destination,
+                state=delivery.state,
+            )
 
     def correct_clock(self, now: float) -> None:
         """Bring back what was planned by a clock that has been set back since."""
