@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
-import subprocess
-import sys
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -19,6 +18,7 @@ from dicom_node.ledger.engine import open_ledger
 from dicom_node.logs import get_logger
 from dicom_node.observation import beating, certificate_days, forget_counts, observed
 from dicom_node.settings import Settings
+from dicom_node.supervision import Child
 
 log = get_logger(__name__)
 
@@ -26,21 +26,8 @@ ShouldStop = Callable[[], bool]
 
 POLL_SECONDS = 0.1
 
-START_SECONDS = 30.0
-"""A part that refuses its configuration within this time ends the node: nobody would notice a node
-that keeps failing quietly. Later it is restarted, since it ran with this configuration before."""
-
-FIRST_DELAY_SECONDS = 1.0
-LONGEST_DELAY_SECONDS = 60.0
-"""A part that dies again and again is restarted after 1, 2, 4 ... 60 seconds."""
-
-STEADY_SECONDS = 60.0
-"""A part that has run this long has recovered: its next restart comes at once again."""
-
 HANDOVER_SECONDS = 60.0
 """How long a node waits for the parts of one that was killed; they notice at once and drain."""
-
-_REFUSED_CONFIGURATION = 2
 
 
 @dataclass(frozen=True)
@@ -55,6 +42,11 @@ class Part:
     command: str
     drain_seconds: float
 
+
+WORKER_NICENESS = 10
+
+RECEIVER_DRAIN_SECONDS = 40.0
+"""How long each of several receivers may take to stop; less than the part that holds them."""
 
 START_ORDER = (
     Part("work", drain_seconds=60.0),
@@ -71,16 +63,59 @@ def run_part(
     *,
     should_stop: ShouldStop,
     should_reload: Callable[[], bool] = lambda: False,
+    listener: socket.socket | None = None,
 ) -> None:
     """Run one part of the node in this process until told to stop, or to read its rules again.
 
     Each part imports only what it needs: the receiver carries no torch.
 
+    Args:
+        command: Which part.
+        settings: The configuration.
+        should_stop: Asked several times a second.
+        should_reload: Whether to read the rules again.
+        listener: For one of several receivers: the listening socket that they share.
+
     Raises:
         NodeError: The part cannot start.
     """
     with observed(command, settings) as audit:
-        _run_body(command, settings, audit, beating(should_stop), should_reload)
+        if command == "receive":
+            from dicom_node.net.receiver import run_receiver
+
+            run_receiver(settings, should_stop=beating(should_stop), audit=audit, listener=listener)
+        else:
+            _run_body(command, settings, audit, beating(should_stop), should_reload)
+
+
+def run_receivers(config: Path | None, settings: Settings, *, should_stop: ShouldStop) -> None:
+    """Run several receivers on one port: each a process of its own, restarted when it dies.
+
+    They share a listening socket that this process holds, so that the port is never closed while
+    one of them restarts, and no other program can have it.
+
+    Raises:
+        ConfigurationError: The address or port cannot be had, or a receiver refuses to start.
+    """
+    from dicom_node.net.listening import listen
+
+    with listen(settings) as listener:
+        door = listener.fileno()
+        words = ["receive", "--listener", str(door)]
+        children = [
+            Child(words, config, drain_seconds=RECEIVER_DRAIN_SECONDS, inherited=[door])
+            for _ in range(settings.listen.processes)
+        ]
+        try:
+            while not should_stop():
+                for child in children:
+                    child.look_after()
+                time.sleep(POLL_SECONDS)
+        finally:
+            for child in children:
+                child.ask_to_end()
+            for child in children:
+                child.wait()
 
 
 def _run_body(
@@ -90,13 +125,10 @@ def _run_body(
     should_stop: ShouldStop,
     should_reload: Callable[[], bool],
 ) -> None:
-    if command == "receive":
-        from dicom_node.net.receiver import run_receiver
-
-        run_receiver(settings, should_stop=should_stop, audit=audit)
-    elif command == "work":
+    if command == "work":
         from dicom_node.worker import run_worker
 
+        _step_back()
         run_worker(settings, should_stop=should_stop)
     elif command == "deliver":
         from dicom_node.net.transport import PeerTransport
@@ -112,13 +144,27 @@ def _run_body(
             run_housekeeping(settings, should_stop=should_stop, should_reload=should_reload)
 
 
-def run_node(config: Path | None, settings: Settings, *, should_stop: ShouldStop) -> None:
+def _step_back() -> None:
+    """Leave the processors to whoever receives: an image waits for its answer, a job does not."""
+    os.nice(WORKER_NICENESS)
+    with suppress(OSError):  # where the kernel shares time by session first, as desktops do
+        Path("/proc/self/autogroup").write_text(f"{WORKER_NICENESS}\n", encoding="ascii")
+
+
+def run_node(
+    config: Path | None,
+    settings: Settings,
+    *,
+    should_stop: ShouldStop,
+    should_reload: Callable[[], bool] = lambda: False,
+) -> None:
     """Start every part as a process of its own, restart what dies, and stop all in order.
 
     Args:
         config: Handed on to the parts.
         settings: The same, read.
         should_stop: Asked ten times a second.
+        should_reload: Whether the parts are to read again what can change while they run.
 
     Raises:
         ConfigurationError: Another node runs on this storage, or a part refuses to start.
@@ -127,12 +173,19 @@ def run_node(config: Path | None, settings: Settings, *, should_stop: ShouldStop
     with _only_node(settings.storage, should_stop) as lock:
         open_ledger(settings.database).close()  # migrate once, before the parts open it
         forget_counts(settings)
-        children = [_Child(part, config, lock) for part in START_ORDER]
+        # The parts share the lock, so that the next node waits for them.
+        children = [
+            Child([part.command], config, drain_seconds=part.drain_seconds, inherited=[lock])
+            for part in START_ORDER
+        ]
         try:
             log.info("node started", ae_title=settings.ae_title, port=settings.listen.port)
             while not should_stop():
+                reload = should_reload()
                 for child in children:
                     child.look_after()
+                    if reload:
+                        child.ask_to_reload()
                 time.sleep(POLL_SECONDS)
         finally:
             log.info("node stopping")
@@ -140,7 +193,7 @@ def run_node(config: Path | None, settings: Settings, *, should_stop: ShouldStop
             log.info("node stopped")
 
 
-def _stop(children: Sequence[_Child]) -> None:
+def _stop(children: Sequence[Child]) -> None:
     """Close the door first, then let the other parts finish what they have in hand."""
     *inside, door = children
     door.ask_to_end()
@@ -149,76 +202,6 @@ def _stop(children: Sequence[_Child]) -> None:
         child.ask_to_end()
     for child in inside:
         child.wait()
-
-
-class _Child:
-    """A part's process: started, watched, restarted with growing delay."""
-
-    def __init__(self, part: Part, config: Path | None, lock: int) -> None:
-        self._part = part
-        self._lock = lock
-        self._command = [sys.executable, "-m", "dicom_node.cli", part.command, "--supervised"]
-        if config is not None:
-            self._command += ["--config", str(config)]
-        self._process: subprocess.Popen[bytes] | None = None
-        self._first_start = self._started = self._next_start = time.monotonic()
-        self._delay = FIRST_DELAY_SECONDS
-
-    def look_after(self) -> None:
-        """Start the process when it is due; notice when it has died."""
-        now = time.monotonic()
-        if self._process is None:
-            if now >= self._next_start:
-                self._start(now)
-        elif self._process.poll() is not None:
-            self._plan_restart(now, self._process.returncode)
-
-    def ask_to_end(self) -> None:
-        """Tell the process to drain and end."""
-        if self._process is not None:
-            self._process.terminate()
-
-    def wait(self) -> None:
-        """Wait while the process drains, then kill it."""
-        if self._process is None:
-            return
-        try:
-            self._process.wait(self._part.drain_seconds)
-        except subprocess.TimeoutExpired:
-            log.warning("part killed: it did not stop", part=self._part.command)
-            self._process.kill()
-            self._process.wait()
-        self._close_pipe()
-
-    def _start(self, now: float) -> None:
-        # Its standard input is how it notices that this process is gone. It shares the lock, so
-        # that the next node waits for it. A session of its own keeps a Ctrl-C in the terminal
-        # from reaching it before its turn to stop.
-        self._process = subprocess.Popen(
-            self._command,
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-            pass_fds=[self._lock],
-        )
-        self._started = now
-        log.info("part started", part=self._part.command, pid=self._process.pid)
-
-    def _plan_restart(self, now: float, code: int) -> None:
-        self._close_pipe()
-        self._process = None
-        if code == _REFUSED_CONFIGURATION and now - self._first_start < START_SECONDS:
-            raise ConfigurationError(
-                f"The node cannot start: its part `{self._part.command}` says why above."
-            )
-        if now - self._started > STEADY_SECONDS:
-            self._delay = FIRST_DELAY_SECONDS
-        log.error("part died", part=self._part.command, code=code, restart_in_seconds=self._delay)
-        self._next_start = now + self._delay
-        self._delay = min(2 * self._delay, LONGEST_DELAY_SECONDS)
-
-    def _close_pipe(self) -> None:
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
 
 
 @contextmanager

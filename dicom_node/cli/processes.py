@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -19,6 +20,7 @@ from dicom_node.settings import Settings
 TEMPLATES = ("node.yaml", "rules.yaml")
 
 Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
+Listener = Annotated[int | None, typer.Option("--listener", hidden=True)]
 
 log = get_logger(__name__)
 
@@ -53,13 +55,21 @@ def start(config: ConfigPath = None, supervised: Supervised = False) -> None:
     """Run the node in the foreground; SIGTERM drains and stops it."""
     settings = read_settings(config)
     configure_logging(settings.logging, process="node")
-    flag = StopFlag(supervised=supervised)
-    _logged(lambda: node.run_node(config, settings, should_stop=flag))
+    flag, reload = StopFlag(supervised=supervised), ReloadFlag()
+    _logged(lambda: node.run_node(config, settings, should_stop=flag, should_reload=reload))
 
 
-def receive(config: ConfigPath = None, supervised: Supervised = False) -> None:
-    """Run the receiver alone."""
-    _run_part("receive", config, supervised)
+def receive(
+    config: ConfigPath = None, supervised: Supervised = False, listener: Listener = None
+) -> None:
+    """Run the receiver alone, in as many processes as `listen.processes` says."""
+    if listener is not None or read_settings(config).listen.processes == 1:
+        _run_part("receive", config, supervised, listener)
+        return
+    settings = read_settings(config)
+    configure_logging(settings.logging, process="receivers")
+    flag, _ = StopFlag(supervised=supervised), ReloadFlag()
+    _logged(lambda: node.run_receivers(config, settings, should_stop=flag))
 
 
 def work(config: ConfigPath = None, supervised: Supervised = False) -> None:
@@ -77,11 +87,18 @@ def serve(config: ConfigPath = None, supervised: Supervised = False) -> None:
     _run_part("serve", config, supervised)
 
 
-def _run_part(command: str, config: Path | None, supervised: bool) -> None:
+def _run_part(
+    command: str, config: Path | None, supervised: bool, listener: int | None = None
+) -> None:
     settings: Settings = read_settings(config)
     configure_logging(settings.logging, process=command)
     flag, reload = StopFlag(supervised=supervised), ReloadFlag()
-    _logged(lambda: node.run_part(command, settings, should_stop=flag, should_reload=reload))
+    door = None if listener is None else socket.socket(fileno=listener)
+    _logged(
+        lambda: node.run_part(
+            command, settings, should_stop=flag, should_reload=reload, listener=door
+        )
+    )
 
 
 def _logged(body: Callable[[], None]) -> None:
