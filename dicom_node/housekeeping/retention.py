@@ -10,9 +10,10 @@ from typing import Protocol
 from dicom_node.ledger.engine import Ledger
 from dicom_node.ledger.operations import busy_tokens, closed_tokens
 from dicom_node.ledger.purging import purge_old_series
+from dicom_node.ledger.strays import remove_strays, stray_tokens
 from dicom_node.logs import get_logger
 from dicom_node.settings import Settings
-from dicom_node.store.inbox import Inbox
+from dicom_node.store.inbox import Inbox, folder_of
 from dicom_node.store.leftovers import remove_old_files, sweep_parts
 from dicom_node.store.outbox import Outbox
 
@@ -78,6 +79,7 @@ class Retention:
         )
         if series or results or reports or aside:
             log.info("retention", series=series, results=results, reports=reports, quarantine=aside)
+        self._remove_strays(before)
         self.sweep_leftovers()
 
     def relieve_disk(self, now: float) -> None:
@@ -108,6 +110,21 @@ class Retention:
         return purge_old_series(
             self._ledger, before=before, now=now, remove=self._inbox.remove_series, limit=limit
         )
+
+    def _remove_strays(self, before: float) -> None:
+        """Delete what no ledger knows and nobody has touched for as long as finished work stays."""
+        images = remove_strays(
+            self._ledger,
+            self._inbox.folders_untouched_since(before),
+            name_of=folder_of,
+            remove=self._inbox.remove_folder,
+        )
+        old = [token for token, made_at in self._outbox.made_at().items() if made_at < before]
+        results = stray_tokens(self._ledger, old) if old else set()
+        for token in results:
+            self._outbox.remove(token)
+        if images or results:
+            log.warning("files without an entry deleted", series=len(images), results=len(results))
 
     def _remove_results(self, before: float, *, while_tight: bool = False) -> int:
         closed = closed_tokens(self._ledger, before=before)

@@ -94,6 +94,14 @@ def sync_folder(folder: Path) -> None:
     _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
 
 
+def last_written(path: Path) -> float:
+    """When a file, or the list of names in a folder, was last changed; never if it has gone."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return float("inf")
+
+
 def remove_tree(folder: Path) -> None:
     """Remove a folder in one step (a rename), then delete what was in it."""
     doomed = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}{PART_SUFFIX}")

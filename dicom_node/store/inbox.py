@@ -15,11 +15,17 @@ from dicom_node.store.durable import (
     disk_faults,
     hashed,
     is_locked,
+    last_written,
     make_folder,
     remove_leftover,
     remove_tree,
     sync_folder,
 )
+
+
+def folder_of(series_uid: str) -> str:
+    """Name of a series' folder."""
+    return hashed(series_uid)
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class Inbox:
             StorageError: The disk is full or not writable.
         """
         sha256 = draft.sha256()
-        name = f"{hashed(series_uid)}/{hashed(sop_uid)}-{sha256[:16]}.dcm"
+        name = f"{folder_of(series_uid)}/{hashed(sop_uid)}-{sha256[:16]}.dcm"
         path = self.path(name)
         with disk_faults(path.parent):
             make_folder(path.parent)
@@ -113,7 +119,21 @@ class Inbox:
     def remove_series(self, series_uid: str) -> None:
         """Delete the images of a series; for retention, under the ledger's write lock."""
         with disk_faults(self.root):
-            remove_tree(self.root / hashed(series_uid))
+            remove_tree(self.root / folder_of(series_uid))
+
+    def folders_untouched_since(self, moment: float) -> list[str]:
+        """Names of the series' folders to which nothing was added since (seconds since 1970)."""
+        folders = self.root.iterdir() if self.root.is_dir() else ()
+        return sorted(
+            folder.name
+            for folder in folders
+            if not folder.name.endswith(PART_SUFFIX) and last_written(folder) < moment
+        )
+
+    def remove_folder(self, name: str) -> None:
+        """Delete a series' folder by its name."""
+        with disk_faults(self.root):
+            remove_tree(self.root / name)
 
     def sweep_leftovers(self) -> int:
         """Delete what dead receivers left half-written; what a living one writes is locked."""

@@ -6,7 +6,12 @@ import contextlib
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from dicom_node.store.durable import PART_SUFFIX, disk_faults, remove_leftover
+from dicom_node.store.durable import (
+    PART_SUFFIX,
+    disk_faults,
+    last_written,
+    remove_leftover,
+)
 
 
 def remove_old_files(folder: Path, *, before: float) -> int:
@@ -23,7 +28,7 @@ def remove_old_files(folder: Path, *, before: float) -> int:
         StorageError: The folder cannot be written.
     """
     with disk_faults(folder):
-        old = [path for path in folder.rglob("*") if path.is_file() and _written(path) < before]
+        old = [path for path in folder.rglob("*") if path.is_file() and last_written(path) < before]
         for path in old:
             path.unlink(missing_ok=True)
             if path.parent != folder:
@@ -46,10 +51,3 @@ def sweep_parts(folder: Path, busy: Callable[[], Collection[str]]) -> int:
     for leftover in leftovers:
         remove_leftover(leftover)
     return len(leftovers)
-
-
-def _written(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return float("inf")

@@ -10,6 +10,7 @@ from pathlib import Path
 from dicom_node.store.durable import (
     PART_SUFFIX,
     disk_faults,
+    last_written,
     make_folder,
     remove_tree,
     sync_file,
@@ -74,13 +75,17 @@ class Outbox:
 
     def oldest_first(self) -> list[str]:
         """The jobs that have a result here, the one that was made first in front."""
+        made = self.made_at()
+        return sorted(made, key=lambda token: (made[token], token))
+
+    def made_at(self) -> dict[str, float]:
+        """The jobs that have a result here, and when it was made, seconds since 1970."""
         folders = self.root.iterdir() if self.root.is_dir() else ()
-        made = {
-            folder.name: folder.stat().st_mtime
+        return {
+            folder.name: last_written(folder)
             for folder in folders
             if not folder.name.endswith(PART_SUFFIX)
         }
-        return sorted(made, key=lambda token: (made[token], token))
 
     def discard(self, staging: Path) -> None:
         """Throw a staged folder away."""

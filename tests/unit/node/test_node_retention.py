@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,3 +143,26 @@ def test_a_report_half_written_is_swept_unless_its_job_is_in_hand(node: NodeFixt
         path.write_bytes(b"{")
     retention(node, Disk(node)).sweep_leftovers()
     assert (in_hand.exists(), dead.exists()) == (True, False)
+
+
+def test_images_that_no_ledger_knows_go_when_they_are_old(node: NodeFixture) -> None:
+    """A receiver died before it had entered them, and the sender never came again."""
+    known, stray = node.store(b"entered"), node.store(b"stray", series_uid="1.9")
+    node.record(known)
+    old = time.time() - node.settings.retention.days * SECONDS_PER_DAY - 1
+    keeper = retention(node, Disk(node))
+    for folder in (known.path.parent, stray.path.parent):
+        keeper.enforce_retention(time.time())
+        assert folder.exists()
+        os.utime(folder, (old, old))
+    keeper.enforce_retention(time.time())
+    assert (known.path.exists(), stray.path.parent.exists()) == (True, False)
+
+
+def test_results_of_no_job_go_when_they_are_old(node: NodeFixture) -> None:
+    """The ledger was put back from an older backup."""
+    token = unsent(node, "1.2", START)
+    node.outbox.commit("unknown", node.outbox.stage("unknown"))
+    os.utime(node.outbox.root / "unknown", (START, START))
+    retention(node, Disk(node)).enforce_retention(START + 365 * SECONDS_PER_DAY)
+    assert node.outbox.tokens() == {token}
