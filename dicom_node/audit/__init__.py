@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from dicom_node.audit.trail import SILENT, Audit, Peer, Transfer, open_audit
+from dicom_node.audit.trail import SILENT, Audit, Peer, open_audit
+from dicom_node.audit.transfer import Transfer
 
 __all__ = ["SILENT", "Audit", "Peer", "Transfer", "open_audit"]

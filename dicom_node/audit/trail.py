@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from dicom_node.audit import message as xml
 from dicom_node.audit.destinations import Destination, FileDestination, SyslogDestination
-from dicom_node.audit.message import Action, Message, Outcome, Participant, Subject
+from dicom_node.audit.message import Action, Code, Message, Outcome, Participant, Subject
 from dicom_node.audit.pseudonym import Pseudonym, keyed_pseudonym, plain
+from dicom_node.audit.transfer import Content, Transfer
 from dicom_node.settings import Settings
 
 UNKNOWN = "unknown"
@@ -75,13 +77,13 @@ class Audit:
         """What a peer sends over one association."""
         sender = replace(peer.participant(), role=xml.SOURCE_ROLE, requestor=True)
         receiver = replace(self._own, role=xml.DESTINATION_ROLE)
-        return Transfer(self, (sender, receiver), knows_receiver=True)
+        return self._transfer((sender, receiver), fresh=Action.CREATE)
 
     def outgoing(self, peer: Peer) -> Transfer:
         """What this node sends a peer in one go."""
         sender = replace(self._own, role=xml.SOURCE_ROLE, requestor=True)
         receiver = replace(peer.participant(), role=xml.DESTINATION_ROLE)
-        return Transfer(self, (sender, receiver), knows_receiver=False)
+        return self._transfer((sender, receiver), fresh=Action.READ)
 
     def security_alert(self, description: str, *, peer: Peer) -> None:
         """A peer was refused, or could not prove who it is (A.5.3.11).
@@ -111,30 +113,34 @@ class Audit:
         for destination in self._destinations:
             destination.close()
 
-    def _transfer(
-        self,
-        event: xml.Code,
-        action: Action,
-        participants: tuple[Participant, ...],
-        content: _Content,
-        counts: dict[str, int],
-        description: str = "",
-    ) -> None:
-        patient = self._pseudonym(content.patient_id) if content.patient_id.strip() else UNKNOWN
-        study = content.study_uid
-        self._write(
-            Message(
-                event=event,
-                action=action,
-                source=self._source,
-                participants=participants,
-                subjects=(
-                    Subject(study, xml.STUDY_INSTANCE_UID, "2", "3", instances=counts),
-                    Subject(patient, xml.PATIENT_NUMBER, "1", "1"),
-                ),
-                outcome=Outcome.SERIOUS_FAILURE if description else Outcome.SUCCESS,
-                description=description,
+    def _transfer(self, participants: tuple[Participant, ...], *, fresh: Action) -> Transfer:
+        def tell(
+            event: Code,
+            action: Action,
+            content: Content,
+            instances: Mapping[str, int],
+            failure: str,
+        ) -> None:
+            self._write(
+                Message(
+                    event=event,
+                    action=action,
+                    source=self._source,
+                    participants=participants,
+                    subjects=self._subjects(content, instances),
+                    outcome=Outcome.SERIOUS_FAILURE if failure else Outcome.SUCCESS,
+                    description=failure,
+                )
             )
+
+        return Transfer(tell if self.wants_transfers else None, fresh=fresh)
+
+    def _subjects(self, content: Content, instances: Mapping[str, int]) -> tuple[Subject, Subject]:
+        known = content.patient_id.strip()
+        patient = self._pseudonym(known) if known else UNKNOWN
+        return (
+            Subject(content.study_uid, xml.STUDY_INSTANCE_UID, "2", "3", instances=instances),
+            Subject(patient, xml.PATIENT_NUMBER, "1", "1"),
         )
 
     def _write(self, message: Message) -> None:
@@ -145,75 +151,6 @@ class Audit:
 
 SILENT = Audit("", (), plain)
 """Tells nobody."""
-
-
-@dataclass(frozen=True)
-class _Content:
-    """What one message may be about: one patient (A.5.3.7), one study, one action."""
-
-    study_uid: str
-    patient_id: str
-    action: Action
-
-
-class Transfer:
-    """Counts what goes over one association, and tells it once when it ends; made by `Audit`."""
-
-    def __init__(
-        self, audit: Audit, participants: tuple[Participant, ...], *, knows_receiver: bool
-    ) -> None:
-        self._audit, self._participants = audit, participants
-        self._fresh = Action.CREATE if knows_receiver else Action.READ
-        self._counts: dict[_Content, dict[str, int]] = {}
-
-    def begin(self, *, study_uid: str, patient_id: str, sop_class_uid: str, images: int) -> None:
-        """Say that images will be sent (A.5.3.3)."""
-        if self._audit.wants_transfers:
-            content = _Content(study_uid, patient_id, Action.EXECUTE)
-            counts = {sop_class_uid: images}
-            self._audit._transfer(
-                xml.BEGIN_TRANSFERRING, Action.EXECUTE, self._participants, content, counts
-            )
-
-    def add(
-        self,
-        *,
-        study_uid: str,
-        patient_id: str,
-        sop_class_uid: str,
-        held: bool = False,
-        images: int = 1,
-    ) -> None:
-        """Count images that have arrived.
-
-        Args:
-            study_uid: Their study.
-            patient_id: Their patient, as the header says it.
-            sop_class_uid: Their SOP class.
-            held: Whether the receiver had the same bytes before.
-            images: How many.
-        """
-        if self._audit.wants_transfers:
-            content = _Content(study_uid, patient_id, Action.READ if held else self._fresh)
-            counts = self._counts.setdefault(content, {})
-            counts[sop_class_uid] = counts.get(sop_class_uid, 0) + images
-
-    def end(self, failure: str = "") -> None:
-        """Tell what has arrived (A.5.3.7), one message a patient, study and action.
-
-        Args:
-            failure: Why the transfer ended before its end; empty when it did not.
-        """
-        counts, self._counts = self._counts, {}
-        for content, instances in counts.items():
-            self._audit._transfer(
-                xml.INSTANCES_TRANSFERRED,
-                content.action,
-                self._participants,
-                content,
-                instances,
-                failure,
-            )
 
 
 def open_audit(settings: Settings) -> Audit:

@@ -117,15 +117,43 @@ def test_source_and_destination_are_named(tmp_path: Path) -> None:
     )
 
 
-def test_a_transfer_that_broke_off_says_so(tmp_path: Path) -> None:
+def outcomes(messages: list[ET.Element]) -> list[tuple[str, str | None, str | None]]:
+    """Outcome, its description and the number of images of each message."""
+    return [
+        (
+            message.find("EventIdentification").attrib["EventOutcomeIndicator"],
+            message.findtext("EventIdentification/EventOutcomeDescription"),
+            next((item.attrib["NumberOfInstances"] for item in message.iter("SOPClass")), None),
+        )
+        for message in messages
+    ]
+
+
+def test_what_arrived_before_the_end_and_that_it_broke_off_are_told_apart(tmp_path: Path) -> None:
     transfer = trail(tmp_path).incoming(SCANNER)
-    transfer.add(**IMAGE)
+    transfer.add(**IMAGE, images=2)
     transfer.end("association broken off")
-    (message,) = messages(tmp_path)
-    identification = message.find("EventIdentification")
-    assert identification is not None
-    assert identification.attrib["EventOutcomeIndicator"] == "8"
-    assert identification.findtext("EventOutcomeDescription") == "association broken off"
+    assert outcomes(messages(tmp_path)) == [
+        ("0", None, "2"),
+        ("8", "association broken off", None),
+    ]
+
+
+def test_images_that_were_announced_and_refused_are_counted(tmp_path: Path) -> None:
+    audit = trail(tmp_path)
+    some, none = audit.outgoing(Peer("PACS", "")), audit.outgoing(Peer("PACS", ""))
+    for transfer, arrived in ((some, 5), (none, 0)):
+        transfer.begin(**IMAGE, images=24)
+        if arrived:
+            transfer.add(**IMAGE, images=arrived)
+        transfer.end("images not stored")
+    assert outcomes(messages(tmp_path)) == [
+        ("0", None, "24"),
+        ("0", None, "5"),
+        ("8", "images not stored", "19"),
+        ("0", None, "24"),
+        ("8", "images not stored", "24"),
+    ]
 
 
 def test_a_refused_peer_is_a_security_alert(tmp_path: Path) -> None:
