@@ -16,9 +16,12 @@ from contextlib import contextmanager
 from ipaddress import ip_address
 
 from dicom_node.errors import StorageError
+from dicom_node.logs import get_logger
 from dicom_node.net.negotiation import NO_ROOM, TOO_MANY, TOO_MANY_OF_PEER, Refusal
 from dicom_node.settings import Settings
 from dicom_node.store.durable import disk_faults
+
+log = get_logger(__name__)
 
 GIB = 1024**3
 
@@ -76,14 +79,19 @@ class Admission:
     def admit(self, calling: str, *, verifies_only: bool) -> Place | Refusal:
         """A place for an association, or why there is none now.
 
-        Raises:
-            StorageError: The places cannot be looked at.
+        On a disk without a single free block no new place can be made either: whoever wants to
+        store is told to come again, and whoever asks for an echo gets it without a place.
         """
-        if verifies_only:
-            return self._take("echo", ECHO_PLACES, calling, ECHO_PLACES)
-        if not self.has_room():
-            return NO_ROOM
-        return self._take("store", self._most, calling, self._most_of_peer)
+        try:
+            if verifies_only:
+                return self._take("echo", ECHO_PLACES, calling, ECHO_PLACES)
+            if self.has_room():
+                return self._take("store", self._most, calling, self._most_of_peer)
+        except StorageError as error:
+            log.warning("no place can be made", reason=str(error))
+            if verifies_only:
+                return Place(os.open(os.devnull, os.O_RDWR))
+        return NO_ROOM
 
     def has_room(self) -> bool:
         """Whether the disk has more than its reserve free."""
