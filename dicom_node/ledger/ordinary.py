@@ -116,8 +116,11 @@ def _insert(
         "purged": False,
         "received_at": now,
     }
-    return connection.execute(insert, values).rowcount == 1
+    done = connection.execute(insert, values)
+    return done.first() is not None if done.returns_rows else done.rowcount == 1
 
 
 _INSERT_SQLITE = insert_sqlite(InstanceRow).on_conflict_do_nothing()
-_INSERT_POSTGRESQL = insert_postgresql(InstanceRow).on_conflict_do_nothing()
+_INSERT_POSTGRESQL = (
+    insert_postgresql(InstanceRow).on_conflict_do_nothing().returning(InstanceRow.id)
+)

@@ -1,0 +1,100 @@
+"""``status`` and ``jobs`` over a ledger with work in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ledger_factory import START, NodeFixture
+from peers import Ports, node_settings, write_node
+from typer.testing import CliRunner, Result
+
+from dicom_node.cli.entry import app
+from dicom_node.errors import ConfigurationError, InputError
+from dicom_node.ledger.deliveries import Sent, claim_delivery, note_sent, postpone
+from dicom_node.ledger.jobs import claim, derived
+from dicom_node.ledger.operations import get_job
+from dicom_node.ledger.pauses import list_pauses
+from dicom_node.ledger.states import JobState
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[NodeFixture]:
+    built = NodeFixture(tmp_path)
+    write_node(tmp_path, node_settings(Ports()))
+    yield built
+    built.ledger.close()
+
+
+def run(node: NodeFixture, *words: str) -> Result:
+    return CliRunner().invoke(app, [*words, "-c", str(node.folder / "node.yaml")])
+
+
+def waiting(node: NodeFixture) -> int:
+    """A job with one of two images at its destination, which is away now."""
+    job = node.job()
+    claim(node.ledger, owner="w", off_peak=False, now=START)
+    derived(node.ledger, job.id, owner="w", count=2, now=START)
+    delivery = claim_delivery(node.ledger, "pacs", owner="s", now=START)
+    assert delivery is not None
+    sent = {"1.dcm": Sent("1.9.1", 0)}
+    note_sent(node.ledger, delivery.id, owner="s", sent=sent, now=START)
+    postpone(node.ledger, delivery.id, owner="s", reason="away", next_at=START + 9, now=START)
+    return job.id
+
+
+def test_status_tells_what_waits_and_why(node: NodeFixture) -> None:
+    waiting(node)
+    run(node, "jobs", "pause", "denoise", "--reason", "new card")
+    said = json.loads(run(node, "status", "--json").stdout)
+    assert said["deliveries"]["pacs"]["PENDING"] == 1
+    assert said["waiting_since"]["send"] == {"pacs": START}
+    assert [(item["stage"], item["reason"]) for item in said["paused"]] == [("denoise", "new card")]
+    assert [item["reason"] for item in said["failed"]] == ["away"]
+    for_people = run(node, "status").stdout
+    assert "job 1 RETRY_WAIT: away" in for_people
+    assert "denoise is paused since" in for_people
+    assert "The oldest result that pacs has not got has waited" in for_people
+
+
+def test_show_has_deliveries_and_the_history_of_both(node: NodeFixture) -> None:
+    number = str(waiting(node))
+    said = json.loads(run(node, "jobs", "show", number, "--json").stdout)
+    delivery = said["deliveries"]["pacs"]
+    assert (delivery["state"], delivery["stored"], delivery["reason"]) == ("PENDING", 1, "away")
+    assert [item["to"] for item in said["history"] if item["destination"] == "pacs"] == [
+        "SENDING",
+        "PENDING",
+    ]
+    assert "1 of 2" in run(node, "jobs", "show", number).stdout
+
+
+def test_retry_and_cancel_act_at_once(node: NodeFixture) -> None:
+    number = waiting(node)
+    assert run(node, "jobs", "retry", str(number)).stdout == "job 1 is DERIVED.\n"
+    assert run(node, "jobs", "cancel", str(number)).stdout == "job 1 is CANCELLED.\n"
+    assert get_job(node.ledger, number).state == JobState.CANCELLED
+
+
+def test_stages_are_paused_and_resumed(node: NodeFixture) -> None:
+    run(node, "jobs", "pause")
+    run(node, "jobs", "pause", "send:pacs")
+    paused = {item.stage for item in list_pauses(node.ledger)}
+    assert paused == {"denoise", "send", "send:pacs"}
+    assert run(node, "jobs", "resume", "send:pacs").stdout == "send:pacs goes on.\n"
+    assert run(node, "jobs", "resume", "send:pacs").stdout == "send:pacs was not paused.\n"
+    run(node, "jobs", "resume")
+    assert list_pauses(node.ledger) == []
+    assert run(node, "jobs", "resume").stdout == "nothing was paused.\n"
+
+
+@pytest.mark.parametrize(
+    ("stage", "error"), [("send:nobody", ConfigurationError), ("derive", InputError)]
+)
+def test_a_stage_that_is_not_there_is_told(
+    node: NodeFixture, stage: str, error: type[Exception]
+) -> None:
+    assert isinstance(run(node, "jobs", "pause", stage).exception, error)
+    assert list_pauses(node.ledger) == []
