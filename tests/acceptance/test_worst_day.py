@@ -11,19 +11,23 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from aftermath import verdict
 from peers import Ports, node_settings, orthanc, wait_until, write_node
+from postgres import postgresql
 from scanner import Scanner, scanning
 from torture import PARTS, Part, drained, parts, seed_of_the_day, swept, torment
 
 from dicom_node.ledger.engine import open_ledger
+from dicom_node.settings import load_settings
 
 SHORT_KILLS, LONG_KILLS = 12, 200
 DRAIN_SECONDS = 300.0
 MODALITIES = ("CT1", "CT2", "CT3")
+TWO_OF_EACH = ("receive", "work", "work", "deliver", "deliver", "serve")
 PATIENT = {"attempts": 100, "first_delay_seconds": 0.5, "longest_delay_seconds": 1}
 """So many kills would use up anybody's attempts."""
 
@@ -40,22 +44,28 @@ def test_killed_parts_lose_double_and_mix_up_nothing(
 
 
 @pytest.mark.skipif(os.environ.get("TORTURE") != "1", reason="part of `make torture`")
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
 def test_two_of_each_part_killed_do_no_worse(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], engine: str
 ) -> None:
     """Two workers and two senders on one queue."""
-    commands = ("receive", "work", "work", "deliver", "deliver", "serve")
-    live_through(tmp_path, commands, kills_of_the_day() // 2, capsys)
+    with postgresql() if engine == "postgresql" else nullcontext() as server:
+        database = {"database": server.new_database()} if server else {}
+        live_through(tmp_path, TWO_OF_EACH, kills_of_the_day() // 2, capsys, **database)
 
 
 def live_through(
-    folder: Path, commands: Sequence[str], kills: int, capsys: pytest.CaptureFixture[str]
+    folder: Path,
+    commands: Sequence[str],
+    kills: int,
+    capsys: pytest.CaptureFixture[str],
+    **changes: str,
 ) -> None:
     """A day with so many kills; everything must be as if it had been a quiet one."""
     seed, ports = seed_of_the_day(), Ports()
-    config = write_node(folder / "node", node_settings(ports, retry=PATIENT))
+    config = write_node(folder / "node", node_settings(ports, retry=PATIENT, **changes))
     storage = config.parent / "var"
-    ledger = open_ledger(f"sqlite:///{storage}/ledger.db")
+    ledger = open_ledger(load_settings(config).database)
     scanners = [
         Scanner(name, folder / "scans", ports.node, ledger, random.Random(f"{seed} {name}"))
         for name in MODALITIES
