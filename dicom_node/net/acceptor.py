@@ -78,11 +78,15 @@ class Acceptor:
         inlet: The connection.
         host: The peer's address.
         offer: What it may use.
+
+    Attributes:
+        has_asked: Whether the peer has asked for an association.
     """
 
     def __init__(self, inlet: Inlet, host: str, offer: Offer) -> None:
         self._inlet, self._offer = inlet, offer
         self._caller = Caller("", "", host)
+        self.has_asked = False
         self._place: Place | None = None
         self._transfer: Transfer | None = None
         self._failure = ""
@@ -121,6 +125,7 @@ class Acceptor:
         if kind != ASSOCIATE_RQ:
             raise Violation("did not ask for an association first", UNEXPECTED_PDU)
         request = read_request(self._inlet.body(length))
+        self.has_asked = True
         self._caller = Caller(request.calling, request.called, self._caller.host)
         refusal = why_refused(request, self._offer.settings) or self._find_place(request)
         if refusal is not None:

@@ -344,7 +344,7 @@ def test_a_pdu_of_four_gib_is_not_waited_for(unharmed: Target) -> None:
 
 def test_silent_and_slow_connections_keep_nobody_out(unharmed: Target) -> None:
     """Connections that say nothing, or a byte now and then: others are served meanwhile."""
-    held = [Line(unharmed.port) for _ in range(30)]
+    held = [Line(unharmed.port) for _ in range(200)]  # more than the receiver has room for
     try:
         for at, opened in enumerate(held):
             opened.send(associate_rq()[: 7 * (at % 5)])
