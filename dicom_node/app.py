@@ -81,7 +81,7 @@ def run_part(
     """
     with observed(command, settings) as audit:
         if command == "receive":
-            from dicom_node.net.receiver import run_receiver
+            from dicom_node.net.receiving import run_receiver
 
             run_receiver(settings, should_stop=beating(should_stop), audit=audit, listener=listener)
         else:

@@ -19,6 +19,8 @@ from dicom_node.ledger.series import CLOCK_SLACK_SECONDS
 from dicom_node.ledger.states import SeriesState
 from dicom_node.ledger.tables import InstanceRow, SeriesRow
 
+NAMES_PER_QUESTION = 500
+
 
 class Recorded(StrEnum):
     """What an arrived image was to the ledger."""
@@ -83,6 +85,19 @@ def record_instances(
         others = [arrival for at, arrival in enumerate(arrivals) if at not in entered]
         rest = iter(_compare(session, others, now, exists) if others else ())
         return [Recorded.NEW if at in entered else next(rest) for at in range(len(arrivals))]
+
+
+def entered_names(ledger: Ledger, names: Sequence[str]) -> set[str]:
+    """Those of these inbox files that belong to an image which the ledger counts on."""
+    found: set[str] = set()
+    with ledger.read() as session:
+        for begin in range(0, len(names), NAMES_PER_QUESTION):
+            asked = names[begin : begin + NAMES_PER_QUESTION]
+            chosen = select(InstanceRow.name).where(
+                InstanceRow.name.in_(asked), InstanceRow.purged.is_(False)
+            )
+            found.update(session.scalars(chosen))
+    return found
 
 
 def _compare(

@@ -65,6 +65,7 @@ class Committer:
         return batch
 
     def _commit(self, batch: Sequence[_Entry]) -> None:
+        """Enter a batch; what fails for all is tried for each, so that one harms no other."""
         try:
             for folder in {entry.stored.path.parent for entry in batch}:
                 with disk_faults(folder):
@@ -75,8 +76,13 @@ class Committer:
                 now=time.time(),
                 exists=lambda arrival: self._inbox.path(arrival.name).exists(),
             )
-            for entry, outcome in zip(batch, outcomes, strict=True):
-                entry.outcome = outcome
         except Exception as error:
+            if len(batch) == 1 or isinstance(error, StorageError):
+                for entry in batch:
+                    entry.outcome = error
+                return
             for entry in batch:
-                entry.outcome = entry.outcome or error
+                self._commit([entry])
+            return
+        for entry, outcome in zip(batch, outcomes, strict=True):
+            entry.outcome = outcome

@@ -14,7 +14,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from pynetdicom.presentation import build_context
@@ -27,16 +27,14 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from dicom_node import telemetry
 from dicom_node.audit import SILENT, Audit, Peer
 from dicom_node.ct.syntaxes import READABLE, UNCOMPRESSED
-from dicom_node.ledger.engine import open_ledger
 from dicom_node.logs import get_logger
 from dicom_node.net.acceptor import Acceptor, Offer
 from dicom_node.net.admission import ECHO_PLACES
-from dicom_node.net.commitment_service import commitment_service
 from dicom_node.net.inlet import REQUEST_SECONDS, Inlet
 from dicom_node.net.listening import listen
 from dicom_node.net.reception import Reception
 from dicom_node.net.services import Service
-from dicom_node.net.tls import listening_context, why_refused
+from dicom_node.net.tls import why_refused
 from dicom_node.settings import Settings
 
 log = get_logger(__name__)
@@ -83,6 +81,7 @@ class Receiver:
         self._offer = _offer(settings, reception, services, audit)
         self._most = settings.listen.max_associations + ECHO_PLACES + UNASKED
         self._connections: dict[threading.Thread, Acceptor | None] = {}
+        self._waiting: dict[threading.Thread, socket.socket] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._accept_all, name="listener", daemon=True)
@@ -156,19 +155,46 @@ class Receiver:
         if not self._offer.reception.admission.is_allowed(host):
             reason = "its address is not in accept.hosts"
             self._offer.audit.security_alert(f"connection refused: {reason}", peer=Peer("", host))
-        elif len(self._connections) >= self._most:
+        elif len(self._connections) >= self._most and not self._make_way():
             reason = "too many connections"
         if reason:
             telemetry.association("rejected")
             log.warning("connection refused", host=host, reason=reason)
             transport.close()
             return
+        self._begin(transport, host)
+
+    def _begin(self, transport: socket.socket, host: str) -> None:
         thread = threading.Thread(
             target=self._serve, args=(transport, host), name="association", daemon=True
         )
         with self._lock:
-            self._connections[thread] = None
-        thread.start()
+            self._connections[thread], self._waiting[thread] = None, transport
+        try:
+            thread.start()
+        except RuntimeError:  # the system gives no further thread
+            log.error("no connection can be taken", reason="no thread is left")
+            self._forget(thread, transport)
+
+    def _make_way(self) -> bool:
+        """Hang up on whoever has been connected longest without asking for an association."""
+        with self._lock:
+            while self._waiting:
+                thread = next(iter(self._waiting))
+                transport, acceptor = self._waiting.pop(thread), self._connections[thread]
+                if acceptor is None or not acceptor.has_asked:
+                    log.warning("connection closed", reason="others wait and it asks for nothing")
+                    with suppress(OSError):
+                        transport.shutdown(socket.SHUT_RDWR)
+                    return True
+        return False
+
+    def _forget(self, thread: threading.Thread, transport: socket.socket) -> None:
+        with suppress(OSError):
+            transport.close()
+        with self._lock:
+            self._waiting.pop(thread, None)
+            del self._connections[thread]
 
     def _serve(self, transport: socket.socket, host: str) -> None:
         me = threading.current_thread()
@@ -182,17 +208,19 @@ class Receiver:
         except OSError:
             log.debug("connection lost before it was served", host=host)
         finally:
-            with suppress(OSError):
-                transport.close()
-            with self._lock:
-                del self._connections[me]
+            self._forget(me, transport)
 
     def _secured(self, transport: socket.socket, host: str) -> socket.socket | None:
         """The connection after its TLS handshake, if there is one to be made."""
         if self._tls is None:
             transport.settimeout(None)
             return transport
+        transport.settimeout(REQUEST_SECONDS)
+        if not transport.recv(1, socket.MSG_PEEK):
+            return None  # whoever connects and says nothing is a port check, and no attack
         secured = self._tls.wrap_socket(transport, server_side=True, do_handshake_on_connect=False)
+        with self._lock:
+            self._waiting[threading.current_thread()] = secured
         try:
             secured.settimeout(REQUEST_SECONDS)
             secured.do_handshake()
@@ -204,46 +232,6 @@ class Receiver:
             secured.close()
             return None
         return secured
-
-
-def run_receiver(
-    settings: Settings,
-    *,
-    should_stop: Callable[[], bool],
-    audit: Audit = SILENT,
-    listener: socket.socket | None = None,
-) -> None:
-    """Receive until told to stop; the body of ``dicom-node receive``.
-
-    Args:
-        settings: Address, titles, limits, folders.
-        should_stop: Asked several times a second.
-        audit: Told of what came in, and of whoever is refused for good.
-        listener: A listening socket that is shared with other receiver processes.
-
-    Raises:
-        ConfigurationError: The address or port cannot be had, or the ledger cannot be opened.
-        StorageError: The inbox cannot be written.
-    """
-    tls = None
-    if settings.listen.tls and settings.tls is not None:
-        tls = listening_context(settings.tls)
-    ledger = open_ledger(settings.database)
-    try:
-        reception = Reception(settings, ledger)
-        left_over = reception.inbox.sweep_leftovers()
-        if left_over:
-            log.info("unfinished files of an earlier run removed", files=left_over)
-        services = [commitment_service(settings, ledger)]
-        receiver = Receiver(
-            settings, reception, tls=tls, services=services, audit=audit, listener=listener
-        )
-        receiver.start()
-        while not should_stop():
-            time.sleep(POLL_SECONDS)
-        receiver.stop()
-    finally:
-        ledger.close()
 
 
 def _offer(

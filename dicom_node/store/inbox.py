@@ -6,6 +6,7 @@ under a known UID therefore never overwrite anything, and no name tells who the 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,6 +136,27 @@ class Inbox:
         with disk_faults(self.root):
             remove_tree(self.root / name)
 
+    def sweep_unknown(self, known: Callable[[Sequence[str]], set[str]], *, before: float) -> int:
+        """Delete images that no ledger knows: a crash came between the file and its entry.
+
+        Nobody was told that they are kept, so their sender sends them again.
+
+        Args:
+            known: Those of these names that the ledger counts on.
+            before: Files that were touched after this, seconds since 1970, may still be entered.
+
+        Returns:
+            How many were deleted.
+        """
+        removed = 0
+        for folder in self.root.glob("*/"):
+            old = [path for path in folder.glob("*.dcm") if _modified(path) < before]
+            names = {f"{folder.name}/{path.name}": path for path in old}
+            for name in names.keys() - known(list(names)):
+                names[name].unlink(missing_ok=True)
+                removed += 1
+        return removed
+
     def sweep_leftovers(self) -> int:
         """Delete what dead receivers left half-written; what a living one writes is locked."""
         leftovers = [*self.root.glob(f"*{PART_SUFFIX}"), *self.root.glob(f"*/*{PART_SUFFIX}")]
@@ -142,3 +164,10 @@ class Inbox:
         for leftover in dead:
             remove_leftover(leftover)
         return len(dead)
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # just removed
+        return float("inf")

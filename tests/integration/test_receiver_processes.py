@@ -1,4 +1,4 @@
-"""Several receiver processes on one port: one door, shared limits, and none is missed when killed."""
+"""Several receiver processes on one port: one door, shared limits, none is missed when killed."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import pytest
 from ledger_factory import META, NodeFixture
 
 from dicom_node.errors import StorageError
+from dicom_node.ledger.arrivals import entered_names
 
 
 def files_under(folder: Path) -> list[Path]:
@@ -99,3 +100,31 @@ def test_a_folder_that_cannot_be_made_is_told(node: NodeFixture) -> None:
     node.outbox.root.write_text("a file")
     with pytest.raises(StorageError, match="cannot be written"):
         node.outbox.stage("token")
+
+
+def test_images_that_no_ledger_knows_are_swept_when_they_are_old(node: NodeFixture) -> None:
+    known = node.store(b"1", sop_uid="1.2.1")
+    unknown = node.store(b"2", sop_uid="1.2.2")
+    fresh = node.store(b"3", sop_uid="1.2.3")
+    node.record(known, sop_uid="1.2.1")
+    for stored in (known, unknown):
+        os.utime(stored.path, (1000.0, 1000.0))
+    swept = node.inbox.sweep_unknown(lambda names: entered_names(node.ledger, names), before=2000.0)
+    assert swept == 1
+    assert sorted(node.inbox.root.rglob("*.dcm")) == sorted([known.path, fresh.path])
+
+
+def test_a_draft_is_no_leftover_while_it_is_written(node: NodeFixture) -> None:
+    with node.inbox.begin(b"meta") as draft:
+        draft.write(b"pixels")
+        assert node.inbox.sweep_leftovers() == 0
+        stored = node.inbox.keep(draft, series_uid="1.2", sop_uid="1.2.1")
+    assert stored.path.read_bytes() == b"metapixels"
+    assert [path for path in node.inbox.root.rglob("*") if path.is_file()] == [stored.path]
+
+
+def test_a_torn_file_of_the_same_name_is_not_trusted(node: NodeFixture) -> None:
+    stored = node.store(b"pixels", sop_uid="1.2.1")
+    stored.path.write_bytes(bytes(stored.size))
+    assert node.store(b"pixels", sop_uid="1.2.1") == stored
+    assert stored.path.read_bytes().endswith(b"pixels")
