@@ -11,9 +11,10 @@ from pydicom.misc import is_dicom
 from dicom_node.cli.configuration import ConfigPath, read_settings
 from dicom_node.cli.output import AsJson, progress, write_json
 from dicom_node.errors import InputError
+from dicom_node.net.outcome import SendResult
 from dicom_node.net.peers import describe
-from dicom_node.net.sender import SendResult, send_files
-from dicom_node.net.sender import echo as c_echo
+from dicom_node.net.transport import PeerTransport
+from dicom_node.settings import PeerSettings, WebPeerSettings
 
 PeerName = Annotated[str, typer.Argument(metavar="PEER", help="Its name in node.yaml.")]
 
@@ -25,14 +26,14 @@ def register(app: typer.Typer) -> None:
 
 
 def echo(name: PeerName, config: ConfigPath = None, as_json: AsJson = False) -> None:
-    """Ask a peer whether it is there (C-ECHO)."""
+    """Ask a peer whether it is there (C-ECHO, or a search by DICOMweb)."""
     settings = read_settings(config)
-    peer = settings.dicom_peer(name)
-    seconds = c_echo(peer, calling_ae=settings.ae_title)
+    peer = settings.peer(name)
+    seconds = PeerTransport(settings).echo(peer)
     if as_json:
         write_json({"peer": name, "answered": True, "seconds": round(seconds, 3)})
     else:
-        typer.echo(f"{describe(peer)} answered in {1000 * seconds:.0f} ms.")
+        typer.echo(f"{_who(peer)} answered in {1000 * seconds:.0f} ms.")
 
 
 def send(
@@ -41,25 +42,40 @@ def send(
     config: ConfigPath = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send DICOM files to a peer (C-STORE)."""
+    """Send DICOM files to a peer (C-STORE, or STOW-RS by DICOMweb)."""
     settings = read_settings(config)
-    peer = settings.dicom_peer(name)
+    peer = settings.peer(name)
     files, skipped = _dicom_files(paths)
-    with progress(f"sending to {name}") as on_progress:
-        results = send_files(peer, files, calling_ae=settings.ae_title, on_progress=on_progress)
-    failed = [result for result in results if not result.ok]
-    if as_json:
-        write_json(_as_json(name, results, skipped))
-    else:
-        typer.echo(
-            f"{len(results) - len(failed)} of {len(results)} files stored at {describe(peer)}."
-        )
-        if skipped:
-            typer.echo(f"{skipped} files skipped: not DICOM.")
-        for result in failed:
-            typer.echo(f"  {result.path.name}: {result.sentence}", err=True)
-    if failed:
+    results: list[SendResult] = []
+    with (
+        progress(f"sending to {name}") as on_progress,
+        PeerTransport(settings).open(peer, files) as session,
+    ):
+        for result in session.send():
+            results.append(result)
+            on_progress(len(results), len(files))
+    _tell(peer, results, skipped, as_json=as_json)
+    if not all(result.ok for result in results):
         raise typer.Exit(1)
+
+
+def _tell(
+    peer: PeerSettings | WebPeerSettings, results: list[SendResult], skipped: int, *, as_json: bool
+) -> None:
+    if as_json:
+        write_json(_as_json(peer.name, results, skipped))
+        return
+    stored = sum(result.ok for result in results)
+    typer.echo(f"{stored} of {len(results)} files stored at {_who(peer)}.")
+    if skipped:
+        typer.echo(f"{skipped} files skipped: not DICOM.")
+    for result in results:
+        if not result.ok:
+            typer.echo(f"  {result.path.name}: {result.sentence}", err=True)
+
+
+def _who(peer: PeerSettings | WebPeerSettings) -> str:
+    return describe(peer) if isinstance(peer, PeerSettings) else f"{peer.name} ({peer.url})"
 
 
 def _dicom_files(paths: list[Path]) -> tuple[list[Path], int]:

@@ -14,7 +14,17 @@ from typing import Any
 import pytest
 import trustme
 from ct_factory import make_series
-from peers import Orthanc, Ports, listening, require_program, running, wait_until
+from peers import (
+    Orthanc,
+    Ports,
+    listening,
+    node_settings,
+    require_program,
+    run_command,
+    running,
+    wait_until,
+    write_node,
+)
 from pydicom import dcmread
 
 from dicom_node.errors import PeerError, UnreadableFile
@@ -311,6 +321,20 @@ def test_a_file_that_is_not_dicom_is_named(server: Server, tmp_path: Path) -> No
     path.write_text("hello")
     with pytest.raises(UnreadableFile, match=r"text\.dcm cannot be sent"):
         send(server.peer(), [path])
+
+
+def test_the_commands_speak_dicomweb(server: Server, files: list[Path], tmp_path: Path) -> None:
+    url = server.peer().url
+    settings = node_settings(Ports(), peers=[{"name": "cloud", "url": url}], destinations=["cloud"])
+    config = write_node(tmp_path / "node", settings)
+    echoed = run_command("echo", "cloud", "-c", config)
+    assert echoed.stdout.startswith(f"cloud ({url}) answered in")
+    sent = run_command("send", "cloud", files[0].parent, "-c", config)
+    assert sent.stdout == f"3 of 3 files stored at cloud ({url}).\n"
+    assert [path for path, _, _ in server.requests] == [
+        "/dicom-web/studies?limit=1",
+        "/dicom-web/studies",
+    ]
 
 
 class TestHttps:
