@@ -15,8 +15,12 @@ from pydicom.multival import MultiValue
 
 from dicom_node.ct.checks import obstacle
 from dicom_node.ct.pixels import WORD_BITS, Encoding
-from dicom_node.errors import InputError, NotForUs, UnreadableFile
+from dicom_node.errors import InputError, NotForUs, StorageError, UnreadableFile
 from man_core import Condition
+
+_LASTING: Final = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+"""What trying again does not cure; other faults of the system (too many open files, a network
+folder that is away) pass."""
 
 _IDENTITY: Final = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 _NUMBERS: Final = {
@@ -44,16 +48,17 @@ def load(path: Path, *, pixels: bool) -> FileDataset:
 
     Raises:
         UnreadableFile: It is no DICOM file, or it is cut off within the header.
-        InputError: It cannot be opened.
+        InputError: It is not there, or may not be opened.
+        StorageError: The disk, or the system, cannot read it now.
     """
     try:
         return pydicom.dcmread(path, stop_before_pixels=not pixels)
     except InvalidDicomError as error:
         raise UnreadableFile(f"{path.name} is not a DICOM file: remove it") from error
     except OSError as error:
-        raise InputError(
-            f"{path.name} cannot be opened: {error.strerror or 'read error'}"
-        ) from error
+        lasting = isinstance(error, _LASTING)
+        why = f"{path.name} cannot be opened: {error.strerror or 'read error'}"
+        raise (InputError if lasting else StorageError)(why) from error
     except Exception as error:  # a damaged header can break the parser anywhere
         raise UnreadableFile(
             f"{path.name} is damaged or cut off: replace it with a whole copy"

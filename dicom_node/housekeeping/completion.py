@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from pydicom import Dataset, dcmread
-from pydicom.errors import InvalidDicomError
+from pydicom import Dataset
 
 from dicom_node.ct.completeness import Completeness, completeness_of
+from dicom_node.ct.headers import load
+from dicom_node.errors import InputError
 from dicom_node.ledger.engine import Ledger
 from dicom_node.ledger.jobs import Work, enqueue
 from dicom_node.ledger.series import Series, complete, quiet_series, skip, undecided
@@ -109,10 +110,15 @@ class Completion:
         return Skip(f"incomplete: {series.gap}", decision.rule)
 
     def _headers(self, series: Series) -> Iterator[Dataset]:
+        """The readable headers.
+
+        Raises:
+            StorageError: The disk is away; what cannot be read now must not count as missing.
+        """
         for name in series.names:
             try:
-                yield dcmread(self._inbox.path(name), stop_before_pixels=True)
-            except (InvalidDicomError, OSError, EOFError, ValueError, KeyError, AttributeError):
+                yield load(self._inbox.path(name), pixels=False)
+            except InputError:
                 log.warning("image cannot be read", series=short_hash(series.series_uid))
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import resource
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from ct_factory import make_series
 from ledger_factory import META, START, House, NodeFixture
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
 
+from dicom_node.ct.headers import load
 from dicom_node.housekeeping import completion
 from dicom_node.housekeeping.completion import Completion
 from dicom_node.ledger.deliveries import Sent, claim_delivery, confirm, note_sent
+from dicom_node.ledger.jobs import Work, claim, enqueue, fail
 from dicom_node.ledger.model import Job
 from dicom_node.ledger.operations import list_jobs
 from dicom_node.ledger.purging import purge_old_series
@@ -162,16 +166,46 @@ def test_what_comes_after_the_hard_maximum_is_the_next_generation(
     assert len(denoise(node, START + AT_MOST + 1 + QUIET)) == 2
 
 
+def test_a_disk_that_is_away_is_no_reason_to_skip(node: NodeFixture, scan: list[Path]) -> None:
+    """As with a network folder: here no further file can be opened for a while."""
+    house = House(node)
+    send(node, scan)
+    house.complete_series(START)  # the ledger has its files open
+    with no_more_files():
+        house.complete_series(START + GAP)
+    assert the_series(node).state == SeriesState.ARRIVING
+    house.complete_series(START + GAP + 1)
+    assert the_series(node).state == SeriesState.ENQUEUED
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_file_that_is_gone_holds_up_nothing(node: NodeFixture, scan: list[Path]) -> None:
+    house = House(node)
+    send(node, scan)
+    node.inbox.path(the_series(node).names[0]).unlink()
+    house.complete_series(START + GAP)
+    assert the_series(node).state in (SeriesState.ENQUEUED, SeriesState.SKIPPED)
+
+
 def test_a_waiting_series_is_read_once(
     node: NodeFixture, scan: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house, read = House(node), []
 
-    def counted(path: Path, **options: object) -> object:
+    def counted(path: Path, *, pixels: bool) -> Dataset:
         read.append(path)
-        return dcmread(path, stop_before_pixels=True)
+        return load(path, pixels=pixels)
 
-    monkeypatch.setattr(completion, "dcmread", counted)
+    monkeypatch.setattr(completion, "load", counted)
     send(node, scan[:3] + scan[4:])
     for moment in range(QUIET, GAP):
         house.complete_series(START + moment)
@@ -277,3 +311,19 @@ def test_rules_decide_and_may_be_read_again(tmp_path: Path, scan: list[Path]) ->
     assert (newest.state, newest.reason, newest.rule) == (
         SeriesState.SKIPPED, "not today", "none",
     )  # fmt: skip
+
+
+def test_what_a_failed_job_owed_is_the_next_jobs_work(node: NodeFixture) -> None:
+    """The second job relied on the first, which failed after all: the third relies on neither."""
+    work, since = Work("identity", 1.0, ["pacs"]), []
+    for generation in (1, 2, 3):
+        now = START + 1000 * generation
+        node.arrive(b"image", sop_uid=f"1.2.{generation}", now=now - 100)
+        (series,) = node.complete(now)
+        job = enqueue(node.ledger, series, work, now=now)
+        assert job is not None
+        since.append(job.since_generation)
+        claim(node.ledger, owner="w", off_peak=False, now=now)
+        if generation == 2:
+            fail(node.ledger, jobs(node)[0].id, owner="w", reason="broken", now=now)
+    assert since == [0, 1, 0]
