@@ -14,10 +14,12 @@ NO_CONTEXT = 0x0122
 
 _WARNINGS = range(0xB000, 0xC000)
 _PROCESSING_FAILURE = 0x0110
+_RESOURCE_LIMITATION = 0x0213
 _OUT_OF_RESOURCES = range(0xA700, 0xA800)
 
 _MEANINGS: tuple[tuple[range, str], ...] = (
     (_OUT_OF_RESOURCES, "the peer is out of resources"),
+    (range(_RESOURCE_LIMITATION, _RESOURCE_LIMITATION + 1), "the peer is out of resources"),
     (range(0xA900, 0xAA00), "the data set does not match its SOP class"),
     (range(0xC000, 0xD000), "the peer cannot understand the data set"),
     (range(_PROCESSING_FAILURE, _PROCESSING_FAILURE + 1), "the peer failed in processing"),
@@ -53,7 +55,7 @@ class SendResult:
         """Whether sending the same file later can succeed."""
         return (
             self.status is None
-            or self.status == _PROCESSING_FAILURE
+            or self.status in (_PROCESSING_FAILURE, _RESOURCE_LIMITATION)
             or self.status in _OUT_OF_RESOURCES
         )
 

@@ -24,6 +24,9 @@ log = get_logger(__name__)
 DRAIN_SECONDS = 80.0
 """How long couriers may finish the image in hand; a peer that hangs is not waited for."""
 
+REPORTS_SECONDS = 2.0
+"""How often is asked whether a report on storage commitment is owed."""
+
 _REPORTER = "storage commitment"
 
 
@@ -39,6 +42,7 @@ class Sender:
         self._couriers: dict[str, Courier] = {}
         self._reporter = Reporter(depot)
         self._threads: dict[str, threading.Thread] = {}
+        self._next_reports = 0.0
 
     def courier(self, destination: str) -> Courier:
         """The courier of a destination; the same one each time."""
@@ -64,7 +68,9 @@ class Sender:
             courier = self.courier(name)
             if not courier.is_away:
                 self._set_to_work(name, lambda c=courier: c.deliver(should_stop), should_stop)  # type: ignore[misc]
-        self._set_to_work(_REPORTER, self._reporter.report, should_stop)
+        if time.monotonic() >= self._next_reports:
+            self._next_reports = time.monotonic() + REPORTS_SECONDS
+            self._set_to_work(_REPORTER, self._reporter.report, should_stop)
 
     def drain(self, seconds: float) -> None:
         """Wait until everybody has laid down work, at most for so long."""
