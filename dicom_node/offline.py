@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dicom_node.ct.completeness import completeness_of
 from dicom_node.ct.folder import Folder, scan_folder
 from dicom_node.ct.headers import load, number
 from dicom_node.ct.report import RunReport
@@ -44,6 +45,8 @@ def denoise_folder(
     denoiser: Denoiser,
     options: DenoiseOptions = DenoiseOptions(),  # noqa: B008 - frozen
     on_progress: OnSeries | None = None,
+    *,
+    incomplete: bool = False,
 ) -> list[SeriesOutcome]:
     """Denoise every CT series below a folder.
 
@@ -56,6 +59,7 @@ def denoise_folder(
         denoiser: A method ready to run.
         options: Strength and labels.
         on_progress: See ``OnSeries``.
+        incomplete: Take what is there of a series with missing slices, and say so in the header.
 
     Returns:
         One outcome per series, then one per file that looks like DICOM and cannot be read. One
@@ -75,7 +79,10 @@ def denoise_folder(
         if isinstance(decision, Skip):
             outcomes.append(SeriesOutcome(name, skipped=decision.reason))
         else:
-            outcomes.append(_denoise_one(name, files, target, denoiser, options, on_progress))
+            missing = completeness_of(headers).missing if incomplete else ""
+            outcomes.append(
+                _denoise_one(name, files, target, denoiser, options, on_progress, missing)
+            )
     broken = [SeriesOutcome(one.path.name, error=one.reason) for one in folder.unread]
     return outcomes + broken
 
@@ -87,13 +94,16 @@ def _denoise_one(
     denoiser: Denoiser,
     options: DenoiseOptions,
     on_progress: OnSeries | None,
+    missing: str,
 ) -> SeriesOutcome:
     def progress(done: int, total: int) -> None:
         if on_progress is not None:
             on_progress(name, done, total)
 
     try:
-        report = denoise_series(files, target, denoiser, options, on_progress=progress)
+        report = denoise_series(
+            files, target, denoiser, options, missing=missing, on_progress=progress
+        )
     except InputError as error:
         return SeriesOutcome(name, error=str(error))
     return SeriesOutcome(name, destination=target, report=report)

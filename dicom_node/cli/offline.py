@@ -37,6 +37,9 @@ def denoise(
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Default: the card's.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    incomplete: Annotated[
+        bool, typer.Option("--incomplete", help="With slices missing too; the header says so.")
+    ] = False,
     config: ConfigPath = None,
     as_json: AsJson = False,
 ) -> None:
@@ -55,7 +58,12 @@ def denoise(
     denoiser = load_model(wanted)
     with progress("denoising") as report:
         outcomes = denoise_folder(
-            source, destination, denoiser, options, lambda _name, done, total: report(done, total)
+            source,
+            destination,
+            denoiser,
+            options,
+            lambda _name, done, total: report(done, total),
+            incomplete=incomplete,
         )
     if as_json:
         write_json([_outcome(item) for item in outcomes])

@@ -74,6 +74,10 @@ def rules_check(
         write_json([dict(zip(keys, line, strict=True)) for line in lines])
     else:
         write_table(("rule", "when", "then"), lines)
+    for rule in rules[:-1]:
+        if not rule.match and not rule.source_ae:
+            typer.echo(f"{rule.name} takes every series: no rule after it is asked.", err=True)
+            break
 
 
 def _rules(settings: Settings, named: Path | None) -> tuple[Rule, ...]:

@@ -47,16 +47,20 @@ Value = str | float
 def _keyword(name: str) -> str:
     tag = keyword_dict.get(name)
     if tag is None:
-        close = difflib.get_close_matches(name, keyword_dict, n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise ValueError(
-            f"{name!r} is no DICOM keyword{hint}, write it as PS3.6 does; private attributes have"
-            " no keyword"
+            f"{name!r} is no DICOM keyword{_meant(name)}, write it as PS3.6 does; private"
+            " attributes have no keyword"
         )
     kinds = dictionary_VR(tag).split(" or ")
     if tag < FIRST_TAG or WITHOUT_VALUES.intersection(kinds):
         raise ValueError(f"{name} cannot be compared, name an attribute with plain values")
     return name
+
+
+def _meant(name: str) -> str:
+    known = {keyword.lower(): keyword for keyword in keyword_dict if keyword}
+    close = difflib.get_close_matches(name.lower(), known, n=1)
+    return f" (did you mean {known[close[0]]!r}?)" if close else ""
 
 
 def _plain(value: object) -> object:

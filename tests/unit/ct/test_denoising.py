@@ -154,6 +154,14 @@ def test_a_folder_of_several_series_is_mirrored_with_reasons(tmp_path: Path) -> 
     assert again == {"a/series-1001": "already denoised by this product"}
 
 
+def test_what_is_there_of_an_incomplete_series_is_denoised_when_asked_for(tmp_path: Path) -> None:
+    make_series(tmp_path / "in", slices=7)[3].unlink()
+    (outcome,) = denoise_folder(tmp_path / "in", tmp_path / "out", IDENTITY, incomplete=True)
+    assert outcome.report is not None
+    assert outcome.report.missing == "1 slice is missing between images 3 and 5"
+    assert len(outcome.report.files) == 6
+
+
 def test_series_that_share_a_folder_get_folders_of_their_own(tmp_path: Path) -> None:
     for number in (1, 2, 2):
         made = make_series(tmp_path / "made", series_number=number, description=str(number))

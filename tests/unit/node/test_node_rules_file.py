@@ -51,6 +51,7 @@ def test_the_template_is_valid_and_so_are_its_examples(tmp_path: Path) -> None:
             "SliceTickness: 1",
             "'SliceTickness' is no DICOM keyword (did you mean 'SliceThickness'?)",
         ),
+        ("slicethickness: 1", "no DICOM keyword (did you mean 'SliceThickness'?)"),
         ("xyz: 1", "'xyz' is no DICOM keyword, write it as PS3.6 does"),
         ("SliceThickness: {atleast: 1}", "is not a known key (did you mean 'at_least'?)"),
         (
