@@ -1,17 +1,23 @@
 """Who the patient is stays in DICOM files: a canary's series goes through the real node.
 
 The canary must come out in the derived images (else the test could not fail) and in nothing else:
-logs in both formats, run reports, the ledger, file names, and what the commands say.
+logs in both formats, run reports, the ledger, file names, what the commands say, the web pages,
+metrics, audit messages and notifications.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
+from audit_schema import faults
+from collectors import Collected, udp_collector, web_collector
 from ct_factory import make_series
 from peers import Ports, node, node_settings, run_command, wait_until, write_node
 from pydicom import Dataset, dcmread
@@ -28,7 +34,7 @@ from dicom_node.settings import PeerSettings
 CANARY = "KANARIENVOGEL"
 SLICES = 4
 HOW: tuple[tuple[str, ...], ...] = ((), ("--json",))
-SETTLED_SECONDS = 90.0
+SETTLED_SECONDS = 240.0
 
 
 class GossipingPacs:
@@ -96,18 +102,74 @@ def canary_series(folder: Path) -> list[Path]:
 @pytest.mark.parametrize("log_format", ["console", "json"])
 def test_the_canary_is_in_dicom_files_only(tmp_path: Path, log_format: str) -> None:
     ports, home = Ports(), tmp_path / "node"
-    logging = {"format": log_format, "level": "debug"}
-    config = write_node(home, node_settings(ports, logging=logging))
     files = canary_series(tmp_path / "scanner")
-    with GossipingPacs(ports.pacs).listening() as pacs, node(config, ports.node):
-        peer = PeerSettings(name="node", ae_title="DENOISE", host="127.0.0.1", port=ports.node)
-        assert all(sent.ok for sent in send_files(peer, files, calling_ae="SCANNER"))
-        with contextlib.closing(open_ledger(f"sqlite:///{home}/var/ledger.db")) as ledger:
-            wait_until("every series is settled", lambda: settled(ledger), SETTLED_SECONDS)
+    with (
+        GossipingPacs(ports.pacs).listening() as pacs,
+        web_collector() as hook,
+        udp_collector() as syslog,
+    ):
+        config = write_node(
+            home,
+            node_settings(
+                ports,
+                logging={"format": log_format, "level": "debug"},
+                completion={"gap_after_seconds": 2},
+                web={"port": ports.rest},
+                audit={
+                    "file": "audit.log",
+                    "syslog": {"host": "127.0.0.1", "port": syslog.port},
+                },
+                notify={"webhook": {"url": f"http://127.0.0.1:{hook.port}/hook"}},
+            ),
+        )
+        shown = shown_by_the_node(config, ports, files, hook)
         delivered = [str(dataset.PatientID) for dataset in pacs.received]
         said = everything_said(config, tmp_path) if log_format == "json" else ""
     assert delivered == [f"{CANARY}-4711"] * SLICES
-    assert leaks({"what commands say": said, **texts_below(home)}) == []
+    texts = {
+        "notification": "\n".join(map(bytes.decode, hook.items)),
+        "syslog": "\n".join(map(bytes.decode, syslog.items)),
+        "what commands say": said,
+        **shown,
+        **texts_below(home),
+    }
+    assert leaks(texts) == []
+    assert {"110100", "110102", "110104"} <= audited(texts["audit.log"])
+    assert {"110100", "110102", "110104"} <= audited(texts["syslog"])
+    assert "jobs_failed" in texts["notification"]
+
+
+def shown_by_the_node(
+    config: Path, ports: Ports, files: list[Path], hook: Collected
+) -> dict[str, str]:
+    """Send the series to a node, and what it shows once each is settled."""
+    home = config.parent
+    peer = PeerSettings(name="node", ae_title="DENOISE", host="127.0.0.1", port=ports.node)
+    with node(config, ports.node):
+        assert all(sent.ok for sent in send_files(peer, files, calling_ae="SCANNER"))
+        with contextlib.closing(open_ledger(f"sqlite:///{home}/var/ledger.db")) as ledger:
+            wait_until("every series is settled", lambda: settled(ledger), SETTLED_SECONDS)
+        wait_until("the failed jobs are told", lambda: hook.items)
+        wait_until("the node says that it is healthy", lambda: page(ports.rest, "/healthz"))
+        return {path: page(ports.rest, path) for path in ("/", "/metrics", "/api/status")}
+
+
+def page(port: int, path: str) -> str:
+    """What the status server answers; empty when it is not 200."""
+    with (
+        contextlib.suppress(urllib.error.URLError),
+        urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer,
+    ):
+        return str(answer.read().decode())
+    return ""
+
+
+def audited(text: str) -> set[str]:
+    """The events of audit messages that follow the schema."""
+    messages = [line[line.index("<AuditMessage") :] for line in text.splitlines()]
+    assert [fault for message in messages for fault in faults(message)] == []
+    codes = [ET.fromstring(message).find("EventIdentification/EventID") for message in messages]
+    return {code.attrib["csd-code"] for code in codes if code is not None}
 
 
 def settled(ledger: Ledger) -> bool:
