@@ -33,12 +33,17 @@ class Usage(Protocol):
     """Bytes of a file system, as ``shutil.disk_usage`` gives them."""
 
     @property
-    def total(self) -> int:
-        """Its size."""
+    def used(self) -> int:
+        """What is written."""
 
     @property
     def free(self) -> int:
-        """What may still be written."""
+        """What may still be written; the rest is kept for root."""
+
+
+def used_share(usage: Usage) -> float:
+    """How full a file system is, 0 to 1, as ``df`` tells it."""
+    return usage.used / (usage.used + usage.free)
 
 
 class Retention:
@@ -142,12 +147,11 @@ class Retention:
         usage = self._disk_usage(self._settings.storage)
         return (
             usage.free < self._limits.disk_reserve_gib * GIB
-            or 1 - usage.free / usage.total > self._limits.disk_high_watermark
+            or used_share(usage) > self._limits.disk_high_watermark
         )
 
     def _used(self) -> str:
-        usage = self._disk_usage(self._settings.storage)
-        return f"{1 - usage.free / usage.total:.0%}"
+        return f"{used_share(self._disk_usage(self._settings.storage)):.0%}"
 
     def _tell(self, now: float) -> None:
         if self._told_at is not None and now - self._told_at < REMIND_SECONDS:

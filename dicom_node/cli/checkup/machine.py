@@ -12,6 +12,7 @@ from sqlalchemy import make_url
 
 from dicom_node.cli.checkup.verdict import Attempts, Doubt
 from dicom_node.errors import ConfigurationError, StorageError
+from dicom_node.housekeeping.retention import used_share
 from dicom_node.ledger.clock import newest_moment
 from dicom_node.ledger.engine import open_ledger
 from dicom_node.settings import Settings
@@ -47,7 +48,7 @@ def _disk(settings: Settings) -> str:
         usage = shutil.disk_usage(storage)
     except OSError as error:
         raise StorageError(f"{storage} cannot be written: {error.strerror}.") from error
-    free_gib, used = usage.free / GIB, 1 - usage.free / usage.total
+    free_gib, used = usage.free / GIB, used_share(usage)
     if free_gib < retention.disk_reserve_gib:
         raise StorageError(
             f"{free_gib:.1f} GiB are free under {storage}, less than the reserve of"

@@ -27,14 +27,14 @@ class Disk:
     others: int = 0
 
     @property
-    def total(self) -> int:
-        return SIZE
+    def used(self) -> int:
+        roots = (self.node.inbox.root, self.node.outbox.root)
+        images = sum(1 for root in roots for path in root.rglob("*.dcm") if path.is_file())
+        return 10 * GIB * images + self.others
 
     @property
     def free(self) -> int:
-        roots = (self.node.inbox.root, self.node.outbox.root)
-        images = sum(1 for root in roots for path in root.rglob("*.dcm") if path.is_file())
-        return SIZE - 10 * GIB * images - self.others
+        return SIZE - self.used
 
     def __call__(self, _folder: Path) -> Disk:
         return self
