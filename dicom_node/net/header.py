@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from io import BytesIO
 
-from pydicom.filereader import data_element_generator, read_dataset
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -21,6 +19,7 @@ from pydicom.uid import (
 
 from dicom_node.errors import InputError, UnreadableFile
 from dicom_node.net.inflation import inflated
+from dicom_node.net.leniency import read_values
 
 SOP_CLASS_UID, SOP_INSTANCE_UID = 0x0008_0016, 0x0008_0018
 PATIENT_ID = 0x0010_0020
@@ -280,13 +279,4 @@ def _read_deflated(data: bytes | memoryview) -> Header:
 
 def _judged_by_pydicom(data: bytes | memoryview, walk: Walk) -> Header:
     """The header of a data set that breaks a rule which pydicom knows how to forgive."""
-    little = walk.transfer_syntax != ExplicitVRBigEndian
-    try:
-        found = read_dataset(BytesIO(data), walk.transfer_syntax == ImplicitVRLittleEndian, little)
-        implicit = bool(found.original_encoding[0])
-        for _ in data_element_generator(BytesIO(data), implicit, little):
-            pass  # tells what is cut off, which the reader passes over
-        texts = {tag: str(found[tag].value or "") for tag in _WANTED if tag in found}
-    except Exception as error:  # a damaged data set breaks its reader in any way
-        raise UnreadableFile("The data set cannot be read as DICOM.") from error
-    return _header(texts)
+    return _header(read_values(data, walk.transfer_syntax, _WANTED))

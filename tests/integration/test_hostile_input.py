@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import sys
 import time
 import warnings
@@ -35,11 +36,13 @@ from pydicom.uid import (
     RLELossless,
 )
 from wire import (
+    ABORT,
     ASSOCIATE_AC,
     ASSOCIATE_RJ,
     COMMAND,
     LAST,
     RELEASE,
+    RELEASE_RP,
     Answers,
     Line,
     associate_rq,
@@ -83,8 +86,9 @@ class Target:
     port: int
 
     @property
-    def inbox(self) -> list[Path]:
-        return sorted((self.home / "var" / "inbox").rglob("*.dcm"))
+    def kept(self) -> list[Path]:
+        """What was answered with success: in the inbox, or in quarantine beside another version."""
+        return sorted((self.home / "var").rglob("*.dcm"))
 
     def status(self, field: str) -> int:
         """A number of the kernel's about the process: ``Threads``, ``VmRSS`` (kB)."""
@@ -97,6 +101,10 @@ class Target:
 
     def lines(self) -> int:
         return self.process.output.count("\n")
+
+    def callers(self) -> set[str]:
+        """The calling titles that its lines name."""
+        return set(re.findall(r'"calling": "(\w+)"', self.process.output))
 
     def answers_echo(self) -> bool:
         peer = PeerSettings(name="node", ae_title="DENOISE", host="127.0.0.1", port=self.port)
@@ -155,8 +163,8 @@ def encoded(path: Path) -> tuple[bytes, bytes, bytes]:
     return uids[0].encode(), uids[1].encode(), data
 
 
-def calling(case: int) -> bytes:
-    return f"CASE{case}".encode()
+def calling(case: int, kind: str = "CASE") -> bytes:
+    return f"{kind}{case}".encode()
 
 
 def in_parallel(cases: Sequence[int], attack) -> list[Answers]:  # type: ignore[no-untyped-def]
@@ -166,6 +174,15 @@ def in_parallel(cases: Sequence[int], attack) -> list[Answers]:  # type: ignore[
     hanging = [case for case, answer in zip(cases, answers, strict=True) if not answer.closed]
     assert hanging == [], f"seed {SEED}: the receiver did not hang up"
     return answers
+
+
+def well_ended(answer: Answers) -> bool:
+    """Whether everything was answered with success and the association released."""
+    return RELEASE_RP in answer.kinds and ABORT not in answer.kinds and not any(answer.statuses)
+
+
+def stored(answer: Answers) -> bool:
+    return answer.statuses == [0x0000]
 
 
 def halves(count: int) -> tuple[range, range]:
@@ -183,15 +200,19 @@ def test_damaged_streams(unharmed: Target, corpus: list[tuple[bytes, bytes, byte
 
     def attack(case: int) -> Answers:
         rng = random.Random(f"{SEED} stream {case}")
-        return say(unharmed.port, mutated_stream(conversation(data, sop_uid, calling(case)), rng))
+        return say(
+            unharmed.port, mutated_stream(conversation(data, sop_uid, calling(case, "STREAM")), rng)
+        )
 
     lines = unharmed.lines()
     warming, steady = halves(STREAMS)
-    in_parallel(warming, attack)
+    answers = in_parallel(warming, attack)
     before = unharmed.status("VmRSS")
-    in_parallel(steady, attack)
+    answers += in_parallel(steady, attack)
     check_flat(unharmed, before, "damaged streams")
-    wait_until("each case has its line", lambda: unharmed.lines() - lines >= 0.9 * STREAMS)
+    refused = sum(not well_ended(answer) for answer in answers)
+    assert refused > STREAMS / 2
+    wait_until("each refusal has its line", lambda: unharmed.lines() - lines >= refused)
 
 
 def test_a_stream_that_ends_at_any_byte(
@@ -221,10 +242,12 @@ def test_damaged_data_sets(unharmed: Target, corpus: list[tuple[bytes, bytes, by
     before = unharmed.status("VmRSS")
     answers += in_parallel(steady, attack)
     check_flat(unharmed, before, "damaged data sets")
+    refused = {calling(case).decode() for case, answer in enumerate(answers) if not stored(answer)}
+    wait_until("each refusal has its line", lambda: refused <= unharmed.callers())
     statuses = {status for answer in answers for status in answer.statuses}
     assert statuses <= ANSWERED_STATUSES
     assert {0x0000, 0xC000} <= statuses
-    assert [path.name for path in unharmed.inbox if not readable(path)] == []
+    assert [path.name for path in unharmed.kept if not readable(path)] == []
 
 
 def readable(path: Path) -> bool:

@@ -1,0 +1,57 @@
+"""Data sets that break a rule and are readable all the same: pydicom's judgement, made strict.
+
+pydicom forgives what worse scanners write. It also passes over what is cut off, which must not
+count as received.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from io import BytesIO
+
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.filereader import data_element_generator, read_dataset
+from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
+
+from dicom_node.errors import UnreadableFile
+
+_UNDEFINED = 0xFFFF_FFFF
+
+
+def read_values(
+    data: bytes | memoryview, transfer_syntax: str, wanted: Collection[int]
+) -> dict[int, str]:
+    """The values of top-level elements, by tag; those that are absent are left out.
+
+    Args:
+        data: The whole data set, encoded.
+        transfer_syntax: In which it claims to be.
+        wanted: The tags.
+
+    Raises:
+        UnreadableFile: It cannot be read, or not to its end.
+    """
+    little, size = transfer_syntax != ExplicitVRBigEndian, len(data)
+    try:
+        found = read_dataset(BytesIO(data), transfer_syntax == ImplicitVRLittleEndian, little)
+        implicit = bool(found.original_encoding[0])
+        _check_whole(data_element_generator(BytesIO(data), implicit, little), size)
+        return {tag: str(found[tag].value or "") for tag in wanted if tag in found}
+    except UnreadableFile:
+        raise
+    except Exception as error:  # a damaged data set breaks its reader in any way
+        raise UnreadableFile("The data set cannot be read as DICOM.") from error
+
+
+def _check_whole(elements: Iterable[RawDataElement | DataElement], size: int) -> None:
+    """See that every value is as long as it says, and that nothing follows the last one."""
+    end = size
+    for element in elements:
+        if not isinstance(element, RawDataElement) or element.length == _UNDEFINED:
+            end = size  # read up to its delimiter, or pydicom has raised
+            continue
+        end = element.value_tell + element.length
+        if len(element.value or b"") != element.length:
+            raise UnreadableFile("The data set is cut off.")
+    if end != size:
+        raise UnreadableFile("Something that is no element follows the data set.")
