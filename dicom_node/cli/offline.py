@@ -50,9 +50,7 @@ def denoise(
 
     base, labels = _settings(config)
     chosen = {"name": model, "strength": strength, "steps": steps, "device": device}
-    wanted = base.model_copy(
-        update={key: value for key, value in chosen.items() if value is not None}
-    )
+    wanted = base.model_copy(update={key: one for key, one in chosen.items() if one is not None})
     _check_destination(source, destination)
     options = DenoiseOptions(wanted.strength, DeriveOptions(**labels.model_dump()))
     denoiser = load_model(wanted)
@@ -65,10 +63,7 @@ def denoise(
             lambda _name, done, total: report(done, total),
             incomplete=incomplete,
         )
-    if as_json:
-        write_json([_outcome(item) for item in outcomes])
-    else:
-        _tell(outcomes)
+    _tell(outcomes, as_json)
     if any(item.error for item in outcomes) or not any(item.report for item in outcomes):
         raise typer.Exit(1)
 
@@ -136,7 +131,10 @@ def _check_destination(source: Path, destination: Path) -> None:
             )
 
 
-def _tell(outcomes: Sequence[SeriesOutcome]) -> None:
+def _tell(outcomes: Sequence[SeriesOutcome], as_json: bool) -> None:
+    if as_json:
+        write_json([_outcome(item) for item in outcomes])
+        return
     for item in outcomes:
         if item.report is not None:
             done = item.report.denoise
