@@ -14,14 +14,14 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
+    from prometheus_client import CollectorRegistry, Metric
     from prometheus_client.mmap_dict import MmapedDict
 
 COUNTERS = {
@@ -104,16 +104,13 @@ def folder_of_host(folder: Path) -> Path:
 
 
 def collect_into(registry: CollectorRegistry, folder: Path) -> None:
-    """Let a registry tell what all processes of this host counted.
-
-    Raises:
-        OSError: The folder cannot be made.
-    """
+    """Let a registry tell what all processes of this host counted, once, as it is now."""
     from prometheus_client.multiprocess import MultiProcessCollector
 
     own = folder_of_host(folder)
-    own.mkdir(parents=True, exist_ok=True)
-    MultiProcessCollector(registry, path=str(own))  # type: ignore[no-untyped-call]
+    sound = [str(path) for path in own.glob("*.db") if _is_sound(path)]
+    counted = MultiProcessCollector.merge(sound)  # type: ignore[no-untyped-call]
+    registry.register(_Counted(counted))
 
 
 def image_received(outcome: str, size: int) -> None:
@@ -236,6 +233,16 @@ class _Counts:
                 self.observe(stage, bound, times=0.0)
         self.add("received_bytes", 0.0)
         self.add("audit_lost", 0.0)
+
+
+class _Counted:
+    """What was counted, in the form that a registry asks for."""
+
+    def __init__(self, counted: Iterable[Metric]) -> None:
+        self._counted = tuple(counted)
+
+    def collect(self) -> Iterable[Metric]:
+        return self._counted
 
 
 _current: list[_Counts] = []

@@ -20,11 +20,7 @@ MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def render_metrics(settings: Settings, snapshot: Snapshot) -> bytes:
-    """All metrics in the text format of Prometheus.
-
-    Raises:
-        OSError: The folder of the counters cannot be read.
-    """
+    """All metrics in the text format of Prometheus."""
     registry = CollectorRegistry()
     telemetry.collect_into(registry, settings.metrics_folder)
     registry.register(_State(lambda: snapshot))

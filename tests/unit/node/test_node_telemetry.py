@@ -110,6 +110,14 @@ def test_a_damaged_file_begins_at_zero(tmp_path: Path) -> None:
     assert value(tmp_path, "images_received_total", outcome="stored") == 1
 
 
+def test_a_damaged_file_of_another_process_hides_nothing(tmp_path: Path) -> None:
+    telemetry.open_telemetry(tmp_path, process="work")
+    telemetry.image_received("stored", 1)
+    (telemetry.folder_of_host(tmp_path) / "counter_receive-0.db").write_bytes(b"\xff" * 100)
+    (telemetry.folder_of_host(tmp_path) / "counter_deliver-0.db").write_bytes(b"")
+    assert value(tmp_path, "images_received_total", outcome="stored") == 1
+
+
 def test_a_node_begins_at_zero(tmp_path: Path) -> None:
     telemetry.open_telemetry(tmp_path, process="work")
     telemetry.image_received("stored", 1)
