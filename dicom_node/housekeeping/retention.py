@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 from dicom_node.ledger.engine import Ledger
 from dicom_node.ledger.operations import busy_tokens, closed_tokens
@@ -13,6 +12,7 @@ from dicom_node.ledger.purging import purge_old_series
 from dicom_node.ledger.strays import remove_strays, stray_tokens
 from dicom_node.logs import get_logger
 from dicom_node.settings import Settings
+from dicom_node.store.disk import Usage, used_share
 from dicom_node.store.inbox import Inbox, folder_of
 from dicom_node.store.leftovers import remove_old_files, sweep_parts
 from dicom_node.store.outbox import Outbox
@@ -27,23 +27,6 @@ SERIES_PER_BATCH = 5
 
 REMIND_SECONDS = 3600.0
 """How often a disk that stays full is told of."""
-
-
-class Usage(Protocol):
-    """Bytes of a file system, as ``shutil.disk_usage`` gives them."""
-
-    @property
-    def used(self) -> int:
-        """What is written."""
-
-    @property
-    def free(self) -> int:
-        """What may still be written; the rest is kept for root."""
-
-
-def used_share(usage: Usage) -> float:
-    """How full a file system is, 0 to 1, as ``df`` tells it."""
-    return usage.used / (usage.used + usage.free)
 
 
 class Retention:

@@ -12,10 +12,10 @@ from sqlalchemy import make_url
 
 from dicom_node.cli.checkup.verdict import Attempts, Doubt
 from dicom_node.errors import ConfigurationError, StorageError
-from dicom_node.housekeeping.retention import used_share
 from dicom_node.ledger.clock import newest_moment
 from dicom_node.ledger.engine import open_ledger
 from dicom_node.settings import Settings
+from dicom_node.store.disk import used_share
 
 GIB = 1024**3
 SECONDS_PER_DAY = 86_400.0
