@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -28,3 +29,17 @@ def postgresql_server() -> Iterator[PostgreSQL]:
     """One server for all tests that ask for it; each takes a database of its own."""
     with postgresql() as server:
         yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """The ledger keeps its word on both engines: who asks for a database is run twice."""
+    return str(request.param)
+
+
+@pytest.fixture
+def database(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """URL of an empty ledger."""
+    if engine == "sqlite":
+        return f"sqlite:///{tmp_path}/var/ledger.db"
+    return str(request.getfixturevalue("postgresql_server").emptied_database())
