@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dicom_node.housekeeping.completion import Completion
-from dicom_node.housekeeping.queue import Queue
-from dicom_node.housekeeping.retention import Retention
 from dicom_node.ledger.arrivals import Arrival, Recorded, record_instances
 from dicom_node.ledger.engine import Ledger, open_ledger
 from dicom_node.ledger.jobs import Work, enqueue
@@ -136,6 +133,11 @@ class House:
     """The sweeps of a node fixture, to be run by hand."""
 
     def __init__(self, node: NodeFixture) -> None:
+        # Heavy, and the processes that the ledger's own tests start need none of it.
+        from dicom_node.housekeeping.completion import Completion
+        from dicom_node.housekeeping.queue import Queue
+        from dicom_node.housekeeping.retention import Retention
+
         completion = Completion(node.ledger, node.inbox, node.settings)
         queue = Queue(node.ledger, node.settings)
         retention = Retention(node.ledger, node.inbox, node.outbox, node.settings)
