@@ -80,11 +80,13 @@ class Walk:
     Attributes:
         offset: Where the next element begins; beyond the end while an element is not whole.
         values: The wanted elements found so far.
+        has_begun: Whether its first bytes were looked at; only they may be taken for its beginning.
     """
 
     transfer_syntax: str
     offset: int = 0
     values: dict[int, bytes] = field(default_factory=dict)
+    has_begun: bool = False
     _last: int = -1
 
     def __post_init__(self) -> None:
@@ -227,8 +229,9 @@ def _checked(walk: Walk, size: int) -> Header:
 
 def begin_walk(walk: Walk, data: bytes | memoryview) -> None:
     """Walk over the first bytes of a data set while the others are still on their way."""
-    if walk.offset or walk.transfer_syntax == DeflatedExplicitVRLittleEndian:
+    if walk.has_begun or walk.transfer_syntax == DeflatedExplicitVRLittleEndian:
         return
+    walk.has_begun = True
     try:
         walk.go(data)
     except (_Odd, UnreadableFile):

@@ -432,3 +432,13 @@ def test_an_image_is_still_taken(
             opened.send(message(store_command(sop_uid, message=number), data))
         opened.send(RELEASE)
         assert opened.hang_up().statuses == [0x0000] * 3
+
+
+def test_fragments_in_another_order_are_another_data_set(
+    unharmed: Target, corpus: list[tuple[bytes, bytes, bytes]]
+) -> None:
+    """The header in the second fragment is not a header; found by the shuffled streams above."""
+    _, sop_uid, data = corpus[0]
+    request, commands, first, second, *others = conversation(data, sop_uid, b"SWAPPED")
+    answers = say(unharmed.port, b"".join((request, commands, second, first, *others)))
+    assert answers.statuses[0] == 0xC000
