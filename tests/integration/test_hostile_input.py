@@ -40,9 +40,14 @@ from wire import (
     ASSOCIATE_AC,
     ASSOCIATE_RJ,
     COMMAND,
+    COMMITMENT,
+    CT_IMAGE,
+    EXPLICIT,
+    IMPLICIT,
     LAST,
     RELEASE,
     RELEASE_RP,
+    VERIFICATION,
     Answers,
     Line,
     associate_rq,
@@ -54,6 +59,7 @@ from wire import (
     message,
     p_data,
     say,
+    short,
     store,
     store_command,
     user_information,
@@ -304,10 +310,25 @@ REQUESTS = st.builds(
 )
 
 
+WELL_FORMED = (
+    b"\1\0",
+    b"1.2.840.10008.1.20.1\0\0",
+    b"1.2.840.10008.1.20.1.1",
+    CT_IMAGE,
+    b"1.2.3\0",
+)
+"""Values that fit somewhere in a command set."""
+
+
 @contextlib.contextmanager
 def associated(port: int) -> Iterator[Line]:
     with line(port) as opened:
-        opened.send(associate_rq(calling=b"COMMANDS"))
+        contexts = (
+            context(1),
+            context(3, VERIFICATION, (IMPLICIT,)),
+            context(5, COMMITMENT, (EXPLICIT,)),
+        )
+        opened.send(associate_rq(calling=b"COMMANDS", contexts=contexts))
         assert opened.next_kind() == ASSOCIATE_AC
         yield opened
 
@@ -324,21 +345,32 @@ def structured_request(port: int, request: bytes) -> None:
     elements=st.lists(
         st.builds(
             element,
-            st.sampled_from((0x0002, 0x0100, 0x0110, 0x0700, 0x0800, 0x0900, 0x1000, 0x1008)),
-            st.one_of(st.binary(max_size=4), st.binary(max_size=80)),
+            st.sampled_from(
+                (0x0002, 0x0003, 0x0110, 0x0700, 0x0900, 0x1000, 0x1001, 0x1002, 0x1008)
+            ),
+            st.one_of(st.sampled_from(WELL_FORMED), st.binary(max_size=80)),
         ),
         max_size=9,
     ),
+    field=st.one_of(st.sampled_from((0x0001, 0x0030, 0x0100, 0x0130)), st.integers(0, 65535)),
+    number=st.sampled_from((1, 1, 3, 5, 5, 7)),
     data_set=st.one_of(st.none(), st.binary(max_size=50)),
     control=st.one_of(st.just(COMMAND | LAST), st.integers(0, 255)),
 )
 def structured_command(
-    port: int, elements: list[bytes], data_set: bytes | None, control: int
+    port: int,
+    elements: list[bytes],
+    field: int,
+    number: int,
+    data_set: bytes | None,
+    control: int,
 ) -> None:
+    promised = short(0x0800, 257 if data_set is None else 1)
     with associated(port) as opened:
-        opened.send(p_data(command(*elements), control))
+        commands = command(short(0x0100, field), promised, *elements)
+        opened.send(p_data(commands, control, number=number))
         if data_set is not None:
-            opened.send(p_data(data_set, LAST))
+            opened.send(p_data(data_set, LAST, number=number))
         opened.send(RELEASE)
         assert opened.hang_up().closed
 
