@@ -95,7 +95,7 @@ class Admission:
 
     def has_room(self) -> bool:
         """Whether the disk has more than its reserve free."""
-        return shutil.disk_usage(self._storage).free >= self._reserve_bytes
+        return self._free_bytes() >= self._reserve_bytes
 
     def check_room(self) -> None:
         """See that the disk has more than its reserve free.
@@ -103,12 +103,17 @@ class Admission:
         Raises:
             StorageError: It has not.
         """
-        free = shutil.disk_usage(self._storage).free
+        free = self._free_bytes()
         if free < self._reserve_bytes:
             raise StorageError(
                 f"Only {free / GIB:.1f} GiB are free under {self._storage}: the reserve of"
                 f" {self._reserve_bytes / GIB:.1f} GiB is not touched; make room."
             )
+
+    def _free_bytes(self) -> int:
+        with disk_faults(self._storage):
+            self._storage.mkdir(parents=True, exist_ok=True)
+            return shutil.disk_usage(self._storage).free
 
     def _take(self, kind: str, most: int, calling: str, most_of_peer: int) -> Place | Refusal:
         title = calling.encode("utf-8", "replace")[:_LONGEST_TITLE_BYTES]

@@ -1,8 +1,10 @@
 """Protocol data units as an acceptor takes them (PS3.8, section 9.3): straight off the socket.
 
-A receiver's rate is decided here. Each PDU costs two system calls and no copy: its header, and then
-its body into one buffer that is used again and again. Nothing is allocated for what a peer merely
-announces, and a PDU that was begun has to be whole within its time.
+A receiver's rate is decided here. All that has come is read at once, into one buffer that is used
+again and again: a kernel acknowledges at once only when nothing is left unread, and a sender with
+Nagle's algorithm (DCMTK as shipped) holds the rest of its message back until then, 40 ms an image.
+Nothing is allocated for what a peer merely announces, and a PDU that was begun has to be whole
+within its time.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ LINGER_SECONDS = 2.0
 """How long a peer is given to read the last PDU and to hang up."""
 
 HEADER_BYTES = 6
+
+BUFFER_BYTES = 2 * PDU_BYTES
 
 UNSPECIFIED, UNRECOGNISED_PDU, UNEXPECTED_PDU = 0, 1, 2
 INVALID_PARAMETER = 6
@@ -65,7 +69,8 @@ class Inlet(Connection):
 
     def __init__(self, transport: socket.socket) -> None:
         super().__init__(transport)
-        self._buffer = bytearray(PDU_BYTES)
+        self._buffer = bytearray(BUFFER_BYTES)
+        self._start = self._end = 0
         self.heard = False
         self._is_plain = not isinstance(transport, ssl.SSLSocket)
         self.allow(REQUEST_SECONDS)
@@ -84,14 +89,13 @@ class Inlet(Connection):
             ConnectionLost: The peer hung up or was silent.
             Violation: It announces more than anybody needs.
         """
-        self._acknowledge_at_once()
-        self._fill_buffer(HEADER_BYTES)
-        kind, length = struct.unpack_from(">BxI", self._buffer)
+        self._need(HEADER_BYTES)
+        kind, length = struct.unpack_from(">BxI", self._buffer, self._start)
+        self._start += HEADER_BYTES
         if kind not in _KNOWN:
             raise Violation("sent something that is not DICOM", UNRECOGNISED_PDU)
         if length > LARGEST_TAKEN_BYTES:
             raise Violation("announced a PDU of an impossible length", INVALID_PARAMETER)
-        self._acknowledge_at_once()
         return kind, length
 
     def body(self, length: int) -> memoryview:
@@ -100,9 +104,10 @@ class Inlet(Connection):
         Raises:
             ConnectionLost: The peer hung up or was too slow.
         """
-        if length > len(self._buffer):
-            self._buffer = bytearray(length)
-        return self._fill_buffer(length)
+        self._need(length)
+        begin = self._start
+        self._start += length
+        return memoryview(self._buffer)[begin : begin + length]
 
     def abort(self, reason: int = UNSPECIFIED) -> None:
         """Tell the peer that the association ends (A-ABORT), if it still listens."""
@@ -128,33 +133,40 @@ class Inlet(Connection):
                 if not self._socket.recv_into(self._buffer):
                     return
 
-    def _fill_buffer(self, size: int) -> memoryview:
-        view = memoryview(self._buffer)[:size]
-        deadline, got = time.monotonic() + self._seconds, 0
-        while got < size:
-            count = self._read_some(view[got:], deadline)
+    def _need(self, size: int) -> None:
+        """Read until so many bytes are there that were not handed out yet."""
+        self._make_room(size)
+        deadline = time.monotonic() + self._seconds
+        while self._end - self._start < size:
+            count = self._read_some(memoryview(self._buffer)[self._end :], deadline)
             if not count:
                 raise ConnectionLost("hung up")
-            got += count
+            self._end += count
             self.heard = True
-        return view
+
+    def _make_room(self, size: int) -> None:
+        """Let the buffer hold so many bytes from the place of the next one on."""
+        if self._start == self._end:
+            self._start = self._end = 0
+        if self._start + size > len(self._buffer):
+            rest = self._buffer[self._start : self._end]
+            if size > len(self._buffer):
+                self._buffer = bytearray(size)
+            self._buffer[: len(rest)] = rest
+            self._start, self._end = 0, len(rest)
 
     def _read_some(self, view: memoryview, deadline: float) -> int:
+        remaining = deadline - time.monotonic()
         try:
-            if self._is_plain:
-                return self._read_all(view, deadline)
-            self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
+            if remaining <= 0:
+                raise TimeoutError
+            self._acknowledge_at_once()
+            # In plain connections the kernel keeps the time limit (SO_RCVTIMEO): one call, not two.
+            wanted = None if self._is_plain else remaining
+            if self._socket.gettimeout() != wanted:
+                self._socket.settimeout(wanted)
             return self._socket.recv_into(view)
         except (BlockingIOError, TimeoutError, ssl.SSLWantReadError) as error:
             raise ConnectionLost(f"was silent for {self._seconds:.0f} s", silent=True) from error
         except (OSError, ValueError) as error:  # ValueError: closed by the receiver's end
             raise ConnectionLost("hung up") from error
-
-    def _read_all(self, view: memoryview, deadline: float) -> int:
-        """One system call for the whole view; the kernel keeps the time limit (SO_RCVTIMEO)."""
-        if self._socket.gettimeout() is not None:  # sending has set one
-            self._socket.settimeout(None)
-        count = self._socket.recv_into(view, len(view), socket.MSG_WAITALL)
-        if count and count < len(view) and time.monotonic() > deadline:
-            raise TimeoutError
-        return count
