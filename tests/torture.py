@@ -26,6 +26,9 @@ from dicom_node.ledger.engine import Ledger
 
 PARTS = ("receive", "work", "deliver", "serve")
 
+START_SECONDS = 300.0
+"""For a part to start, on a machine with other things to do."""
+
 DIES_AT_MOST = 5
 """A part that ends by itself so often will never run."""
 
@@ -147,7 +150,8 @@ def torment(made: Sequence[Part], rng: random.Random, kills: int) -> Counter[str
     while killed.total() < kills:
         victim = rng.choice(made)
         if rng.random() < MOSTLY:
-            wait_until(f"{victim.command} is at work", partial(at_work, made, victim))
+            what = f"{victim.command} is at work"
+            wait_until(what, partial(at_work, made, victim), START_SECONDS)
         time.sleep(rng.uniform(0.0, LONGEST_LIFE_SECONDS))  # chance decides the moment
         if victim.in_work() and rng.random() < NOW_AND_THEN:
             victim.ask(signal.SIGHUP)  # which must not end it
