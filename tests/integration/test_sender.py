@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from ct_factory import make_series
-from peers import free_port
+from peers import free_port, listening, require_program, running, wait_until
 from pydicom import dcmread
 from pydicom.uid import (
     UID,
@@ -23,6 +23,7 @@ from pynetdicom.sop_class import CTImageStorage, MRImageStorage, Verification
 
 from dicom_node.errors import PeerError, UnreadableFile
 from dicom_node.net import proposal
+from dicom_node.net.outgoing import describe_file
 from dicom_node.net.sender import SendResult, echo, send_files
 from dicom_node.settings import PeerSettings
 
@@ -159,6 +160,26 @@ def test_a_peer_that_takes_none_of_it_is_one_sentence(pacs: Pacs, tmp_path: Path
     with pytest.raises(PeerError, match="accepts none of: CT Image Storage") as error:
         pacs.send(make_series(tmp_path, slices=1))
     assert not error.value.transient
+
+
+def test_dcmtk_gets_every_image_as_it_lies_on_disk(tmp_path: Path) -> None:
+    files = make_series(tmp_path / "scan", slices=20, size=256)
+    packed = dcmread(files[0])
+    packed.compress(RLELossless, generate_instance_uid=False)
+    packed.save_as(files[0])
+    port, stored = free_port(), tmp_path / "stored"
+    stored.mkdir()
+    # Bit preserving, every transfer syntax, and files named by their SOP Instance UID.
+    command = [require_program("storescp"), "+B", "+xa", "-od", stored, str(port)]
+    peer = PeerSettings(name="dcmtk", ae_title="ANY", host="127.0.0.1", port=port)
+    with running(command, tmp_path / "storescp.log", cwd=tmp_path):
+        wait_until("storescp listens", lambda: listening(port))
+        results = send_files(peer, files, calling_ae="DENOISE")
+    assert [item.status for item in results] == [0] * 20
+    arrived = {path.name.partition(".")[2]: path for path in stored.iterdir()}
+    for path, result in zip(files, results, strict=True):
+        offset = describe_file(path).offset
+        assert arrived[result.sop_instance_uid].read_bytes().endswith(path.read_bytes()[offset:])
 
 
 @pytest.mark.filterwarnings("ignore")  # pynetdicom leaves the closing of its socket to Python
