@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -10,16 +11,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ct_factory import make_series
-from peers import free_port, listening, wait_until
+from ct_factory import make_series, recode
+from peers import free_port, listening, require_program, wait_until
 from pydicom import dcmread
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+from pydicom.uid import (
+    EnhancedCTImageStorage,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    MRImageStorage,
+    RLELossless,
+)
 from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
 from pynetdicom.sop_class import CTImageStorage, Verification
 
+from dicom_node.ct.syntaxes import UNCOMPRESSED
 from dicom_node.errors import ConfigurationError, PeerError, StorageError
 from dicom_node.ledger.engine import Ledger, open_ledger
 from dicom_node.ledger.series import list_series
@@ -32,6 +43,8 @@ from dicom_node.store.inbox import Inbox
 OUT_OF_RESOURCES = 0xA700
 DOES_NOT_MATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
+
+PACKED = (JPEGLSLossless, RLELossless)
 
 
 def settings_in(folder: Path, **changes: Any) -> Settings:
@@ -276,3 +289,90 @@ def store_raw(node: Running, raw: bytes, *, sop_uid: str) -> int:
         return int(answer.Status)
     finally:
         association.release()
+
+
+@pytest.mark.parametrize("syntax", [str(item) for item in (*UNCOMPRESSED, *PACKED)])
+def test_an_image_is_stored_as_it_was_sent(start: Start, tmp_path: Path, syntax: str) -> None:
+    node = start()
+    (path,) = make_series(tmp_path / "ct", slices=1)
+    recode(path, syntax)
+    assert node.send([path]) == [0]
+    (stored,) = node.files()
+    assert dcmread(stored).file_meta.TransferSyntaxUID == syntax
+    assert data_set_of(stored) == data_set_of(path)
+
+
+@pytest.mark.parametrize(
+    ("command", "syntax"),
+    [
+        (("dcmcjpeg", "+e1"), JPEGLosslessSV1),
+        (("dcmcjpeg", "+el"), JPEGLossless),
+        (("dcmcjpls", "+el"), JPEGLSLossless),
+        (("dcmcrle",), RLELossless),
+        (("gdcmconv", "--j2k"), JPEG2000Lossless),
+    ],
+)
+def test_images_that_other_programs_compressed_are_stored_as_sent(
+    start: Start, tmp_path: Path, command: tuple[str, ...], syntax: str
+) -> None:
+    node = start()
+    (path,) = make_series(tmp_path / "ct", slices=1)
+    packed = tmp_path / "packed.dcm"
+    subprocess.run([require_program(command[0]), *command[1:], path, packed], check=True)
+    assert dcmread(packed).file_meta.TransferSyntaxUID == syntax
+    assert node.send([packed]) == [0]
+    (stored,) = node.files()
+    assert data_set_of(stored) == data_set_of(packed)
+
+
+def test_enhanced_ct_is_taken_only_where_the_configuration_says_so(
+    start: Start, tmp_path: Path
+) -> None:
+    def as_enhanced(dataset: Any) -> None:
+        dataset.SOPClassUID = EnhancedCTImageStorage
+
+    (path,) = make_series(tmp_path / "ct", slices=1, change=as_enhanced)
+    with pytest.raises(PeerError, match="accepts none of: Enhanced CT Image Storage"):
+        start().send([path])
+    assert start(accept={"enhanced_ct": True}).send([path]) == [0]
+
+
+def test_who_is_not_in_the_list_of_hosts_is_hung_up_on(start: Start, tmp_path: Path) -> None:
+    refused = start(accept={"hosts": ["192.0.2.0/24"]})
+    with pytest.raises(PeerError):
+        echo(refused.peer, calling_ae="SCANNER")
+    assert echo(start(accept={"hosts": ["127.0.0.0/8"]}).peer, calling_ae="SCANNER") > 0
+
+
+def test_port_checks_and_aborted_associations_leave_nothing_behind(start: Start) -> None:
+    node = start(listen={"max_associations": 2})
+
+    def knock(times: int) -> None:
+        for _ in range(times):
+            socket.create_connection(("127.0.0.1", node.settings.listen.port)).close()
+            associate(node, "SCANNER").abort()
+
+    knock(20)
+    wait_until("the connections are gone", lambda: not connections())
+    before = open_files()
+    knock(200)
+    wait_until("the connections are gone", lambda: not connections())
+    wait_until("the files are closed", lambda: open_files() <= before)
+    held = [associate(node, "SCANNER"), associate(node, "OTHER")]
+    assert all(item.is_established for item in held)
+    for item in held:
+        item.release()
+
+
+def connections() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "association"]
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def data_set_of(path: Path) -> bytes:
+    """The bytes behind the file meta information."""
+    whole = path.read_bytes()
+    return whole[144 + int.from_bytes(whole[140:144], "little") :]
