@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -10,10 +11,17 @@ from typing import TYPE_CHECKING, Protocol
 from dicom_node import telemetry
 from dicom_node.errors import DeviceFault, ModelUnavailable
 from dicom_node.ledger.engine import Ledger, open_ledger
-from dicom_node.ledger.jobs import LeaseLost, claim, derived, fresh_names, give_back, source_names
+from dicom_node.ledger.jobs import (
+    LeaseLost,
+    claim,
+    derived,
+    fresh_names,
+    give_back,
+    source_names,
+)
 from dicom_node.ledger.leases import Heartbeat, is_dead, owner_name, settle_fault, work_until
 from dicom_node.ledger.model import Job
-from dicom_node.ledger.operations import release_lost_leases
+from dicom_node.ledger.operations import earlier_tokens, release_lost_leases
 from dicom_node.logs import bound, get_logger, short_hash
 from dicom_node.settings import OffPeakSettings, RetrySettings, Settings
 from dicom_node.store.durable import write_durably
@@ -132,16 +140,44 @@ class Worker:
         only = None
         if job.since_generation:  # the others are denoised, or being so, by an earlier job
             only = {self._inbox.path(name) for name in fresh_names(self._ledger, job)}
-        images = len(sources if only is None else only)
-        log.info("denoising", images=images, model=job.model, attempt=job.attempts)
-        staging = self._outbox.stage(job.token)
+        staging, report = self._denoised(job, sources, only, should_stop)
+        if only is not None and len(only) < len(sources) and not self._joins(job, report):
+            log.warning("model or settings have changed since: the whole series is denoised")
+            self._outbox.discard(staging)
+            staging, report = self._denoised(job, sources, None, should_stop)
         try:
-            report = self._denoise(sources, staging, job=job, only=only, should_stop=should_stop)
             write_durably(self._reports / f"{job.token}.json", (report.encode(),))
             return self._outbox.commit(job.token, staging)
         except BaseException:
             self._outbox.discard(staging)
             raise
+
+    def _denoised(
+        self,
+        job: Job,
+        sources: Sequence[Path],
+        only: Collection[Path] | None,
+        should_stop: ShouldStop,
+    ) -> tuple[Path, str]:
+        """A staged folder of derived files, and the report."""
+        images = len(sources if only is None else only)
+        log.info("denoising", images=images, model=job.model, attempt=job.attempts)
+        staging = self._outbox.stage(job.token)
+        try:
+            report = self._denoise(sources, staging, job=job, only=only, should_stop=should_stop)
+        except BaseException:
+            self._outbox.discard(staging)
+            raise
+        return staging, report
+
+    def _joins(self, job: Job, report: str) -> bool:
+        """Whether late slices join the derived series that earlier jobs have made.
+
+        Otherwise they would stand as a fragment of a series beside it.
+        """
+        reports = [self._reports / f"{one}.json" for one in earlier_tokens(self._ledger, job)]
+        known = [path.read_text(encoding="utf-8") for path in reports if path.is_file()]
+        return {_derived_series(text) for text in known} <= {_derived_series(report)}
 
     def _settle(self, job: Job, error: Exception, *, stopped: bool, lost: bool) -> None:
         now = self._clock()
@@ -155,6 +191,11 @@ class Worker:
                 )
         except LeaseLost:
             log.warning("job left to its new owner")
+
+
+def _derived_series(report: str) -> str | None:
+    uid = json.loads(report).get("derived_series_uid")
+    return None if uid is None else str(uid)
 
 
 class ModelDenoise:

@@ -26,6 +26,7 @@ from dicom_node.ledger.purging import purge_old_series
 from dicom_node.ledger.series import Series, list_series
 from dicom_node.ledger.states import JobState, SeriesState
 from dicom_node.rules import LiveRules, Priority
+from dicom_node.settings import DerivedSettings, Settings
 from dicom_node.worker import ModelDenoise, Worker
 
 QUIET, GAP, AT_MOST = 10, 100, 1000
@@ -71,14 +72,14 @@ def jobs(node: NodeFixture) -> list[Job]:
     return sorted(list_jobs(node.ledger), key=lambda job: job.id)
 
 
-def denoise(node: NodeFixture, now: float) -> dict[str, bytes]:
+def denoise(node: NodeFixture, now: float, settings: Settings | None = None) -> dict[str, bytes]:
     """Run the next job; its derived files by name."""
     assert Worker(
         node.ledger,
         node.inbox,
         node.outbox,
         node.settings.reports_folder,
-        ModelDenoise(node.settings),
+        ModelDenoise(settings or node.settings),
         node.settings.retry,
         clock=lambda: now,
     ).work_once(lambda: False)
@@ -231,6 +232,21 @@ def test_late_slices_alone_are_denoised_and_join_the_same_series(
     headers = [dcmread(path, stop_before_pixels=True) for path in files]
     assert len({str(header.SeriesInstanceUID) for header in headers}) == 1
     assert len({str(header.SOPInstanceUID) for header in headers}) == 7
+
+
+def test_late_slices_never_stand_alone_when_the_settings_have_changed(
+    node: NodeFixture, scan: list[Path]
+) -> None:
+    """Another model or label is another derived series, which has to be whole."""
+    house = House(node)
+    send(node, scan[:4])
+    house.complete_series(START + QUIET)
+    denoise(node, START + QUIET)
+    send(node, scan[4:], START + 3600)
+    house.complete_series(START + 3600 + QUIET)
+    labels = DerivedSettings(description_suffix=" NEW")
+    changed = node.settings.model_copy(update={"derived": labels})
+    assert len(denoise(node, START + 3600 + QUIET, changed)) == 7
 
 
 def test_late_slices_are_checked_against_the_whole_series(
