@@ -48,10 +48,11 @@ def test_killed_parts_lose_double_and_mix_up_nothing(
 def test_two_of_each_part_killed_do_no_worse(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], engine: str
 ) -> None:
-    """Two workers and two senders on one queue."""
+    """Two receiver processes on one port, two workers and two senders on one queue."""
     with postgresql() if engine == "postgresql" else nullcontext() as server:
-        database = {"database": server.new_database()} if server else {}
-        live_through(tmp_path, TWO_OF_EACH, kills_of_the_day() // 2, capsys, **database)
+        changes = {"database": server.new_database()} if server else {}
+        kills = kills_of_the_day() // 2
+        live_through(tmp_path, TWO_OF_EACH, kills, capsys, receivers=2, **changes)
 
 
 def live_through(
@@ -59,11 +60,15 @@ def live_through(
     commands: Sequence[str],
     kills: int,
     capsys: pytest.CaptureFixture[str],
+    *,
+    receivers: int = 1,
     **changes: str,
 ) -> None:
     """A day with so many kills; everything must be as if it had been a quiet one."""
     seed, ports = seed_of_the_day(), Ports()
-    config = write_node(folder / "node", node_settings(ports, retry=PATIENT, **changes))
+    settings = node_settings(ports, retry=PATIENT, **changes)
+    settings["listen"]["processes"] = receivers
+    config = write_node(folder / "node", settings)
     storage = config.parent / "var"
     ledger = open_ledger(load_settings(config).database)
     scanners = [
