@@ -277,7 +277,7 @@ def _read_deflated(data: bytes | memoryview) -> Header:
                 raise UnreadableFile("An element of the deflated data set is far too large.")
     except _Odd:
         return _judged_by_pydicom(b"".join(inflated(data, LARGEST_KEPT_BYTES)), Walk(""))
-    return _checked(walk, base)
+    return _checked(walk, base + len(kept))
 
 
 def _judged_by_pydicom(data: bytes | memoryview, walk: Walk) -> Header:
