@@ -24,7 +24,7 @@ from torture import PARTS, Part, drained, parts, seed_of_the_day, swept, torment
 from dicom_node.ledger.engine import open_ledger
 from dicom_node.settings import load_settings
 
-SHORT_KILLS, LONG_KILLS = 12, 200
+SHORT_KILLS, LONG_KILLS = 10, 200
 DRAIN_SECONDS = 300.0
 MODALITIES = ("CT1", "CT2", "CT3")
 TWO_OF_EACH = ("receive", "work", "work", "deliver", "deliver", "serve")
