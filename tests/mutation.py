@@ -242,14 +242,13 @@ def deflated(data: bytes, rng: random.Random) -> bytes:
     return zlib.compress(mutated_data_set(data, rng))[2:-4]
 
 
-def bomb(data: bytes) -> bytes:
-    """A small deflated data set whose last value is hundreds of MiB of zeros."""
-    compressor = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+def bomb(data: bytes, size: int = BOMB_BYTES) -> bytes:
+    """A small deflated data set whose last value is so many zeros."""
+    compressor = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
     last = places(data)[-1]
-    head = data[: last.value - 4] + struct.pack("<I", BOMB_BYTES)
-    parts = [compressor.compress(head)]
+    parts = [compressor.compress(data[: last.value - 4] + struct.pack("<I", size))]
     zeros = bytes(1 << 20)
-    parts += [compressor.compress(zeros) for _ in range(BOMB_BYTES >> 20)]
+    parts += [compressor.compress(zeros) for _ in range(size >> 20)]
     return b"".join((*parts, compressor.flush()))
 
 
