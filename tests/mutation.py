@@ -213,7 +213,8 @@ def _before_pixels(data: bytes, inserted: bytes) -> bytes:
 DATA_SET_MUTATIONS: tuple[Mutation, ...] = (
     cut, cut_in_the_last_value, flip_bits, flip_header_bits, lie_about_a_length, another_vr,
     another_order, an_element_twice, without_an_element, evil_uid, garbage_value, garbage_between,
-    garbage_after, nothing_but_garbage, nested, stray_delimiters, pixels_in_fragments, another_encoding,
+    garbage_after, nothing_but_garbage, nested, stray_delimiters, pixels_in_fragments,
+    another_encoding,
 )  # fmt: skip
 
 
