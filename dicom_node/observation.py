@@ -64,7 +64,7 @@ def forget_counts(settings: Settings) -> None:
 
 
 def certificate_days(settings: Settings) -> Mapping[str, float]:
-    """Days that each certificate of this node has left, by file name.
+    """Days left until the first certificate of each file ends, by file name.
 
     Raises:
         ConfigurationError: A file cannot be read.
@@ -73,5 +73,8 @@ def certificate_days(settings: Settings) -> Mapping[str, float]:
         return {}
     from dicom_node.net.tls import certificates
 
-    now = time.time()
-    return {found.path.name: found.days_left(now) for found in certificates(settings.tls)}
+    now, days = time.time(), dict[str, float]()
+    for found in certificates(settings.tls):
+        name, left = found.path.name, found.days_left(now)
+        days[name] = min(left, days.get(name, left))
+    return days
