@@ -1,4 +1,4 @@
-"""How images enter the ledger: many in one transaction, each compared with what is known."""
+"""How images enter the ledger: many at once, each compared with what is known."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def record_instances(
     now: float,
     exists: Callable[[Arrival], bool],
 ) -> list[Recorded]:
-    """Enter images whose files are durable, all in one transaction.
+    """Enter images whose files are durable: the ordinary in one transaction, others in another.
 
     Only after this may a sender hear "success". An image that is new to a series which had been
     complete reopens it as the next generation. The same bytes again change nothing (but bring
@@ -78,13 +78,33 @@ def record_instances(
         GONE (the file is no longer there, nothing was entered: the sender should try again).
 
     Raises:
-        StorageError: The database is not there; nothing was entered.
+        StorageError: The database is not there. What was entered all the same is a duplicate when
+            it comes again.
     """
+    with ledger.transaction() as connection:
+        entered = enter_ordinary(connection, arrivals, now=now, exists=exists)
+    others = [arrival for at, arrival in enumerate(arrivals) if at not in entered]
+    rest = iter(_enter_others(ledger, others, now, exists) if others else ())
+    return [Recorded.NEW if at in entered else next(rest) for at in range(len(arrivals))]
+
+
+@repeated
+def _enter_others(
+    ledger: Ledger, arrivals: Sequence[Arrival], now: float, exists: Callable[[Arrival], bool]
+) -> list[Recorded]:
+    """Compare images with what is known, lock their series and enter what is new."""
     with ledger.write() as session:
-        entered = enter_ordinary(session, arrivals, now=now, exists=exists)
-        others = [arrival for at, arrival in enumerate(arrivals) if at not in entered]
-        rest = iter(_compare(session, others, now, exists) if others else ())
-        return [Recorded.NEW if at in entered else next(rest) for at in range(len(arrivals))]
+        series = _lock_series(session, {arrival.series_uid for arrival in arrivals})
+        present = [exists(arrival) for arrival in arrivals]
+        there = [arrival for arrival, here in zip(arrivals, present, strict=True) if here]
+        series |= _add_series(session, [a for a in there if a.series_uid not in series], now)
+        entry = _Entry(session, series, there, now)
+        results = [
+            entry.record(arrival) if here else Recorded.GONE
+            for arrival, here in zip(arrivals, present, strict=True)
+        ]
+        entry.finish()
+        return results
 
 
 def entered_names(ledger: Ledger, names: Sequence[str]) -> set[str]:
@@ -98,23 +118,6 @@ def entered_names(ledger: Ledger, names: Sequence[str]) -> set[str]:
             )
             found.update(session.scalars(chosen))
     return found
-
-
-def _compare(
-    session: Session, arrivals: Sequence[Arrival], now: float, exists: Callable[[Arrival], bool]
-) -> list[Recorded]:
-    """Compare images with what is known, lock their series and enter what is new."""
-    series = _lock_series(session, {arrival.series_uid for arrival in arrivals})
-    present = [exists(arrival) for arrival in arrivals]
-    there = [arrival for arrival, here in zip(arrivals, present, strict=True) if here]
-    series |= _add_series(session, [a for a in there if a.series_uid not in series], now)
-    entry = _Entry(session, series, there, now)
-    results = [
-        entry.record(arrival) if here else Recorded.GONE
-        for arrival, here in zip(arrivals, present, strict=True)
-    ]
-    entry.finish()
-    return results
 
 
 class _Entry:

@@ -75,6 +75,13 @@ class Ledger:
         ):
             yield session
 
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """As :meth:`write`, without a session: a third cheaper, for what comes by the thousand."""
+        writing = self.engine.execution_options(**{_BEGIN: "IMMEDIATE"})
+        with _faults(), writing.begin() as connection:
+            yield connection
+
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()

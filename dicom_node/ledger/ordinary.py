@@ -12,7 +12,6 @@ from typing import Protocol, TypeVar
 from sqlalchemy import BindParameter, Connection, Insert, bindparam, case, update
 from sqlalchemy.dialects.postgresql import insert as insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
-from sqlalchemy.orm import Session
 
 from dicom_node.ledger.series import CLOCK_SLACK_SECONDS
 from dicom_node.ledger.states import SeriesState
@@ -34,7 +33,6 @@ _HEAR = (
         )
     )
     .returning(SeriesRow.id, SeriesRow.generation)
-    .execution_options(synchronize_session=False)
 )
 """Locks the series and notes that it was heard of, if it is arriving."""
 
@@ -67,7 +65,7 @@ _Arrived = TypeVar("_Arrived", bound=Arrived)
 
 
 def enter_ordinary(
-    session: Session,
+    connection: Connection,
     arrivals: Sequence[_Arrived],
     *,
     now: float,
@@ -76,7 +74,7 @@ def enter_ordinary(
     """Enter what is ordinary among these arrivals.
 
     Args:
-        session: In a transaction that writes.
+        connection: In a transaction that writes.
         arrivals: The images, in the order of their arrival.
         now: Seconds since 1970.
         exists: Is the file still in the inbox? Asked while the series is locked.
@@ -84,7 +82,6 @@ def enter_ordinary(
     Returns:
         The places of those entered as new; about the others nothing is known.
     """
-    connection = session.connection()
     postgresql = connection.dialect.name == "postgresql"
     insert = _INSERT_POSTGRESQL if postgresql else _INSERT_SQLITE
     series = {
