@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import ScalarSelect, and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from dicom_node.ledger.engine import Ledger, repeated
@@ -49,8 +49,35 @@ def claim_delivery(
     Urgent ones come first, of equals the one that has waited longest. While sending, or sending to
     this destination, is paused there is none.
     """
+    take = (
+        update(DeliveryRow)
+        .where(
+            DeliveryRow.id == _next_one(destination, now),
+            DeliveryRow.state == DeliveryState.PENDING,
+        )
+        .values(
+            state=DeliveryState.SENDING,
+            owner=owner,
+            lease_until=now + lease_seconds,
+            attempts=DeliveryRow.attempts + 1,
+            updated_at=now,
+        )
+        .returning(DeliveryRow)
+        .execution_options(synchronize_session=False)
+    )
+    with ledger.write() as session:
+        row = session.scalar(take)
+        if row is None:
+            return None
+        note(session, row, DeliveryState.PENDING, "", now)
+        roll_up(session, row.job, now=now, owner=owner)
+        return delivery_of(row)
+
+
+def _next_one(destination: str, now: float) -> ScalarSelect[int]:
+    """The delivery whose turn it is, locked."""
     paused = select(PauseRow.stage).where(PauseRow.stage.in_(("send", f"send:{destination}")))
-    next_one = (
+    return (
         select(DeliveryRow.id)
         .join(JobRow, JobRow.id == DeliveryRow.job_id)
         .where(
@@ -70,26 +97,6 @@ def claim_delivery(
         .with_for_update(skip_locked=True)
         .scalar_subquery()
     )
-    take = (
-        update(DeliveryRow)
-        .where(DeliveryRow.id == next_one, DeliveryRow.state == DeliveryState.PENDING)
-        .values(
-            state=DeliveryState.SENDING,
-            owner=owner,
-            lease_until=now + lease_seconds,
-            attempts=DeliveryRow.attempts + 1,
-            updated_at=now,
-        )
-        .returning(DeliveryRow)
-        .execution_options(synchronize_session=False)
-    )
-    with ledger.write() as session:
-        row = session.scalar(take)
-        if row is None:
-            return None
-        note(session, row, DeliveryState.PENDING, "", now)
-        roll_up(session, row.job, now=now, owner=owner)
-        return delivery_of(row)
 
 
 @repeated
