@@ -109,14 +109,19 @@ def _enter_others(
 
 def entered_names(ledger: Ledger, names: Sequence[str]) -> set[str]:
     """Those of these inbox files that belong to an image which the ledger counts on."""
-    found: set[str] = set()
     with ledger.read() as session:
-        for begin in range(0, len(names), NAMES_PER_QUESTION):
-            asked = names[begin : begin + NAMES_PER_QUESTION]
-            chosen = select(InstanceRow.name).where(
-                InstanceRow.name.in_(asked), InstanceRow.purged.is_(False)
-            )
-            found.update(session.scalars(chosen))
+        return names_entered(session, names)
+
+
+def names_entered(session: Session, names: Sequence[str]) -> set[str]:
+    """The same, within a transaction."""
+    found: set[str] = set()
+    for begin in range(0, len(names), NAMES_PER_QUESTION):
+        asked = names[begin : begin + NAMES_PER_QUESTION]
+        chosen = select(InstanceRow.name).where(
+            InstanceRow.name.in_(asked), InstanceRow.purged.is_(False)
+        )
+        found.update(session.scalars(chosen))
     return found
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 
 from dicom_node.audit import SILENT, Audit
 from dicom_node.errors import NodeError
-from dicom_node.ledger.arrivals import entered_names
 from dicom_node.ledger.engine import Ledger, open_ledger
+from dicom_node.ledger.strays import remove_unentered
 from dicom_node.logs import get_logger, reason_of
 from dicom_node.net.commitment_service import commitment_service
 from dicom_node.net.receiver import POLL_SECONDS, Receiver
@@ -67,7 +68,7 @@ def run_receiver(
 def _sweep_unknown(reception: Reception, ledger: Ledger) -> None:
     try:
         swept = reception.inbox.sweep_unknown(
-            lambda names: entered_names(ledger, names), before=time.time() - UNKNOWN_SECONDS
+            partial(remove_unentered, ledger), before=time.time() - UNKNOWN_SECONDS
         )
     except (NodeError, OSError) as error:  # it is tried again at the next start
         log.warning("the inbox could not be swept", reason=reason_of(error))

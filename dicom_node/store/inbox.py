@@ -136,13 +136,19 @@ class Inbox:
         with disk_faults(self.root):
             remove_tree(self.root / name)
 
-    def sweep_unknown(self, known: Callable[[Sequence[str]], set[str]], *, before: float) -> int:
+    def sweep_unknown(
+        self,
+        remove_unknown: Callable[[Sequence[str], Callable[[str], None]], list[str]],
+        *,
+        before: float,
+    ) -> int:
         """Delete images that no ledger knows: a crash came between the file and its entry.
 
         Nobody was told that they are kept, so their sender sends them again.
 
         Args:
-            known: Those of these names that the ledger counts on.
+            remove_unknown: Takes names and a function that deletes a file, calls it for those that
+                no ledger counts on, and returns them.
             before: Files that were touched after this, seconds since 1970, may still be entered.
 
         Returns:
@@ -150,12 +156,13 @@ class Inbox:
         """
         removed = 0
         for folder in self.root.glob("*/"):
-            old = [path for path in folder.glob("*.dcm") if _modified(path) < before]
-            names = {f"{folder.name}/{path.name}": path for path in old}
-            for name in names.keys() - known(list(names)):
-                names[name].unlink(missing_ok=True)
-                removed += 1
+            old = [path for path in folder.glob("*.dcm") if last_written(path) < before]
+            names = [f"{folder.name}/{path.name}" for path in old]
+            removed += len(remove_unknown(names, self._remove_image))
         return removed
+
+    def _remove_image(self, name: str) -> None:
+        self.path(name).unlink(missing_ok=True)
 
     def sweep_leftovers(self) -> int:
         """Delete what dead receivers left half-written; what a living one writes is locked."""
@@ -164,10 +171,3 @@ class Inbox:
         for leftover in dead:
             remove_leftover(leftover)
         return len(dead)
-
-
-def _modified(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:  # just removed
-        return float("inf")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 from ledger_factory import META, NodeFixture
 
 from dicom_node.errors import StorageError
-from dicom_node.ledger.arrivals import entered_names
+from dicom_node.ledger.arrivals import Recorded
+from dicom_node.ledger.strays import remove_unentered
 
 
 def files_under(folder: Path) -> list[Path]:
@@ -109,7 +112,7 @@ def test_images_that_no_ledger_knows_are_swept_when_they_are_old(node: NodeFixtu
     node.record(known, sop_uid="1.2.1")
     for stored in (known, unknown):
         os.utime(stored.path, (1000.0, 1000.0))
-    swept = node.inbox.sweep_unknown(lambda names: entered_names(node.ledger, names), before=2000.0)
+    swept = node.inbox.sweep_unknown(partial(remove_unentered, node.ledger), before=2000.0)
     assert swept == 1
     assert sorted(node.inbox.root.rglob("*.dcm")) == sorted([known.path, fresh.path])
 
@@ -128,3 +131,16 @@ def test_a_torn_file_of_the_same_name_is_not_trusted(node: NodeFixture) -> None:
     stored.path.write_bytes(bytes(stored.size))
     assert node.store(b"pixels", sop_uid="1.2.1") == stored
     assert stored.path.read_bytes().endswith(b"pixels")
+
+
+def test_an_image_that_comes_again_while_it_is_swept_is_not_lost(node: NodeFixture) -> None:
+    """Its sender hears that it is not kept, unless it was entered before the sweep looked."""
+    stray = node.store(b"1")
+    os.utime(stray.path, (1000.0, 1000.0))
+
+    def comes_again(names: Sequence[str], remove: Callable[[str], None]) -> list[str]:
+        assert node.record(stray) is Recorded.NEW
+        return remove_unentered(node.ledger, names, remove)
+
+    assert node.inbox.sweep_unknown(comes_again, before=2000.0) == 0
+    assert stray.path.exists()
