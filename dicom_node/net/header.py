@@ -45,6 +45,7 @@ _PRINTABLE = frozenset(range(0x20, 0x7F))
 _PIXEL_DATA = 0x7FE0_0010
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFE_E000, 0xFFFE_E00D, 0xFFFE_E0DD
 _UNDEFINED = 0xFFFF_FFFF
+_FRAGMENTED, _ITEMIZED = (b"", b"OB", b"OW"), (b"", b"SQ", b"UN")
 _LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 """VRs with a length of 32 and of 16 bits (PS3.5, 7.1.2)."""
@@ -121,6 +122,8 @@ class Walk:
         if tag <= self._last or tag >> 16 == 0xFFFE:
             raise _Odd
         if length == _UNDEFINED:
+            if vr not in (_FRAGMENTED if tag == _PIXEL_DATA else _ITEMIZED):
+                raise _Odd
             nested = self._sequence(data, value, end, vr, tag)
             if nested < 0:
                 return -1
