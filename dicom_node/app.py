@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
@@ -42,6 +43,9 @@ class Part:
     command: str
     drain_seconds: float
 
+
+TAKEOVER_SECONDS = 10.0
+"""How long several receivers wait for the port that those of a killed supervisor are leaving."""
 
 WORKER_NICENESS = 10
 
@@ -97,9 +101,7 @@ def run_receivers(config: Path | None, settings: Settings, *, should_stop: Shoul
     Raises:
         ConfigurationError: The address or port cannot be had, or a receiver refuses to start.
     """
-    from dicom_node.net.listening import listen
-
-    with listen(settings) as listener:
+    with _shared_listener(settings, should_stop) as listener:
         door = listener.fileno()
         words = ["receive", "--listener", str(door)]
         children = [
@@ -116,6 +118,21 @@ def run_receivers(config: Path | None, settings: Settings, *, should_stop: Shoul
                 child.ask_to_end()
             for child in children:
                 child.wait()
+
+
+def _shared_listener(settings: Settings, should_stop: ShouldStop) -> socket.socket:
+    """A listening socket; receivers of a supervisor that was killed may still hold the port."""
+    from dicom_node.net.listening import listen
+
+    deadline = time.monotonic() + TAKEOVER_SECONDS
+    while True:
+        try:
+            return listen(settings)
+        except ConfigurationError as error:
+            busy = getattr(error.__cause__, "errno", None) == errno.EADDRINUSE
+            if not busy or should_stop() or time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_SECONDS)
 
 
 def _run_body(

@@ -82,3 +82,16 @@ def test_the_port_stays_open_while_a_process_is_away(
     assert parent.stop() == 0, parent.output
     assert not listening(port)
     assert "Traceback" not in parent.output
+
+
+def test_receivers_wait_for_the_port_that_others_are_leaving(tmp_path: Path) -> None:
+    ports = Ports()
+    listen = {"host": "127.0.0.1", "port": ports.node, "processes": 2}
+    config = write_node(tmp_path, node_settings(ports, listen=listen))
+    command = [sys.executable, "-m", "dicom_node.cli", "receive", "-c", config]
+    with running(command, tmp_path / "first.log", cwd=tmp_path) as first:
+        wait_until("the receivers listen", lambda: first.output.count("listening") == 2)
+        first.kill()
+        with running(command, tmp_path / "second.log", cwd=tmp_path) as second:
+            wait_until("the next ones listen", lambda: second.output.count("listening") == 2)
+            assert second.stop() == 0, second.output
