@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -38,6 +37,7 @@ from benchmarks.machine import (
 
 AE_TITLE = "DENOISE"
 NODELAY = {"TCP_NODELAY": "1"}
+SETTLING_SECONDS = 0.5
 BUSY_LOOP = (
     "import torch; torch.set_num_threads(1)\n"
     "net = torch.nn.Conv2d(32, 32, 3, padding=1)\n"
@@ -117,7 +117,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> list[Run]:
             loads = [paths[:count] for paths in series[:senders]]
             for at in range(len(contestants)):
                 contestant = contestants[(at + turn) % len(contestants)]
-                runs.append(_run(contestant, loads, folder / "run"))
+                runs.append(_run(contestant, loads, folder / f"run{len(runs)}"))
                 say(_line(runs[-1]))
     return runs
 
@@ -127,6 +127,7 @@ def _contestants(options: argparse.Namespace) -> list[Contestant]:
     everyone = [
         Contestant("node", node, {}),
         Contestant("storescp", _storescp, {}),
+        Contestant("node, storescu nodelay", node, NODELAY),
         Contestant("storescp nodelay", _storescp, NODELAY),
     ]
     if options.busy:
@@ -186,21 +187,28 @@ def _run(contestant: Contestant, loads: Sequence[Sequence[Path]], folder: Path) 
     port = free_port()
     # The name tells storescp's environment: see _storescp.
     place = folder / contestant.name.replace(" ", "-")
-    try:
-        with contestant.serve(place, port, len(loads)) as server:
-            os.sync()
-            before = _cpu(server.pid)
-            begin = time.perf_counter()
-            _send(loads, port, contestant.variables)
-            seconds = time.perf_counter() - begin
-            used = _cpu(server.pid) - before
-            peak = sum(map(peak_mib, family(server.pid)))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    # Nothing is deleted before the end: ext4 is slow to reuse what has just been deleted.
+    with contestant.serve(place, port, len(loads)) as server:
+        _settle(server.pid)
+        before = _cpu(server.pid)
+        begin = time.perf_counter()
+        _send(loads, port, contestant.variables)
+        seconds = time.perf_counter() - begin
+        used = _cpu(server.pid) - before
+        peak = sum(map(peak_mib, family(server.pid)))
     sizes = sum(path.stat().st_size for load in loads for path in load)
     images = sum(map(len, loads))
     rate = sizes / 2**20 / seconds
     return Run(contestant.name, len(loads), images, seconds, rate, used, peak)
+
+
+def _settle(pid: int) -> None:
+    """Wait until all processes of a server have started, which costs time of its own."""
+    os.sync()
+    before = -1.0
+    while (used := _cpu(pid)) > before:
+        before = used
+        time.sleep(SETTLING_SECONDS)
 
 
 def _cpu(pid: int) -> float:
@@ -221,34 +229,35 @@ def _send(loads: Sequence[Sequence[Path]], port: int, variables: Mapping[str, st
         raise RuntimeError(f"storescu ended with {codes}")
 
 
+PAIRS = (
+    ("node", "storescp"),
+    ("node, storescu nodelay", "storescp nodelay"),
+    ("node busy", "node"),
+)
+"""Whose rate is divided by whose: fed by the same storescu in the same environment."""
+
+
 def _ratios(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
-    """By number of senders: the node's rate over each other's, the median of all rounds."""
+    """By number of senders: the median over all rounds of one rate over the other."""
     ratios: dict[str, dict[str, float]] = {}
     for senders in sorted({run.senders for run in runs}):
-        rates = {
-            name: [
-                run.mib_per_second
-                for run in runs
-                if run.senders == senders and run.contestant == name
-            ]
-            for name in dict.fromkeys(run.contestant for run in runs)
-        }
-        ours = rates.pop("node", [])
+        rates: dict[str, list[float]] = {}
+        for run in runs:
+            if run.senders == senders:
+                rates.setdefault(run.contestant, []).append(run.mib_per_second)
         ratios[str(senders)] = {
-            (f"{name} / node" if name == "node busy" else f"node / {name}"): median(
-                [
-                    b / a if name == "node busy" else a / b
-                    for a, b in zip(ours, theirs, strict=False)
-                ]
+            f"{one} / {other}": median(
+                [a / b for a, b in zip(rates[one], rates[other], strict=False)]
             )
-            for name, theirs in rates.items()
+            for one, other in PAIRS
+            if one in rates and other in rates
         }
     return ratios
 
 
 def _line(run: Run) -> str:
     return (
-        f"{run.contestant:17} {run.senders} senders {run.images:4} images {run.seconds:6.2f} s"
+        f"{run.contestant:22} {run.senders} senders {run.images:4} images {run.seconds:6.2f} s"
         f" {run.images / run.seconds:6.0f}/s {run.mib_per_second:6.1f} MiB/s"
         f" {1000 * run.receiver_cpu_seconds / run.images:5.2f} ms CPU an image"
         f" {run.peak_mib:5.0f} MiB"
