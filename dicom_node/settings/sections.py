@@ -179,7 +179,11 @@ class DerivedSettings(Section):
 
 
 class RetrySettings(Section):
-    """How often and how patiently a passing fault is tried again."""
+    """How often and how patiently a passing fault is tried again.
+
+    Attributes:
+        attempts: Of one stage of a job. A peer that is away and a full disk use up none.
+    """
 
     attempts: Annotated[int, Field(ge=1)] = 10
     first_delay_seconds: Seconds = 30.0
