@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -157,7 +158,8 @@ def _run_body(
         from dicom_node.housekeeping import run_housekeeping
         from dicom_node.web import web_served
 
-        with web_served(settings, certificate_days=lambda: certificate_days(settings)):
+        days = partial(certificate_days, settings)
+        with web_served(settings, certificate_days=days, should_stop=should_stop):
             run_housekeeping(settings, should_stop=should_stop, should_reload=should_reload)
 
 

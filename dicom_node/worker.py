@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from dicom_node import telemetry
 from dicom_node.errors import DeviceFault, ModelUnavailable
-from dicom_node.ledger.engine import Ledger, open_ledger
+from dicom_node.ledger.engine import Ledger, open_when_ready
 from dicom_node.ledger.jobs import (
     LeaseLost,
     claim,
@@ -274,7 +274,7 @@ def run_worker(settings: Settings, *, should_stop: ShouldStop) -> None:
         StorageError: The ledger cannot be opened.
     """
     denoise = ModelDenoise(settings)
-    ledger = open_ledger(settings.database)
+    ledger = open_when_ready(settings.database, should_stop)
     worker = Worker(
         ledger,
         Inbox(settings.inbox_folder, settings.quarantine_folder),

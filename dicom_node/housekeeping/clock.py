@@ -12,7 +12,7 @@ from dicom_node.housekeeping.completion import Completion
 from dicom_node.housekeeping.notification import Notification
 from dicom_node.housekeeping.queue import Queue
 from dicom_node.housekeeping.retention import Retention
-from dicom_node.ledger.engine import open_ledger
+from dicom_node.ledger.engine import open_when_ready
 from dicom_node.logs import get_logger, reason_of
 from dicom_node.rules import LiveRules
 from dicom_node.settings import Settings
@@ -55,7 +55,7 @@ def run_housekeeping(
         StorageError: The ledger cannot be opened.
     """
     rules = LiveRules(settings)
-    ledger = open_ledger(settings.database)
+    ledger = open_when_ready(settings.database, should_stop)
     inbox = Inbox(settings.inbox_folder, settings.quarantine_folder)
     completion, queue = Completion(ledger, inbox, settings, rules), Queue(ledger, settings)
     retention = Retention(ledger, inbox, Outbox(settings.outbox_folder), settings)

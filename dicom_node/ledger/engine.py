@@ -12,6 +12,7 @@ and :func:`repeated` runs it again.
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,12 +25,18 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from dicom_node.errors import StorageError
+from dicom_node.logs import get_logger
+
+log = get_logger(__name__)
 
 BUSY_TIMEOUT_MS = 30_000
 """How long a writer waits for the one before it; far longer than any transaction of ours."""
 
 CONNECT_SECONDS = 10
 """How long a PostgreSQL server may take to answer."""
+
+WAIT_SECONDS = 1.0
+"""How long a part of the node waits before it calls a server again that is away."""
 
 REPETITIONS = 5
 """How often a transaction is run that the database breaks off because of another."""
@@ -110,6 +117,26 @@ def open_ledger(url: str) -> Ledger:
         ledger.close()
         raise
     return ledger
+
+
+def open_when_ready(url: str, should_stop: Callable[[], bool]) -> Ledger:
+    """Open the ledger as :func:`open_ledger` does, but wait for a database server that is away.
+
+    For the parts of a node: a server that restarts must end none of them. A SQLite ledger is a
+    file of this machine; what is wrong with it does not pass by waiting.
+
+    Raises:
+        ConfigurationError: The ledger was written by a newer version of this program.
+        StorageError: The file cannot be opened, or the wait was broken off.
+    """
+    while True:
+        try:
+            return open_ledger(url)
+        except StorageError as error:
+            if make_url(url).get_backend_name() == "sqlite" or should_stop():
+                raise
+            log.error("waiting for the ledger", reason=str(error))
+            time.sleep(WAIT_SECONDS)
 
 
 def repeated(

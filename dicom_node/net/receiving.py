@@ -9,7 +9,7 @@ from functools import partial
 
 from dicom_node.audit import SILENT, Audit
 from dicom_node.errors import NodeError
-from dicom_node.ledger.engine import Ledger, open_ledger
+from dicom_node.ledger.engine import Ledger, open_when_ready
 from dicom_node.ledger.strays import remove_unentered
 from dicom_node.logs import get_logger, reason_of
 from dicom_node.net.commitment_service import commitment_service
@@ -46,7 +46,7 @@ def run_receiver(
     tls = None
     if settings.listen.tls and settings.tls is not None:
         tls = listening_context(settings.tls)
-    ledger = open_ledger(settings.database)
+    ledger = open_when_ready(settings.database, should_stop)
     try:
         reception = Reception(settings, ledger)
         left_over = reception.inbox.sweep_leftovers()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dicom_node.audit import Audit
 from dicom_node.errors import StorageError
 from dicom_node.ledger.deliveries import waiting_destinations
-from dicom_node.ledger.engine import open_ledger
+from dicom_node.ledger.engine import open_when_ready
 from dicom_node.ledger.leases import POLL_SECONDS, owner_name
 from dicom_node.logs import get_logger, where
 from dicom_node.sending.courier import Courier
@@ -122,7 +122,7 @@ def run_sender(
         ConfigurationError: The ledger belongs to another version of this program.
         StorageError: The ledger cannot be opened.
     """
-    ledger = open_ledger(settings.database)
+    ledger = open_when_ready(settings.database, should_stop)
     outbox = Outbox(settings.outbox_folder)
     sender = Sender(Depot(ledger, outbox, transport, settings, owner_name(), audit))
     try:

@@ -6,7 +6,7 @@ import errno
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from importlib import resources
 
@@ -18,7 +18,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from dicom_node.errors import ConfigurationError
-from dicom_node.ledger.engine import Ledger, open_ledger
+from dicom_node.ledger.engine import Ledger
 from dicom_node.logs import get_logger
 from dicom_node.settings import Settings, WebSettings
 from dicom_node.web.document import status_document
@@ -98,8 +98,18 @@ class WebServer:
 
 
 @contextmanager
-def web_served(settings: Settings, *, certificate_days: CertificateDays) -> Iterator[int | None]:
+def web_served(
+    settings: Settings,
+    *,
+    certificate_days: CertificateDays,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[int | None]:
     """Serve while the block runs, if ``web`` is configured.
+
+    Args:
+        settings: Address, storage and ledger.
+        certificate_days: How long the certificates are still good.
+        should_stop: Asked while the ledger's server is away.
 
     Yields:
         The TCP port; None when there is no web server.
@@ -112,7 +122,7 @@ def web_served(settings: Settings, *, certificate_days: CertificateDays) -> Iter
         yield None
         return
     listener = _listen(settings.web)
-    with listener, closing(open_ledger(settings.database)) as ledger:
+    with listener, closing(open_when_ready(settings.database, should_stop)) as ledger:
         web = WebServer(settings, ledger, certificate_days=certificate_days)
         server = _uvicorn(web.application())
         thread = threading.Thread(

@@ -18,7 +18,7 @@ from postgres import postgresql
 from sqlalchemy.exc import OperationalError
 
 from dicom_node.errors import ConfigurationError, StorageError
-from dicom_node.ledger.engine import REPETITIONS, Ledger, open_ledger, repeated
+from dicom_node.ledger.engine import REPETITIONS, Ledger, open_ledger, open_when_ready, repeated
 from dicom_node.ledger.operations import get_job, list_jobs
 from dicom_node.ledger.series import list_series
 from dicom_node.ledger.states import DeliveryState, JobState
@@ -192,3 +192,24 @@ def test_a_server_that_is_not_there_is_told_in_one_line() -> None:
     with pytest.raises(StorageError, match="the ledger cannot be used") as told:
         open_ledger("postgresql+psycopg://node@127.0.0.1:1/ledger")
     assert "\n" not in str(told.value)
+
+
+def test_a_part_waits_for_a_server_that_is_away() -> None:
+    with postgresql() as server:
+        url = server.new_database()
+        server.stop()
+        with pytest.raises(StorageError, match="the ledger cannot be used"):
+            open_when_ready(url, lambda: True)
+
+        def back_meanwhile() -> bool:
+            server.start()
+            return False
+
+        with closing(open_when_ready(url, back_meanwhile)) as ledger:
+            assert list_jobs(ledger) == []
+
+
+def test_nobody_waits_for_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").mkdir()
+    with pytest.raises(StorageError):
+        open_when_ready(f"sqlite:///{tmp_path}/ledger.db", lambda: False)
