@@ -18,7 +18,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from dicom_node.errors import ConfigurationError
-from dicom_node.ledger.engine import Ledger
+from dicom_node.ledger.engine import Ledger, open_when_ready
 from dicom_node.logs import get_logger
 from dicom_node.settings import Settings, WebSettings
 from dicom_node.web.document import status_document
