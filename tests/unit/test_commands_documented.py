@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from dicom_node.cli.entry import app as dicom_node
-from training.cli import app as man_train
+from training.cli.entry import app as man_train
 
 REPOSITORY = Path(__file__).parents[2]
 Command = TyperCommand | TyperGroup

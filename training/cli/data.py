@@ -1,0 +1,67 @@
+"""``prepare`` and ``simulate``: from DICOM to a training set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import typer
+
+from training.cli import options
+from training.cli.output import counted, say
+from training.errors import RecipeError
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command()(prepare)
+    app.command()(simulate)
+
+
+def prepare(
+    inputs: options.Inputs,
+    out: options.SetOut,
+    split: options.SplitFile = None,
+    assign: options.Assign = None,
+    low_dose: options.LowDose = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """DICOM folders to a training set: HU slices, patient-wise split, manifest."""
+    from training.data.prepare import prepare as run
+
+    split_of = _split_of(split, assign)
+    with counted("series") as on_progress:
+        done = run(inputs, out, split_of, low_dose=low_dose, on_progress=on_progress)
+    for reason in done.skipped:
+        typer.echo(f"left out: {reason}", err=True)
+    say(
+        as_json,
+        f"{done.slices} slices of {done.added} series added to {out}, "
+        f"{len(done.skipped)} series left out",
+        {"series": done.added, "slices": done.slices, "skipped": done.skipped},
+    )
+
+
+def _split_of(path: Path | None, name: str | None) -> Callable[[str], str | None]:
+    from training.data import splits
+
+    if path and name:
+        raise RecipeError("give either --split or --assign, not both")
+    if path:
+        return splits.split_by_file(path)
+    return splits.split_by_name(name) if name else splits.split_by_hash()
+
+
+def simulate(
+    root: options.SetFolder,
+    copies: options.Copies = 1,
+    processes: options.Processes = 2,
+    seed: options.Seed = 0,
+    as_json: options.AsJson = False,
+) -> None:
+    """The noise of low dose for every full-dose slice; an interrupted run goes on."""
+    from training.data.simulate import simulate as run
+
+    with counted("slices") as on_progress:
+        done = run(root, copies=copies, processes=processes, seed=seed, on_progress=on_progress)
+    say(as_json, f"{done} slices simulated in {root}", {"slices": done})

@@ -1,0 +1,55 @@
+"""``evaluate``: image quality of models on held-out data."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+from rich.console import Console
+
+from training.cli import options
+from training.cli.output import console, counted
+
+WIDEST_TABLE = 110
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command()(evaluate)
+
+
+def evaluate(
+    models: options.Models,
+    data: options.EvaluationData,
+    full: options.Full = None,
+    split: options.Split = "validation",
+    dose: options.Doses = [0.25],  # noqa: B006 - typer's way to give a repeatable option a default
+    window: options.Windows = ["soft"],  # noqa: B006
+    steps: options.SamplingSteps = [],  # noqa: B006
+    slices: options.Slices = None,
+    gaussian: options.Gaussian = False,
+    ceiling: options.Ceiling = False,
+    card: options.Card = None,
+    device: options.Device = "auto",
+    as_json: options.AsJson = False,
+) -> None:
+    """PSNR, SSIM, LPIPS and HU bias of models, always beside the untouched low dose."""
+    from training.data.splits import known_split
+    from training.evaluate import tables
+    from training.evaluate.cases import Wanted, cases
+    from training.evaluate.methods import methods_of
+    from training.evaluate.run import evaluate as run
+
+    windows = [tables.window_of(text) for text in window]
+    wanted = Wanted(known_split(split), tuple(dose), slices)
+    methods = methods_of(models, device=device, steps=steps, gaussian=gaussian, ceiling=ceiling)
+    with counted("series") as on_progress:
+        rows = run(methods, cases(data, full, wanted), windows, on_case=on_progress)
+    if card:
+        tables.note_on_card(card, rows)
+    if as_json:
+        typer.echo(json.dumps(tables.json_of(rows)))
+        return
+    wide = Console(width=max(console.width, WIDEST_TABLE))
+    for table in tables.tables_of(rows):
+        wide.print(table)

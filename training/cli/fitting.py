@@ -1,0 +1,52 @@
+"""``fit`` and ``export``: from a training set to weights and their card."""
+
+from __future__ import annotations
+
+import typer
+
+from training.cli import options
+from training.cli.output import console, say
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command()(fit)
+    app.command()(export)
+
+
+def fit(
+    recipe: options.RecipeName,
+    data: options.FitData,
+    out: options.RunOut,
+    resume: options.Resume = False,
+    steps: options.Steps = None,
+    max_minutes: options.MaxMinutes = None,
+    init: options.Init = None,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+) -> None:
+    """Fit a recipe: man-autoencoder first, then man-diffusion with --init on its run."""
+    import torch
+
+    from training.fit.run import FitOptions
+    from training.fit.run import fit as run
+    from training.settings import load_recipe
+
+    if threads:
+        torch.set_num_threads(threads)
+    wanted = FitOptions(data, out, resume, init, steps, max_minutes, device)
+    done = run(load_recipe(recipe), wanted, console)
+    words = "stopped early, go on with --resume" if done.stopped else "done"
+    typer.echo(
+        f"{out}: {words} after {done.step} steps and {done.clock.elapsed() / 60:.1f} minutes, "
+        f"{done.skipped} steps skipped"
+    )
+    raise typer.Exit(1 if done.stopped else 0)
+
+
+def export(run: options.RunFolder, out: options.ModelOut, as_json: options.AsJson = False) -> None:
+    """The averaged weights of a run and their card, ready for the node."""
+    from training.fit.run import export as write
+
+    card = write(run, out)
+    say(as_json, f"wrote {card}", {"card": str(card)})
