@@ -44,7 +44,11 @@ MaxMinutes = Annotated[
 ]
 Init = Annotated[
     Path | None,
-    Option("--init", help="Run to start from; man-diffusion takes its autoencoder from here."),
+    Option(
+        "--init",
+        metavar="START",
+        help="Run, card, exported folder or model name to start from; man-diffusion needs one.",
+    ),
 ]
 Device = Annotated[str, Option("--device", help="auto, cpu or cuda.")]
 Threads = Annotated[int | None, Option("--threads", min=1, help="Threads of the computation.")]

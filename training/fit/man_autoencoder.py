@@ -15,9 +15,9 @@ from man_core.nets.man import ManConfig
 from man_core.quality import SOFT_TISSUE, psnr
 from training.data.batch import Batch
 from training.errors import TrainingError
+from training.fit.initial import initial_weights, take
 from training.fit.objective import read_objective
 from training.fit.pictures import strip
-from training.fit.state import averaged_state
 from training.fit.task import BatchSource, Moment, RunFacts, Validation
 from training.objectives.autoencoder import AutoencoderObjective, autoencoder_loss
 from training.objectives.perceptual import perceptual_distance
@@ -46,15 +46,13 @@ class AutoencoderTask:
         return self.model.parameters()
 
     def initialise(self, path: Path) -> None:
-        """Go on from another autoencoder's run.
+        """Go on from the autoencoder of a run or of a model.
 
         Raises:
-            TrainingError: The run is of another kind or shape.
+            TrainingError: There is nothing to take, or its shape is not the recipe's.
         """
-        recipe, state = averaged_state(path)
-        if recipe.method != "man-autoencoder":
-            raise TrainingError(f"{path} is a run of {recipe.method}, not of man-autoencoder")
-        self.load_state_dict(state)
+        weights = initial_weights(path)
+        take(self.model, weights.autoencoder, weights.source)
         self.initialised = True
 
     def start(self, source: BatchSource) -> None:

@@ -17,10 +17,10 @@ from man_core.nets.man import ManConfig, ManNetwork
 from man_core.quality import SOFT_TISSUE, psnr
 from training.data.batch import Batch
 from training.errors import TrainingError
+from training.fit.initial import initial_weights, take
 from training.fit.man_export import export_man
 from training.fit.objective import read_objective
 from training.fit.pictures import strip
-from training.fit.state import averaged_state
 from training.fit.task import BatchSource, Moment, RunFacts, Validation
 from training.objectives.latent_diffusion import DiffusionObjective, diffusion_loss
 
@@ -33,6 +33,9 @@ VALIDATION_STEPS = (1, 4)
 VALIDATION_SEED = 0
 """Seed of the starting noise in validation."""
 
+MAY_START_FRESH: tuple[str, ...] = ()
+"""What the names of those values begin with that weights fitted earlier may lack."""
+
 
 class DiffusionTask:
     """The U-Net learns the clean latent from its noisy version and the low-dose latent."""
@@ -44,44 +47,41 @@ class DiffusionTask:
         self.network.autoencoder.requires_grad_(False)
         self.objective = read_objective(DiffusionObjective, objective)
         self.schedule = cosine_schedule(config.diffusion_steps)
-        self.initialised = False
+        self.initialised = self.measured = False
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """The U-Net's values."""
         return self.network.unet.parameters()
 
     def initialise(self, path: Path) -> None:
-        """Take the autoencoder of a stage-one run, or everything of a stage-two run.
+        """Take the autoencoder of a stage-one run; of a stage-two run or a model take everything.
 
         Raises:
-            TrainingError: The run's shape is not the recipe's.
+            TrainingError: There is nothing to take, or its shape is not the recipe's.
         """
-        recipe, state = averaged_state(path)
-        if recipe.method == "man-diffusion":
-            self.load_state_dict(state)
+        weights = initial_weights(path)
+        if weights.network is None:
+            take(self.network.autoencoder, weights.autoencoder, weights.source)
         else:
-            self._take_autoencoder(state, path)
+            take(self.network, weights.network, weights.source, MAY_START_FRESH)
         self.initialised = True
-
-    def _take_autoencoder(self, state: dict[str, Any], path: Path) -> None:
-        try:
-            self.network.autoencoder.load_state_dict(state["autoencoder"])
-        except (KeyError, RuntimeError) as error:
-            raise TrainingError(
-                f"the autoencoder of {path} has another shape than the recipe's"
-            ) from error
+        self.measured = weights.network is not None
 
     @torch.no_grad()
     def start(self, source: BatchSource) -> None:
         """Measure the latents' mean and standard deviation and the size of noise in them.
+
+        Those of a whole network stay: its U-Net was fitted to them.
 
         Raises:
             TrainingError: No autoencoder was given.
         """
         if not self.initialised:
             raise TrainingError(
-                "man-diffusion needs a fitted autoencoder: name its run with --init"
+                "man-diffusion needs a fitted autoencoder: name its run or a model with --init"
             )
+        if self.measured:
+            return
         batches = [source.batch(i).to(self.device) for i in range(STATISTICS_BATCHES)]
         full = torch.cat([self._raw_latent(batch.full) for batch in batches])
         low = torch.cat([self._raw_latent(batch.low) for batch in batches])
