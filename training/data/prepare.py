@@ -137,11 +137,11 @@ class _Adding:
             return f"series {name} is in the set already"
         if min(series.volume.shape[1:]) < SMALLEST:
             return f"series {name} has slices smaller than {SMALLEST} pixels"
-        described = _described(series, name, self._pseudonym(_patient_id(series)))
+        described = _described(series, name, self._pseudonym(patient_id(series)))
         return self._full(described, series) if self.low_dose is None else self._low(described)
 
     def _full(self, described: dict[str, Any], series: CtSeries) -> SeriesEntry | str:
-        split = self.split_of(_patient_id(series))
+        split = self.split_of(patient_id(series))
         if split is None:
             return f"series {described['series']}: the split file does not name its patient"
         before = self.manifest.split_of(described["patient"])
@@ -205,7 +205,7 @@ def _stored(series: CtSeries) -> NDArray[np.int16]:
     return np.clip(np.rint(hu), -32768, 32767).astype(np.int16)
 
 
-def _patient_id(series: CtSeries) -> str:
+def patient_id(series: CtSeries) -> str:
     """The patient ID; a study without one counts as a patient of its own."""
     return str(series.headers[0].get("PatientID") or "") or series.study_uid
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from man_core import Condition, Volume, series_seed
 from man_core.noise import estimate_noise_and_texture, noise_hu_per_slice
 from man_core.physics.low_dose import insert_noise
 from training.data.manifest import MANIFEST, Manifest, SeriesEntry, load_manifest, slices_file
-from training.data.prepare import slice_position_mm
+from training.data.prepare import patient_id, slice_position_mm
 from training.errors import TrainingError
 
 Hu = NDArray[np.float32]
@@ -32,20 +33,24 @@ class Case:
     Attributes:
         split: Where it comes from, for example ``validation`` or the name of a folder.
         name: Which series, a pseudonym or a number; seeds the sampling.
+        patient: Whose series, a pseudonym or a number; cases of one patient are not independent.
         dose: Fraction of full dose of ``low``.
         real: Whether ``low`` was measured; else its noise is simulated.
         low: The low-dose volume.
         full: Full-dose HU [slice, row, column].
         condition: What a model may know of the scan.
+        exam: ``chest``, ``abdomen`` or ``head`` where all slices show it (``exams.by_exam``).
     """
 
     split: str
     name: str
+    patient: str
     dose: float
     real: bool
     low: Volume
     full: Hu
     condition: Condition
+    exam: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,8 @@ def _set_cases(root: Path, wanted: Wanted) -> Iterator[Case]:
     for entry in entries:
         volume = _volume_of(root, entry)
         condition = _condition_of(entry)
-        yield from _simulated(wanted.split, entry.series, volume, condition, wanted)
+        known = _Known(wanted.split, entry.series, entry.patient)
+        yield from _simulated(known, volume, condition, wanted)
     for entry in manifest.of(wanted.split, low=True):
         yield _set_pair(root, manifest, entry, wanted)
 
@@ -101,17 +107,19 @@ def _set_pair(root: Path, manifest: Manifest, entry: SeriesEntry, wanted: Wanted
     full = np.load(slices_file(root, partner.series), mmap_mode="r")[matched].astype(np.float32)
     low = _chosen(_volume_of(root, entry), chosen)
     condition = _condition_of(entry)
-    return Case(wanted.split, entry.series, entry.dose, True, low, full, condition)
+    known = (wanted.split, entry.series, entry.patient)
+    return Case(*known, entry.dose, True, low, full, condition)
 
 
 def _folder_cases(folder: Path, wanted: Wanted) -> Iterator[Case]:
+    patients = _Patients()
     for number, series in enumerate(_series_below(folder), 1):
-        name = f"{folder.name}-{number}"
-        yield from _simulated(folder.name, name, series.volume, series.condition, wanted)
+        known = _Known(folder.name, f"{folder.name}-{number}", patients.name(series))
+        yield from _simulated(known, series.volume, series.condition, wanted)
 
 
 def _real_cases(low: Path, full: Path, wanted: Wanted) -> Iterator[Case]:
-    found = False
+    found, patients = False, _Patients()
     partners = list(_series_below(full))
     for number, series in enumerate(_series_below(low), 1):
         for partner in partners:
@@ -123,6 +131,7 @@ def _real_cases(low: Path, full: Path, wanted: Wanted) -> Iterator[Case]:
             yield Case(
                 split=low.name,
                 name=f"{low.name}-{number}",
+                patient=patients.name(series),
                 dose=wanted.doses[0],
                 real=True,
                 low=_chosen(series.volume, [i for i, _ in chosen]),
@@ -132,6 +141,25 @@ def _real_cases(low: Path, full: Path, wanted: Wanted) -> Iterator[Case]:
             break
     if not found:
         raise TrainingError(f"no series in {low} has a full-dose partner at its places in {full}")
+
+
+class _Known(NamedTuple):
+    """Where a case comes from: split, name and patient of ``Case``."""
+
+    split: str
+    name: str
+    patient: str
+
+
+class _Patients:
+    """Numbers for the patients of a folder, in the order in which they are met."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def name(self, series: CtSeries) -> str:
+        number = self._numbers.setdefault(patient_id(series), len(self._numbers) + 1)
+        return f"patient-{number}"
 
 
 def _matching_slices(low: CtSeries, full: CtSeries) -> list[tuple[int, int]]:
@@ -145,7 +173,7 @@ def _matching_slices(low: CtSeries, full: CtSeries) -> list[tuple[int, int]]:
 
 
 def _simulated(
-    split: str, name: str, volume: Volume, condition: Condition, wanted: Wanted
+    known: _Known, volume: Volume, condition: Condition, wanted: Wanted
 ) -> Iterator[Case]:
     texture = estimate_noise_and_texture(volume.hu)
     if texture.std_hu <= 0:
@@ -155,9 +183,10 @@ def _simulated(
     part = _chosen(volume, chosen)
     for dose in wanted.doses:
         if dose == FULL_DOSE:
-            yield Case(split, name, dose, False, part, part.hu, condition)
+            yield Case(*known, dose, False, part, part.hu, condition)
             continue
-        generator = torch.Generator().manual_seed(series_seed(f"{split}/{name}", str(dose)))
+        seed = series_seed(f"{known.split}/{known.name}", str(dose))
+        generator = torch.Generator().manual_seed(seed)
         low = [
             insert_noise(
                 torch.from_numpy(part.hu[k : k + 1].copy()),
@@ -170,7 +199,7 @@ def _simulated(
             for k, index in enumerate(chosen)
         ]
         noisy = part.with_hu(np.concatenate(low))
-        yield Case(split, name, dose, False, noisy, part.hu, condition)
+        yield Case(*known, dose, False, noisy, part.hu, condition)
 
 
 def _series_below(folder: Path) -> Iterator[CtSeries]:

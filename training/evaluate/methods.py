@@ -69,7 +69,7 @@ def methods_of(
         methods.append(Method("best Gaussian", "", 0, _best_gaussian))
     for name in models:
         try:
-            with _located(name) as model:
+            with located(name) as model:
                 methods.extend(_of_model(model, device, list(steps) or [None]))
                 if ceiling:
                     methods.append(_ceiling(model, device))
@@ -79,8 +79,15 @@ def methods_of(
 
 
 @contextmanager
-def _located(name: str) -> Iterator[str]:
-    """What the registry understands: a run is exported for the time of loading."""
+def located(name: str) -> Iterator[str]:
+    """What the registry understands: a run is exported for the time of the block.
+
+    Args:
+        name: Registry name, path to a card, or folder of a run or of an exported model.
+
+    Raises:
+        TrainingError: The run cannot be exported.
+    """
     path = Path(name)
     if (path / RECIPE_FILE).is_file():
         with tempfile.TemporaryDirectory() as folder:

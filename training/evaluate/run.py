@@ -49,12 +49,37 @@ class Row:
     seconds_per_slice: float
 
 
+@dataclass(frozen=True)
+class CaseRow:
+    """What was measured on a single case.
+
+    Attributes:
+        patient: Whose it is, see ``Case``.
+        series: Which one.
+        row: The values, over the slices of this case.
+    """
+
+    patient: str
+    series: str
+    row: Row
+
+
 def evaluate(
     methods: Sequence[Method],
     cases: Iterable[Case],
     windows: Sequence[Window],
     on_case: Callable[[int, int | None], None] | None = None,
 ) -> list[Row]:
+    """Measure every method on every case, averaged over cases of one kind; see ``case_rows``."""
+    return averaged([each.row for each in case_rows(methods, cases, windows, on_case)])
+
+
+def case_rows(
+    methods: Sequence[Method],
+    cases: Iterable[Case],
+    windows: Sequence[Window],
+    on_case: Callable[[int, int | None], None] | None = None,
+) -> list[CaseRow]:
     """Measure every method on every case.
 
     Args:
@@ -63,18 +88,22 @@ def evaluate(
         windows: Windows of the metrics.
         on_case: Called with (cases done, None): how many there are shows only at the end.
 
+    Returns:
+        A row for each case, method and window.
+
     Raises:
         TrainingError: There was no case, or a model failed.
     """
-    rows: list[Row] = []
+    rows: list[CaseRow] = []
     for done, case in enumerate(cases, 1):
         for method in methods:
-            rows.extend(_rows_of(method, case, windows))
+            measured = _rows_of(method, case, windows)
+            rows.extend(CaseRow(case.patient, case.name, row) for row in measured)
         if on_case:
             on_case(done, None)
     if not rows:
         raise TrainingError("there was nothing to evaluate: no series with soft tissue")
-    return _averaged(rows)
+    return rows
 
 
 def _rows_of(method: Method, case: Case, windows: Sequence[Window]) -> Iterator[Row]:
@@ -101,7 +130,7 @@ def _rows_of(method: Method, case: Case, windows: Sequence[Window]) -> Iterator[
         )
 
 
-def _averaged(rows: Sequence[Row]) -> list[Row]:
+def averaged(rows: Sequence[Row]) -> list[Row]:
     """Rows of the same kind as one, weighted by their slices."""
     kinds: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:

@@ -88,7 +88,7 @@ def test_slices_of_different_series_are_averaged_by_their_number() -> None:
     def case_of(slices: int) -> Case:
         full = np.zeros((slices, SIZE, SIZE), dtype=np.float32)
         volume = Volume(full, (1.0, 1.0, 1.0), np.eye(4))
-        return Case("validation", "x", 0.25, False, volume, full, Condition())
+        return Case("validation", "x", "p", 0.25, False, volume, full, Condition())
 
     (mean,) = evaluate([method([4.0, 8.0])], [case_of(3), case_of(1)], [SOFT_TISSUE])
     expected = [-20 * math.log10(value / 400) for value in (4, 4, 4, 8)]
