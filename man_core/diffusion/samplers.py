@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-import torch
 from torch import Tensor
 
 from man_core.diffusion.parametrization import noise_from
@@ -16,6 +16,9 @@ CleanModel = Callable[[Tensor, int], Tensor]
 
 OnStep = Callable[[int, int], None]
 """Called after each step with (steps done, steps in all)."""
+
+NoiseSource = Callable[[Tensor], Tensor]
+"""A tensor to standard normal noise of its shape."""
 
 
 def ddim(
@@ -51,43 +54,97 @@ def ddim(
     return z
 
 
-def ddpm(
+def dpmpp_2m(
     model: CleanModel,
     z: Tensor,
+    steps: Sequence[int],
     schedule: Schedule,
-    generator: torch.Generator,
     on_step: OnStep | None = None,
-    first_step: int | None = None,
 ) -> Tensor:
-    """Ancestral sampling over every step (Ho et al. 2020, algorithm 2; posterior of eq. 6, 7).
+    """DPM-Solver++(2M) (Lu et al. 2022, algorithm 2, prediction of the data).
+
+    D = (1 + 1 / 2r) z_0(t) - (1 / 2r) z_0(t_before);
+    z_{t'} = (sigma_{t'} / sigma_t) z_t - alpha_{t'} (exp(-h) - 1) D,
+    with alpha = sqrt(abar), sigma = sqrt(1 - abar), lambda = log(alpha / sigma), h the rise of
+    lambda in this step and r the one before it as a share of h. The first step has nothing before
+    it, and the last one reaches sigma = 0 where h is infinite: both are of first order.
 
     Args:
         model: Answers with the clean latent.
         z: z_T [batch, latent, row, column].
+        steps: Falling steps; after the last comes 0.
         schedule: Noise levels.
-        generator: Source of the noise added in each step, on z's device.
         on_step: Progress.
-        first_step: Step of z; T unless told.
 
     Returns:
         z_0 of z's shape.
     """
-    first = first_step or schedule.steps
-    for step in range(first, 0, -1):
-        z = _posterior_draw(model(z, step), z, step, schedule, generator)
+    before: tuple[Tensor, float] | None = None
+    for done, (step, following) in enumerate(pairwise((*steps, 0)), start=1):
+        clean = model(z, step)
+        if following == 0:
+            z = clean
+        else:
+            rise = schedule.log_snr(following) - schedule.log_snr(step)
+            z = _solved(z, _extrapolated(clean, before, rise), step, following, schedule)
+            before = clean, rise
         if on_step is not None:
-            on_step(first - step + 1, first)
+            on_step(done, len(steps))
+    return z
+
+
+def _extrapolated(clean: Tensor, before: tuple[Tensor, float] | None, rise: float) -> Tensor:
+    if before is None:
+        return clean
+    half = rise / (2 * before[1])
+    return (1 + half) * clean - half * before[0]
+
+
+def _solved(z: Tensor, clean: Tensor, step: int, following: int, schedule: Schedule) -> Tensor:
+    """The exact solution over a step in which the clean latent is constant."""
+    now, after = float(schedule.alpha_bar[step]), float(schedule.alpha_bar[following])
+    shrink = math.sqrt((1 - after) / (1 - now))
+    return shrink * z + (math.sqrt(after) - shrink * math.sqrt(now)) * clean
+
+
+def ddpm(
+    model: CleanModel,
+    z: Tensor,
+    steps: Sequence[int],
+    schedule: Schedule,
+    noise: NoiseSource,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """Ancestral sampling (Ho et al. 2020, algorithm 2; posterior of eq. 6, 7).
+
+    Over fewer than all steps the posterior is that of the steps given (Nichol and Dhariwal 2021,
+    section 4).
+
+    Args:
+        model: Answers with the clean latent.
+        z: z_T [batch, latent, row, column].
+        steps: Falling steps; after the last comes 0.
+        schedule: Noise levels.
+        noise: Source of the noise added after each step but the last.
+        on_step: Progress.
+
+    Returns:
+        z_0 of z's shape.
+    """
+    for done, (step, following) in enumerate(pairwise((*steps, 0)), start=1):
+        z = _posterior_draw(model(z, step), z, step, following, schedule, noise)
+        if on_step is not None:
+            on_step(done, len(steps))
     return z
 
 
 def _posterior_draw(
-    clean: Tensor, z: Tensor, step: int, schedule: Schedule, generator: torch.Generator
+    clean: Tensor, z: Tensor, step: int, following: int, schedule: Schedule, noise: NoiseSource
 ) -> Tensor:
-    now, before = float(schedule.alpha_bar[step]), float(schedule.alpha_bar[step - 1])
-    alpha: float = now / before
-    mean: Tensor = (before**0.5 * (1 - alpha) * clean + alpha**0.5 * (1 - before) * z) / (1 - now)
-    if step == 1:
+    now, after = float(schedule.alpha_bar[step]), float(schedule.alpha_bar[following])
+    alpha: float = now / after
+    mean: Tensor = (after**0.5 * (1 - alpha) * clean + alpha**0.5 * (1 - after) * z) / (1 - now)
+    if following == 0:
         return mean
-    noise = torch.empty_like(z).normal_(generator=generator)
-    std: float = ((1 - before) / (1 - now) * (1 - alpha)) ** 0.5
-    return mean + std * noise
+    std: float = ((1 - after) / (1 - now) * (1 - alpha)) ** 0.5
+    return mean + std * noise(z)

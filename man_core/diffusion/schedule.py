@@ -39,6 +39,19 @@ class Schedule:
         alpha_bar = self.at(step, z)
         return alpha_bar.sqrt() * z + (1 - alpha_bar).sqrt() * noise
 
+    def log_snr(self, step: int) -> float:
+        """Lambda of Lu et al. 2022, log(sqrt(alpha_bar) / sqrt(1 - alpha_bar)); not for step 0."""
+        alpha_bar = float(self.alpha_bar[step])
+        return 0.5 * math.log(alpha_bar / (1 - alpha_bar))
+
+    def step_with_noise(self, ratio: float) -> int:
+        """The step, not 0, whose noise is nearest to ``ratio`` times its signal.
+
+        The matching of NEED (Gao et al. 2025), for reading A12.
+        """
+        levels = (1 / self.alpha_bar[1:] - 1).sqrt()
+        return 1 + int((levels - ratio).abs().argmin())
+
 
 def cosine_schedule(steps: int) -> Schedule:
     """Eq. 4 with beta clipped by eq. 5; T = ``steps``."""

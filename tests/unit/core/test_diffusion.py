@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from man_core.diffusion.parametrization import clean_from, noise_from, target_of
-from man_core.diffusion.samplers import ddim, ddpm
+from man_core.diffusion.samplers import ddim, ddpm, dpmpp_2m
 from man_core.diffusion.schedule import cosine_schedule, timestep_subset
 
 KINDS = ("eps", "v", "x0", "residual")
@@ -87,21 +87,84 @@ def test_ddim_keeps_the_noise_it_started_from():
         assert torch.allclose(z, schedule.noised(clean, torch.tensor([step]), noise), atol=1e-4)
 
 
-def test_ancestral_sampling_draws_from_the_data_distribution():
-    """For Gaussian data the best prediction is known; samples must have its mean and spread."""
-    mean, std = 0.7, 0.3
-    schedule = cosine_schedule(200)
+MEAN, STD = 0.7, 0.3
 
-    def posterior_mean(z, step):
+
+def posterior_mean(schedule):
+    """The best prediction where clean latents are drawn from N(MEAN, STD^2)."""
+
+    def model(z, step):
         level = float(schedule.alpha_bar[step])
-        gain = std**2 * math.sqrt(level) / (std**2 * level + 1 - level)
-        return mean + gain * (z - math.sqrt(level) * mean)
+        gain = STD**2 * math.sqrt(level) / (STD**2 * level + 1 - level)
+        return MEAN + gain * (z - math.sqrt(level) * MEAN)
 
+    return model
+
+
+@pytest.mark.parametrize("count", [200, 100])
+def test_ancestral_sampling_draws_from_the_data_distribution(count):
+    schedule = cosine_schedule(200)
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(1, 1, 64, 64, generator=generator)
-    sample = ddpm(posterior_mean, start, schedule, generator)
-    assert float(sample.mean()) == pytest.approx(mean, abs=0.02)
-    assert float(sample.std()) == pytest.approx(std, abs=0.02)
+    sample = ddpm(
+        posterior_mean(schedule),
+        start,
+        timestep_subset(200, count),
+        schedule,
+        lambda like: torch.randn(like.shape, generator=generator),
+    )
+    assert float(sample.mean()) == pytest.approx(MEAN, abs=0.02)
+    assert float(sample.std()) == pytest.approx(STD, abs=0.02)
+
+
+def error_of(sampler, count):
+    """Largest distance from the exact end of the probability flow, which is known for Gaussians."""
+    schedule, first = cosine_schedule(10_000), 8_000
+    start = torch.linspace(-2, 2, 16, dtype=torch.float64).view(1, 1, 4, 4)
+    level = float(schedule.alpha_bar[first])
+    spread = math.sqrt(STD**2 * level + 1 - level)
+    exact = MEAN + STD * (start - math.sqrt(level) * MEAN) / spread
+    found = sampler(posterior_mean(schedule), start, timestep_subset(first, count), schedule)
+    return float((found - exact).abs().max())
+
+
+def test_the_multistep_solver_converges_with_a_higher_order_than_ddim():
+    """Twice the steps: a quarter of the error for 2M, a half of it for DDIM."""
+    for count in (16, 32, 64):
+        assert error_of(dpmpp_2m, 2 * count) < 0.3 * error_of(dpmpp_2m, count)
+        assert 0.4 < error_of(ddim, 2 * count) / error_of(ddim, count) < 0.6
+        assert error_of(dpmpp_2m, count) < 0.5 * error_of(ddim, count)
+
+
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_the_multistep_solver_with_a_perfect_model_finds_the_clean_latent(count):
+    clean, start = torch.randn(2, 2, 3, 8, 8)
+    steps = timestep_subset(990, count)
+    result = dpmpp_2m(lambda z, step: clean, start, steps, cosine_schedule(1000))
+    assert torch.equal(result, clean)
+
+
+@given(first=st.integers(2, 990), seed=st.integers(0, 2**31))
+def test_one_step_and_two_of_first_order_agree_with_ddim(first, seed):
+    """With nothing before it, a step of the solver is one of DDIM."""
+    schedule = cosine_schedule(1000)
+    start = torch.randn(1, 1, 4, 4, generator=torch.Generator().manual_seed(seed)).double()
+    steps = [first, 1]
+    results = [s(posterior_mean(schedule), start, steps, schedule) for s in (dpmpp_2m, ddim)]
+    assert torch.allclose(*results, atol=1e-4)
+
+
+@given(ratio=st.floats(0.0, 100.0))
+def test_the_matched_step_has_the_nearest_noise(ratio):
+    schedule = cosine_schedule(1000)
+    step = schedule.step_with_noise(ratio)
+    assert 1 <= step <= 1000
+    for other in (step - 1, step + 1):
+        if 1 <= other <= 1000:
+            distance, further = (
+                abs(math.sqrt(1 / float(schedule.alpha_bar[t]) - 1) - ratio) for t in (step, other)
+            )
+            assert distance <= further
 
 
 def test_samplers_tell_their_progress():
