@@ -36,6 +36,12 @@ _CALM = (0.05, 0.55)
 FEWEST_PATCHES = 12
 _LOWEST_RING = 2
 
+MOST_PATCHES = 8192
+"""More than these are thinned out evenly: a slice has some thousand, a series would fill memory."""
+
+MOST_SLICES = 32
+"""A series is measured in at most so many slices, spread evenly over it."""
+
 
 @dataclass(frozen=True)
 class NoiseTexture:
@@ -91,7 +97,7 @@ def estimate_noise_and_texture(hu: NDArray[Any]) -> NoiseTexture:
         The estimate. Cutoffs are relative to the Nyquist frequency of the image, so that the
         pixel size does not enter.
     """
-    residual = tissue_residuals(_as_volume(hu))
+    residual = tissue_residuals(_sample(_as_volume(hu)))
     if len(residual) == 0:
         return NoiseTexture(0.0, 1.0, ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0)), 0)
     calm = _calm_patches(residual)
@@ -111,7 +117,7 @@ def radial_noise_power(hu: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[n
         variance at each of the 16 x 16 frequencies of a patch, averaged over the ring. All zero
         without soft tissue.
     """
-    residual = tissue_residuals(_as_volume(hu))
+    residual = tissue_residuals(_sample(_as_volume(hu)))
     rings = np.arange(1, PATCH // 2 + 1)
     if len(residual) == 0:
         return rings / PATCH, np.zeros(len(rings))
@@ -142,22 +148,41 @@ def tissue_residuals(hu: NDArray[Any]) -> NDArray[np.float64]:
         hu: Volume [slice, row, column] in HU.
 
     Returns:
-        Possibly no patch at all, for example for air or an image smaller than a patch.
+        Possibly no patch at all, for example for air or an image smaller than a patch; at most
+        ``MOST_PATCHES``.
     """
     if min(hu.shape[1:]) < PATCH:
         return np.zeros((0, PATCH, PATCH))
-    share = _windows(_box_mean(soft_tissue(hu).astype(np.float64), PATCH, valid=True)[..., None])
-    chosen = share[..., 0] >= TISSUE_SHARE
-    patches = sliding_window_view(hu, (PATCH, PATCH), axis=(1, 2))[:, ::STRIDE, ::STRIDE]
-    return _detrend(patches[chosen].astype(np.float64))
+    chosen = np.flatnonzero(np.concatenate([_lies_in_tissue(one[None]) for one in hu]))
+    kept = np.unravel_index(_thinned(chosen, MOST_PATCHES), _windows(hu).shape[:3])
+    return _detrend(_windows(hu)[kept].astype(np.float64))
+
+
+def _sample(hu: NDArray[Any]) -> NDArray[Any]:
+    return hu[_thinned(np.arange(len(hu)), MOST_SLICES)]
+
+
+def _thinned(values: NDArray[np.int_], most: int) -> NDArray[np.int_]:
+    """At most so many of the values, spread evenly."""
+    if len(values) <= most:
+        return values
+    thinned: NDArray[np.int_] = values[np.linspace(0, len(values) - 1, most).round().astype(int)]
+    return thinned
+
+
+def _lies_in_tissue(hu: NDArray[Any]) -> NDArray[np.bool_]:
+    """For each patch of a volume [slice, row of patches, column of patches]."""
+    share = _box_mean(soft_tissue(hu).astype(np.float64), PATCH, valid=True)
+    return share[:, ::STRIDE, ::STRIDE] >= TISSUE_SHARE
 
 
 def _as_volume(hu: NDArray[Any]) -> NDArray[Any]:
     return hu if hu.ndim == 3 else hu[None]
 
 
-def _windows(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return values[:, ::STRIDE, ::STRIDE]
+def _windows(hu: NDArray[Any]) -> NDArray[Any]:
+    """Every patch, as a view [slice, row of patches, column of patches, row, column]."""
+    return sliding_window_view(hu, (PATCH, PATCH), axis=(1, 2))[:, ::STRIDE, ::STRIDE]
 
 
 def _triple(sums: list[float], variance: float) -> tuple[float, float, float]:
