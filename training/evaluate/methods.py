@@ -21,6 +21,7 @@ from man_core import (
     load_denoiser,
     series_seed,
 )
+from man_core.device import choose_device
 from man_core.quality import Window
 from training.errors import TrainingError
 from training.evaluate.cases import Case
@@ -36,12 +37,23 @@ GAUSSIAN_PIXELS = tuple(round(0.1 * tenth, 1) for tenth in range(4, 21))
 
 @dataclass(frozen=True)
 class Method:
-    """A row of the table before it is measured; gives HU and seconds for a case."""
+    """A row of the table before it is measured.
+
+    Attributes:
+        name: What the row is called.
+        weights_sha256: Of the model's weights; empty for what has none.
+        steps: Sampling steps; 0 for what does not sample.
+        apply: Gives HU [slice, row, column] and seconds for a case in a window.
+        sampler: Of the model; empty for what does not sample.
+        device: Where it runs.
+    """
 
     name: str
     weights_sha256: str
     steps: int
     apply: Callable[[Case, Window], tuple[Hu, float]]
+    sampler: str = ""
+    device: str = "cpu"
 
 
 def methods_of(
@@ -64,18 +76,20 @@ def methods_of(
     Raises:
         TrainingError: A model cannot be loaded, or has no autoencoder.
     """
-    methods = [Method(LOW_DOSE, "", 0, lambda case, _window: (case.low.hu, 0.0))]
+    methods = [untouched()]
     if gaussian:
         methods.append(Method("best Gaussian", "", 0, _best_gaussian))
-    for name in models:
-        try:
-            with located(name) as model:
-                methods.extend(_of_model(model, device, list(steps) or [None]))
-                if ceiling:
-                    methods.append(_ceiling(model, device))
-        except ModelError as error:
-            raise TrainingError(str(error)) from error
+    counts: list[int | None] = [*steps] or [None]
+    for model in models:
+        methods.extend(model_method(model, device=device, steps=count) for count in counts)
+        if ceiling:
+            methods.append(ceiling_method(model, device=device))
     return methods
+
+
+def untouched() -> Method:
+    """The low dose as it is: the row beside which every other stands."""
+    return Method(LOW_DOSE, "", 0, lambda case, _window: (case.low.hu, 0.0))
 
 
 @contextmanager
@@ -98,17 +112,44 @@ def located(name: str) -> Iterator[str]:
         yield name
 
 
-def _of_model(model: str, device: str, counts: Sequence[int | None]) -> Iterator[Method]:
-    for count in counts:
-        denoiser = load_denoiser(model, device=device, steps=count)
-        info = denoiser.info
-        yield Method(info.name, info.weights_sha256, denoiser.steps, _Denoising(denoiser))
+def model_method(
+    name: str, *, device: str = "auto", steps: int | None = None, row: str | None = None
+) -> Method:
+    """The row of a model.
+
+    Args:
+        name: Registry name, path to a card, or folder of a run or of an exported model.
+        device: Where it runs.
+        steps: Sampling steps; None takes the card's.
+        row: What the row is called; None takes the card's name.
+
+    Raises:
+        TrainingError: The model cannot be loaded.
+    """
+    try:
+        with located(name) as model:
+            denoiser = load_denoiser(model, device=device, steps=steps)
+    except ModelError as error:
+        raise TrainingError(str(error)) from error
+    info, apply = denoiser.info, _Denoising(denoiser)
+    sha256, title = info.weights_sha256, row or info.name
+    return Method(title, sha256, denoiser.steps, apply, info.sampler, denoiser.device)
 
 
-def _ceiling(model: str, device: str) -> Method:
-    card, folder = find_model(model)
-    through = Reconstruction(card, folder, device)
-    return Method(f"{card.name} ceiling", card.weights_sha256, 0, through)
+def ceiling_method(name: str, *, device: str = "auto", row: str | None = None) -> Method:
+    """The row of full dose through a model's autoencoder alone.
+
+    Raises:
+        TrainingError: The model cannot be loaded, or has no autoencoder.
+    """
+    try:
+        with located(name) as model:
+            card, folder = find_model(model)
+            through = Reconstruction(card, folder, device)
+    except ModelError as error:
+        raise TrainingError(str(error)) from error
+    title, used = row or f"{card.name} ceiling", str(choose_device(device))
+    return Method(title, card.weights_sha256, 0, through, device=used)
 
 
 class _Denoising:

@@ -11,7 +11,10 @@ from man_core import ModelError
 from man_core.quality import Window, hu_bias, measure
 from training.errors import TrainingError
 from training.evaluate.cases import Case
+from training.evaluate.machine import machine
 from training.evaluate.methods import Method
+
+NOTHING = "there was nothing to evaluate: no series with soft tissue"
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,9 @@ class Row:
         bias_hu: Mean HU of result minus truth, by tissue.
         slices: Slices averaged.
         seconds_per_slice: Time of denoising.
+        sampler: Of the model; empty for what does not sample.
+        patients: How many patients the slices are of.
+        machine: What the time was measured on.
     """
 
     split: str
@@ -47,6 +53,9 @@ class Row:
     bias_hu: dict[str, float]
     slices: int
     seconds_per_slice: float
+    sampler: str = ""
+    patients: int = 1
+    machine: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,7 @@ def evaluate(
     on_case: Callable[[int, int | None], None] | None = None,
 ) -> list[Row]:
     """Measure every method on every case, averaged over cases of one kind; see ``case_rows``."""
-    return averaged([each.row for each in case_rows(methods, cases, windows, on_case)])
+    return averaged(case_rows(methods, cases, windows, on_case))
 
 
 def case_rows(
@@ -97,23 +106,27 @@ def case_rows(
     rows: list[CaseRow] = []
     for done, case in enumerate(cases, 1):
         for method in methods:
-            measured = _rows_of(method, case, windows)
-            rows.extend(CaseRow(case.patient, case.name, row) for row in measured)
+            rows.extend(rows_of_case(method, case, windows))
         if on_case:
             on_case(done, None)
     if not rows:
-        raise TrainingError("there was nothing to evaluate: no series with soft tissue")
+        raise TrainingError(NOTHING)
     return rows
 
 
-def _rows_of(method: Method, case: Case, windows: Sequence[Window]) -> Iterator[Row]:
+def rows_of_case(method: Method, case: Case, windows: Sequence[Window]) -> Iterator[CaseRow]:
+    """One method on one case: a row for each window.
+
+    Raises:
+        TrainingError: The model failed.
+    """
     for window in windows:
         try:
             result, seconds = method.apply(case, window)
         except ModelError as error:
             raise TrainingError(str(error)) from error
         scores = measure(result, case.full, window)
-        yield Row(
+        row = Row(
             split=case.split,
             dose=case.dose,
             real=case.real,
@@ -127,13 +140,17 @@ def _rows_of(method: Method, case: Case, windows: Sequence[Window]) -> Iterator[
             bias_hu=hu_bias(result, case.full),
             slices=len(case.full),
             seconds_per_slice=seconds / len(case.full),
+            sampler=method.sampler,
+            machine=machine(method.device),
         )
+        yield CaseRow(case.patient, case.name, row)
 
 
-def averaged(rows: Sequence[Row]) -> list[Row]:
+def averaged(rows: Sequence[CaseRow]) -> list[Row]:
     """Rows of the same kind as one, weighted by their slices."""
-    kinds: dict[tuple[object, ...], list[Row]] = {}
-    for row in rows:
+    kinds: dict[tuple[object, ...], list[CaseRow]] = {}
+    for each in rows:
+        row = each.row
         kind = (
             row.split,
             row.dose,
@@ -141,13 +158,15 @@ def averaged(rows: Sequence[Row]) -> list[Row]:
             row.window_hu,
             row.row,
             row.steps,
+            row.sampler,
             row.weights_sha256,
         )
-        kinds.setdefault(kind, []).append(row)
+        kinds.setdefault(kind, []).append(each)
     return [_mean(group) for group in kinds.values()]
 
 
-def _mean(group: list[Row]) -> Row:
+def _mean(cases: list[CaseRow]) -> Row:
+    group = [case.row for case in cases]
     weights = np.array([row.slices for row in group], dtype=float)
 
     def mean(values: list[float]) -> float:
@@ -162,6 +181,7 @@ def _mean(group: list[Row]) -> Row:
             "lpips": mean([row.lpips for row in group]),
             "bias_hu": {name: _mean_bias(group, name) for name in tissues},
             "slices": int(weights.sum()),
+            "patients": len({case.patient for case in cases}),
             "seconds_per_slice": mean([row.seconds_per_slice for row in group]),
         }
     )

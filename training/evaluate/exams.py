@@ -1,0 +1,73 @@
+"""The display window belongs to what a slice shows: chest, abdomen or head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from man_core import Volume
+from man_core.quality import ABDOMEN_EXAM, CHEST_EXAM, HEAD_EXAM, Window
+from training.evaluate.cases import Case
+
+EXAMS: dict[str, Window] = {"chest": CHEST_EXAM, "abdomen": ABDOMEN_EXAM, "head": HEAD_EXAM}
+"""Per-exam windows of ldct-benchmark (Eulig 2024, Med Phys 51:8776), HU."""
+
+HEADS = ("HEAD", "BRAIN", "SKULL", "NECK", "HEADNECK")
+"""Body Part Examined of what is read in the head's window; its content is not recognised."""
+
+CHEST_LUNG_SHARE = 0.18
+"""A slice with more lung inside the body shows the chest: agrees with the labels of 350 of 386
+slices of the development set (fitting and validation splits); the others show the lungs' bases."""
+
+BLOCK_PIXELS = 4
+"""Blocks whose mean takes the noise out before tissue is told from lung."""
+TISSUE_ABOVE_HU = -200.0
+LUNG_HU: Window = (-960.0, -500.0)
+
+
+def exam_of(hu: NDArray[np.floating], anatomy: str | None = None) -> str:
+    """The exam whose window a slice is read in.
+
+    Args:
+        hu: [row, column].
+        anatomy: Body Part Examined of its series. Only the head is taken from it: one series often
+            runs from the chest into the abdomen under one name.
+    """
+    if (anatomy or "").upper() in HEADS:
+        return "head"
+    return "chest" if lung_share(hu) >= CHEST_LUNG_SHARE else "abdomen"
+
+
+def lung_share(hu: NDArray[np.floating]) -> float:
+    """Lung as a share of what lies between tissue on all four sides in a slice [row, column]."""
+    rows, columns = (edge // BLOCK_PIXELS for edge in hu.shape)
+    kept = hu[: rows * BLOCK_PIXELS, : columns * BLOCK_PIXELS]
+    blocks = kept.reshape(rows, BLOCK_PIXELS, columns, BLOCK_PIXELS).mean(axis=(1, 3))
+    inside = _enclosed(blocks > TISSUE_ABOVE_HU)
+    lung = inside & (blocks > LUNG_HU[0]) & (blocks < LUNG_HU[1])
+    return float(lung.sum() / max(inside.sum(), 1))
+
+
+def _enclosed(tissue: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    seen = np.logical_or.accumulate
+    down, up = seen(tissue, 0), seen(tissue[::-1], 0)[::-1]
+    right, left = seen(tissue, 1), seen(tissue[:, ::-1], 1)[:, ::-1]
+    enclosed: NDArray[np.bool_] = down & up & right & left
+    return enclosed
+
+
+def by_exam(case: Case) -> list[Case]:
+    """A case as one case for each exam that its slices show."""
+    shown = [exam_of(plane, case.condition.anatomy) for plane in case.full]
+    parts = {exam: [k for k, name in enumerate(shown) if name == exam] for exam in EXAMS}
+    return [_part(case, exam, slices) for exam, slices in parts.items() if slices]
+
+
+def _part(case: Case, exam: str, slices: Sequence[int]) -> Case:
+    if len(slices) == len(case.full):
+        return replace(case, exam=exam)
+    low = Volume(case.low.hu[list(slices)], case.low.spacing_mm, case.low.affine)
+    return replace(case, exam=exam, low=low, full=case.full[list(slices)])
