@@ -6,10 +6,10 @@ import json
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from dicom_node import telemetry
-from dicom_node.errors import DeviceFault, ModelUnavailable
+from dicom_node.errors import DeviceFault
 from dicom_node.ledger.engine import Ledger, open_when_ready
 from dicom_node.ledger.jobs import (
     LeaseLost,
@@ -23,20 +23,15 @@ from dicom_node.ledger.leases import Heartbeat, is_dead, owner_name, settle_faul
 from dicom_node.ledger.model import Job
 from dicom_node.ledger.operations import earlier_tokens, release_lost_leases
 from dicom_node.logs import bound, get_logger, short_hash
+from dicom_node.model_denoise import ModelDenoise
 from dicom_node.settings import OffPeakSettings, RetrySettings, Settings
 from dicom_node.store.durable import write_durably
 from dicom_node.store.inbox import Inbox
 from dicom_node.store.outbox import Outbox
 
-if TYPE_CHECKING:
-    from man_core import Denoiser
-
 log = get_logger(__name__)
 
 ShouldStop = Callable[[], bool]
-
-EARLIER_GONE = "its earlier images had left the node before these came"
-"""What late slices say for which the rest of the series is no longer there to be checked."""
 
 
 class Denoise(Protocol):
@@ -196,73 +191,6 @@ class Worker:
 def _derived_series(report: str) -> str | None:
     uid = json.loads(report).get("derived_series_uid")
     return None if uid is None else str(uid)
-
-
-class ModelDenoise:
-    """Denoises with the models of ``man_core``; each is loaded once.
-
-    Args:
-        settings: Default model, device, steps, labels of the derived series.
-
-    Raises:
-        ModelUnavailable: The configured model cannot be loaded here.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._loaded: dict[str, Denoiser] = {}
-        self.denoiser(settings.model.name)
-
-    def denoiser(self, name: str) -> Denoiser:
-        """The denoiser of that name, loaded at its first use."""
-        from man_core import ModelError, load_denoiser
-
-        wanted = self._settings.model
-        if name not in self._loaded:
-            try:
-                loaded = load_denoiser(name, device=wanted.device, steps=wanted.steps)
-            except ModelError as error:
-                raise ModelUnavailable(str(error)) from error
-            self._loaded[name] = loaded
-            log.info("model loaded", model=name, version=loaded.info.version)
-        return self._loaded[name]
-
-    def __call__(
-        self,
-        files: Sequence[Path],
-        folder: Path,
-        *,
-        job: Job,
-        only: Collection[Path] | None,
-        should_stop: ShouldStop,
-    ) -> str:
-        """See :class:`Denoise`.
-
-        Raises:
-            DeviceFault: This process cannot use the device any more.
-        """
-        import torch
-
-        from dicom_node.ct.provenance import DeriveOptions
-        from dicom_node.denoising import DenoiseOptions, denoise_series
-
-        derived = DeriveOptions(**self._settings.derived.model_dump())
-        options = DenoiseOptions(strength=job.strength, derived=derived)
-        missing = EARLIER_GONE if only is not None and len(only) == len(files) else job.gap
-        denoiser = self.denoiser(job.model)
-        try:
-            report = denoise_series(
-                files,
-                folder,
-                denoiser,
-                options,
-                only=only,
-                missing=missing,
-                should_stop=should_stop,
-            )
-        except torch.AcceleratorError as error:
-            raise DeviceFault(f"the device {denoiser.device} failed: look at its driver") from error
-        return report.to_json()
 
 
 def run_worker(settings: Settings, *, should_stop: ShouldStop) -> None:

@@ -25,9 +25,10 @@ from dicom_node.ledger.operations import list_jobs
 from dicom_node.ledger.purging import purge_old_series
 from dicom_node.ledger.series import Series, list_series
 from dicom_node.ledger.states import JobState, SeriesState
+from dicom_node.model_denoise import ModelDenoise
 from dicom_node.rules import LiveRules, Priority
 from dicom_node.settings import DerivedSettings, Settings
-from dicom_node.worker import ModelDenoise, Worker
+from dicom_node.worker import Worker
 
 QUIET, GAP, AT_MOST = 10, 100, 1000
 

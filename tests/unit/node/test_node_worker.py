@@ -22,9 +22,10 @@ from dicom_node.ledger.operations import (
     wake_waiting,
 )
 from dicom_node.ledger.states import JobState
+from dicom_node.model_denoise import ModelDenoise
 from dicom_node.rules import Priority
 from dicom_node.settings import OffPeakSettings
-from dicom_node.worker import Denoise, ModelDenoise, Worker
+from dicom_node.worker import Denoise, Worker
 
 Act = Callable[[Job, Callable[[], bool]], None]
 

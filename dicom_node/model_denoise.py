@@ -1,0 +1,87 @@
+"""The worker's denoising: the models of ``man_core``, each loaded once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dicom_node.errors import DeviceFault, ModelUnavailable
+from dicom_node.ledger.model import Job
+from dicom_node.logs import get_logger
+from dicom_node.settings import Settings
+
+if TYPE_CHECKING:
+    from man_core import Denoiser
+
+log = get_logger(__name__)
+
+EARLIER_GONE = "its earlier images had left the node before these came"
+"""What late slices say for which the rest of the series is no longer there to be checked."""
+
+
+class ModelDenoise:
+    """Denoises with the models of ``man_core``; each is loaded once.
+
+    Args:
+        settings: Default model, device, steps, labels of the derived series.
+
+    Raises:
+        ModelUnavailable: The configured model cannot be loaded here.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._loaded: dict[str, Denoiser] = {}
+        self.denoiser(settings.model.name)
+
+    def denoiser(self, name: str) -> Denoiser:
+        """The denoiser of that name, loaded at its first use."""
+        from man_core import ModelError, load_denoiser
+
+        wanted = self._settings.model
+        if name not in self._loaded:
+            try:
+                loaded = load_denoiser(name, device=wanted.device, steps=wanted.steps)
+            except ModelError as error:
+                raise ModelUnavailable(str(error)) from error
+            self._loaded[name] = loaded
+            log.info("model loaded", model=name, version=loaded.info.version)
+        return self._loaded[name]
+
+    def __call__(
+        self,
+        files: Sequence[Path],
+        folder: Path,
+        *,
+        job: Job,
+        only: Collection[Path] | None,
+        should_stop: Callable[[], bool],
+    ) -> str:
+        """See :class:`dicom_node.worker.Denoise`.
+
+        Raises:
+            DeviceFault: This process cannot use the device any more.
+        """
+        import torch
+
+        from dicom_node.ct.provenance import DeriveOptions
+        from dicom_node.denoising import DenoiseOptions, denoise_series
+
+        derived = DeriveOptions(**self._settings.derived.model_dump())
+        options = DenoiseOptions(strength=job.strength, derived=derived)
+        missing = EARLIER_GONE if only is not None and len(only) == len(files) else job.gap
+        denoiser = self.denoiser(job.model)
+        try:
+            report = denoise_series(
+                files,
+                folder,
+                denoiser,
+                options,
+                only=only,
+                missing=missing,
+                should_stop=should_stop,
+            )
+        except torch.AcceleratorError as error:
+            raise DeviceFault(f"the device {denoiser.device} failed: look at its driver") from error
+        return report.to_json()
