@@ -11,7 +11,11 @@ from man_core.card import ModelCard
 from man_core.denoiser import Denoiser, Precision
 from man_core.errors import ModelError
 
-METHODS = {"identity": "man_core.denoisers.identity", "man": "man_core.denoisers.man"}
+METHODS = {
+    "identity": "man_core.denoisers.identity",
+    "man": "man_core.denoisers.man",
+    "redcnn": "man_core.denoisers.redcnn",
+}
 """Method of a card to the module whose ``load`` builds its denoiser."""
 
 IDENTITY = ModelCard(

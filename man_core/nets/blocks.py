@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,8 @@ NORM_GROUPS = 32
 
 LONGEST_PERIOD = 10_000.0
 """Longest wavelength of the sinusoidal time embedding, in steps (Vaswani et al. 2017)."""
+
+Layer = TypeVar("Layer", nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
 class PixelNorm(nn.Module):
@@ -41,7 +43,7 @@ def norm(kind: NormKind, channels: int) -> nn.Module:
     return nn.GroupNorm(math.gcd(NORM_GROUPS, channels), channels, eps=1e-6)
 
 
-def zeroed(module: nn.Conv2d | nn.Linear) -> nn.Conv2d | nn.Linear:
+def zeroed(module: Layer) -> Layer:
     """The module with weights and bias set to zero, so that its branch starts silent."""
     nn.init.zeros_(module.weight)
     if module.bias is not None:

@@ -52,14 +52,39 @@ def initial_weights(source: Path) -> InitialWeights:
         if "autoencoder" in state:
             return InitialWeights(str(source), state["autoencoder"], None)
         raise TrainingError(f"{source} is a run of {recipe.method}, not of MAN")
+    return _of_network(str(source), _exported_weights(source, "man"))
+
+
+def model_weights(source: Path, method: str) -> Tensors:
+    """Averaged weights of a run, or the weights of a model, of a method with a single network.
+
+    Args:
+        source: As of ``initial_weights``.
+        method: Of the recipe and of the card.
+
+    Raises:
+        TrainingError: There is no such run or model, or it cannot be read, or is of another method.
+    """
+    if not (source / RECIPE_FILE).is_file():
+        return _exported_weights(source, method)
+    recipe, state = averaged_state(source)
+    if recipe.method != method:
+        raise TrainingError(f"{source} is a run of {recipe.method}, not of {method}")
+    network: Tensors = state["network"]
+    return network
+
+
+def _exported_weights(source: Path, method: str) -> Tensors:
     try:
         card, folder = _card_of(source)
-        if card.method != "man":
-            raise TrainingError(f"the model {card.name!r} is no MAN: its method is {card.method!r}")
+        if card.method != method:
+            raise TrainingError(
+                f"the model {card.name!r} is no {method}: its method is {card.method!r}"
+            )
         _, tensors = load_weights(folder / card.weights_file, card.weights_sha256)
     except ModelError as error:
         raise TrainingError(f"nothing to start from in {source}: {error}") from error
-    return _of_network(str(source), tensors)
+    return tensors
 
 
 def _card_of(source: Path) -> tuple[ModelCard, Path]:

@@ -12,23 +12,25 @@ from man_core.nets.presets import PRESETS
 from training.errors import RecipeError
 from training.fit.man_autoencoder import AutoencoderTask
 from training.fit.man_diffusion import DiffusionTask
-from training.fit.task import Task
 from training.settings import Recipe
 
 
-def build_task(recipe: Recipe, device: torch.device) -> Task:
-    """The task of a recipe.
+def man_autoencoder_task(recipe: Recipe, device: torch.device) -> AutoencoderTask:
+    """Stage one.
 
     Raises:
-        RecipeError: The method is unknown, or its model or objective has a wrong key.
+        RecipeError: The model or objective has a wrong key.
     """
-    torch.manual_seed(recipe.seed)
-    config = model_config(recipe.model)
-    if recipe.method == "man-autoencoder":
-        return AutoencoderTask(config, recipe.objective, device)
-    if recipe.method == "man-diffusion":
-        return DiffusionTask(config, recipe.objective, device)
-    raise RecipeError(f"unknown method {recipe.method!r}: use man-autoencoder or man-diffusion")
+    return AutoencoderTask(model_config(recipe.model), recipe.objective, device)
+
+
+def man_diffusion_task(recipe: Recipe, device: torch.device) -> DiffusionTask:
+    """Stage two.
+
+    Raises:
+        RecipeError: The model or objective has a wrong key.
+    """
+    return DiffusionTask(model_config(recipe.model), recipe.objective, device)
 
 
 def model_config(model: dict[str, Any]) -> ManConfig:

@@ -1,0 +1,61 @@
+"""Weights and model card of a fitted network, as the registry reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from man_core.card import ModelCard
+from man_core.nets.man import parameter_count
+from man_core.weights import save_weights
+from training.fit.task import RunFacts
+
+INTENDED_USE = (
+    "Noise reduction of low-dose CT image series for reading beside the original. "
+    "Research use: not a cleared medical device."
+)
+
+LIMITS = (
+    "Measured on the data named here only; other scanners, kernels and doses need a check by a "
+    "physicist.",
+    "Contrast near the noise level can be smoothed away; read findings on the original as well.",
+)
+
+
+def export_model(
+    card: ModelCard, network: nn.Module, config: Mapping[str, Any], folder: Path, facts: RunFacts
+) -> Path:
+    """Write ``<name>.safetensors`` and ``<name>.json`` into a folder.
+
+    Args:
+        card: What the method says of itself: name, method, summary, sampler and steps.
+        network: The fitted values.
+        config: What builds the network; embedded in the weights.
+        folder: Made where it is missing.
+        facts: Of the fit.
+
+    Returns:
+        The card's file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = folder / f"{card.name}.safetensors"
+    sha256 = save_weights(weights, network.state_dict(), config)
+    written = replace(
+        card,
+        version=sha256[:12],
+        weights_file=weights.name,
+        weights_sha256=sha256,
+        parameters=parameter_count(network),
+        trained_on=(
+            f"{facts.data}; {facts.steps} steps in {facts.seconds / 60:.0f} min on {facts.hardware}"
+        ),
+        intended_use=INTENDED_USE,
+        limits=LIMITS,
+    )
+    path = folder / f"{card.name}.json"
+    path.write_text(written.to_json(), encoding="utf-8")
+    return path

@@ -1,0 +1,114 @@
+"""RED-CNN as a task of the fitting loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from man_core.card import ModelCard
+from man_core.hu import HuRange
+from man_core.nets.redcnn import RedCnn, RedCnnConfig
+from man_core.quality import SOFT_TISSUE, psnr
+from training.data.batch import Batch
+from training.errors import RecipeError, TrainingError
+from training.fit.initial import model_weights, take
+from training.fit.model_export import export_model
+from training.fit.objective import read_objective
+from training.fit.pictures import strip
+from training.fit.task import BatchSource, Moment, RunFacts, Validation
+from training.objectives.regression import RegressionObjective, regression_loss
+from training.settings import Recipe
+
+
+class RedCnnTask:
+    """The network learns the full-dose crop from its low-dose partner."""
+
+    def __init__(
+        self, config: RedCnnConfig, objective: dict[str, Any], device: torch.device
+    ) -> None:
+        self.device = device
+        self.network = RedCnn(config).to(device)
+        self.objective = read_objective(RegressionObjective, objective)
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """Every value of the network."""
+        return self.network.parameters()
+
+    def initialise(self, path: Path) -> None:
+        """Take the values of another run, or of an exported model.
+
+        Raises:
+            TrainingError: There is nothing to take, or its shape is not the recipe's.
+        """
+        take(self.network, model_weights(path, "redcnn"), str(path))
+
+    def start(self, source: BatchSource) -> None:
+        """Nothing depends on the data."""
+
+    def loss(self, batch: Batch, moment: Moment) -> dict[str, torch.Tensor]:
+        """Squared error against full dose."""
+        return regression_loss(self.network, batch.full, batch.low, self.objective)
+
+    @torch.no_grad()
+    def validate(self, batches: Sequence[Batch]) -> Validation:
+        """PSNR against full dose, beside the low-dose row."""
+        full, low = (
+            torch.cat([getattr(batch, name) for batch in batches]) for name in ("full", "low")
+        )
+        span = HuRange()
+        result = span.to_hu(self.network.restore(span.to_network(low.to(self.device)))).cpu()
+        found = psnr(result[:, 0].numpy(), full[:, 0].numpy(), SOFT_TISSUE)
+        scalars = {
+            "score": -found,
+            "psnr_low": psnr(low[:, 0].numpy(), full[:, 0].numpy(), SOFT_TISSUE),
+            "psnr": found,
+            "bias_hu": float((result - full).mean()),
+        }
+        row = [crop[0, 0] for crop in (low, result, full)]
+        return Validation(scalars, {"low_result_full": strip(row, SOFT_TISSUE)})
+
+    def state_dict(self) -> dict[str, Any]:
+        """The network's values."""
+        return {"network": self.network.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put them back."""
+        try:
+            self.network.load_state_dict(state["network"])
+        except (KeyError, RuntimeError) as error:
+            raise TrainingError(
+                "the network of that run has another shape than the recipe's"
+            ) from error
+
+    def export(self, folder: Path, facts: RunFacts) -> Path:
+        """Write weights and card."""
+        card = ModelCard(
+            name="redcnn",
+            version="",
+            method="redcnn",
+            summary="RED-CNN, a residual encoder-decoder network, for comparison.",
+            sampler="none",
+            steps=0,
+        )
+        return export_model(card, self.network, self.network.config.to_dict(), folder, facts)
+
+
+def redcnn_task(recipe: Recipe, device: torch.device) -> RedCnnTask:
+    """The task of a recipe.
+
+    Raises:
+        RecipeError: The model or objective has a wrong key, or crops are too small for the network.
+    """
+    try:
+        config = RedCnnConfig(**recipe.model)
+    except TypeError as error:
+        raise RecipeError(f"the recipe's model has a wrong key: {error}") from error
+    task = RedCnnTask(config, recipe.objective, device)
+    smallest = max(config.reach, 2 * task.objective.margin) + 1
+    if recipe.data.crop < smallest:
+        raise RecipeError(f"the recipe's data.crop must be at least {smallest} for this network")
+    return task
