@@ -25,7 +25,10 @@ def fit(
     device: options.Device = "auto",
     threads: options.Threads = None,
 ) -> None:
-    """Fit a recipe: man-autoencoder first, then man-diffusion with --init on its run."""
+    """Fit a recipe: man-autoencoder first, then man-diffusion with --init on its run.
+
+    On several GPUs: torchrun --nproc-per-node N -m training.cli fit … with the same words.
+    """
     import torch
 
     from training.fit.run import FitOptions
@@ -37,10 +40,11 @@ def fit(
     wanted = FitOptions(data, out, resume, init, steps, max_minutes, device)
     done = run(load_recipe(recipe), wanted, console)
     words = "stopped early, go on with --resume" if done.stopped else "done"
-    typer.echo(
-        f"{out}: {words} after {done.step} steps and {done.clock.elapsed() / 60:.1f} minutes, "
-        f"{done.skipped} steps skipped"
-    )
+    if done.ranks.leads:
+        typer.echo(
+            f"{out}: {words} after {done.step} steps and {done.clock.elapsed() / 60:.1f} minutes, "
+            f"{done.skipped} steps skipped"
+        )
     raise typer.Exit(1 if done.stopped else 0)
 
 

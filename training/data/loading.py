@@ -20,17 +20,19 @@ class Prefetched:
     Args:
         source: Where batches come from.
         threads: Threads that make them; also how many batches are made ahead.
+        stride: From a batch to the next one that will be asked for.
     """
 
-    def __init__(self, source: BatchSource, threads: int = 1) -> None:
+    def __init__(self, source: BatchSource, threads: int = 1, stride: int = 1) -> None:
         self._source = source
         self._threads = threads
+        self._stride = stride
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="batches")
         self._ahead: dict[int, Future[Batch]] = {}
 
     def batch(self, index: int) -> Batch:
         """Batch number ``index``; the following ones are begun."""
-        for number in range(index, index + self._threads + 1):
+        for number in range(index, index + self._threads * self._stride + 1, self._stride):
             if number not in self._ahead:
                 self._ahead[number] = self._pool.submit(self._source.batch, number)
         for number in [n for n in self._ahead if n < index]:

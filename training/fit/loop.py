@@ -15,12 +15,16 @@ from training.data.batch import Batch
 from training.errors import TrainingError
 from training.fit.ema import Ema
 from training.fit.journal import Journal
+from training.fit.ranks import Ranks
 from training.fit.schedule import Budget, learning_rate
 from training.fit.state import load_state, save_state
 from training.fit.task import BatchSource, Moment, Task
 from training.settings import Recipe
 
 OnStep = Callable[[int, float, dict[str, float]], None]
+
+ALONE = Ranks()
+"""One process, without ``torchrun``."""
 
 
 @dataclass
@@ -53,6 +57,7 @@ class Fit:
         budget: Steps and time.
         source: Batches of the training split.
         held_out: Batches of the validation split; may be empty.
+        ranks: The processes that fit together; only the first one validates and saves.
     """
 
     def __init__(
@@ -63,6 +68,7 @@ class Fit:
         budget: Budget,
         source: BatchSource,
         held_out: Sequence[Batch],
+        ranks: Ranks = ALONE,
     ) -> None:
         self.recipe = recipe
         self.task = task
@@ -70,15 +76,19 @@ class Fit:
         self.budget = budget
         self.source = source
         self.held_out = held_out
+        self.ranks = ranks
         self.step = 0
         self.skipped = 0
         self.bad_in_a_row = 0
         self.stopped = False
+        self._asked_to_stop = False
         self.clock = Clock()
 
     def start(self) -> None:
         """Prepare a fresh fit: the task's own preparation, then optimiser and average."""
         self.task.start(self.source)
+        if self.ranks.size > 1:  # two machines may round differently, but all must start alike
+            self.task.load_state_dict(self.ranks.from_first(self.task.state_dict))
         self._attach()
 
     def resume(self) -> None:
@@ -87,7 +97,7 @@ class Fit:
         Raises:
             TrainingError: There is none.
         """
-        state = load_state(self.run)
+        state = self.ranks.from_first(lambda: load_state(self.run))
         if state is None:
             raise TrainingError(
                 f"{self.run} holds no checkpoint to resume from: leave out --resume"
@@ -110,14 +120,14 @@ class Fit:
         self.ema = Ema(self.task.parameters(), fit.ema)
 
     def stop(self) -> None:
-        """Ask the fit to end after the present step; it saves and can be resumed."""
-        self.stopped = True
+        """Ask the fit to end after the present step, on all ranks; it saves and can be resumed."""
+        self._asked_to_stop = True
 
-    def go(self, journal: Journal, on_step: OnStep | None = None) -> None:
+    def go(self, journal: Journal | None, on_step: OnStep | None = None) -> None:
         """Fit until the budget is spent; saves on the way and at the end.
 
         Args:
-            journal: Takes metrics and pictures.
+            journal: Takes metrics and pictures; None where another rank keeps it.
             on_step: Called after each step with (step, progress, scalars of the loss).
 
         Raises:
@@ -139,12 +149,19 @@ class Fit:
         self.save()
 
     def _progress(self) -> float:
-        return self.budget.progress(self.step, self.clock.elapsed())
+        """As the first rank's clock has it; what was asked of any rank stops all of them."""
+        own = self.budget.progress(self.step, self.clock.elapsed())
+        progress, self.stopped = self.ranks.agreed(own, self._asked_to_stop)
+        return progress
 
     def _report(
-        self, journal: Journal, progress: float, scalars: dict[str, float], on_step: OnStep | None
+        self,
+        journal: Journal | None,
+        progress: float,
+        scalars: dict[str, float],
+        on_step: OnStep | None,
     ) -> None:
-        if self.step % self.recipe.journal.log_every == 0:
+        if journal and self.step % self.recipe.journal.log_every == 0:
             journal.write("fit", self.step, {**scalars, "seconds": round(self.clock.elapsed(), 1)})
         if self.step % self.recipe.validation.every == 0:
             self._validate(journal)
@@ -157,8 +174,7 @@ class Fit:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
-        torch.manual_seed(self._seed())  # for layers that draw from the global generator
-        scalars = self._gradients(progress)
+        scalars = self.ranks.average(self.task.parameters(), self._gradients(progress))
         norm = torch.nn.utils.clip_grad_norm_(self.task.parameters(), self.recipe.fit.clip)
         finite = bool(torch.isfinite(norm))
         if finite:
@@ -169,13 +185,14 @@ class Fit:
         return {**scalars, "gradient_norm": float(norm), "learning_rate": rate}
 
     def _gradients(self, progress: float) -> dict[str, float]:
+        """Those of this rank's batches: ranks that fit together share a step's batches out."""
         total: dict[str, float] = {}
         accumulate = self.recipe.fit.accumulate
-        moment = Moment(self.step, progress, self._generator())
         for part in range(accumulate):
-            batch = self.source.batch(self.step * accumulate + part).to(self.task.device)
+            number = (self.step * accumulate + part) * self.ranks.size + self.ranks.rank
+            batch = self.source.batch(number).to(self.task.device)
             with self._autocast():
-                losses = self.task.loss(batch, moment)
+                losses = self.task.loss(batch, Moment(self.step, progress, self._random(number)))
             (losses["loss"] / accumulate).backward()  # type: ignore[no-untyped-call]
             for name, value in losses.items():
                 total[name] = total.get(name, 0.0) + float(value.detach()) / accumulate
@@ -190,20 +207,19 @@ class Fit:
                 f"{self.bad_in_a_row} times in a row; try a lower learning rate"
             )
 
-    def _generator(self) -> torch.Generator:
-        """Random numbers of this step alone: a resumed fit draws what it would have drawn."""
-        return torch.Generator(self.task.device).manual_seed(self._seed())
-
-    def _seed(self) -> int:
-        return (self.recipe.seed << 32) + self.step
+    def _random(self, number: int) -> torch.Generator:
+        """Random numbers of this batch alone: a resumed fit draws what it would have drawn."""
+        seed = (self.recipe.seed << 32) + number
+        torch.manual_seed(seed)  # for layers that draw from the global generator
+        return torch.Generator(self.task.device).manual_seed(seed)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(
             self.task.device.type, dtype=torch.bfloat16, enabled=self.recipe.fit.amp
         )
 
-    def _validate(self, journal: Journal) -> None:
-        if not self.held_out:
+    def _validate(self, journal: Journal | None) -> None:
+        if not (self.held_out and journal):
             return
         with self.ema.in_place(self.task.parameters()), torch.no_grad():
             found = self.task.validate(self.held_out)
@@ -212,7 +228,9 @@ class Fit:
             journal.picture(name, self.step, pixels)
 
     def save(self) -> None:
-        """Write a checkpoint of everything the fit needs to go on."""
+        """Write a checkpoint of everything the fit needs to go on; the first rank's for all."""
+        if not self.ranks.leads:
+            return
         with self.ema.in_place(self.task.parameters()):
             averaged = _cloned(self.task.state_dict())
         state = {

@@ -19,7 +19,9 @@ from training.data.manifest import load_manifest
 from training.errors import TrainingError
 from training.fit.journal import Journal
 from training.fit.loop import Fit
+from training.fit.man import build_task
 from training.fit.progress import shown
+from training.fit.ranks import Ranks, joined
 from training.fit.schedule import Budget
 from training.fit.state import (
     FACTS_FILE,
@@ -29,8 +31,7 @@ from training.fit.state import (
     load_state,
     save_json,
 )
-from training.fit.task import RunFacts, Task
-from training.fit.tasks import build_task
+from training.fit.task import BatchSource, RunFacts, Task
 from training.settings import Recipe
 
 
@@ -66,21 +67,34 @@ def fit(recipe: Recipe, options: FitOptions, console: Console) -> Fit:
     Raises:
         TrainingError: The set, the run or the starting point cannot be used, or the fit diverged.
     """
-    recipe = _recipe_of_run(recipe, options)
+    with joined() as ranks:
+        recipe = ranks.from_first(lambda: _recipe_of_run(recipe, options))
+        task = build_task(recipe, pick_device(options.device))
+        crops = CropSource(options.data, recipe.data, recipe.seed, "train")
+        threads = _loading_threads(task.device, ranks)
+        with Prefetched(crops, threads, stride=ranks.size) as source:
+            return _fitted(recipe, task, source, options, ranks, console)
+
+
+def _fitted(
+    recipe: Recipe,
+    task: Task,
+    source: BatchSource,
+    options: FitOptions,
+    ranks: Ranks,
+    console: Console,
+) -> Fit:
+    held_out = held_out_batches(options.data, recipe) if ranks.leads else []
     budget = Budget(recipe.fit.steps, options.max_minutes * 60 if options.max_minutes else None)
-    crops = CropSource(options.data, recipe.data, recipe.seed, "train")
-    held_out = held_out_batches(options.data, recipe)
-    task = build_task(recipe, pick_device(options.device))
-    with Prefetched(crops, _loading_threads(task.device)) as source:
-        run = Fit(recipe, task, options.run, budget, source, held_out)
-        _begin(run, options)
-        with (
-            Journal(options.run) as journal,
-            _stopped_by_signals(run),
-            shown(recipe.method, console) as on_step,
-        ):
-            run.go(journal, on_step)
-    _save_facts(run, options)
+    run = Fit(recipe, task, options.run, budget, source, held_out, ranks)
+    _begin(run, options)
+    with _stopped_by_signals(run):
+        if ranks.leads:
+            with Journal(options.run) as journal, shown(recipe.method, console) as on_step:
+                run.go(journal, on_step)
+            _save_facts(run, options)
+        else:
+            run.go(None)
     return run
 
 
@@ -98,9 +112,10 @@ def _stopped_by_signals(run: Fit) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _loading_threads(device: torch.device) -> int:
+def _loading_threads(device: torch.device, ranks: Ranks) -> int:
     """On a GPU the cores are free for making batches; on a CPU the model needs them."""
-    return min(8, os.cpu_count() or 1) if device.type == "cuda" else 1
+    cores = (os.cpu_count() or 1) // ranks.on_this_machine
+    return max(1, min(8, cores)) if device.type == "cuda" else 1
 
 
 def export(run: Path, out: Path, device: str = "cpu") -> Path:
@@ -178,8 +193,9 @@ def _begin(run: Fit, options: FitOptions) -> None:
     if options.init:
         run.task.initialise(options.init)
     run.start()
-    save_json(options.run / RECIPE_FILE, run.recipe.model_dump(mode="json"))
-    _save_facts(run, options)
+    if run.ranks.leads:
+        save_json(options.run / RECIPE_FILE, run.recipe.model_dump(mode="json"))
+        _save_facts(run, options)
 
 
 def _save_facts(run: Fit, options: FitOptions) -> None:
@@ -188,12 +204,13 @@ def _save_facts(run: Fit, options: FitOptions) -> None:
         data=f"{options.data.resolve().name}, {manifest.summary('train')}",
         steps=run.step,
         seconds=run.clock.elapsed(),
-        hardware=_hardware(run.task.device),
+        hardware=_hardware(run.task.device, run.ranks.size),
     )
     save_json(options.run / FACTS_FILE, asdict(facts))
 
 
-def _hardware(device: torch.device) -> str:
+def _hardware(device: torch.device, processes: int) -> str:
+    times = f"{processes} × " if processes > 1 else ""
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{torch.get_num_threads()} threads of a {platform.machine()} CPU"
+        return times + torch.cuda.get_device_name(device)
+    return f"{times}{torch.get_num_threads()} threads of a {platform.machine()} CPU"

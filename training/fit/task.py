@@ -29,7 +29,7 @@ class Moment:
         step: Optimiser steps done so far.
         progress: 0 at the start to 1 at the end, by steps or by time, whichever is further;
             ramps of loss terms hang on this.
-        generator: Random numbers of this step, on the task's device; a function of seed and step.
+        generator: Random numbers of this batch, on the task's device; its number decides them.
     """
 
     step: int

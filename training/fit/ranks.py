@@ -1,0 +1,104 @@
+"""The processes of one fit, as ``torchrun`` starts them: data parallelism in three exchanges.
+
+Every rank holds the whole model and draws batches of its own; after each backward pass the
+gradients are averaged over the ranks, so that all take the same step (synchronous SGD; Li et al.
+2020, "PyTorch Distributed", section 2.2). The networks here are small enough that one exchange of
+all gradients at once costs little beside a step; nothing has to wrap the task.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+PATIENCE = timedelta(hours=1)
+"""How long a rank waits for the others: the first one validates and saves meanwhile."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Which process this is, of how many; alone, every exchange is nothing.
+
+    Attributes:
+        rank: 0 for the one that writes and speaks.
+        size: Number of processes.
+        on_this_machine: How many of them share this machine's cores.
+    """
+
+    rank: int = 0
+    size: int = 1
+    on_this_machine: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes the run's folder and speaks for all."""
+        return self.rank == 0
+
+    def average(
+        self, parameters: Iterable[nn.Parameter], scalars: dict[str, float]
+    ) -> dict[str, float]:
+        """Put the mean of all ranks' gradients in place; give the mean of their scalars.
+
+        A value without a gradient counts as zero. What is not finite on one rank is so on all.
+        """
+        if self.size == 1:
+            return scalars
+        held = list(parameters)
+        for parameter in held:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        gradients = [parameter.grad for parameter in held if parameter.grad is not None]
+        names = sorted(scalars)
+        told = gradients[0].new_tensor([scalars[name] for name in names])
+        flat = torch.cat([*(gradient.flatten() for gradient in gradients), told])
+        dist.all_reduce(flat)
+        flat /= self.size
+        parts = flat.split([*(gradient.numel() for gradient in gradients), len(names)])
+        for gradient, part in zip(gradients, parts, strict=False):
+            gradient.copy_(part.view_as(gradient))
+        return dict(zip(names, parts[-1].tolist(), strict=True))
+
+    def agreed(self, progress: float, stopped: bool) -> tuple[float, bool]:
+        """The first rank's progress, and whether any rank was asked to stop."""
+        if self.size == 1:
+            return progress, stopped
+        said = torch.tensor([progress if self.leads else 0.0, float(stopped)], dtype=torch.float64)
+        dist.all_reduce(said)
+        return float(said[0]), bool(said[1])
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        """What ``make`` gives on the first rank, on every rank; the others wait for it."""
+        if self.size == 1:
+            return make()
+        box: list[Any] = [make() if self.leads else None]
+        dist.broadcast_object_list(box, device=torch.device("cpu"))
+        made: T = box[0]
+        return made
+
+
+@contextmanager
+def joined() -> Iterator[Ranks]:
+    """This process among those that ``torchrun`` started; alone without it."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield Ranks()
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=PATIENCE)
+    try:
+        yield Ranks(dist.get_rank(), size, int(os.environ["LOCAL_WORLD_SIZE"]))
+        dist.barrier()
+    finally:
+        dist.destroy_process_group()
