@@ -19,7 +19,6 @@ from training.data.manifest import load_manifest
 from training.errors import TrainingError
 from training.fit.journal import Journal
 from training.fit.loop import Fit
-from training.fit.man import build_task
 from training.fit.progress import shown
 from training.fit.ranks import Ranks, joined
 from training.fit.schedule import Budget
@@ -32,6 +31,7 @@ from training.fit.state import (
     save_json,
 )
 from training.fit.task import BatchSource, RunFacts, Task
+from training.fit.tasks import build_task
 from training.settings import Recipe
 
 
