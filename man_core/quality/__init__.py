@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from man_core.quality.metrics import hu_bias, psnr, rmse_hu, ssim
+from man_core.quality.continuity import BetweenSlices, between_slice_energy, between_slices
+from man_core.quality.lesions import (
+    LesionTrial,
+    PlantedLesion,
+    judge_lesions,
+    paint_lesions,
+    plan_lesions,
+)
+from man_core.quality.metrics import change_over_noise, hu_bias, psnr, rmse_hu, ssim
 from man_core.quality.perceptual_weights import PerceptualWeightsError, find_features
 from man_core.quality.scores import Scores, measure
 from man_core.quality.windows import (
@@ -29,14 +37,23 @@ __all__ = [
     "LUNG",
     "SOFT_TISSUE",
     "TISSUES",
+    "BetweenSlices",
+    "LesionTrial",
     "Lpips",
     "PerceptualWeightsError",
+    "PlantedLesion",
     "Scores",
     "Window",
+    "between_slice_energy",
+    "between_slices",
+    "change_over_noise",
     "dicom_window",
     "find_features",
     "hu_bias",
+    "judge_lesions",
     "measure",
+    "paint_lesions",
+    "plan_lesions",
     "psnr",
     "rmse_hu",
     "ssim",

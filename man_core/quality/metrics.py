@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from man_core.noise import noise_hu, soft_tissue
 from man_core.quality.windows import TISSUES, Window, to_unit
 
 SSIM_SIGMA_PIXELS = 1.5
@@ -15,10 +18,11 @@ SSIM_RADIUS_PIXELS = 5
 SSIM_K1 = 0.01
 SSIM_K2 = 0.03
 
-TISSUE_RADIUS_PIXELS = 2
-"""Neighbourhood that decides a pixel's tissue: 5 x 5 pixels, a fifth of white noise is left."""
-ALL_NEIGHBOURS = 1.0 - 0.5 / (2 * TISSUE_RADIUS_PIXELS + 1) ** 2
-"""A share above this means every pixel of the neighbourhood."""
+TISSUE_RING_PIXELS = 3
+"""A pixel's tissue is read this far around it: noise correlates over two pixels, hardly three."""
+
+PADDING_HU = -1024.0
+"""What scanners store where nothing was measured; a neighbourhood of it is no air."""
 
 Image = NDArray[np.floating]
 """HU, [slice, row, column] or [row, column]."""
@@ -76,9 +80,17 @@ def hu_bias(
 ) -> dict[str, float]:
     """Mean of result minus truth in HU for each tissue that the truth shows.
 
-    A pixel's tissue is read from the truth's 5 x 5 mean, so that the truth's own noise does not
-    choose its brightest pixels for a class and thereby make a bias of its own; and its neighbours
-    must be of the same tissue, since at an edge a difference is sharpness and not bias.
+    The truth is noisy, too, and noise that helps to choose a pixel makes a bias of its own: of
+    bone near 250 HU the bright half would be taken, which regresses. So a pixel's own noise has
+    no say: its tissue is read from the square ring three pixels around it, each side of which must
+    show that tissue in the mean. A small structure within the ring counts whole, peak and
+    surround, so that blurring it is no bias either. Padding is left out.
+
+    Figures measured with version 0.1.0, which chose by the 5 x 5 mean, differ most in bone: there
+    a light blur of a full-dose image had -10 HU and has 2 HU now.
+
+    Scanners clip at -1024 HU, and more at low dose: the air of a noisy low-dose image is truly
+    brighter than that of its full dose. Read a model's air beside the low dose's.
 
     Args:
         result: HU, [slice, row, column] or [row, column].
@@ -89,9 +101,26 @@ def hu_bias(
         Bias by tissue; a tissue without pixels is left out.
     """
     result, truth = slices_of(result, truth)
-    smooth, error = _mean_of_neighbours(truth), result - truth
-    masks = {name: _inside(smooth, interval) for name, interval in tissues.items()}
+    sides, error = _ring_sides(truth), result - truth
+    masks = {name: _shows(sides, interval) for name, interval in tissues.items()}
     return {name: float(error[mask].mean()) for name, mask in masks.items() if mask.any()}
+
+
+def change_over_noise(result: Image, source: Image) -> float:
+    """How much a result differs from its source in soft tissue, in units of the source's noise.
+
+    Standard deviation of result minus source where the source shows soft tissue, over the
+    source's noise as `man_core.noise.noise_hu` measures it. A full-dose image should be left
+    nearly alone: below 0.5.
+
+    Returns:
+        0 for no change; NaN where the source holds no soft tissue to measure.
+    """
+    result, source = slices_of(result, source)
+    level, tissue = noise_hu(source), soft_tissue(source)
+    if level <= 0.0 or not tissue.any():
+        return math.nan
+    return float((result - source)[tissue].std()) / level
 
 
 def _slice_ssim(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
@@ -115,16 +144,26 @@ def _gaussian(maps: NDArray[np.float64]) -> NDArray[np.float64]:
     return maps
 
 
-def _inside(smooth: NDArray[np.float64], interval_hu: Window) -> NDArray[np.bool_]:
-    low, high = interval_hu
-    of_tissue = ((smooth >= low) & (smooth <= high)).astype(np.float64)
-    return _mean_of_neighbours(of_tissue) > ALL_NEIGHBOURS
-
-
-def _mean_of_neighbours(image: NDArray[np.float64]) -> NDArray[np.float64]:
-    radius, side = TISSUE_RADIUS_PIXELS, 2 * TISSUE_RADIUS_PIXELS + 1
+def _ring_sides(image: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Means [side, slice, row, column] of the four sides of the square ring around each pixel."""
+    radius = TISSUE_RING_PIXELS
     rows, columns = image.shape[1:]
     padded = np.pad(image, ((0, 0), (radius, radius), (radius, radius)), mode="edge")
-    down = sum((padded[:, step : step + rows] for step in range(side)), np.zeros(1))
-    across = sum((down[:, :, step : step + columns] for step in range(side)), np.zeros(1))
-    return across / side**2
+    length = 2 * radius
+    down = sliding_window_view(padded, length, axis=1).mean(axis=-1)
+    across = sliding_window_view(padded, length, axis=2).mean(axis=-1)
+    return np.stack(
+        [
+            across[:, :rows, :columns],
+            across[:, length:, 1:],
+            down[:, 1:, :columns],
+            down[:, :rows, length:],
+        ]
+    )
+
+
+def _shows(sides: NDArray[np.float64], interval_hu: Window) -> NDArray[np.bool_]:
+    low, high = interval_hu
+    lowest, highest = sides.min(axis=0), sides.max(axis=0)
+    shown: NDArray[np.bool_] = (lowest >= low) & (highest <= high) & (highest > PADDING_HU)
+    return shown

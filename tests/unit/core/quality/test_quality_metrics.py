@@ -16,6 +16,7 @@ from man_core.quality import (
     CHEST_EXAM,
     HEAD_EXAM,
     SOFT_TISSUE,
+    change_over_noise,
     dicom_window,
     hu_bias,
     psnr,
@@ -93,6 +94,31 @@ def test_bias_is_found_in_its_tissue_only(truth: NDArray[np.float32]) -> None:
 def test_noise_in_the_truth_makes_no_bias() -> None:
     clean = np.full((4, 96, 96), 105.0, np.float32)
     assert abs(hu_bias(clean, noisy(clean, 20.0))["soft tissue"]) < 0.5
+
+
+@pytest.mark.parametrize("noise_hu", [15.0, 40.0])
+def test_noise_does_not_choose_the_pixels_of_a_class(noise_hu: float) -> None:
+    """Marrow thins out over hundreds of HU: the class's edge lies where most pixels are."""
+    random = np.random.default_rng(2)
+    clean = 180.0 + 120.0 * np.repeat(np.repeat(random.gamma(1.0, 1.0, (4, 12, 12)), 12, 1), 12, 2)
+    clean = clean.astype(np.float32)
+    assert abs(hu_bias(clean, noisy(clean, noise_hu))["bone"]) < 1.0
+
+
+def test_padding_is_no_air() -> None:
+    truth = np.full((1, 40, 40), -1024.0)
+    truth[:, :, 20:] = -1000.0
+    result = np.where(truth == -1024.0, -1024.0, -990.0)
+    assert hu_bias(result, truth)["air"] == pytest.approx(10.0, abs=1.5)
+    assert "air" not in hu_bias(truth[:, :, :16], truth[:, :, :16])
+
+
+def test_change_is_told_in_units_of_the_noise() -> None:
+    clean = np.full((4, 96, 96), 50.0, np.float32)
+    full = noisy(clean, 20.0)
+    assert change_over_noise(full, full) == 0.0
+    assert change_over_noise(full + 0.3 * (clean - full), full) == pytest.approx(0.3, abs=0.02)
+    assert math.isnan(change_over_noise(clean - 1050.0, clean - 1050.0))
 
 
 def test_rmse_outside_the_window_does_not_count(truth: NDArray[np.float32]) -> None:
