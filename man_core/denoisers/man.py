@@ -11,10 +11,9 @@ from torch.nn import functional as F  # noqa: N812
 from man_core.card import ModelCard
 from man_core.condition import Condition
 from man_core.denoiser import OnStep, Precision
+from man_core.denoisers.latent_sampler import latent_sampler
 from man_core.device import choose_device
-from man_core.diffusion.parametrization import clean_from
-from man_core.diffusion.samplers import ddim
-from man_core.diffusion.schedule import cosine_schedule, timestep_subset
+from man_core.diffusion.samplers import NoiseSource
 from man_core.errors import ModelError
 from man_core.nets.man import ManConfig, ManNetwork
 from man_core.weights import load_weights
@@ -31,10 +30,10 @@ WHOLE_SLICE = (0.0, 0.0, 1.0, 1.0)
 
 
 class ManDenoiser:
-    """A fitted MAN network with its sampler.
+    """A fitted MAN network with the sampler that its card names.
 
     Raises:
-        ModelError: There are more steps asked for than the schedule has.
+        ModelError: The network was not fitted for that sampler, or there are too many steps.
     """
 
     def __init__(
@@ -53,9 +52,8 @@ class ManDenoiser:
         self._device = device
         self._half = precision == "bfloat16"
         self._config = network.config
-        self._schedule = cosine_schedule(self._config.diffusion_steps)
         try:
-            self._subset = timestep_subset(self._config.first_step, steps)
+            self._sampler = latent_sampler(self._network, card.sampler, steps)
         except ValueError as error:
             raise ModelError(f"model {card.name!r}: {error}") from error
 
@@ -80,46 +78,29 @@ class ManDenoiser:
         return self.info.hu_range.to_hu(result[:, 0, :rows, :columns]) + (hu - inside)
 
     def slices_at_once(self, rows: int, columns: int) -> int:
-        """One on a CPU, where more gain nothing; on a GPU what fits in half of the free memory."""
-        if self._device.type != "cuda":
+        """One on a CPU, where more gain nothing; on a GPU what fits in half of the free memory.
+
+        One wherever sampling starts at the noise of the slice.
+        """
+        if self._device.type != "cuda" or self._config.start == "matched":
             return 1
         free, _ = torch.cuda.mem_get_info(self._device)
         return max(1, int(free * CUDA_MEMORY_SHARE / (rows * columns * CUDA_BYTES_PER_PIXEL)))
 
     def _restore(self, x: Tensor, generator: torch.Generator, on_step: OnStep | None) -> Tensor:
         low = self._network.encode(x.contiguous(memory_format=torch.channels_last))
-        start = self._start(low, generator)
+        position = torch.tensor(WHOLE_SLICE, device=low.device).expand(len(low), -1)
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._half):
-            clean = ddim(self._model(low), start, self._subset, self._schedule, on_step)
+            clean = self._sampler.sample(low, position, _shared_noise(generator), on_step)
         restored = self._network.decode(clean)
         if self._config.detail_share:
             restored = restored + self._config.detail_share * (x - self._network.decode(low))
         return restored
 
-    def _start(self, low: Tensor, generator: torch.Generator) -> Tensor:
-        noise = torch.randn(low[:1].shape, generator=generator).to(low).expand_as(low)
-        if self._config.start == "noise":
-            return noise
-        return self._schedule.noised(low, torch.full((len(low),), self._subset[0]), noise)
 
-    def _model(self, low: Tensor) -> _CleanLatent:
-        return _CleanLatent(self._network, low, self._schedule.alpha_bar)
-
-
-class _CleanLatent:
-    """The network seen by a sampler: (z_t, t) to the predicted clean latent."""
-
-    def __init__(self, network: ManNetwork, low: Tensor, alpha_bar: Tensor) -> None:
-        self._network, self._low, self._alpha_bar = network, low, alpha_bar
-        self._position = torch.tensor(WHOLE_SLICE, device=low.device).expand(len(low), -1)
-
-    def __call__(self, z: Tensor, step: int) -> Tensor:
-        steps = torch.full((len(z),), step, device=z.device)
-        output = self._network.predict(z, steps, self._low, self._position)
-        config = self._network.config
-        level = self._alpha_bar[step].float().to(z.device)
-        clean = clean_from(config.prediction, output, z, level, self._low)
-        return clean.clamp(-config.latent_clamp, config.latent_clamp)
+def _shared_noise(generator: torch.Generator) -> NoiseSource:
+    """The same noise for every slice of a batch, drawn on the CPU: every device has the same."""
+    return lambda like: torch.randn(like[:1].shape, generator=generator).to(like).expand_as(like)
 
 
 def _pad(x: Tensor, multiple: int) -> Tensor:
@@ -134,14 +115,14 @@ def load(
     """Build the denoiser of a card whose weights lie in ``folder``.
 
     Raises:
-        ModelError: Weights unreadable, changed or of another network; no such device; too many
-            steps.
+        ModelError: Weights unreadable, changed or of another network; no such device; a sampler
+            that the network was not fitted for; too many steps.
     """
     config, tensors = load_weights(folder / card.weights_file, card.weights_sha256)
     try:
         network = ManNetwork(ManConfig.from_dict(config))
         network.load_state_dict(tensors)
-    except (TypeError, KeyError, RuntimeError) as error:
+    except (TypeError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(
             f"the weights {card.weights_file} do not fit the MAN network of this version"
         ) from error

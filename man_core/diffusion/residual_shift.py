@@ -22,6 +22,11 @@ LAST_ETA = 0.999
 """Eta of the last step, where the low-dose latent stands in place of the clean one."""
 
 
+TIME_SCALE = 1000.0
+"""What a network is told at the last step: its time embedding is made for that range, and weights
+fitted on a thousand steps go on from there."""
+
+
 @dataclass(frozen=True)
 class ShiftConfig:
     """A residual-shift diffusion.
@@ -67,6 +72,10 @@ class ShiftSchedule:
         """z_t = z_0 + eta_t (z_LD - z_0) + kappa sqrt(eta_t) noise (ResShift, section 2.1)."""
         eta = self.eta.to(clean.device)[step.long()].view(-1, 1, 1, 1).float()
         return clean + eta * (low - clean) + self.kappa * eta.sqrt() * noise
+
+    def time(self, step: Tensor) -> Tensor:
+        """What a network is told of steps [batch]: T is ``TIME_SCALE``."""
+        return step * (TIME_SCALE / self.steps)
 
     def start(self, low: Tensor, noise: Tensor) -> Tensor:
         """z_T, for which the clean latent need not be known: z_LD + kappa sqrt(eta_T) noise."""

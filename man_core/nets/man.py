@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from man_core.diffusion.parametrization import Parametrization
+from man_core.diffusion.residual_shift import ShiftConfig
 from man_core.nets.autoencoder import Autoencoder, AutoencoderConfig
+from man_core.nets.choice import require_choice
 from man_core.nets.unet import ConditionalUnet, UnetConfig
+
+DiffusionKind = Literal["cosine", "residual-shift"]
+"""``cosine``: from the clean latent to noise, as the paper. ``residual-shift``: to the low-dose
+latent."""
+
+StartKind = Literal["noise", "ldct", "matched"]
+"""Where sampling on the cosine schedule starts (reading A12). ``noise``: pure noise, as the paper.
+``ldct``: the low-dose latent with the noise of the first step. ``matched``: the same, from the step
+whose noise is as strong as the low dose's own."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +32,11 @@ class ManConfig:
         autoencoder: Stage one.
         unet: Stage two.
         prediction: What the U-Net predicts.
+        diffusion: What the U-Net was fitted to undo.
         diffusion_steps: T of the cosine schedule.
-        start: ``noise``: z_T is pure noise, as the paper. ``ldct``: the low-dose latent, noised.
-        first_step: Step from which sampling starts.
+        shift: Schedule of a residual shift.
+        start: Where sampling on the cosine schedule starts.
+        first_step: Step from which it starts, at most.
         latent_clamp: Predicted z_0 is clamped to this many standard deviations.
         detail_share: Share of x - D(E(x)) added back to the result.
     """
@@ -31,11 +44,25 @@ class ManConfig:
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     unet: UnetConfig = field(default_factory=UnetConfig)
     prediction: Parametrization = "residual"
+    diffusion: DiffusionKind = "cosine"
     diffusion_steps: int = 1000
-    start: str = "noise"
+    shift: ShiftConfig = field(default_factory=ShiftConfig)
+    start: StartKind = "noise"
     first_step: int = 990
     latent_clamp: float = 12.0
     detail_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse words that nothing knows, and predictions that a residual shift cannot make.
+
+        Raises:
+            ValueError: There is such a word or such a prediction.
+        """
+        require_choice("prediction", self.prediction, get_args(Parametrization))
+        require_choice("diffusion", self.diffusion, get_args(DiffusionKind))
+        require_choice("start", self.start, get_args(StartKind))
+        if self.diffusion == "residual-shift":
+            require_choice("prediction of a residual-shift", self.prediction, ("x0", "residual"))
 
     @property
     def alignment(self) -> int:
@@ -52,10 +79,12 @@ class ManConfig:
 
         Raises:
             TypeError: A key is unknown.
+            ValueError: A value is.
         """
         parts = {
             "autoencoder": AutoencoderConfig(**_tuples(values["autoencoder"])),
             "unet": UnetConfig(**_tuples(values["unet"])),
+            "shift": ShiftConfig(**values.get("shift", {})),
         }
         return cls(**{**values, **parts})
 

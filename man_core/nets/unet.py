@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from man_core.nets.blocks import (
     norm,
     zeroed,
 )
+from man_core.nets.choice import require_choice
 
 ConditionKind = Literal["xattn", "concat", "both"]
 """How the low-dose latent enters: by cross-attention (the paper), concatenated to z_t, or both."""
@@ -57,6 +58,15 @@ class UnetConfig:
     expansion: int = 2
     time: int = 128
     norm: NormKind = "pixel"
+
+    def __post_init__(self) -> None:
+        """Refuse words that nothing knows.
+
+        Raises:
+            ValueError: There is such a word.
+        """
+        require_choice("unet.condition", self.condition, get_args(ConditionKind))
+        require_choice("unet.norm", self.norm, get_args(NormKind))
 
     @property
     def alignment(self) -> int:

@@ -1,0 +1,168 @@
+"""From the low-dose latent of a MAN network to a clean one: sampler, steps and starting point."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from man_core.diffusion.parametrization import clean_from
+from man_core.diffusion.residual_shift import residual_shift, shift_schedule
+from man_core.diffusion.samplers import NoiseSource, OnStep, ddim, ddpm, dpmpp_2m
+from man_core.diffusion.schedule import cosine_schedule, timestep_subset
+from man_core.nets.man import DiffusionKind, ManNetwork
+
+SAMPLERS: dict[DiffusionKind, tuple[str, ...]] = {
+    "cosine": ("ddim", "dpmpp-2m", "ddpm"),
+    "residual-shift": ("residual-shift",),
+}
+"""Samplers of each kind of diffusion by the names that cards use; the first is the default."""
+
+
+class LatentSampler(ABC):
+    """Draws clean latents by evaluating the U-Net some times."""
+
+    def __init__(self, network: ManNetwork) -> None:
+        self.network = network
+        self.config = network.config
+
+    def predicted(self, z: Tensor, step: int, low: Tensor, position: Tensor) -> Tensor:
+        """The clean latent that the network sees in z_t, clamped (reading A11)."""
+        steps = torch.full((len(z),), step, device=z.device)
+        output = self.network.predict(z, self.time(steps), low, position)
+        clean = clean_from(self.config.prediction, output, z, self.level(step, z), low)
+        return clean.clamp(-self.config.latent_clamp, self.config.latent_clamp)
+
+    @abstractmethod
+    def time(self, steps: Tensor) -> Tensor:
+        """What the network is told of steps [batch]."""
+
+    @abstractmethod
+    def level(self, step: int, like: Tensor) -> Tensor:
+        """Alpha-bar of a step on the device of ``like``."""
+
+    @abstractmethod
+    def sample(
+        self, low: Tensor, position: Tensor, noise: NoiseSource, on_step: OnStep | None = None
+    ) -> Tensor:
+        """Clean latent of a low-dose latent.
+
+        Args:
+            low: E(LD) [batch, latent, row, column], standardised.
+            position: (top, left, bottom, right) of the crops, fractions of their slices [batch, 4].
+            noise: Source of the noise that sampling starts from, and adds if it does.
+            on_step: Progress.
+
+        Returns:
+            z_0 of low's shape.
+        """
+
+
+class CosineSampler(LatentSampler):
+    """DDIM, DPM-Solver++(2M) or ancestral sampling on the cosine schedule.
+
+    Args:
+        network: A fitted network.
+        sampler: One of ``SAMPLERS["cosine"]``.
+        steps: Evaluations of the U-Net; a matched start takes one more.
+
+    Raises:
+        ValueError: There are more steps asked for than the schedule has.
+    """
+
+    def __init__(self, network: ManNetwork, sampler: str, steps: int) -> None:
+        super().__init__(network)
+        self._sampler, self._steps = sampler, steps
+        self._schedule = cosine_schedule(self.config.diffusion_steps)
+        self._subset = timestep_subset(self.config.first_step, steps)
+
+    def time(self, steps: Tensor) -> Tensor:
+        """The steps themselves."""
+        return steps
+
+    def level(self, step: int, like: Tensor) -> Tensor:
+        """From the schedule."""
+        return self._schedule.alpha_bar[step].float().to(like.device)
+
+    def sample(
+        self, low: Tensor, position: Tensor, noise: NoiseSource, on_step: OnStep | None = None
+    ) -> Tensor:
+        """See ``LatentSampler.sample``."""
+
+        def model(z: Tensor, step: int) -> Tensor:
+            return self.predicted(z, step, low, position)
+
+        z, subset = noise(low), self._subset
+        if self.config.start == "matched":
+            subset = self._matched(low, model(z, self.config.first_step))
+        if self.config.start != "noise":
+            z = self._schedule.noised(low, torch.full((len(low),), subset[0]), z)
+        if self._sampler == "ddpm":
+            return ddpm(model, z, subset, self._schedule, noise, on_step)
+        solve = dpmpp_2m if self._sampler == "dpmpp-2m" else ddim
+        return solve(model, z, subset, self._schedule, on_step)
+
+    def _matched(self, low: Tensor, clean: Tensor) -> list[int]:
+        """Steps from where the schedule has the noise of the low dose (reading A12)."""
+        own = float((low - clean).square().mean().sqrt())
+        first = min(self._schedule.step_with_noise(own), self.config.first_step)
+        return timestep_subset(first, min(self._steps, first))
+
+
+class ShiftSampler(LatentSampler):
+    """Residual shifting, which starts from the low-dose latent.
+
+    Args:
+        network: A network fitted with ``diffusion: residual-shift``.
+        steps: Evaluations of the U-Net.
+
+    Raises:
+        ValueError: There are more steps asked for than the schedule has.
+    """
+
+    def __init__(self, network: ManNetwork, steps: int) -> None:
+        super().__init__(network)
+        self._schedule = shift_schedule(self.config.shift)
+        self._subset = timestep_subset(self._schedule.steps, steps)
+
+    def time(self, steps: Tensor) -> Tensor:
+        """See ``ShiftSchedule.time``."""
+        return self._schedule.time(steps)
+
+    def level(self, step: int, like: Tensor) -> Tensor:
+        """1: nothing is predicted that hangs on it."""
+        return torch.ones((), device=like.device)
+
+    def sample(
+        self, low: Tensor, position: Tensor, noise: NoiseSource, on_step: OnStep | None = None
+    ) -> Tensor:
+        """See ``LatentSampler.sample``."""
+        start = self._schedule.start(low, self.network.residual_scale * noise(low))
+        return residual_shift(
+            lambda z, step: self.predicted(z, step, low, position),
+            start,
+            self._subset,
+            self._schedule,
+            on_step,
+        )
+
+
+def latent_sampler(network: ManNetwork, sampler: str, steps: int) -> LatentSampler:
+    """The sampler of a name for a network.
+
+    Raises:
+        ValueError: The network was not fitted for it, or there are too many steps.
+    """
+    known = SAMPLERS[network.config.diffusion]
+    if sampler not in known:
+        raise ValueError(f"it cannot be sampled by {sampler!r}; use {' or '.join(known)}")
+    if network.config.diffusion == "residual-shift":
+        return ShiftSampler(network, steps)
+    return CosineSampler(network, sampler, steps)
+
+
+def default_sampling(network: ManNetwork, steps: int) -> tuple[str, int]:
+    """Name of the sampler that suits a network, and its steps where they are not free."""
+    name = SAMPLERS[network.config.diffusion][0]
+    return name, network.config.shift.steps if name == "residual-shift" else steps
