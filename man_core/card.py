@@ -10,6 +10,9 @@ from typing import Any
 
 from man_core.hu import HuRange
 
+NO_SAMPLER = "none"
+"""Sampler of a method that does not sample."""
+
 
 @dataclass(frozen=True)
 class Measurement:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import Protocol, cast
 
-from man_core.card import ModelCard
+from man_core.card import NO_SAMPLER, ModelCard
 from man_core.denoiser import Denoiser, Precision
 from man_core.errors import ModelError
 
@@ -23,7 +24,7 @@ IDENTITY = ModelCard(
     version="1",
     method="identity",
     summary="Changes nothing; for testing routes and storage without a model.",
-    sampler="none",
+    sampler=NO_SAMPLER,
     intended_use="Testing the line from PACS to PACS.",
 )
 """The model that changes nothing."""
@@ -66,6 +67,7 @@ def load_denoiser(
     steps: int | None = None,
     folder: Path | None = None,
     precision: Precision = "float32",
+    sampler: str | None = None,
 ) -> Denoiser:
     """Build the denoiser of a model.
 
@@ -75,17 +77,28 @@ def load_denoiser(
         steps: Sampling steps; None takes the card's.
         folder: Further cards of the site.
         precision: Arithmetic of the sampled network.
+        sampler: Name of a sampler; None takes the card's. Another one makes another model of it:
+            the card that the denoiser holds names it, and the card's digest follows.
 
     Raises:
-        ModelError: Unknown name, unreadable or changed weights, or no such device.
+        ModelError: Unknown name, unreadable or changed weights, no such device, or a sampler that
+            the model cannot use.
     """
     card, home = find_model(name, folder)
+    if sampler is not None:
+        card = _sampled_by(card, sampler)
     if card.method not in METHODS:
         raise ModelError(
             f"model {card.name!r} needs method {card.method!r}, which this version does not have"
         )
     factory = cast(_Factory, import_module(METHODS[card.method]))
     return factory.load(card, home, device, steps, precision)
+
+
+def _sampled_by(card: ModelCard, sampler: str) -> ModelCard:
+    if card.sampler == NO_SAMPLER:
+        raise ModelError(f"model {card.name!r} does not sample: leave the sampler out")
+    return replace(card, sampler=sampler)
 
 
 def _cards(folder: Path | None) -> dict[str, tuple[ModelCard, Path]]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from man_core.card import ModelCard
+from man_core.card import NO_SAMPLER, ModelCard
 from man_core.hu import HuRange
 from man_core.nets.redcnn import RedCnn, RedCnnConfig
 from man_core.quality import SOFT_TISSUE, psnr
@@ -91,7 +91,7 @@ class RedCnnTask:
             version="",
             method="redcnn",
             summary="RED-CNN, a residual encoder-decoder network, for comparison.",
-            sampler="none",
+            sampler=NO_SAMPLER,
             steps=0,
         )
         return export_model(card, self.network, self.network.config.to_dict(), folder, facts)
