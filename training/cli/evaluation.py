@@ -10,7 +10,7 @@ from rich.console import Console
 from training.cli import options
 from training.cli.output import console, counted
 
-WIDEST_TABLE = 110
+WIDEST_TABLE = 124
 
 
 def register(app: typer.Typer) -> None:
@@ -26,6 +26,7 @@ def evaluate(
     dose: options.Doses = [0.25],  # noqa: B006 - typer's way to give a repeatable option a default
     window: options.Windows = ["soft"],  # noqa: B006
     steps: options.SamplingSteps = [],  # noqa: B006
+    sampler: options.Samplers = [],  # noqa: B006
     slices: options.Slices = None,
     gaussian: options.Gaussian = False,
     ceiling: options.Ceiling = False,
@@ -42,7 +43,14 @@ def evaluate(
 
     windows = [tables.window_of(text) for text in window]
     wanted = Wanted(known_split(split), tuple(dose), slices)
-    methods = methods_of(models, device=device, steps=steps, gaussian=gaussian, ceiling=ceiling)
+    methods = methods_of(
+        models,
+        device=device,
+        steps=steps,
+        samplers=sampler,
+        gaussian=gaussian,
+        ceiling=ceiling,
+    )
     with counted("series") as on_progress:
         rows = run(methods, cases(data, full, wanted), windows, on_case=on_progress)
     if card:

@@ -69,6 +69,9 @@ Windows = Annotated[
 SamplingSteps = Annotated[
     list[int], Option("--steps", min=1, help="Instead of the card's; may be repeated.")
 ]
+Samplers = Annotated[
+    list[str], Option("--sampler", help="ddim, dpmpp-2m or ddpm, not the card's; may be repeated.")
+]
 Slices = Annotated[int | None, Option("--slices", min=1, help="At most so many of a series.")]
 Gaussian = Annotated[bool, Option("--gaussian", help="Add the blur with the best PSNR.")]
 Ceiling = Annotated[
@@ -78,3 +81,33 @@ Card = Annotated[
     Path | None, Option("--card", help="Write the measured rows into this model card.")
 ]
 AsJson = Annotated[bool, Option("--json", help="Print one JSON value instead of words.")]
+
+RESULTS = Path("results")
+TableName = Annotated[str, Argument(metavar="TABLE", help="Name of a table, or a YAML file.")]
+Variables = Annotated[
+    list[str],
+    Option("--set", metavar="NAME=VALUE", help="A variable of the table; may be repeated."),
+]
+ResultsOut = Annotated[Path, Option("--out", help="Folder for Markdown, JSON and case rows.")]
+ResumeTable = Annotated[bool, Option("--resume", help="Go on with the case rows in --out.")]
+Without = Annotated[
+    list[str], Option("--without", metavar="ROW", help="Leave a row out; may be repeated.")
+]
+Final = Annotated[
+    bool, Option("--final", help="Measure the test split, which is done once, at the end.")
+]
+
+PUBLISHED = Path("docs/results")
+FIGURES = Path("docs/figures")
+CardPath = Annotated[
+    Path | None, Argument(metavar="[CARD]", help="The card; the shipped model's when left out.")
+]
+ResultsFolder = Annotated[Path, Option("--results", help="Folder of measured tables.")]
+FiguresOut = Annotated[Path, Option("--out", help="Folder for the figures.")]
+FigureModel = Annotated[str, Option("--model", help="Name, card, exported folder or run.")]
+PairLow = Annotated[
+    Path | None, Option("--low", help="Draw this low-dose series of a patient instead.")
+]
+PairFull = Annotated[Path | None, Option("--full", help="The full-dose partner of --low.")]
+PairDose = Annotated[float, Option("--dose", min=0.001, max=1.0, help="The dose of --low.")]
+OneWindow = Annotated[str, Option("--window", help="Window of a real pair.")]

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -61,15 +62,17 @@ def methods_of(
     *,
     device: str = "auto",
     steps: Sequence[int] = (),
+    samplers: Sequence[str] = (),
     gaussian: bool = False,
     ceiling: bool = False,
 ) -> list[Method]:
-    """Low dose first, then the best Gaussian when asked for, then each model with each step count.
+    """Low dose first, the best Gaussian when asked for, each model with each sampler and count.
 
     Args:
         models: Registry names, paths to cards, or folders of runs or of exported models.
         device: Where models run.
         steps: Sampling steps; empty takes the card's.
+        samplers: Names of samplers; empty takes the card's.
         gaussian: Whether to add the Gaussian blur with the best PSNR of each case.
         ceiling: Whether to add what each model's autoencoder makes of the full dose.
 
@@ -79,9 +82,11 @@ def methods_of(
     methods = [untouched()]
     if gaussian:
         methods.append(Method("best Gaussian", "", 0, _best_gaussian))
+    names: list[str | None] = [*samplers] or [None]
     counts: list[int | None] = [*steps] or [None]
     for model in models:
-        methods.extend(model_method(model, device=device, steps=count) for count in counts)
+        for name, count in product(names, counts):
+            methods.append(model_method(model, device=device, sampler=name, steps=count))
         if ceiling:
             methods.append(ceiling_method(model, device=device))
     return methods
@@ -113,7 +118,12 @@ def located(name: str) -> Iterator[str]:
 
 
 def model_method(
-    name: str, *, device: str = "auto", steps: int | None = None, row: str | None = None
+    name: str,
+    *,
+    device: str = "auto",
+    steps: int | None = None,
+    sampler: str | None = None,
+    row: str | None = None,
 ) -> Method:
     """The row of a model.
 
@@ -121,6 +131,7 @@ def model_method(
         name: Registry name, path to a card, or folder of a run or of an exported model.
         device: Where it runs.
         steps: Sampling steps; None takes the card's.
+        sampler: Name of the sampler; None takes the card's.
         row: What the row is called; None takes the card's name.
 
     Raises:
@@ -128,7 +139,7 @@ def model_method(
     """
     try:
         with located(name) as model:
-            denoiser = load_denoiser(model, device=device, steps=steps)
+            denoiser = load_denoiser(model, device=device, steps=steps, sampler=sampler)
     except ModelError as error:
         raise TrainingError(str(error)) from error
     info, apply = denoiser.info, _Denoising(denoiser)
@@ -189,3 +200,7 @@ def gaussian_blur(hu: Hu, sigma: float) -> Hu:
     image = functional.conv2d(image, line[None, None, :, None])
     blurred: Hu = functional.conv2d(image, line[None, None, None, :])[:, 0].numpy()
     return blurred
+
+
+CLASSICAL = {"best Gaussian": Method("best Gaussian", "", 0, _best_gaussian)}
+"""Methods that are not fitted, by the name of their row."""

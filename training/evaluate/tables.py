@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from man_core import Measurement, ModelCard
+from man_core.card import NO_SAMPLER
 from man_core.quality import ABDOMEN_EXAM, CHEST_EXAM, HEAD_EXAM, LUNG, SOFT_TISSUE, Window
 from training.errors import RecipeError, TrainingError
 from training.evaluate.methods import LOW_DOSE
@@ -26,7 +27,7 @@ WINDOWS: dict[str, Window] = {
 }
 """Windows by the name that the command line takes."""
 
-COLUMNS = ("row", "steps", "weights", "PSNR dB", "SSIM", "LPIPS", "s/slice")
+COLUMNS = ("row", "sampler", "steps", "weights", "PSNR dB", "SSIM", "LPIPS", "s/slice")
 
 
 def window_of(text: str) -> Window:
@@ -66,6 +67,7 @@ def _table(rows: list[Row]) -> Table:
     for row in rows:
         table.add_row(
             row.row,
+            "" if row.sampler == NO_SAMPLER else row.sampler,
             str(row.steps or ""),
             row.weights_sha256[:8],
             f"{row.psnr_db:.2f}",
@@ -100,17 +102,21 @@ def note_on_card(path: Path, rows: Sequence[Row]) -> None:
         card = ModelCard.load(path)
     except (OSError, ValueError) as error:
         raise TrainingError(f"the card {path} cannot be read") from error
-    own = [r for r in rows if r.weights_sha256 == card.weights_sha256 and r.steps == card.steps]
+    wanted = (card.weights_sha256, card.sampler, card.steps)
+    own = [r for r in rows if (r.weights_sha256, r.sampler, r.steps) == wanted]
     if not own:
-        raise TrainingError(f"no row was measured with the weights and steps of the card {path}")
+        raise TrainingError(
+            f"no row was measured with the weights, sampler and steps of the card {path}"
+        )
     beside = [r for r in rows if r.row == LOW_DOSE and math.isfinite(r.psnr_db)]
-    fresh = {_kind(m): m for m in map(_measurement, [*beside, *own])}
+    fresh = {_kind(m): m for m in map(measurement, [*beside, *own])}
     kept = [m for m in card.measurements if _kind(m) not in fresh]
     changed = replace(card, measurements=(*kept, *fresh.values()))
     path.write_text(changed.to_json(), encoding="utf-8")
 
 
-def _measurement(row: Row) -> Measurement:
+def measurement(row: Row) -> Measurement:
+    """A row as a card keeps it."""
     kind = "real" if row.real else "simulated"
     return Measurement(
         split=f"{row.split} ({kind})",

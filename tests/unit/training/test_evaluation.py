@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ def row(name: str, sha256: str = "", psnr_db: float = 20.0) -> Row:
         row=name,
         weights_sha256=sha256,
         steps=4 if sha256 else 0,
+        sampler="ddim" if sha256 else "",
         psnr_db=psnr_db,
         ssim=0.5,
         lpips=math.nan,
@@ -79,6 +81,14 @@ def test_simulated_low_dose_is_the_same_each_time(pair: tuple[Path, Path]) -> No
     first, again = (next(cases(pair[1], None, Wanted(slices=1))) for _ in range(2))
     assert np.array_equal(first.low.hu, again.low.hu)
     assert not np.array_equal(first.low.hu, first.full)
+
+
+def test_every_sampler_and_step_count_is_a_row_of_its_own() -> None:
+    methods = methods_of(["man"], device="cpu", samplers=["ddim", "dpmpp-2m"], steps=[1, 3])
+    ways = [(method.sampler, method.steps) for method in methods[1:]]
+    assert ways == [("ddim", 1), ("ddim", 3), ("dpmpp-2m", 1), ("dpmpp-2m", 3)]
+    with pytest.raises(TrainingError, match="cannot be sampled by 'euler'"):
+        methods_of(["man"], device="cpu", samplers=["euler"])
 
 
 def test_slices_of_different_series_are_averaged_by_their_number() -> None:
@@ -128,6 +138,8 @@ def test_measured_rows_go_into_the_card_with_their_low_dose(tmp_path: Path) -> N
     assert found.digest == card.digest
     with pytest.raises(TrainingError, match="no row was measured"):
         note_on_card(path, [row("low dose"), row("other", "def")])
+    with pytest.raises(TrainingError, match="sampler"):
+        note_on_card(path, [row("low dose"), replace(row("m", "abc"), sampler="dpmpp-2m")])
 
 
 @pytest.mark.parametrize(
