@@ -8,20 +8,18 @@ from pathlib import Path
 
 from pydicom import Dataset
 
-from dicom_node.ct.derive import derive_series
-from dicom_node.ct.files import write_file
 from dicom_node.ct.headers import number
 from dicom_node.ct.product import PRODUCT_VERSION
 from dicom_node.ct.provenance import DeriveOptions, Provenance
 from dicom_node.ct.read import CtSeries, read_series
 from dicom_node.ct.report import RunReport
 from dicom_node.ct.uids import derived_uid
+from dicom_node.derivation import Derivation, deriving
 from dicom_node.errors import InputError, ModelUnavailable, StorageError
 from man_core import (
     Denoiser,
     DenoiseReport,
     ModelError,
-    Volume,
     denoise_volume,
     series_seed,
 )
@@ -69,16 +67,17 @@ def denoise_series(
     Raises:
         InputError: The series cannot be processed; one sentence, and nothing was written.
         ModelUnavailable: The model failed on this series; nothing was written.
-        StorageError: The destination is full or not writable.
+        StorageError: The destination is full or not writable; no file is there.
         man_core.Stopped: ``should_stop`` said so; nothing was written.
     """
     source = read_series(files, contiguous=not missing, only=only)
     targets = _targets(source, files, destination)
-    denoised, result = _denoise(source, denoiser, options.strength, on_progress, should_stop)
-    provenance = Provenance.of(result)
-    datasets = derive_series(source, denoised, provenance, options.derived, missing=missing)
-    for dataset, target in zip(datasets, targets, strict=True):
-        write_file(dataset, target)
+    seed = series_seed(source.series_uid, denoiser.info.digest)
+    provenance = Provenance.of(
+        denoiser.info, steps=denoiser.steps, strength=options.strength, seed=seed
+    )
+    with deriving(source, targets, provenance, options.derived, missing) as derivation:
+        result = _denoise(source, denoiser, provenance, derivation, on_progress, should_stop)
     return RunReport(
         source_series_uid=source.series_uid,
         derived_series_uid=derived_uid(source.series_uid, provenance.key(options.derived)),
@@ -93,22 +92,25 @@ def denoise_series(
 def _denoise(
     source: CtSeries,
     denoiser: Denoiser,
-    strength: float,
+    settings: Provenance,
+    derivation: Derivation,
     on_progress: Callable[[int, int], None] | None,
     should_stop: Callable[[], bool] | None,
-) -> tuple[Volume, DenoiseReport]:
+) -> DenoiseReport:
     try:
-        return denoise_volume(
+        _, report = denoise_volume(
             source.volume,
             denoiser,
             source.condition,
-            seed=series_seed(source.series_uid, denoiser.info.digest),
-            strength=strength,
+            seed=settings.seed,
+            strength=settings.strength,
+            on_result=derivation.put,
             on_progress=on_progress,
             should_stop=should_stop,
         )
     except ModelError as error:
         raise ModelUnavailable(str(error)) from error
+    return report
 
 
 def _targets(source: CtSeries, files: Sequence[Path], destination: Path) -> tuple[Path, ...]:

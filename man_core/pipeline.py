@@ -20,6 +20,10 @@ from man_core.volume import Volume
 SOFT_TISSUE_HU = (-50.0, 150.0)
 """Voxels of the source between these count for the mean shift."""
 
+OnResult = Callable[[int, NDArray[np.float32]], None]
+"""Called after every batch with (index of its first slice, its result [slice, row, column] in HU),
+which does not change any more."""
+
 
 @dataclass(frozen=True)
 class DenoiseReport:
@@ -67,6 +71,7 @@ def denoise_volume(
     *,
     seed: int,
     strength: float = 1.0,
+    on_result: OnResult | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> tuple[Volume, DenoiseReport]:
@@ -79,6 +84,7 @@ def denoise_volume(
         seed: See ``series_seed``; every batch starts from it. Arithmetic may still round otherwise
             in batches of another size.
         strength: 0 to 1, blended in HU.
+        on_result: See ``OnResult``; what it raises ends the work.
         on_progress: Called with (slices done, slices in all).
         should_stop: Asked before every batch.
 
@@ -107,6 +113,8 @@ def denoise_volume(
             step = _smaller(step)
             continue
         hu[part] = _blend(volume.hu[part], result, strength)
+        if on_result is not None:
+            on_result(done, hu[part])
         done = part.stop
         if on_progress is not None:
             on_progress(done, len(hu))

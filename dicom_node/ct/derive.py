@@ -1,4 +1,4 @@
-"""A denoised volume back to DICOM: derived CT Image data sets (PS3.3 A.3, C.7.6.1.1.2, C.8.2.1).
+"""Denoised slices back to DICOM: derived CT Image data sets (PS3.3 A.3, C.7.6.1.1.2, C.8.2.1).
 
 Nothing here asks a clock: dates and times are the source's and UIDs are computed, so that the same
 series gives the same bytes. docs/decisions/0004-derived-series.md says why each attribute is kept,
@@ -7,9 +7,9 @@ changed or dropped.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Final
 
+import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
@@ -23,7 +23,6 @@ from dicom_node.ct.pixels import Encoding, to_words
 from dicom_node.ct.provenance import DeriveOptions, Provenance
 from dicom_node.ct.series import CtSeries
 from dicom_node.ct.uids import derived_uid
-from man_core import Volume
 
 DESCRIPTION_LENGTH: Final = 64
 """Longest Series Description (VR LO, PS3.5 6.2)."""
@@ -35,50 +34,49 @@ LARGEST_SERIES_NUMBER: Final = 2**31 - 1
 """Largest integer string (VR IS)."""
 
 
-def derive_series(
+def derive_image(
     source: CtSeries,
-    denoised: Volume,
+    index: int,
+    hu: NDArray[np.float32],
     provenance: Provenance,
     options: DeriveOptions = DeriveOptions(),  # noqa: B008 - frozen
     *,
     missing: str = "",
-) -> Iterator[Dataset]:
-    """Make the derived series, one data set per source slice, in slice order.
+) -> Dataset:
+    """Make one image of the derived series.
 
     Args:
         source: The series that was denoised.
-        denoised: HU [slice, row, column] with the source's geometry.
+        index: Which of its slices.
+        hu: The denoised slice [row, column].
         provenance: What made it.
         options: How to label it.
         missing: Which slices the source lacked, for Derivation Description.
 
-    Yields:
-        Complete data sets with file meta information, to be written as Explicit VR Little Endian.
+    Returns:
+        A complete data set with file meta information, to be written as Explicit VR Little Endian.
 
     Raises:
-        ValueError: The volume does not have the source's shape.
+        ValueError: The slice does not have the source's shape.
     """
-    if denoised.shape != source.volume.shape:
-        raise ValueError(f"a result of shape {denoised.shape} is not of the source's shape")
-    key = provenance.key(options)
-    series_uid = derived_uid(source.series_uid, key)
-    for header, words, hu in zip(source.headers, source.stored, denoised.hu, strict=True):
-        derived = kept_of(header)
-        # The first 128 bytes of a file are free for other uses; the source's describe the source.
-        derived.preamble = bytes(128)
-        _identify(derived, header, series_uid, key)
-        _label(derived, header, options)
-        _describe(derived, header, provenance, missing)
-        name_equipment(derived, header, provenance, options)
-        encoding = Encoding.of(header)
-        _put_words(derived, to_words(hu, encoding, words))
-        derived.file_meta = file_meta_for(derived)
-        yield derived
+    header, words = source.headers[index], source.stored[index]
+    if hu.shape != words.shape:
+        raise ValueError(f"a result of shape {hu.shape} is not of the source's shape")
+    derived = kept_of(header)
+    # The first 128 bytes of a file are free for other uses; the source's describe the source.
+    derived.preamble = bytes(128)
+    _identify(derived, header, provenance.key(options))
+    _label(derived, header, options)
+    _describe(derived, header, provenance, missing)
+    name_equipment(derived, header, provenance, options)
+    _put_words(derived, to_words(hu, Encoding.of(header), words))
+    derived.file_meta = file_meta_for(derived)
+    return derived
 
 
-def _identify(derived: Dataset, header: Dataset, series_uid: str, key: str) -> None:
+def _identify(derived: Dataset, header: Dataset, key: str) -> None:
     derived.SOPInstanceUID = derived_uid(str(header.SOPInstanceUID), key)
-    derived.SeriesInstanceUID = series_uid
+    derived.SeriesInstanceUID = derived_uid(str(header.SeriesInstanceUID), key)
 
 
 def _label(derived: Dataset, header: Dataset, options: DeriveOptions) -> None:

@@ -11,7 +11,7 @@ from dicom_node.ct.product import MODEL_NAME, PRODUCT_VERSION
 from dicom_node.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from man_core import DenoiseReport
+    from man_core import ModelCard
 
 LONGEST_SUFFIX: Final = 32
 """At least as much room is left for the source's Series Description (64 characters in all)."""
@@ -72,16 +72,16 @@ class Provenance:
     product_version: str = PRODUCT_VERSION
 
     @classmethod
-    def of(cls, report: DenoiseReport) -> Provenance:
-        """The provenance of a result that ``man_core.denoise_volume`` reported."""
+    def of(cls, card: ModelCard, *, steps: int, strength: float, seed: int) -> Provenance:
+        """The provenance of what a model of that card makes."""
         return cls(
-            model=report.model,
-            version=report.version,
-            weights_sha256=report.weights_sha256,
-            digest=report.digest,
-            steps=report.steps,
-            strength=report.strength,
-            seed=report.seed,
+            model=card.name,
+            version=card.version,
+            weights_sha256=card.weights_sha256,
+            digest=card.digest,
+            steps=steps,
+            strength=strength,
+            seed=seed,
         )
 
     def key(self, options: DeriveOptions) -> str:

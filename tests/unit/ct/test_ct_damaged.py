@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from dicom_node.ct.derive import derive_series
+from dicom_node.ct.derive import derive_image
 from dicom_node.ct.files import encode
 from dicom_node.ct.provenance import Provenance
 from dicom_node.ct.read import read_series, scan_folder
@@ -41,8 +41,8 @@ def outcome(folder: Path) -> str:
     try:
         for paths in scan_folder(folder).series:
             series = read_series(paths)
-            for dataset in derive_series(series, series.volume, MADE_BY):
-                encode(dataset)
+            for index, hu in enumerate(series.volume.hu):
+                encode(derive_image(series, index, hu, MADE_BY))
     except InputError as error:
         return str(error)
     return "derived"

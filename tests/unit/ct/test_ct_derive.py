@@ -22,7 +22,7 @@ from pydicom.uid import (
 )
 
 from dicom_node.ct.checks import loop_guard, why_not
-from dicom_node.ct.derive import derive_series
+from dicom_node.ct.derive import derive_image
 from dicom_node.ct.product import MANUFACTURER, MODEL_NAME
 from dicom_node.ct.provenance import DeriveOptions, Provenance
 from dicom_node.ct.read import CtSeries, read_series
@@ -48,8 +48,10 @@ def derive(
     made_by: Provenance = MADE_BY,
     options: DeriveOptions | None = None,
 ) -> list[Dataset]:
-    denoised = series.volume.with_hu(series.volume.hu + np.float32(shift_hu))
-    return list(derive_series(series, denoised, made_by, options or DeriveOptions()))
+    return [
+        derive_image(series, index, hu + np.float32(shift_hu), made_by, options or DeriveOptions())
+        for index, hu in enumerate(series.volume.hu)
+    ]
 
 
 def as_bytes(dataset: Dataset) -> bytes:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +10,10 @@ import pydicom
 import pytest
 import torch
 from ct_factory import change_header, make_series
+from peers import wait_until
 
 from dicom_node.denoising import DenoiseOptions, denoise_series
-from dicom_node.errors import InputError, ModelUnavailable, StorageError
+from dicom_node.errors import InputError, ModelUnavailable, StorageError, UnreadableFile
 from dicom_node.offline import denoise_folder
 from man_core import Condition, Denoiser, ModelCard, Stopped, load_denoiser
 
@@ -175,3 +178,65 @@ def test_series_that_share_a_folder_get_folders_of_their_own(tmp_path: Path) -> 
     folders = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert folders == ["series-1", "series-2", "series-2-2"]
     assert {len(list((tmp_path / "out" / name).iterdir())) for name in folders} == {4}
+
+
+def test_files_are_written_while_later_slices_are_denoised(tmp_path: Path) -> None:
+    source = make_series(tmp_path / "in", slices=6)
+    written: list[str] = []
+
+    class Waits(Shift):
+        def denoise(self, *given: object, **named: object) -> torch.Tensor:
+            if self.told:  # the slices before these are being written by somebody else
+                last = f"{2 * len(self.told):04d}.dcm"
+                wait_until(last, lambda: list((tmp_path / "out").rglob(last)))
+                written.append(last)
+            return super().denoise(*given, **named)  # type: ignore[arg-type]
+
+    denoise_series(source, tmp_path / "out", Waits(1.0))
+    assert written == ["0002.dcm", "0004.dcm"]
+    denoise_series(source, tmp_path / "plain", Shift(1.0))
+    assert hashes(tmp_path / "out") == hashes(tmp_path / "plain")
+
+
+@pytest.mark.parametrize("at", [1, 5], ids=["first", "last"])
+def test_a_slice_that_cannot_be_written_ends_the_work_and_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    source = make_series(tmp_path / "in", slices=5)
+    denoise_series(source, tmp_path / "out", IDENTITY)
+    before = hashes(tmp_path / "out")
+
+    def fails(buffer: BytesIO, image: pydicom.Dataset, **options: object) -> None:
+        if image.InstanceNumber == at:
+            raise ValueError("a value of a wrong type")
+        pydicom.dcmwrite(buffer, image, enforce_file_format=True)
+
+    monkeypatch.setattr("dicom_node.ct.files.dcmwrite", fails)
+    with pytest.raises(UnreadableFile, match=f"header of image {at}"):
+        denoise_series(source, tmp_path / "out", Shift(1.0))
+    assert hashes(tmp_path / "out") == before
+
+
+def test_a_full_disk_ends_the_work_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make_series(tmp_path / "in", slices=5)
+
+    def full(path: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(StorageError, match="No space left"):
+        denoise_series(source, tmp_path / "out", Shift(1.0))
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_stopping_half_way_leaves_nothing_behind(tmp_path: Path) -> None:
+    source = make_series(tmp_path / "in", slices=6)
+    denoiser = Shift(1.0)
+    with pytest.raises(Stopped):
+        denoise_series(
+            source, tmp_path / "out", denoiser, should_stop=lambda: len(denoiser.told) == 2
+        )
+    assert len(denoiser.told) == 2
+    assert not list((tmp_path / "out").iterdir())

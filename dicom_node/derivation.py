@@ -1,0 +1,138 @@
+"""The derived files of a series, made while later slices are denoised: all of them, or none."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicom_node.ct.derive import derive_image
+from dicom_node.ct.files import write_file
+from dicom_node.ct.provenance import DeriveOptions, Provenance
+from dicom_node.ct.series import CtSeries
+from dicom_node.errors import StorageError
+
+
+class Derivation:
+    """Makes each slice's file in a thread of its own, in order.
+
+    A slice takes some 10 ms, nearly all of it in Python, so a second thread would gain nothing.
+
+    Args:
+        source: The series that is denoised.
+        files: Where each slice's file is written.
+        provenance: What denoises it.
+        options: How the derived series is labelled.
+        missing: Which slices the source lacked.
+        thread: Does the work.
+    """
+
+    def __init__(
+        self,
+        source: CtSeries,
+        files: Sequence[Path],
+        provenance: Provenance,
+        options: DeriveOptions,
+        missing: str,
+        thread: ThreadPoolExecutor,
+    ) -> None:
+        self._source, self._files, self._provenance = source, files, provenance
+        self._options, self._missing, self._thread = options, missing, thread
+        self._pending: list[Future[None]] = []
+
+    def put(self, first: int, hu: NDArray[np.float32]) -> None:
+        """Take denoised slices [slice, row, column]; they must not change any more.
+
+        Args:
+            first: Index of the first of them in the series.
+            hu: HU.
+
+        Raises:
+            UnreadableFile: The header of an earlier slice cannot be written.
+            StorageError: The disk is full or the folder not writable.
+        """
+        for index, one in enumerate(hu, start=first):
+            self._pending.append(self._thread.submit(self._write, index, one))
+        while self._pending and self._pending[0].done():
+            self._pending.pop(0).result()
+
+    def finish(self) -> None:
+        """Wait for the files of all slices that were put.
+
+        Raises:
+            UnreadableFile: The header of a slice cannot be written.
+            StorageError: The disk is full or the folder not writable.
+        """
+        for one in self._pending:
+            one.result()
+
+    def _write(self, index: int, hu: NDArray[np.float32]) -> None:
+        image = derive_image(
+            self._source, index, hu, self._provenance, self._options, missing=self._missing
+        )
+        write_file(image, self._files[index])
+
+
+@contextmanager
+def deriving(
+    source: CtSeries,
+    targets: Sequence[Path],
+    provenance: Provenance,
+    options: DeriveOptions,
+    missing: str,
+) -> Iterator[Derivation]:
+    """Derive a series behind its denoising.
+
+    The files are made in a hidden folder beside their places and moved there at the end, when the
+    block is left without an error; otherwise nothing stays.
+
+    Args:
+        source: The series that is denoised.
+        targets: The place of each slice's file, all in one folder that is there.
+        provenance: What denoises it.
+        options: How the derived series is labelled.
+        missing: Which slices the source lacked.
+
+    Yields:
+        Takes the slices.
+
+    Raises:
+        UnreadableFile: The header of a slice cannot be written.
+        StorageError: The disk is full or the folder not writable.
+    """
+    folder = _hidden_folder(targets[0].parent)
+    files = [folder / target.name for target in targets]
+    thread = ThreadPoolExecutor(1, "derive")
+    try:
+        derivation = Derivation(source, files, provenance, options, missing, thread)
+        yield derivation
+        derivation.finish()
+        _move(files, targets)
+    finally:
+        thread.shutdown(cancel_futures=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _hidden_folder(parent: Path) -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=parent))
+    except OSError as error:
+        raise _not_writable(parent, error) from error
+
+
+def _move(files: Sequence[Path], targets: Sequence[Path]) -> None:
+    for file, target in zip(files, targets, strict=True):
+        try:
+            file.replace(target)
+        except OSError as error:
+            raise _not_writable(target, error) from error
+
+
+def _not_writable(path: Path, error: OSError) -> StorageError:
+    return StorageError(f"{path} cannot be written: {error.strerror or 'write error'}")
