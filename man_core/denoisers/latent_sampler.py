@@ -160,9 +160,3 @@ def latent_sampler(network: ManNetwork, sampler: str, steps: int) -> LatentSampl
     if network.config.diffusion == "residual-shift":
         return ShiftSampler(network, steps)
     return CosineSampler(network, sampler, steps)
-
-
-def default_sampling(network: ManNetwork, steps: int) -> tuple[str, int]:
-    """Name of the sampler that suits a network, and its steps where they are not free."""
-    name = SAMPLERS[network.config.diffusion][0]
-    return name, network.config.shift.steps if name == "residual-shift" else steps

@@ -37,16 +37,18 @@ def model_config(model: dict[str, Any]) -> ManConfig:
     """Network of a recipe: a preset with single values replaced.
 
     Raises:
-        RecipeError: The preset or a key is unknown.
+        RecipeError: The preset, a key or a word is unknown.
     """
     changes = dict(model)
     preset = changes.pop("preset", "man-s")
     if preset not in PRESETS:
         raise RecipeError(f"unknown preset {preset!r}: use one of {', '.join(sorted(PRESETS))}")
     values = asdict(PRESETS[preset])
-    for part in ("autoencoder", "unet"):
+    for part in ("autoencoder", "unet", "shift"):
         values[part] |= changes.pop(part, {})
     try:
         return ManConfig.from_dict(values | changes)
     except TypeError as error:
         raise RecipeError(f"the recipe's model has a wrong key: {error}") from error
+    except ValueError as error:
+        raise RecipeError(f"the recipe's model is wrong: {error}") from error
