@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from training.cli import data, evaluation, fitting
+from training.cli import data, evaluation, fitting, promotion, quality, tables
 from training.errors import RecipeError, TrainingError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for group in (data, fitting, evaluation):
+for group in (data, fitting, evaluation, promotion, quality, tables):
     group.register(app)
 
 

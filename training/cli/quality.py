@@ -1,0 +1,78 @@
+"""``assess``: can a model be trusted?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from typer import Argument, Option
+
+from training.cli import options
+from training.cli.output import console, counted
+
+WIDEST_TABLE = 140
+
+Model = Annotated[
+    str, Argument(metavar="MODEL", help="A model's name, card, exported folder or run.")
+]
+Dose = Annotated[
+    float, Option("--dose", min=0.001, max=0.999, help="Share of full dose to simulate.")
+]
+Slices = Annotated[int, Option("--slices", min=1, help="At most so many of a series.")]
+Series = Annotated[
+    Path | None, Option("--series", help="DICOM folder with a full-dose series of neighbours.")
+]
+Phantom = Annotated[
+    bool, Option("--phantom/--no-phantom", help="Also assess on simulated patients and phantoms.")
+]
+Trials = Annotated[int, Option("--trials", min=0, help="Lesions to plant.")]
+Strict = Annotated[bool, Option("--strict", help="Exit with 1 when a limit is broken.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command()(assess)
+
+
+def assess(
+    model: Model,
+    data: options.EvaluationData,
+    full: options.Full = None,
+    split: options.Split = "validation",
+    series: Series = None,
+    phantom: Phantom = True,
+    dose: Dose = 0.25,
+    trials: Trials = 200,
+    slices: Slices = 16,
+    strict: Strict = False,
+    device: options.Device = "auto",
+    as_json: options.AsJson = False,
+) -> None:
+    """HU bias, full dose, planted lesions, noise texture and slice to slice, with verdicts."""
+    from training.data.splits import known_split
+    from training.evaluate import assess_report
+    from training.evaluate.assess import assess as run
+    from training.evaluate.assess_phantom import phantom_case
+    from training.evaluate.cases import Wanted, cases
+    from training.evaluate.methods import model_method
+
+    method = model_method(model, device=device)
+    wanted = Wanted(known_split(split), (dose,), slices)
+    neighbours = [phantom_case(dose)] if phantom else []
+    if series:
+        neighbours += cases(series, None, Wanted(doses=(dose,)))
+    with counted("series") as on_progress:
+        done = run(
+            method, cases(data, full, wanted), neighbours, trials=trials, on_case=on_progress
+        )
+    if as_json:
+        typer.echo(json.dumps(assess_report.json_of(done)))
+    else:
+        wide = Console(width=max(console.width, WIDEST_TABLE))
+        for table in assess_report.tables_of(done):
+            wide.print(table)
+    if strict and done.broken:
+        raise typer.Exit(1)

@@ -1,0 +1,110 @@
+"""What the images alone tell of a model: HU bias, full dose as input, neighbouring slices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from man_core import ModelError
+from man_core.quality import SOFT_TISSUE, between_slices, change_over_noise, hu_bias
+from training.errors import TrainingError
+from training.evaluate.cases import FULL_DOSE, Case
+from training.evaluate.finding import BETWEEN_SLICES, BIAS_HU, FULL_DOSE_CHANGE, Finding
+from training.evaluate.methods import Method
+
+Hu = NDArray[np.float32]
+
+JUDGED_TISSUES = ("air", "fat", "soft tissue", "bone")
+"""Tissues whose bias has a limit; the lung's only informs."""
+
+FULL_DOSE_SLICES = 4
+"""So many slices of a series are given to the model at full dose."""
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A case and what the model made of it, HU [slice, row, column]."""
+
+    case: Case
+    result: Hu
+
+
+def apply(method: Method, case: Case) -> Hu:
+    """What a method makes of a case, HU [slice, row, column].
+
+    Raises:
+        TrainingError: The model failed.
+    """
+    try:
+        return method.apply(case, SOFT_TISSUE)[0]
+    except ModelError as error:
+        raise TrainingError(str(error)) from error
+
+
+def subject_of(case: Case) -> str:
+    """Split, kind and dose of a case in words."""
+    return f"{case.split}, {'real' if case.real else 'simulated'} dose {case.dose:g}"
+
+
+def bias(seen: Sequence[Seen]) -> Iterator[Finding]:
+    """Mean HU of result minus full dose by tissue, for each kind of case; low dose beside."""
+    kinds: dict[str, list[Seen]] = {}
+    for each in seen:
+        kinds.setdefault(subject_of(each.case), []).append(each)
+    for subject, group in kinds.items():
+        own = [hu_bias(each.result, each.case.full) for each in group]
+        low = [hu_bias(each.case.low.hu, each.case.full) for each in group]
+        slices = [len(each.case.full) for each in group]
+        for tissue in {name: None for row in own for name in row}:
+            yield Finding(
+                f"HU bias, {tissue}",
+                subject,
+                _mean_of(own, tissue, slices),
+                _mean_of(low, tissue, slices),
+                BIAS_HU if tissue in JUDGED_TISSUES else None,
+            )
+
+
+def full_dose_change(method: Method, cases: Sequence[Case]) -> Finding:
+    """What becomes of full dose as input, in units of its own noise in soft tissue."""
+    full = [_at_full_dose(case) for case in cases]
+    changes = [change_over_noise(apply(method, case), case.full) for case in full]
+    known = [change for change in changes if not math.isnan(change)]
+    slices = [len(c.full) for c, change in zip(full, changes, strict=True) if change in known]
+    return Finding(
+        "change of full dose over its noise",
+        f"{cases[0].split}, full dose",
+        float(np.average(known, weights=slices)) if known else math.nan,
+        limit=FULL_DOSE_CHANGE,
+        note=f"{sum(slices)} slices, at most {max(known):.2f} in a series" if known else "",
+    )
+
+
+def continuity(seen: Seen) -> Iterator[Finding]:
+    """Energy of what changes between neighbouring slices, over that of full dose."""
+    case, pixel_mm = seen.case, seen.case.low.spacing_mm[1]
+    own = between_slices(seen.result, case.full, pixel_mm)
+    low = between_slices(case.low.hu, case.full, pixel_mm)
+    subject = f"{subject_of(case)}, {len(case.full)} neighbouring slices"
+    yield Finding("energy between slices", subject, own.energy, low.energy, BETWEEN_SLICES)
+    yield Finding(
+        "energy between slices, noise taken out", subject, own.compensated, low.compensated
+    )
+    yield Finding("energy between slices, coarse", subject, own.coarse, low.coarse, BETWEEN_SLICES)
+
+
+def _at_full_dose(case: Case) -> Case:
+    chosen = np.linspace(0, len(case.full) - 1, min(FULL_DOSE_SLICES, len(case.full)))
+    full = case.full[chosen.round().astype(int)]
+    low = replace(case.low, hu=full)
+    return replace(case, dose=FULL_DOSE, low=low, full=full)
+
+
+def _mean_of(rows: Sequence[dict[str, float]], tissue: str, slices: Sequence[int]) -> float:
+    held = [(row[tissue], n) for row, n in zip(rows, slices, strict=True) if tissue in row]
+    values, weights = zip(*held, strict=True)
+    return float(np.average(values, weights=weights))

@@ -1,0 +1,76 @@
+"""The planted-lesion trial of a model: none lost, none invented."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from man_core import series_seed
+from man_core.physics.low_dose import LOWEST_HU
+from man_core.quality import LesionTrial, PlantedLesion, judge_lesions, paint_lesions, plan_lesions
+from training.evaluate.assess_images import Seen, apply
+from training.evaluate.cases import Case
+from training.evaluate.finding import LESIONS, Finding
+from training.evaluate.methods import Method
+
+Lesions = tuple[PlantedLesion, ...]
+
+
+def plan(cases: Sequence[Case], trials: int) -> list[Lesions]:
+    """Lesions for each case, shared by slices; what finds no room is left to the next cases."""
+    slices, planned = sum(len(case.full) for case in cases), []
+    for case in cases:
+        count = -(-trials * len(case.full) // slices)
+        seed = series_seed(case.name, "planted lesions")
+        lesions = plan_lesions(case.full, case.low.spacing_mm[1], count=count, seed=seed)
+        planned.append(lesions)
+        trials, slices = trials - len(lesions), slices - len(case.full)
+    return planned
+
+
+def plant(method: Method, seen: Seen, lesions: Lesions) -> tuple[LesionTrial, ...]:
+    """Lesions before the noise of a case's low dose, through the model, against no lesions."""
+    if not lesions:
+        return ()
+    case, pixel_mm = seen.case, seen.case.low.spacing_mm[1]
+    added = paint_lesions(case.low.shape, pixel_mm, lesions)
+    low = case.low.with_hu(np.maximum(case.low.hu + added, np.float32(LOWEST_HU)))
+    with_lesions = apply(method, replace(case, low=low, full=case.full + added))
+    return judge_lesions(
+        lesions,
+        pixel_mm,
+        with_lesions=with_lesions,
+        without=seen.result,
+        low=case.low.hu,
+        full=case.full,
+    )
+
+
+def survival(trials: Sequence[LesionTrial], cases: Sequence[Case]) -> Iterator[Finding]:
+    """How many lesions were lost and how many invented, with the worst of them."""
+    subject = f"{cases[0].split}, {len(trials)} lesions of at least 5 mm and 40 HU"
+    if not trials:
+        yield Finding("lesions lost", subject, np.nan, limit=LESIONS, note="no room to plant any")
+        return
+    worst = min(trials, key=lambda trial: trial.recovered_share)
+    half = float(np.median([trial.recovered_share for trial in trials]))
+    yield Finding(
+        "lesions lost",
+        subject,
+        sum(trial.lost for trial in trials),
+        0,
+        LESIONS,
+        f"share of contrast recovered: median {half:.2f}, least {worst.recovered_share:.2f} "
+        f"({worst.lesion.diameter_mm:g} mm, {worst.lesion.contrast_hu:+g} HU)",
+    )
+    highest = max(trial.invented_hu for trial in trials)
+    yield Finding(
+        "lesions invented",
+        subject,
+        sum(trial.invented for trial in trials),
+        0,
+        LESIONS,
+        f"strongest spot that is in neither dose: {highest:.0f} HU",
+    )

@@ -1,0 +1,66 @@
+"""An assessment as a table for people and as JSON for programs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from training.evaluate.assess import Assessment
+from training.evaluate.finding import Finding
+
+COLUMNS = ("measure", "low dose", "model", "limit", "verdict", "note")
+VERDICTS = {True: "kept", False: "BROKEN", None: ""}
+
+
+def tables_of(assessment: Assessment) -> list[Table]:
+    """A table for each subject."""
+    subjects: dict[str, list[Finding]] = {}
+    for finding in assessment.findings:
+        subjects.setdefault(finding.subject, []).append(finding)
+    named = f"{assessment.model} {assessment.weights_sha256[:8]}".strip()
+    steps = f", {assessment.sampler} {assessment.steps} steps" if assessment.steps else ""
+    return [_table(f"{named}{steps}: {subject}", group) for subject, group in subjects.items()]
+
+
+def json_of(assessment: Assessment) -> dict[str, Any]:
+    """For a program; null stands for what was not measured or has no limit."""
+    return {
+        **asdict(assessment),
+        "findings": [_plain(finding) for finding in assessment.findings],
+        "passed": not assessment.broken,
+    }
+
+
+def _plain(finding: Finding) -> dict[str, Any]:
+    limit = finding.limit
+    return {
+        "quantity": finding.quantity,
+        "subject": finding.subject,
+        "value": None if math.isnan(finding.value) else finding.value,
+        "low_dose": finding.low_dose,
+        "limit": [limit.lowest, limit.highest] if limit else None,
+        "passed": finding.passed,
+        "note": finding.note,
+    }
+
+
+def _table(title: str, findings: list[Finding]) -> Table:
+    table = Table(*COLUMNS, title=title, box=SIMPLE_HEAD, title_justify="left")
+    for finding in findings:
+        table.add_row(
+            finding.quantity,
+            "" if finding.low_dose is None else _figure(finding.low_dose),
+            _figure(finding.value),
+            str(finding.limit or ""),
+            VERDICTS[finding.passed],
+            finding.note,
+        )
+    return table
+
+
+def _figure(value: float) -> str:
+    return f"{value:.0f}" if isinstance(value, int) else f"{value:.2f}"
