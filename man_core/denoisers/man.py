@@ -92,10 +92,7 @@ class ManDenoiser:
         position = torch.tensor(WHOLE_SLICE, device=low.device).expand(len(low), -1)
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._half):
             clean = self._sampler.sample(low, position, _shared_noise(generator), on_step)
-        restored = self._network.decode(clean)
-        if self._config.detail_share:
-            restored = restored + self._config.detail_share * (x - self._network.decode(low))
-        return restored
+        return self._network.reconstruct(clean, low, x)
 
 
 def _shared_noise(generator: torch.Generator) -> NoiseSource:

@@ -111,7 +111,11 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """The non-linear part of the reconstruction."""
-        return F.pixel_shuffle(self.out(self.layers(z)), self.stem)
+        return self.image_of(self.layers(z))
+
+    def image_of(self, features: Tensor) -> Tensor:
+        """The same from the last features [batch, channel, row / stem, column / stem]."""
+        return F.pixel_shuffle(self.out(features), self.stem)
 
 
 class Autoencoder(nn.Module):
@@ -140,8 +144,13 @@ class Autoencoder(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """Latent [batch, latent, row, column] to slice [batch, 1, f * row, f * column]."""
-        x = self.decoder(z)
-        return x if self.synthesis is None else x + self.synthesis(z)  # type: ignore[no-any-return]
+        return self.decode_with_features(z)[0]
+
+    def decode_with_features(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The slice and the decoder's features [batch, channel, row / stem, column / stem]."""
+        features = self.decoder.layers(z)
+        x = self.decoder.image_of(features)
+        return (x if self.synthesis is None else x + self.synthesis(z)), features
 
 
 @torch.no_grad()

@@ -7,10 +7,12 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 from man_core.diffusion.parametrization import Parametrization
 from man_core.diffusion.residual_shift import ShiftConfig
 from man_core.nets.autoencoder import Autoencoder, AutoencoderConfig
+from man_core.nets.blocks import zeroed
 from man_core.nets.choice import require_choice
 from man_core.nets.unet import ConditionalUnet, UnetConfig
 
@@ -38,7 +40,9 @@ class ManConfig:
         start: Where sampling on the cosine schedule starts.
         first_step: Step from which it starts, at most.
         latent_clamp: Predicted z_0 is clamped to this many standard deviations.
-        detail_share: Share of x - D(E(x)) added back to the result.
+        detail_share: Share of x - D(E(x)) added back to the result; where a gate is fitted, the
+            share that it starts from.
+        detail_gate: Whether that share is a map that the decoder's features give.
     """
 
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
@@ -51,6 +55,7 @@ class ManConfig:
     first_step: int = 990
     latent_clamp: float = 12.0
     detail_share: float = 0.0
+    detail_gate: bool = False
 
     def __post_init__(self) -> None:
         """Refuse words that nothing knows, and predictions that a residual shift cannot make.
@@ -95,6 +100,25 @@ def _tuples(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+class DetailGate(nn.Module):
+    """How much of the detail that the latent lost is anatomy, pixel by pixel.
+
+    It compares the decoder's features of the restored and of the low-dose latent. It starts as the
+    constant ``detail_share``.
+    """
+
+    def __init__(self, config: ManConfig) -> None:
+        super().__init__()
+        width, self.stem = config.autoencoder.channels[0], config.autoencoder.stem
+        self.conv = zeroed(nn.Conv2d(2 * width, self.stem**2, 3, padding=1))
+        nn.init.constant_(self.conv.bias, config.detail_share)  # type: ignore[arg-type]
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features [2 * batch, channel, row, column], restored first; [batch, 1, row, column]."""
+        both = torch.cat(features.chunk(2), dim=1)
+        return F.pixel_shuffle(self.conv(both), self.stem)
+
+
 class ManNetwork(nn.Module):
     """Autoencoder and U-Net; between them latents are standardised per channel (reading A15)."""
 
@@ -111,6 +135,7 @@ class ManNetwork(nn.Module):
         self.register_buffer("latent_mean", torch.zeros(shape))
         self.register_buffer("latent_std", torch.ones(shape))
         self.register_buffer("residual_scale", torch.ones(shape))
+        self.gate = DetailGate(config) if config.detail_gate else None
 
     def encode(self, x: Tensor) -> Tensor:
         """Slice [batch, 1, row, column] in [-1, 1] to its standardised latent, the mean."""
@@ -128,7 +153,28 @@ class ManNetwork(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """Standardised latent to slice [batch, 1, row, column] in [-1, 1]."""
-        return self.autoencoder.decode(z * self.latent_std + self.latent_mean)
+        return self.autoencoder.decode(self._raw(z))
+
+    def reconstruct(self, clean: Tensor, low: Tensor, x: Tensor) -> Tensor:
+        """D(z_0) and a share of what the latent does not hold of the input, x - D(E(x)).
+
+        Args:
+            clean: Restored latent z_0 [batch, latent, row, column], standardised.
+            low: Latent of the input, E(x), same shape.
+            x: The input [batch, 1, row, column] in [-1, 1].
+
+        Returns:
+            [batch, 1, row, column].
+        """
+        if not self.config.detail_share:
+            return self.decode(clean)
+        images, features = self.autoencoder.decode_with_features(self._raw(torch.cat((clean, low))))
+        restored, coded = images.chunk(2)
+        share = self.gate(features) if self.gate is not None else self.config.detail_share
+        return restored + share * (x - coded)
+
+    def _raw(self, z: Tensor) -> Tensor:
+        return z * self.latent_std + self.latent_mean
 
 
 def parameter_count(module: nn.Module) -> int:

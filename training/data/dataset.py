@@ -26,6 +26,9 @@ MARGIN = 16  # pixels around a crop of noise: the filters reach no further
 BODY_HU = -500.0
 TRIES = 8  # draws of a place before an empty crop is taken after all
 
+LARGEST_NOISE_HU = 150.0
+"""Noisier crops are not drawn: a tenth of the dose with a sharp kernel has about 120 HU."""
+
 Pixels = NDArray[np.float32]
 
 
@@ -42,6 +45,12 @@ class _Place:
     cutoff: int
     amplitude: float
     copy: int
+    grain: float = 0.0
+
+    @property
+    def full_noise_hu(self) -> float:
+        """Noise of the full-dose crop, grain included."""
+        return float(np.hypot(self.entry.slices[self.slice_index].noise_hu, self.grain))
 
 
 class CropSource:
@@ -74,7 +83,7 @@ class CropSource:
         """Batch number ``index``: full and low crops in HU."""
         random = np.random.default_rng((self.seed, index))
         places = [self._place(random) for _ in range(self.data.batch)]
-        full = np.stack([self._pixels(p, self._full_of(p)) for p in places])
+        full = self._grained(places, np.stack([self._pixels(p, self._full_of(p)) for p in places]))
         low = self._low(places, full)
         return Batch(
             full=_tensor(places, full),
@@ -111,10 +120,19 @@ class CropSource:
         anything = int(random.integers(nearest_cutoff(0.5), len(CUTOFFS)))
         cutoff = anything if random.random() < data.any_texture_share else own
         spread = float(np.exp(random.normal(0, data.amplitude_jitter)))
+        place = replace(self._grainy(place, random), cutoff=cutoff)
         if random.random() < data.untouched_share:
             return replace(place, dose=1.0)
-        amplitude = entry.slices[place.slice_index].noise_hu * np.sqrt(1 / dose - 1) * spread
-        return replace(place, dose=dose, cutoff=cutoff, amplitude=float(amplitude))
+        dose = max(dose, 1 / (1 + (LARGEST_NOISE_HU / place.full_noise_hu) ** 2))
+        amplitude = place.full_noise_hu * np.sqrt(1 / dose - 1) * spread
+        return replace(place, dose=dose, amplitude=float(amplitude))
+
+    def _grainy(self, place: _Place, random: np.random.Generator) -> _Place:
+        """Draw how much noisier than it is the full dose is made."""
+        factor = float(np.exp(random.uniform(0.0, np.log(self.data.highest_grain))))
+        if random.random() >= self.data.grain_share:
+            return place
+        return replace(place, grain=place.full_noise_hu * float(np.sqrt(factor**2 - 1)))
 
     def _moved(self, place: _Place, random: np.random.Generator) -> _Place:
         """Draw a place that holds enough of the body; the fullest of some draws if none does."""
@@ -156,14 +174,26 @@ class CropSource:
             low[i] = self._pixels(places[i], places[i].entry)
         noisy = [i for i, p in enumerate(places) if p.amplitude > 0]
         if noisy:
-            low[noisy] += self._noise([places[i] for i in noisy])
+            chosen = [places[i] for i in noisy]
+            low[noisy] += self._noise(chosen, [p.amplitude for p in chosen])
         return low
 
-    def _noise(self, places: list[_Place]) -> Pixels:
-        """Noise [batch, row, column] in HU with the drawn texture and amplitude."""
+    def _grained(self, places: list[_Place], full: Pixels) -> Pixels:
+        """Full dose with its grain: noise of the opposite place of the slice, half a turn round."""
+        grained = [i for i, p in enumerate(places) if p.grain > 0]
+        if grained:
+            chosen = [places[i] for i in grained]
+            noise = self._noise(
+                [_opposite(p, self.data.crop) for p in chosen], [p.grain for p in chosen]
+            )
+            full[grained] += noise[:, ::-1, ::-1]
+        return full
+
+    def _noise(self, places: list[_Place], amplitudes: list[float]) -> Pixels:
+        """Noise [batch, row, column] in HU with the drawn texture and given amplitudes."""
         plain = np.stack([self._plain_noise(p) for p in places])
         shaped = apodise(plain, np.array([p.cutoff for p in places]))
-        scale = [p.amplitude / _own_amplitude(p) for p in places]
+        scale = [a / _own_amplitude(p) for p, a in zip(places, amplitudes, strict=True)]
         inner = shaped[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
         scaled: Pixels = inner * np.array(scale, dtype=np.float32)[:, None, None]
         return scaled
@@ -236,8 +266,13 @@ def _own_amplitude(place: _Place) -> float:
 
 
 def _noise_of(place: _Place) -> float:
-    own = place.entry.slices[place.slice_index].noise_hu
-    return float(np.hypot(own, place.amplitude))
+    return float(np.hypot(place.full_noise_hu, place.amplitude))
+
+
+def _opposite(place: _Place, crop: int) -> _Place:
+    """The place that a half turn of the slice brings here; its noise is another draw."""
+    _, rows, columns = place.entry.shape
+    return replace(place, row=rows - crop - place.row, column=columns - crop - place.column)
 
 
 def _mirrored(start: int, length: int, limit: int) -> NDArray[np.intp]:

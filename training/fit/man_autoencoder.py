@@ -20,7 +20,7 @@ from training.fit.objective import read_objective
 from training.fit.pictures import strip
 from training.fit.task import BatchSource, Moment, RunFacts, Validation
 from training.objectives.autoencoder import AutoencoderObjective, autoencoder_loss
-from training.objectives.perceptual import perceptual_distance
+from training.objectives.perceptual import perceptual_features
 
 PCA_BATCHES = 16
 """Batches whose patches give the principal components of the linear path."""
@@ -38,7 +38,7 @@ class AutoencoderTask:
         self.model = Autoencoder(config.autoencoder).to(device)
         self.objective = read_objective(AutoencoderObjective, objective)
         weights = self.objective.perceptual_weights
-        self.distance = perceptual_distance(Path(weights) if weights else None).to(device)
+        self.features = perceptual_features(Path(weights) if weights else None).to(device)
         self.initialised = False
 
     def parameters(self) -> Iterable[nn.Parameter]:
@@ -73,7 +73,7 @@ class AutoencoderTask:
         """Eq. 3 on both doses."""
         hu = torch.cat((batch.full, batch.low))
         return autoencoder_loss(
-            self.model, self.distance, hu, self.objective, moment.progress, moment.generator
+            self.model, self.features, hu, self.objective, moment.progress, moment.generator
         )
 
     @torch.no_grad()

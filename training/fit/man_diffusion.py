@@ -23,6 +23,8 @@ from training.fit.objective import read_objective
 from training.fit.pictures import strip
 from training.fit.task import BatchSource, Moment, RunFacts, Validation
 from training.objectives.latent_diffusion import DiffusionObjective, diffusion_loss
+from training.objectives.perceptual import perceptual_features
+from training.objectives.restoration import restoration_loss
 
 STATISTICS_BATCHES = 16
 """Batches that give the latents' mean and standard deviation (reading A15) and of noise."""
@@ -33,7 +35,7 @@ VALIDATION_STEPS = (1, 4)
 VALIDATION_SEED = 0
 """Seed of the starting noise in validation."""
 
-MAY_START_FRESH: tuple[str, ...] = ()
+MAY_START_FRESH = ("gate.",)
 """What the names of those values begin with that weights fitted earlier may lack."""
 
 
@@ -44,14 +46,26 @@ class DiffusionTask:
         self.device = device
         self.network = ManNetwork(config).to(device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network.autoencoder.requires_grad_(False)
         self.objective = read_objective(DiffusionObjective, objective)
+        self._freeze()
         self.schedule = cosine_schedule(config.diffusion_steps)
         self.initialised = self.measured = False
 
+    def _freeze(self) -> None:
+        """Stage one stays as it is, but for the decoder where the decoded result is compared."""
+        stage_one, wanted = self.network.autoencoder, self.objective.restoration
+        stage_one.requires_grad_(False)
+        if wanted is None:
+            return
+        weights = wanted.feature_weights
+        self.features = perceptual_features(Path(weights) if weights else None).to(self.device)
+        stage_one.decoder.requires_grad_(True)
+        if stage_one.synthesis is not None:
+            stage_one.synthesis.requires_grad_(True)
+
     def parameters(self) -> Iterable[nn.Parameter]:
-        """The U-Net's values."""
-        return self.network.unet.parameters()
+        """The U-Net's values; where the result is compared, the decoder's and the gate's too."""
+        return [value for value in self.network.parameters() if value.requires_grad]
 
     def initialise(self, path: Path) -> None:
         """Take the autoencoder of a stage-one run; of a stage-two run or a model take everything.
@@ -103,7 +117,7 @@ class DiffusionTask:
     def loss(self, batch: Batch, moment: Moment) -> dict[str, Tensor]:
         """Eq. 7 or its sibling for the recipe's parametrization."""
         clean, condition = self._encode(torch.cat((batch.full, batch.low))).chunk(2)
-        return diffusion_loss(
+        terms, predicted = diffusion_loss(
             self.network,
             self.schedule,
             clean,
@@ -112,6 +126,23 @@ class DiffusionTask:
             self.objective,
             moment.generator,
         )
+        if self.objective.restoration is None:
+            return terms
+        restored = self._decode(predicted, condition, batch.low)
+        more = restoration_loss(
+            self.features,
+            restored,
+            batch.low,
+            batch.full,
+            self.objective.restoration,
+            moment.generator,
+        )
+        loss = self.objective.latent * terms["loss"] + more["restoration"]
+        return {**terms, **more, "loss": loss}
+
+    def _decode(self, clean: Tensor, condition: Tensor, low: Tensor) -> Tensor:
+        span = HuRange()
+        return span.to_hu(self.network.reconstruct(clean, condition, span.to_network(low)))
 
     @torch.no_grad()
     def validate(self, batches: Sequence[Batch]) -> Validation:
@@ -145,7 +176,7 @@ class DiffusionTask:
         generator = torch.Generator().manual_seed(VALIDATION_SEED)
         start = torch.randn(condition.shape, generator=generator).to(condition)
         z = ddim(clean, start, timestep_subset(config.first_step, count), self.schedule)
-        return HuRange().to_hu(self.network.decode(z)).cpu()
+        return self._decode(z, condition, hu.to(self.device)).cpu()
 
     def state_dict(self) -> dict[str, Any]:
         """Both stages and the latents' statistics."""

@@ -9,7 +9,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from man_core.hu import HuRange
 from man_core.nets.autoencoder import Autoencoder
-from training.objectives.perceptual import WINDOWS_HU, windowed
+from training.objectives.perceptual import WINDOWS_HU, feature_distance, windowed
 from training.objectives.ramp import ramp
 
 
@@ -41,7 +41,7 @@ class AutoencoderObjective(BaseModel):
 
 def autoencoder_loss(
     model: Autoencoder,
-    distance: nn.Module,
+    features: nn.Module,
     hu: Tensor,
     objective: AutoencoderObjective,
     progress: float,
@@ -57,9 +57,8 @@ def autoencoder_loss(
     terms = {"mse": mse, "l1_hu": l1 * (span.high - span.low) / 2, "kl": kl}
     weight = ramp(progress)
     if weight > 0:
-        crops = slice(objective.perceptual_crops)
         terms["perceptual"] = _feature_term(
-            distance, span.to_hu(restored[crops]), hu[crops], generator
+            features, span.to_hu(restored[_seen(objective)]), hu[_seen(objective)], generator
         )
         loss = loss + weight * (objective.kl * kl + objective.perceptual * terms["perceptual"])
     return {"loss": loss, **terms}
@@ -71,8 +70,9 @@ def _seen(objective: AutoencoderObjective) -> tuple[slice, slice, slice, slice]:
 
 
 def _feature_term(
-    distance: nn.Module, restored: Tensor, hu: Tensor, generator: torch.Generator
+    features: nn.Module, restored: Tensor, hu: Tensor, generator: torch.Generator
 ) -> Tensor:
     device = hu.device
     choice = torch.randint(len(WINDOWS_HU), (len(hu),), generator=generator, device=device)
-    return distance(windowed(restored, choice), windowed(hu, choice))  # type: ignore[no-any-return]
+    seen = features(windowed(restored, choice)), features(windowed(hu, choice))
+    return feature_distance(*seen).mean()

@@ -10,6 +10,7 @@ from torch.nn import functional as F  # noqa: N812
 from man_core.diffusion.parametrization import clean_from, target_of
 from man_core.diffusion.schedule import Schedule
 from man_core.nets.man import ManNetwork
+from training.objectives.restoration import RestorationObjective
 
 
 class DiffusionObjective(BaseModel):
@@ -22,6 +23,8 @@ class DiffusionObjective(BaseModel):
             standardised latent all but ignores noise of low frequency.
         balanced: Divide each crop's error by the energy of its target, so that every dose and
             kernel counts alike.
+        latent: Weight of eq. 7 where the decoded prediction is compared as well.
+        restoration: Terms of that comparison; None leaves the decoder out, as the paper.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -29,6 +32,8 @@ class DiffusionObjective(BaseModel):
     first_step_share: float = Field(default=0.0, ge=0, le=1)
     hu_weighted: bool = False
     balanced: bool = False
+    latent: float = Field(default=1.0, ge=0)
+    restoration: RestorationObjective | None = None
 
 
 LEAST_ENERGY = 0.05
@@ -54,8 +59,8 @@ def diffusion_loss(
     position: Tensor,
     objective: DiffusionObjective,
     generator: torch.Generator,
-) -> dict[str, Tensor]:
-    """Mean squared error of the prediction, and of the clean latent that follows from it.
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Mean squared error of the prediction, and the clean latent that follows from it.
 
     Args:
         network: Autoencoder frozen, U-Net being fitted.
@@ -65,6 +70,9 @@ def diffusion_loss(
         position: (top, left, bottom, right) of the crops [batch, 4].
         objective: Step drawing.
         generator: Source of steps and noise.
+
+    Returns:
+        The loss with its terms, and the predicted z_0, which carries the gradient.
     """
     kind = network.config.prediction
     steps = draw_steps(len(clean), network, objective.first_step_share, generator, clean.device)
@@ -74,11 +82,11 @@ def diffusion_loss(
     target = target_of(kind, clean, noise, level, condition)
     weight = channel_weight(network) if objective.hu_weighted else torch.ones_like(level[:1])
     error = _energy(output - target, weight)
-    predicted = clean_from(kind, output.detach(), z, level, condition)
-    terms = {"error": error.mean(), "z0_mse": F.mse_loss(predicted, clean)}
+    predicted = clean_from(kind, output, z, level, condition)
+    terms = {"error": error.mean(), "z0_mse": F.mse_loss(predicted.detach(), clean)}
     if objective.balanced:
         error = error / (_energy(target, weight) + LEAST_ENERGY)
-    return {"loss": error.mean(), **terms}
+    return {"loss": error.mean(), **terms}, predicted
 
 
 def channel_weight(network: ManNetwork) -> Tensor:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
@@ -17,6 +19,13 @@ WINDOWS_HU = ((-160.0, 240.0), (-1350.0, 150.0), (-1024.0, 1500.0))
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """Input normalisation of torchvision's VGG-16."""
+
+OXFORD_MEAN = (123.68 / 255, 116.779 / 255, 103.939 / 255)
+OXFORD_STD = (1 / 255, 1 / 255, 1 / 255)
+"""Of the original weights (Simonyan and Zisserman 2015), which see 0 to 255 without a scale."""
+
+OXFORD_MARK = "255"
+"""What ``input`` in a safetensors file's metadata begins with for the original weights."""
 
 VGG16_CONVOLUTIONS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 """Indices of the convolutions in torchvision's ``features``."""
@@ -38,12 +47,14 @@ def windowed(hu: Tensor, choice: Tensor) -> Tensor:
     return ((hu - low) / (high - low)).clamp(0, 1)
 
 
-class VggDistance(nn.Module):
-    """Mean absolute difference of VGG-16 features, averaged over the layers that the file holds."""
+class VggFeatures(nn.Module):
+    """Features of VGG-16 behind the rectifiers of the tapped layers that the file holds."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         weights = _vgg_weights(path)
+        oxford = _metadata(path).get("input", "").startswith(OXFORD_MARK)
+        mean, std = (OXFORD_MEAN, OXFORD_STD) if oxford else (IMAGENET_MEAN, IMAGENET_STD)
         self.taps: list[bool] = []
         self.convolutions = nn.ModuleList()
         for index in VGG16_CONVOLUTIONS[: VGG16_CONVOLUTIONS.index(VGG16_TAPS[-1]) + 1]:
@@ -51,48 +62,53 @@ class VggDistance(nn.Module):
                 break
             self.convolutions.append(_convolution(weights, index))
             self.taps.append(index in VGG16_TAPS)
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
         self.requires_grad_(False)
 
-    def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Distance of images [batch, 1, row, column] in [0, 1]."""
-        x = (torch.cat((a, b)).expand(-1, 3, -1, -1) - self.mean) / self.std
-        distances = []
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """What is compared of images [batch, 1, row, column] in [0, 1], layer by layer."""
+        x = (image.expand(-1, 3, -1, -1) - self.mean) / self.std
+        found = []
         for index, (convolution, tap) in enumerate(zip(self.convolutions, self.taps, strict=True)):
             if index and self.taps[index - 1]:
                 x = F.max_pool2d(x, 2)
             x = F.relu(convolution(x))
             if tap:
-                distances.append((x[: len(a)] - x[len(a) :]).abs().mean())
-        return torch.stack(distances).mean()
+                found.append(x)
+        return found
 
 
-class GradientDistance(nn.Module):
-    """Fallback without a weights file: gradients and Laplacians compared over octaves."""
+class GradientFeatures(nn.Module):
+    """Fallback without a weights file: gradients and Laplacians over octaves."""
 
     def __init__(self) -> None:
         super().__init__()
         kernels = torch.stack((SOBEL, SOBEL.T, LAPLACE))[:, None]
         self.register_buffer("kernels", kernels)
 
-    def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Distance of images [batch, 1, row, column] in [0, 1]."""
-        difference = a - b
-        distances = []
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Gradients and Laplacians of images [batch, 1, row, column] in [0, 1], by octave."""
+        found = []
         for _ in range(GRADIENT_SCALES):
-            distances.append(F.conv2d(difference, self.kernels).abs().mean())
-            difference = F.avg_pool2d(difference, 2)
-        return torch.stack(distances).mean()
+            found.append(F.conv2d(image, self.kernels))
+            image = F.avg_pool2d(image, 2)
+        return found
 
 
-def perceptual_distance(path: Path | None) -> nn.Module:
+def feature_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    """Mean absolute difference of features, averaged over layers (eq. 2): [batch]."""
+    layers = [(x - y).abs().mean(dim=(1, 2, 3)) for x, y in zip(a, b, strict=True)]
+    return torch.stack(layers).mean(dim=0)
+
+
+def perceptual_features(path: Path | None) -> nn.Module:
     """VGG features from a file of torchvision's weights, or the fallback.
 
     Raises:
         RecipeError: The file cannot be read or holds no VGG-16 features.
     """
-    return GradientDistance() if path is None else VggDistance(path)
+    return GradientFeatures() if path is None else VggFeatures(path)
 
 
 def _vgg_weights(path: Path) -> dict[str, Tensor]:
@@ -108,6 +124,13 @@ def _vgg_weights(path: Path) -> dict[str, Tensor]:
     if "features.0.weight" not in weights:
         raise RecipeError(f"{path.name} holds no VGG-16 features in torchvision's naming")
     return weights
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    if path.suffix != ".safetensors":
+        return {}
+    with safe_open(path, framework="pt") as file:
+        return file.metadata() or {}
 
 
 def _convolution(weights: dict[str, Tensor], index: int) -> nn.Conv2d:

@@ -123,3 +123,26 @@ def test_pixel_normalisation_does_not_depend_on_the_rest_of_the_slice():
     whole = model.encode(slice_).mean[..., 16:24, 16:24]
     crop = model.encode(slice_[..., 16:144, 16:144]).mean[..., 12:20, 12:20]
     assert torch.allclose(whole, crop, atol=1e-5)
+
+
+def test_the_detail_gate_starts_as_the_constant_share():
+    plain, gated = (
+        ManNetwork(ManConfig(unet=replace(SMALL, latent=48), detail_share=0.4, detail_gate=gate))
+        for gate in (False, True)
+    )
+    gated.load_state_dict(plain.state_dict(), strict=False)
+    x = torch.randn(2, 1, 64, 64) * 0.1
+    low = plain.encode(x)
+    clean = low * 0.9
+    expected = plain.decode(clean) + 0.4 * (x - plain.decode(low))
+    for network in (plain, gated):
+        torch.testing.assert_close(
+            network.reconstruct(clean, low, x), expected, atol=1e-5, rtol=1e-4
+        )
+
+
+def test_nothing_restored_and_all_detail_is_the_input():
+    network = ManNetwork(ManConfig(unet=replace(SMALL, latent=48), detail_share=1.0))
+    x = torch.randn(1, 1, 64, 64) * 0.1
+    low = network.encode(x)
+    torch.testing.assert_close(network.reconstruct(low, low, x), x, atol=1e-5, rtol=1e-4)

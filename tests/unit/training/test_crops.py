@@ -104,3 +104,22 @@ def test_apodisation_orders_textures() -> None:
 
     assert neighbours(smooth) > neighbours(sharp) + 0.3
     assert CUTOFFS[nearest_cutoff(1.2)] == pytest.approx(1.2, rel=0.04)
+
+
+def test_grain_raises_the_noise_of_full_and_low_dose_alike(small_set: Path) -> None:
+    fixed = {"amplitude_jitter": 0, "untouched_share": 0, "lowest_dose": 0.25, "highest_dose": 0.25}
+    clean, grainy = (
+        CropSource(small_set, SMALL.model_copy(update={**fixed, "grain_share": share}), 0, "train")
+        for share in (0.0, 1.0)
+    )
+    plain, noisy = clean.batch(0), grainy.batch(0)
+    assert (plain.full.std(dim=(1, 2, 3)) == 0).all()  # the set's slices are uniform
+    assert (noisy.full.std(dim=(1, 2, 3)) > 0).all()
+    torch.testing.assert_close(plain.noise_hu, torch.full((4,), 20.0))
+    assert (noisy.noise_hu > 20.0).all()
+    assert (noisy.noise_hu <= 4.0 * 20.0 + 1e-3).all()
+    independent = [
+        torch.stack((f, n))
+        for f, n in zip(noisy.full.flatten(1), (noisy.low - noisy.full).flatten(1), strict=True)
+    ]
+    assert all(abs(float(torch.corrcoef(pair)[0, 1])) < 0.3 for pair in independent)

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from training.data.batch import Batch
+from training.errors import RecipeError
+from training.fit.man_diffusion import DiffusionTask
+from training.fit.task import Moment
+from training.fit.tasks import build_task
+from training.objectives.perceptual import feature_distance, perceptual_features
+from training.objectives.restoration import RestorationObjective, restoration_loss
+from training.settings import Recipe, load_recipe
+
+TERMS = ("pixel", "structure", "feature", "mean")
+
+
+def crops(noise_hu: float) -> tuple[Tensor, Tensor]:
+    """Low and full dose of an edge between fat and muscle."""
+    full = torch.full((4, 1, 64, 64), 50.0)
+    full[..., 32:] = -100.0
+    noise = torch.randn(full.shape, generator=torch.Generator().manual_seed(0))
+    return full + noise_hu * noise, full
+
+
+def terms_of(restored: Tensor, low: Tensor, full: Tensor, seed: int = 0) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return restoration_loss(
+        perceptual_features(None), restored, low, full, RestorationObjective(), generator
+    )
+
+
+def test_terms_are_about_one_for_the_low_dose_and_fall_towards_the_truth() -> None:
+    low, full = crops(40.0)
+    untouched, half, truth = (
+        terms_of(full + share * (low - full), low, full) for share in (1.0, 0.5, 0.0)
+    )
+    for name in TERMS:
+        assert 0.6 < float(untouched[name]) <= 1.0
+        assert 0.0 <= float(truth[name]) < float(half[name]) < float(untouched[name])
+        assert float(truth[name]) < 1e-3
+
+
+def test_a_local_shift_of_the_mean_is_seen_by_the_mean_term_first() -> None:
+    low, full = crops(20.0)
+    shifted = full.clone()
+    shifted[..., 16:32, 8:24] += 20.0
+    found = terms_of(shifted, low, full)
+    assert float(found["mean"]) > 2.0
+    assert float(found["pixel"]) < 0.5
+
+
+def test_crops_without_noise_have_finite_weights() -> None:
+    low, full = crops(0.0)
+    found = terms_of(full + 1.0, low, full)
+    assert torch.isfinite(found["restoration"])
+
+
+def test_feature_weights_are_scaled_as_their_file_says(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    weights = {"features.0.weight": torch.randn(4, 3, 3, 3), "features.0.bias": torch.zeros(4)}
+    weights |= {"features.2.weight": torch.randn(4, 4, 3, 3), "features.2.bias": torch.zeros(4)}
+    torchvision, oxford = tmp_path / "tv.safetensors", tmp_path / "oxford.safetensors"
+    save_file(weights, torchvision)
+    save_file(weights, oxford, metadata={"input": "255*rgb01 - [123.68,116.779,103.939]"})
+    image, other = torch.rand(2, 1, 16, 16), torch.rand(2, 1, 16, 16)
+    near, far = (
+        feature_distance(features(image), features(other))
+        for features in map(perceptual_features, (torchvision, oxford))
+    )
+    assert near.shape == (2,)
+    # the original weights see 255 times what torchvision's see, but for its division by the std
+    torch.testing.assert_close(far / near, torch.full((2,), 255 * 0.226), rtol=0.15, atol=0)
+    with pytest.raises(RecipeError, match="cannot be read"):
+        perceptual_features(tmp_path / "absent.safetensors")
+
+
+def task_of(objective: dict[str, Any], model: dict[str, Any]) -> DiffusionTask:
+    tiny = load_recipe("man-diffusion-tiny").model_dump()
+    recipe = Recipe.model_validate(tiny | {"objective": objective, "model": tiny["model"] | model})
+    task = build_task(recipe, torch.device("cpu"))
+    assert isinstance(task, DiffusionTask)
+    return task
+
+
+def batch() -> Batch:
+    low, full = crops(30.0)
+    position = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).expand(4, -1)
+    return Batch(full, low, torch.full((4,), 0.25), position, torch.full((4,), 30.0))
+
+
+@pytest.mark.parametrize("objective", [{}, {"restoration": {}, "latent": 0.3}])
+def test_the_decoder_is_fitted_only_where_its_image_is_compared(objective: dict[str, Any]) -> None:
+    task = task_of(objective, {"detail_share": 0.4, "detail_gate": True})
+    losses = task.loss(batch(), Moment(0, 0.5, torch.Generator().manual_seed(0)))
+    losses["loss"].backward()
+    stage_one = task.network.autoencoder
+    assert all(value.grad is None for value in stage_one.encoder.parameters())
+    moved = [v.grad is not None and bool(v.grad.any()) for v in stage_one.decoder.parameters()]
+    assert any(moved) == bool(objective)
+    assert set(TERMS).issubset(losses) == bool(objective)

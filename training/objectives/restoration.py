@@ -1,0 +1,124 @@
+"""Loss of the decoded prediction against full dose, every term as a ratio to the low dose's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from training.objectives.perceptual import WINDOWS_HU, feature_distance, windowed
+
+SOFT_TISSUE_SHARE = 0.6
+"""Share of crops compared in the soft-tissue window; the others draw lung or bone alike."""
+
+MEAN_PIXELS = 8
+"""Edge of the squares whose means are compared: a lesion's contrast lives there, noise does not."""
+
+SSIM_SIGMA = 1.5
+"""Pixels of the Gaussian in structural similarity (Wang et al. 2004)."""
+
+FLOORS = {"pixel": 2.5e-5, "structure": 0.02, "feature": 0.005, "mean": 1.0}
+"""Added to the low dose's own distances, so that a crop without noise has a finite weight: 2 HU in
+a window of 400 HU, what such noise does to SSIM and features, and 1 HU of a mean."""
+
+
+class RestorationObjective(BaseModel):
+    """Weights of the terms; a term is 1 where the result is no better than the low dose.
+
+    Attributes:
+        pixel: Of the squared error in a window.
+        structure: Of 1 - SSIM in a window.
+        feature: Of the feature distance in a window (eq. 2 of the MAN paper, on the result).
+        mean: Of the squared error of local means, over the whole HU range.
+        feature_crops: Crops of a batch on which the feature distance is measured.
+        feature_pixels: Edge of the corner of those crops that it sees.
+        feature_weights: File of VGG-16 weights; None takes the gradient fallback.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    pixel: float = Field(default=2.0, ge=0)
+    structure: float = Field(default=1.0, ge=0)
+    feature: float = Field(default=0.5, ge=0)
+    mean: float = Field(default=0.5, ge=0)
+    feature_crops: int = Field(default=4, ge=1)
+    feature_pixels: int = Field(default=96, ge=16)
+    feature_weights: str | None = None
+
+
+def restoration_loss(
+    features: nn.Module,
+    restored: Tensor,
+    low: Tensor,
+    full: Tensor,
+    objective: RestorationObjective,
+    generator: torch.Generator,
+) -> dict[str, Tensor]:
+    """Weighted sum ``restoration`` of the terms, and the terms.
+
+    Args:
+        features: What the feature distance compares of images in [0, 1].
+        restored: Result [batch, 1, row, column], HU.
+        low: Its low dose, same shape.
+        full: Full dose, same shape.
+        objective: Weights.
+        generator: Source of the windows.
+    """
+    choice = _windows(full, generator)
+    images = [windowed(hu, choice) for hu in (restored, low, full)]
+    terms = {
+        "pixel": _ratio("pixel", _squared, images),
+        "structure": _ratio("structure", _dissimilarity, images),
+        "feature": _ratio("feature", feature_distance, _seen(features, images, objective)),
+        "mean": _ratio("mean", _squared_mean, (restored, low, full)),
+    }
+    total = sum(getattr(objective, name) * term for name, term in terms.items())
+    return {"restoration": total, **terms}  # type: ignore[dict-item]
+
+
+def _windows(hu: Tensor, generator: torch.Generator) -> Tensor:
+    """Index in ``WINDOWS_HU`` [batch]."""
+    other = torch.randint(1, len(WINDOWS_HU), (len(hu),), generator=generator, device=hu.device)
+    chance = torch.rand(len(hu), generator=generator, device=hu.device)
+    return torch.where(chance < SOFT_TISSUE_SHARE, 0, other)
+
+
+def _seen(
+    features: nn.Module, images: Sequence[Tensor], objective: RestorationObjective
+) -> list[list[Tensor]]:
+    """Features of corners of some crops; only those of the result carry a gradient."""
+    edge = slice(objective.feature_pixels)
+    restored, *others = (x[: objective.feature_crops, :, edge, edge] for x in images)
+    with torch.no_grad():
+        fixed = [features(image) for image in others]
+    return [features(restored), *fixed]
+
+
+def _ratio(name: str, distance: Callable[[Any, Any], Tensor], images: Sequence[Any]) -> Tensor:
+    """Distance of the result to full dose over that of the low dose, averaged over crops."""
+    restored, low, full = images
+    with torch.no_grad():
+        untouched = distance(low, full) + FLOORS[name]
+    return (distance(restored, full) / untouched).mean()
+
+
+def _squared(a: Tensor, b: Tensor) -> Tensor:
+    return (a - b).square().mean(dim=(1, 2, 3))
+
+
+def _squared_mean(a: Tensor, b: Tensor) -> Tensor:
+    means = F.avg_pool2d(a - b, MEAN_PIXELS)
+    return means.square().mean(dim=(1, 2, 3))
+
+
+def _dissimilarity(a: Tensor, b: Tensor) -> Tensor:
+    similarity = structural_similarity_index_measure(
+        a, b, sigma=SSIM_SIGMA, data_range=1.0, reduction="none"
+    )
+    assert isinstance(similarity, Tensor)
+    return 1 - similarity
