@@ -30,11 +30,16 @@ class HuRange:
         if not self.low < self.high:
             raise ValueError(f"a HU range must rise, got {self.low} to {self.high}")
 
+    @property
+    def half_width(self) -> float:
+        """HU of one network number."""
+        return (self.high - self.low) / 2.0
+
     def to_network(self, hu: Array) -> Array:
         """HU to [-1, 1], clipped."""
         inside = hu.clip(self.low, self.high)
-        return (inside - self.low) * (2.0 / (self.high - self.low)) - 1.0  # type: ignore[return-value]
+        return (inside - self.low) * (1.0 / self.half_width) - 1.0  # type: ignore[return-value]
 
     def to_hu(self, value: Array) -> Array:
         """[-1, 1] to HU, not clipped."""
-        return (value + 1.0) * ((self.high - self.low) / 2.0) + self.low
+        return (value + 1.0) * self.half_width + self.low

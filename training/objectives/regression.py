@@ -15,11 +15,19 @@ class RegressionObjective(BaseModel):
     Attributes:
         margin: Pixels at each edge of a crop that do not count. The transposed convolutions add up
             only a part there, which a whole slice, padded, never shows.
+        balanced: Divide each crop's error by the energy of its noise, so that every dose and
+            kernel counts alike. The paper fits one dose and one kernel and needs none of this;
+            over many, the noisiest crops would drown the others.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     margin: int = Field(default=8, ge=0)
+    balanced: bool = False
+
+
+LEAST_NOISE_HU = 5.0
+"""Keeps the weight of crops without noise finite."""
 
 
 def regression_loss(
@@ -34,14 +42,20 @@ def regression_loss(
         objective: What counts.
 
     Returns:
-        ``loss`` in squared standard units of the network, and ``rmse_hu``.
+        ``loss`` in squared standard units of the network, or in units of the noise where balanced,
+        and ``rmse_hu``.
     """
     span, unit = HuRange(), network.config.scale
-    error = network(span.to_network(low)) - span.to_network(full)
-    rows, columns = (slice(objective.margin, n - objective.margin) for n in error.shape[-2:])
-    inner = error[..., rows, columns]
-    mean_square = inner.square().mean()
-    return {
-        "loss": mean_square / unit**2,
-        "rmse_hu": mean_square.detach().sqrt() * (span.high - span.low) / 2,
-    }
+    x, target = span.to_network(low), span.to_network(full)
+    error = _energy(network(x) - target, objective.margin)
+    loss = error / unit**2
+    if objective.balanced:
+        least = (LEAST_NOISE_HU / span.half_width) ** 2
+        loss = error / (_energy(x - target, objective.margin) + least)
+    return {"loss": loss.mean(), "rmse_hu": error.detach().mean().sqrt() * span.half_width}
+
+
+def _energy(x: Tensor, margin: int) -> Tensor:
+    """Mean square of each crop without its margin: [batch, 1, row, column] to [batch]."""
+    rows, columns = (slice(margin, n - margin) for n in x.shape[-2:])
+    return x[..., rows, columns].square().mean(dim=(1, 2, 3))
