@@ -6,7 +6,7 @@ from man_core.nets.autoencoder import AutoencoderConfig
 from man_core.nets.man import ManConfig
 from man_core.nets.unet import UnetConfig
 
-MAN_S = ManConfig(detail_share=0.4)
+MAN_S = ManConfig(detail_share=0.4, detail_gate=True)
 """The shipped default: factor 8, 48 latent channels, under 8 M parameters (decision 0002)."""
 
 MAN_F4 = ManConfig(
