@@ -15,7 +15,8 @@ def machine(device: str) -> str:
     """A device in words: the GPU's name, or threads and processor."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(torch.device(device))
-    return f"{torch.get_num_threads()} threads of {_processor()}"
+    threads = torch.get_num_threads()
+    return f"{threads} thread{'s' if threads > 1 else ''} of {_processor()}"
 
 
 @cache

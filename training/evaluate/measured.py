@@ -64,7 +64,7 @@ class Measured:
     def _take(self, line: str) -> None:
         try:
             found = json.loads(line)
-            row = _row(found["row"])
+            row = row_of(found["row"])
             case_row = CaseRow(found["patient"], found["series"], row)
             name = (row.row, row.weights_sha256, row.sampler, row.steps)
             self._rows[(found["case"], *name, row.window_hu)] = case_row
@@ -80,7 +80,8 @@ def fingerprint(case: Case) -> str:
     return digest.hexdigest()[:16]
 
 
-def _row(fields: dict[str, Any]) -> Row:
+def row_of(fields: dict[str, Any]) -> Row:
+    """A row from JSON: null becomes NaN."""
     numbers = {name: math.nan if fields[name] is None else fields[name] for name in NUMBERS}
     low, high = fields["window_hu"]
     return Row(**{**fields, **numbers, "window_hu": (low, high)})

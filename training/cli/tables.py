@@ -1,0 +1,94 @@
+"""``table``, ``card`` and ``figures``: published numbers and pictures, made anew by a command."""
+
+from __future__ import annotations
+
+import typer
+
+from training.cli import options
+from training.cli.output import counted, say
+from training.errors import RecipeError
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command()(table)
+    app.command()(card)
+    app.command()(figures)
+
+
+def table(
+    name: options.TableName,
+    variables: options.Variables = [],  # noqa: B006 - typer's way to give a repeatable option a default
+    out: options.ResultsOut = options.RESULTS,
+    resume: options.ResumeTable = False,
+    without: options.Without = [],  # noqa: B006
+    final: options.Final = False,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Measure a published table: Markdown, JSON and the rows of each case."""
+    import torch
+
+    from training.evaluate.results import TableResult, save_result
+    from training.evaluate.table_file import filled, load_table
+    from training.evaluate.tabulate import TableOptions, tabulate
+
+    if threads:
+        torch.set_num_threads(threads)
+    wanted = load_table(name)
+    left_out = tuple(without)
+    title = name.rpartition("/")[2].removesuffix(".yaml").removesuffix(".yml")
+    settings = TableOptions(out / f"{title}.cases.jsonl", resume, final, device)
+    with counted("series") as on_case:
+        rows = tabulate(filled(wanted, _pairs(variables), left_out), settings, on_case)
+    written = save_result(TableResult(title, wanted, tuple(rows), left_out), out)
+    paths = [str(path) for path in written]
+    say(as_json, f"wrote {' and '.join(paths)}", {"files": paths})
+
+
+def card(
+    path: options.CardPath = None,
+    results: options.ResultsFolder = options.PUBLISHED,
+    as_json: options.AsJson = False,
+) -> None:
+    """Put measured tables into a model card and write its page, README.md, beside it."""
+    from man_core.registry import pretrained_folder
+    from training.evaluate.card_page import write_card
+
+    page = write_card(path or pretrained_folder() / "man.json", results)
+    say(as_json, f"wrote {page}", {"page": str(page)})
+
+
+def figures(
+    out: options.FiguresOut = options.FIGURES,
+    results: options.ResultsFolder = options.PUBLISHED,
+    model: options.FigureModel = "man",
+    low: options.PairLow = None,
+    full: options.PairFull = None,
+    dose: options.PairDose = 0.25,
+    window: options.OneWindow = "soft",
+    device: options.Device = "auto",
+    as_json: options.AsJson = False,
+) -> None:
+    """Draw the curves of measured tables and panels of phantoms, or of a real pair."""
+    from training.evaluate.drawing import draw_pair, draw_published
+    from training.evaluate.methods import model_method
+    from training.evaluate.tables import window_of
+
+    method, shown = model_method(model, device=device), window_of(window)
+    if (low is None) != (full is None):
+        raise RecipeError("a real pair needs both --low and --full")
+    if low and full:
+        drawn = draw_pair(low, full, dose, method, shown, out)
+    else:
+        drawn = draw_published(results, method, out)
+    paths = [str(path) for path in drawn]
+    say(as_json, "\n".join(f"drew {path}" for path in paths), {"files": paths})
+
+
+def _pairs(given: list[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given]
+    if wrong := [text for text, (_, equals, _) in zip(given, pairs, strict=True) if not equals]:
+        raise RecipeError(f"{wrong[0]!r} gives a variable no value: write NAME=VALUE")
+    return {name: value for name, _, value in pairs}

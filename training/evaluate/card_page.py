@@ -1,0 +1,150 @@
+"""The page of a model card, made from the card and the measured tables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from man_core import Measurement, ModelCard
+from man_core.quality import SOFT_TISSUE
+from training.errors import TrainingError
+from training.evaluate.cases import FULL_DOSE
+from training.evaluate.methods import LOW_DOSE
+from training.evaluate.results import TableResult, grid, load_result, sections
+from training.evaluate.run import Row
+from training.evaluate.tables import measurement
+
+CARD_TABLES = ("default", "test")
+"""Tables whose rows a card carries, where they have been measured."""
+
+PAGE = "README.md"
+
+AGAIN = """```
+man-train table default --set SET=… --set PAIRS=… --set REDCNN=… --out docs/results
+man-train card
+```
+
+[config/tables](../../config/tables/README.md) says what the variables are and how long it takes."""
+
+
+def write_card(path: Path, results: Path) -> Path:
+    """Put the measured rows of the tables into a card and write its page beside it.
+
+    Args:
+        path: The card.
+        results: Folder of measured tables; where it holds none of ``CARD_TABLES``, the card's own
+            measurements stay.
+
+    Returns:
+        The page.
+
+    Raises:
+        TrainingError: The card cannot be read, or a table was measured with other weights.
+    """
+    try:
+        card = ModelCard.load(path)
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"the card {path} cannot be read") from error
+    tables = card_tables(card, results)
+    if tables:
+        rows = [row for table in tables for row in table.rows]
+        card = replace(card, measurements=tuple(_measurements(card, rows)))
+        path.write_text(card.to_json(), encoding="utf-8")
+    page = path.with_name(PAGE)
+    page.write_text(card_page(card, tables, Path(os.path.relpath(results, path.parent))), "utf-8")
+    return page
+
+
+def card_tables(card: ModelCard, results: Path) -> list[TableResult]:
+    """The measured tables that a card carries.
+
+    Raises:
+        TrainingError: A table was measured with other weights than the card's.
+    """
+    tables = []
+    for name in CARD_TABLES:
+        path = results / f"{name}.json"
+        if not path.is_file():
+            continue
+        table = load_result(path)
+        if not any(_is_of(row, card) for row in table.rows):
+            raise TrainingError(
+                f"{path} was not measured with the weights and steps of the card {card.name!r}:"
+                f" make it anew with man-train table {name}"
+            )
+        tables.append(table)
+    return tables
+
+
+def _is_of(row: Row, card: ModelCard) -> bool:
+    same_steps = (row.sampler, row.steps) == (card.sampler, card.steps)
+    return row.weights_sha256 == card.weights_sha256 and same_steps
+
+
+def _measurements(card: ModelCard, rows: Sequence[Row]) -> list[Measurement]:
+    """What a program reads of a card; full dose in has no low dose to stand beside."""
+    kept = [row for row in rows if row.row == LOW_DOSE or _is_of(row, card)]
+    return [measurement(row) for row in kept if row.dose < FULL_DOSE]
+
+
+def card_page(card: ModelCard, tables: Sequence[TableResult], results: Path) -> str:
+    """The page as Markdown.
+
+    Args:
+        card: The model.
+        tables: Measured with its weights.
+        results: Folder of the tables as seen from the card.
+    """
+    measured = [part for table in tables for part in _measured(table, results)]
+    return (
+        "\n\n".join(
+            [
+                f"# Model card of `{card.name}`",
+                f"Made by `man-train card` from [{card.name}.json]({card.name}.json) and the"
+                " measured tables: change those, not this page."
+                f" `dicom-node models {card.name}` prints the card.",
+                f"**What it is.** {card.summary} {_facts(card)}",
+                f"**What it is for.** {card.intended_use}",
+                f"**What it was fitted on.** {card.trained_on}",
+                "## What was measured",
+                *(measured or [_own_measurements(card)]),
+                "## Limits",
+                "\n".join(f"- {limit}" for limit in card.limits),
+                "## Again",
+                AGAIN,
+                "## Licence and credits",
+                f"{card.licence}.",
+                "\n".join(f"- {credit}" for credit in card.credits),
+            ]
+        )
+        + "\n"
+    )
+
+
+def _facts(card: ModelCard) -> str:
+    steps = f"{card.sampler} in {card.steps} step{'s' if card.steps > 1 else ''}"
+    low, high = card.hu_range.low, card.hu_range.high
+    return (
+        f"{card.parameters:,} fitted values, sampled by {steps}; sees {low:g} to {high:g} HU."
+        f" Weights: `{card.weights_file}`, sha256 `{card.weights_sha256}`."
+    )
+
+
+def _measured(table: TableResult, results: Path) -> list[str]:
+    """A table in the soft-tissue window; the other windows are a link away."""
+    page = results / f"{table.name}.md"
+    where = f"Every window: [{table.table.title}]({page.as_posix()})."
+    return [f"### {table.table.title}", *sections(table, "####", [SOFT_TISSUE]), where]
+
+
+def _own_measurements(card: ModelCard) -> str:
+    head = ("split", "dose", "window (HU)", "row", "slices", "PSNR (dB)", "SSIM", "LPIPS")
+    return grid(head, [_line(row) for row in card.measurements])
+
+
+def _line(row: Measurement) -> list[str]:
+    window = f"[{row.window_hu[0]:g}, {row.window_hu[1]:g}]"
+    numbers = [f"{row.psnr_db:.2f}", f"{row.ssim:.3f}", f"{row.lpips:.3f}"]
+    return [row.split, f"{row.dose:g}", window, row.row, str(row.slices), *numbers]

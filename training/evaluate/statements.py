@@ -1,0 +1,151 @@
+"""Sentences that measured rows allow, made from the numbers themselves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from training.evaluate.cases import FULL_DOSE
+from training.evaluate.run import Row
+from training.evaluate.table_file import Printed, PrintedRow, Subject, Tolerance
+
+LPIPS_SHARE_BAR = 0.75
+SSIM_BAR = 0.0
+PSNR_BAR_DB = -0.3
+"""What the subject of a table should reach: LPIPS at most this share of the best other row's, SSIM
+at least the best other row's, PSNR at most this far under the regression's."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number that rows of ours and printed rows share.
+
+    Attributes:
+        name: What it is called.
+        ours: Takes it from our row; NaN where it was not measured.
+        printed: Takes it from a printed row.
+        form: How it is written.
+    """
+
+    name: str
+    ours: Callable[[Row], float]
+    printed: Callable[[PrintedRow], float | None]
+    form: str
+
+    def __call__(self, value: float | None) -> str:
+        """The number in words; a dash for what was not measured."""
+        return "–" if value is None or not math.isfinite(value) else self.form.format(value)
+
+
+NUMBERS = (
+    Number("PSNR", lambda row: row.psnr_db, lambda row: row.psnr_db, "{:.2f}"),
+    Number("SSIM", lambda row: row.ssim, lambda row: row.ssim, "{:.3f}"),
+    Number("LPIPS", lambda row: row.lpips, lambda row: row.lpips, "{:.3f}"),
+    Number(
+        "time", lambda row: row.seconds_per_slice or math.nan, lambda row: row.seconds, "{:.4g} s"
+    ),
+)
+
+
+def order_statements(rows: Sequence[Row], printed: Printed) -> list[str]:
+    """Where our rows come in another order than the printed ones: a sentence for each number.
+
+    Args:
+        rows: Ours, of one dose and window.
+        printed: Rows of the same names are compared.
+    """
+    ours = {row.row: row for row in rows}
+    theirs = [row for row in printed.rows if row.row in ours]
+    if len(theirs) < 2:
+        return []
+    return [_order(number, ours, theirs) for number in NUMBERS]
+
+
+def _order(number: Number, ours: dict[str, Row], theirs: Sequence[PrintedRow]) -> str:
+    swapped = list(_swapped(number, ours, theirs))
+    if not swapped:
+        return f"{number.name}: our rows come in the order of the printed ones."
+    return f"{number.name}: the order differs. In print, {'; '.join(swapped)}."
+
+
+def _swapped(number: Number, ours: dict[str, Row], theirs: Sequence[PrintedRow]) -> Iterator[str]:
+    for first, second in combinations(theirs, 2):
+        printed = number.printed(first), number.printed(second)
+        if printed[0] is None or printed[1] is None:
+            continue
+        here = number.ours(ours[first.row]), number.ours(ours[second.row])
+        if (printed[0] - printed[1]) * (here[0] - here[1]) < 0:
+            above = "above" if printed[0] > printed[1] else "below"
+            yield (
+                f"{first.row} lies {above} {second.row} ({number(printed[0])} and"
+                f" {number(printed[1])}), with us it is the other way round ({number(here[0])} and"
+                f" {number(here[1])})"
+            )
+
+
+def subject_statement(rows: Sequence[Row], subject: Subject) -> str | None:
+    """How the subject stands against the best other rows, in one dose and window.
+
+    Other rows of the subject's own weights (other steps, its ceiling) do not count.
+    """
+    own = next((row for row in rows if row.row == subject.row), None)
+    if own is None or own.dose == FULL_DOSE:
+        return None
+    others = [row for row in rows if row.weights_sha256 != own.weights_sha256]
+    parts = [*_lpips_share(own, others), _ssim_gain(own, others)]
+    regression = next((row for row in rows if row.row == subject.regression), None)
+    if regression:
+        gain = own.psnr_db - regression.psnr_db
+        parts.append(
+            f"PSNR {gain:+.2f} dB to {regression.row}'s (at least {PSNR_BAR_DB:g} dB:"
+            f" {_verdict(gain >= PSNR_BAR_DB)})"
+        )
+    return f"{own.row}: {', '.join(parts)}."
+
+
+def _lpips_share(own: Row, others: Sequence[Row]) -> Iterator[str]:
+    best = min(others, key=lambda row: row.lpips)
+    if best.lpips > 0 and math.isfinite(own.lpips):  # else the perceptual weights are not installed
+        share = own.lpips / best.lpips
+        yield (
+            f"LPIPS {share:.2f} of the best other row's, {best.row} (at most {LPIPS_SHARE_BAR:g}:"
+            f" {_verdict(share <= LPIPS_SHARE_BAR)})"
+        )
+
+
+def _ssim_gain(own: Row, others: Sequence[Row]) -> str:
+    best = max(others, key=lambda row: row.ssim)
+    gain = own.ssim - best.ssim
+    return (
+        f"SSIM {gain:+.3f} to the best other row's, {best.row} (not less:"
+        f" {_verdict(gain >= SSIM_BAR)})"
+    )
+
+
+def _verdict(met: bool) -> str:
+    return "met" if met else "missed"
+
+
+def tolerance_statement(rows: Sequence[Row], tolerance: Tolerance) -> str | None:
+    """The quickest row of the same weights that loses no more than the tolerance."""
+    best = next((row for row in rows if row.row == tolerance.row), None)
+    if best is None:
+        return None
+    same = [row for row in rows if row.weights_sha256 == best.weights_sha256 and row.steps]
+    near = [row for row in same if _loses_little(row, best, tolerance)]
+    quickest = min(near, key=lambda row: row.seconds_per_slice)
+    return (
+        f"The quickest row within {tolerance.psnr_db:g} dB, {tolerance.ssim:g} SSIM and"
+        f" {tolerance.lpips:g} LPIPS of {best.row}: {quickest.row}"
+        f" ({quickest.seconds_per_slice:.2f} s a slice, {best.row} {best.seconds_per_slice:.2f} s)."
+    )
+
+
+def _loses_little(row: Row, best: Row, tolerance: Tolerance) -> bool:
+    return (
+        row.psnr_db >= best.psnr_db - tolerance.psnr_db
+        and row.ssim >= best.ssim - tolerance.ssim
+        and not row.lpips > best.lpips + tolerance.lpips
+    )

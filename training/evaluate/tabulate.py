@@ -1,0 +1,100 @@
+"""A table file to measured rows, one case at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from man_core.quality import Window
+from training.errors import RecipeError, TrainingError
+from training.evaluate.cases import Case, Wanted, cases
+from training.evaluate.exams import EXAMS, by_exam
+from training.evaluate.measured import Measured
+from training.evaluate.methods import CLASSICAL, Method, ceiling_method, model_method, untouched
+from training.evaluate.run import NOTHING, CaseRow, Row, averaged
+from training.evaluate.table_file import EXAM, MethodSettings, TableFile
+from training.evaluate.tables import window_of
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """What the command line may say of a table.
+
+    Attributes:
+        rows: File of the rows of single cases.
+        resume: Go on with the rows in it.
+        final: The table of the test split is meant.
+        device: Where models run.
+    """
+
+    rows: Path
+    resume: bool = False
+    final: bool = False
+    device: str = "auto"
+
+
+def tabulate(
+    table: TableFile,
+    options: TableOptions,
+    on_case: Callable[[int, int | None], None] | None = None,
+) -> list[Row]:
+    """Measure the rows of a table.
+
+    Args:
+        table: With its variables filled in.
+        options: See ``TableOptions``.
+        on_case: Called with (cases done, None).
+
+    Raises:
+        RecipeError: The table names what is not there, or is final and that was not said.
+        TrainingError: There is nothing to measure, or a model failed.
+    """
+    if table.final and not options.final:
+        raise RecipeError(
+            "this table is measured once, at the end, since what is chosen by looking at it is no"
+            " longer a test: add --final if that is now"
+        )
+    windows = {text: window_of(text) for text in table.windows if text != EXAM}
+    methods = [untouched(), *(_method(wanted, options.device) for wanted in table.methods)]
+    measured = Measured(options.rows, resume=options.resume)
+    rows: list[CaseRow] = []
+    for done, case in enumerate(_cases(table), 1):
+        shown = [*windows.values(), *_exam_windows(table, case)]
+        for method in methods:
+            rows.extend(measured.rows(method, case, shown))
+        if on_case:
+            on_case(done, None)
+    if not rows:
+        raise TrainingError(NOTHING)
+    return averaged(rows)
+
+
+def _exam_windows(table: TableFile, case: Case) -> list[Window]:
+    return [EXAMS[case.exam]] if EXAM in table.windows else []
+
+
+def _cases(table: TableFile) -> Iterator[Case]:
+    for source in table.cases:
+        wanted = Wanted(table.split, source.doses, source.slices)
+        full = Path(source.full) if source.full else None
+        for case in cases(Path(source.set or source.low or ""), full, wanted):
+            filed = case if source.set else _named(case, source.name, table.split)
+            yield from by_exam(filed) if EXAM in table.windows else (filed,)
+
+
+def _named(case: Case, name: str, split: str) -> Case:
+    return replace(case, split=split, name=f"{name}/{case.name}", patient=f"{name}/{case.patient}")
+
+
+def _method(wanted: MethodSettings, device: str) -> Method:
+    if wanted.model is None:
+        if wanted.row not in CLASSICAL:
+            known = ", ".join(CLASSICAL)
+            raise RecipeError(f"the row {wanted.row!r} needs a model, or is one of {known}")
+        return CLASSICAL[wanted.row]
+    if wanted.ceiling:
+        return ceiling_method(wanted.model, device=device, row=wanted.row)
+    return model_method(
+        wanted.model, device=device, steps=wanted.steps, sampler=wanted.sampler, row=wanted.row
+    )
