@@ -12,6 +12,7 @@ from man_core.card import Measurement, ModelCard
 from man_core.condition import Condition
 from man_core.denoiser import Denoiser
 from man_core.errors import ModelError, Stopped
+from man_core.guard import Check, Finding, GuardLimits, Limit, Verdict
 from man_core.hu import HuRange
 from man_core.registry import find_model, list_models, load_denoiser
 from man_core.seeding import series_seed
@@ -21,14 +22,19 @@ if TYPE_CHECKING:
     from man_core.pipeline import DenoiseReport, denoise_volume
 
 __all__ = [
+    "Check",
     "Condition",
     "DenoiseReport",
     "Denoiser",
+    "Finding",
+    "GuardLimits",
     "HuRange",
+    "Limit",
     "Measurement",
     "ModelCard",
     "ModelError",
     "Stopped",
+    "Verdict",
     "Volume",
     "denoise_volume",
     "find_model",

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from man_core.condition import Condition
 from man_core.denoiser import Denoiser
 from man_core.errors import ModelError, Stopped
-from man_core.noise import noise_hu
+from man_core.guard import Check, Finding, GuardLimits, Verdict, worst
+from man_core.guard.inspection import inspect
+from man_core.noise import estimate_noise_and_texture
 from man_core.volume import Volume
-
-SOFT_TISSUE_HU = (-50.0, 150.0)
-"""Voxels of the source between these count for the mean shift."""
 
 OnResult = Callable[[int, NDArray[np.float32]], None]
 """Called after every batch with (index of its first slice, its result [slice, row, column] in HU),
@@ -42,7 +41,10 @@ class DenoiseReport:
         seconds: Time in the denoiser.
         noise_before_hu: Noise in soft tissue of the source, HU; None where there is no soft tissue.
         noise_after_hu: The same in the result.
-        mean_shift_hu: Mean of result minus source in soft tissue, HU; None where there is none.
+        mean_shift_hu: Mean of result minus source in soft tissue, HU; None where there is none, or
+            the guard is off.
+        guard_seconds: Time in the guard.
+        findings: What the guard found; empty where it is off.
     """
 
     model: str
@@ -58,10 +60,23 @@ class DenoiseReport:
     noise_before_hu: float | None
     noise_after_hu: float | None
     mean_shift_hu: float | None
+    guard_seconds: float = 0.0
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of the findings."""
+        return worst(self.findings)
+
+    @property
+    def objections(self) -> tuple[Finding, ...]:
+        """The findings that are not OK, the worst first."""
+        bad = [finding for finding in self.findings if finding.verdict is not Verdict.OK]
+        return tuple(sorted(bad, key=lambda finding: finding.verdict is not Verdict.BLOCK))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return asdict(self)
+        return {**asdict(self), "verdict": self.verdict if self.findings else None}
 
 
 def denoise_volume(
@@ -71,11 +86,12 @@ def denoise_volume(
     *,
     seed: int,
     strength: float = 1.0,
+    limits: GuardLimits | None = GuardLimits(),  # noqa: B008 - frozen
     on_result: OnResult | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> tuple[Volume, DenoiseReport]:
-    """Denoise a volume.
+    """Denoise a volume, and look whether the result is plausible.
 
     Args:
         volume: The low-dose series.
@@ -84,6 +100,7 @@ def denoise_volume(
         seed: See ``series_seed``; every batch starts from it. Arithmetic may still round otherwise
             in batches of another size.
         strength: 0 to 1, blended in HU.
+        limits: Of the guard, whose findings stand in the report; None turns it off.
         on_result: See ``OnResult``; what it raises ends the work.
         on_progress: Called with (slices done, slices in all).
         should_stop: Asked before every batch.
@@ -119,7 +136,9 @@ def denoise_volume(
         if on_progress is not None:
             on_progress(done, len(hu))
     seconds = time.monotonic() - started
-    return volume.with_hu(hu), _report(volume.hu, hu, denoiser, strength, seed, seconds)
+    denoised = volume.with_hu(hu)
+    settings = _Settings(denoiser, strength, seed, seconds)
+    return denoised, _report(volume, denoised, settings, limits)
 
 
 def _smaller(step: int) -> int:
@@ -146,31 +165,48 @@ def _blend(
     return result if strength == 1.0 else source + np.float32(strength) * (result - source)
 
 
+@dataclass(frozen=True)
+class _Settings:
+    """How a result was made."""
+
+    denoiser: Denoiser
+    strength: float
+    seed: int
+    seconds: float
+
+
 def _report(
-    before: NDArray[np.float32],
-    after: NDArray[np.float32],
-    denoiser: Denoiser,
-    strength: float,
-    seed: int,
-    seconds: float,
+    source: Volume, denoised: Volume, settings: _Settings, limits: GuardLimits | None
 ) -> DenoiseReport:
-    card = denoiser.info
-    soft = (before > SOFT_TISSUE_HU[0]) & (before < SOFT_TISSUE_HU[1])
+    started = time.monotonic()
+    before = estimate_noise_and_texture(source.hu)
+    after = estimate_noise_and_texture(denoised.hu)
+    findings: tuple[Finding, ...] = ()
+    if limits is not None:
+        findings = inspect(source, denoised.hu, limits, before=before, after=after)
+    card = settings.denoiser.info
     return DenoiseReport(
         model=card.name,
         version=card.version,
         digest=card.digest,
         weights_sha256=card.weights_sha256,
-        device=denoiser.device,
-        steps=denoiser.steps,
-        strength=strength,
-        seed=seed,
-        slices=len(before),
-        seconds=seconds,
-        noise_before_hu=_finite(noise_hu(before)),
-        noise_after_hu=_finite(noise_hu(after)),
-        mean_shift_hu=_finite(float((after - before)[soft].mean())) if soft.any() else None,
+        device=settings.denoiser.device,
+        steps=settings.denoiser.steps,
+        strength=settings.strength,
+        seed=settings.seed,
+        slices=len(source.hu),
+        seconds=settings.seconds,
+        noise_before_hu=_finite(before.std_hu),
+        noise_after_hu=_finite(after.std_hu),
+        mean_shift_hu=_mean_shift(findings),
+        guard_seconds=time.monotonic() - started,
+        findings=findings,
     )
+
+
+def _mean_shift(findings: tuple[Finding, ...]) -> float | None:
+    shifts = [one.value for one in findings if one.check is Check.DRIFT_SOFT_TISSUE]
+    return shifts[0] if shifts else None
 
 
 def _finite(value: float) -> float | None:

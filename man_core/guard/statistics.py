@@ -1,0 +1,258 @@
+"""What a result took from its source, measured slice by slice: drift, edges, coherent residual.
+
+The residual is source minus result. Of a good denoiser it is noise and nothing else: its mean over
+a tissue is zero, it does not know where the edges are, and averaged over some millimetres it is as
+small as noise of the source's texture is. All figures are sums over slices, so that a series of any
+length needs the memory of a few slices.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from man_core.guard import filters
+from man_core.noise import NoiseTexture
+from man_core.noise_texture import image_power
+from man_core.quality.windows import TISSUES
+
+SMALLEST = 32
+"""Pixels a side below which nothing is measured."""
+
+EDGE_SIGMA = 1.0
+"""Pixels; scale at which edges are looked at. Smaller ones are noise as often as anatomy."""
+
+FAINT_EDGE, STRONG_EDGE = 20.0, 60.0
+"""Gradient of the smoothed result, HU per pixel, from which an edge counts as faint or strong."""
+
+FEWEST_EDGE_PIXELS = 500
+
+BLOB_FWHM_MM = 5.0
+"""Width of the average under which a lost or an invented lesion stands out of the noise."""
+
+AIR_HU = -950.0
+"""What lies below it, averaged, is air and not looked at for lesions."""
+
+CLIPPED_HU = -1023.0
+"""At and below it twelve-bit CT is cut off: the mean of clipped noise is no mean."""
+
+EDGE_SHARE = 0.1
+"""Share of the range of HU nearby by which an averaged residual may differ and be no lesion: edges
+of metal, cortical bone and lung walls have a check of their own."""
+
+LOUDEST = 3.0
+"""Noise may be so many times louder somewhere than in the series' typical soft tissue."""
+
+FEWEST_TISSUE_PIXELS = 800
+_SLICES_AT_ONCE = 4
+_SMALLEST_BLOB_SIGMA = 1.5  # pixels
+_CLIPPED_SHARE = 0.02
+_NOISE_BOX, _NEAR_BOX = 15, 5  # pixels of twice the size
+_BLOCK = 16
+_POWER_SIZE = 128
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Mean of result minus source in a tissue.
+
+    Attributes:
+        hu: HU.
+        error_hu: Its standard error, from the spread between blocks of 32 x 32 pixels.
+    """
+
+    hu: float
+    error_hu: float
+
+
+@dataclass(frozen=True)
+class Blob:
+    """The largest coherent residual.
+
+    Attributes:
+        hu: Residual averaged with a Gaussian of `BLOB_FWHM_MM`, HU; positive where the result is
+            lower than its source.
+        ratio: Its size, less what an edge beside it explains, over the standard deviation that
+            noise of the source's texture keeps under the same average.
+        slice_index: From 0.
+    """
+
+    hu: float
+    ratio: float
+    slice_index: int
+
+
+@dataclass(frozen=True)
+class ResidualStatistics:
+    """Everything measured of one result against its source; None where there was too little.
+
+    Attributes:
+        drift: By tissue, those of ``man_core.quality.TISSUES``.
+        faint_blur_px2: Variance of the Gaussian that would take as much of the faint edges;
+            negative where the result is sharper than its source.
+        strong_blur_px2: The same of strong edges.
+        blob: The largest coherent residual.
+    """
+
+    drift: dict[str, Drift | None]
+    faint_blur_px2: float | None
+    strong_blur_px2: float | None
+    blob: Blob | None
+
+
+def residual_statistics(
+    source: NDArray[np.float32],
+    result: NDArray[np.float32],
+    pixel_mm: float,
+    noise: NoiseTexture,
+) -> ResidualStatistics:
+    """Measure a result against its source.
+
+    Blur: of a Gaussian G of variance v, x - G x is about -v/2 times the Laplacian of x, so that the
+    regression of the residual on the Laplacian at edges gives v.
+
+    Args:
+        source: HU [slice, row, column].
+        result: HU, of the same shape, finite.
+        pixel_mm: Side of a pixel.
+        noise: Amplitude and texture of the source's noise.
+    """
+    sums = _Sums()
+    if min(source.shape[1:]) >= SMALLEST:
+        for first in range(0, len(source), _SLICES_AT_ONCE):
+            part = slice(first, first + _SLICES_AT_ONCE)
+            sums.add(_Pair(_tensor(source[part]), _tensor(result[part]), pixel_mm), noise, first)
+    return sums.statistics()
+
+
+def averaged_noise_share(noise: NoiseTexture, sigma: float) -> tuple[float, float]:
+    """What averages leave of noise, as shares of its standard deviation.
+
+    Args:
+        noise: Its texture counts.
+        sigma: Of a Gaussian average, pixels.
+
+    Returns:
+        Share left by that average, and share that an average of `EDGE_SIGMA` takes away.
+    """
+    return _averaged_noise_share(noise.cutoff, round(sigma, 3))
+
+
+class _Pair:
+    """Some slices of source and result, and what is derived from both."""
+
+    def __init__(self, source: Tensor, result: Tensor, pixel_mm: float) -> None:
+        smooth, self.smooth = filters.gaussian(torch.stack((source, result)), EDGE_SIGMA)
+        self.removed = smooth - self.smooth
+        self.sigma = max(
+            BLOB_FWHM_MM / math.sqrt(8.0 * math.log(2.0)) / pixel_mm, _SMALLEST_BLOB_SIGMA
+        )
+        further = math.sqrt(self.sigma**2 - EDGE_SIGMA**2) / 2.0
+        halves = torch.stack((filters.halved(smooth), filters.halved(self.removed)))
+        self.tissue, self.blob = filters.gaussian(halves, further)
+        residual = source - result
+        self.change = -filters.halved(residual)
+        fine = filters.halved((residual - self.removed) ** 2)
+        self.fine = filters.box(fine, _NOISE_BOX).sqrt()
+        clipped = filters.halved((source <= CLIPPED_HU).to(source.dtype))
+        self.whole = filters.box(clipped, _NEAR_BOX) < _CLIPPED_SHARE
+
+    def blob_ratio(self, noise: NoiseTexture) -> Tensor:
+        """Averaged residual over the noise there [slice, half row, half column]; 0 in air."""
+        kept, fine = averaged_noise_share(noise, self.sigma)
+        usual = max(noise.std_hu * kept, 1e-3)
+        level = (self.fine * (kept / fine)).clamp(usual, LOUDEST * usual)
+        low, high = filters.extremes(filters.halved(self.smooth), _NEAR_BOX)
+        excess = self.blob.abs() - EDGE_SHARE * (high - low)
+        patient = self.whole & (self.tissue > AIR_HU)
+        ratio: Tensor = (excess / level).clamp(min=0.0) * patient
+        return ratio
+
+
+class _Sums:
+    """Sums over the slices seen so far."""
+
+    def __init__(self) -> None:
+        self._blocks: dict[str, list[Tensor]] = {name: [] for name in TISSUES}
+        self._faint, self._strong = torch.zeros(3).double(), torch.zeros(3).double()
+        self._blob: Blob | None = None
+
+    def add(self, pair: _Pair, noise: NoiseTexture, first: int) -> None:
+        curvature, slope = filters.laplacian(pair.smooth), filters.gradient(pair.smooth)
+        strong = slope >= STRONG_EDGE
+        self._strong += _edge_sums(pair.removed, curvature, strong)
+        self._faint += _edge_sums(pair.removed, curvature, (slope >= FAINT_EDGE) & ~strong)
+        lowest, highest = filters.extremes(pair.tissue, _NEAR_BOX)
+        for name, (low, high) in TISSUES.items():
+            mask = (lowest >= low) & (highest <= high) & pair.whole
+            both = (mask.float(), pair.change * mask)
+            self._blocks[name].append(
+                torch.stack([filters.block_sums(image, _BLOCK).double() for image in both])
+            )
+        self._keep_largest(pair, noise, first)
+
+    def statistics(self) -> ResidualStatistics:
+        return ResidualStatistics(
+            {name: _drift(blocks) for name, blocks in self._blocks.items()},
+            _blur(self._faint),
+            _blur(self._strong),
+            self._blob,
+        )
+
+    def _keep_largest(self, pair: _Pair, noise: NoiseTexture, first: int) -> None:
+        if not noise.patches:
+            return
+        ratio = pair.blob_ratio(noise)
+        place = int(ratio.argmax())
+        largest = float(ratio.flatten()[place])
+        if self._blob is None or largest > self._blob.ratio:
+            index = first + place // ratio[0].numel()
+            self._blob = Blob(float(pair.blob.flatten()[place]), largest, index)
+
+
+def _tensor(hu: NDArray[np.float32]) -> Tensor:
+    return torch.from_numpy(np.array(hu, dtype=np.float32))
+
+
+def _edge_sums(removed: Tensor, curvature: Tensor, edge: Tensor) -> Tensor:
+    """Pixels, removed times curvature, curvature squared [3]; summed over the edge."""
+    a, b = removed[edge], curvature[edge]
+    return torch.stack([edge.sum(), (a * b).double().sum(), (b * b).double().sum()])
+
+
+def _blur(sums: Tensor) -> float | None:
+    pixels, product, square = sums.tolist()
+    return -2.0 * product / square if pixels >= FEWEST_EDGE_PIXELS else None
+
+
+def _drift(blocks: list[Tensor]) -> Drift | None:
+    """From the pixels and the sums of change [2, block] of each batch."""
+    pixels, change = torch.cat(blocks, dim=1) if blocks else torch.zeros(2, 0).double()
+    count = float(pixels.sum())
+    if 4.0 * count < FEWEST_TISSUE_PIXELS:  # a pixel stands for 2 x 2
+        return None
+    mean = float(change.sum()) / count
+    error = float(((change - mean * pixels) ** 2).sum().sqrt()) / count
+    return Drift(mean, error)
+
+
+@lru_cache(maxsize=64)
+def _averaged_noise_share(cutoff: float, sigma: float) -> tuple[float, float]:
+    power = image_power(_POWER_SIZE, _POWER_SIZE, cutoff)
+    line = np.fft.fftfreq(_POWER_SIZE)
+    square = line[:, None] ** 2 + line[None, :] ** 2
+
+    def gain(width: float) -> NDArray[np.float64]:
+        passed: NDArray[np.float64] = np.exp(-2.0 * (math.pi * width) ** 2 * square)
+        return passed
+
+    def share(passed: NDArray[np.float64]) -> float:
+        return float(np.sqrt((power * passed**2).sum() / power.sum()))
+
+    return share(gain(sigma)), share(1.0 - gain(EDGE_SIGMA))
