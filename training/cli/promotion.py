@@ -1,0 +1,133 @@
+"""``compare`` and ``promote``: one model against another on the same patients."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from typer import Argument, Option
+
+from training.cli import options
+from training.cli.output import console, counted, say
+from training.errors import RecipeError, TrainingError
+
+if TYPE_CHECKING:
+    from training.evaluate.comparison import Paired
+    from training.evaluate.methods import Method
+
+WIDEST_TABLE = 130
+
+TEST_IS_SPENT = "note: from now on the split test has chosen a model and is no test any more"
+
+First = Annotated[str, Argument(metavar="A", help="Model name, card, exported folder or run.")]
+Second = Annotated[str, Argument(metavar="B", help="Another one.")]
+Candidate = Annotated[
+    str | None, Argument(metavar="[MODEL]", help="Card, exported folder, run or model name.")
+]
+Data = Annotated[
+    Path | None, Option("--data", help="Training set, or folder of DICOM files, held out.")
+]
+Site = Annotated[Path, Option("--to", help="The site's folder of models.")]
+Current = Annotated[
+    str | None,
+    Option("--current", help="Today's model; else the one in force in --to, else man."),
+]
+Back = Annotated[bool, Option("--back", help="Return to the model before the one in force.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command()(compare)
+    app.command()(promote)
+
+
+def compare(
+    first: First,
+    second: Second,
+    data: options.EvaluationData,
+    full: options.Full = None,
+    split: options.Split = "validation",
+    dose: options.Doses = [0.25],  # noqa: B006 - typer's way to give a repeatable option a default
+    window: options.Windows = ["soft"],  # noqa: B006
+    slices: options.Slices = None,
+    device: options.Device = "auto",
+    as_json: options.AsJson = False,
+) -> None:
+    """Paired difference of two models on the same patients, with its 95 % interval."""
+    from training.data.splits import known_split
+    from training.evaluate.cases import Wanted, cases
+    from training.evaluate.comparison import compare as run
+    from training.evaluate.methods import model_method
+    from training.evaluate.tables import window_of
+
+    windows = [window_of(text) for text in window]
+    wanted = Wanted(known_split(split), tuple(dose), slices)
+    models = [model_method(name, device=device) for name in (first, second)]
+    with counted("series") as on_progress:
+        pairs = run(models[0], models[1], cases(data, full, wanted), windows, on_progress)
+    if as_json:
+        typer.echo(json.dumps([pair.to_dict() for pair in pairs]))
+    else:
+        _show(pairs, models[0], models[1], ("A", "B"))
+
+
+def promote(
+    to: Site,
+    model: Candidate = None,
+    data: Data = None,
+    full: options.Full = None,
+    current: Current = None,
+    split: options.Split = "validation",
+    dose: options.Doses = [0.25, 0.1],  # noqa: B006
+    window: options.Windows = ["soft"],  # noqa: B006
+    slices: options.Slices = None,
+    device: options.Device = "auto",
+    back: Back = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Put a model in force at the site, unless it is worse than today's on held-out patients."""
+    if back:
+        _go_back(to, as_json, words_beside=model is not None or data is not None)
+        return
+    if model is None or data is None:
+        raise RecipeError("promote needs a MODEL and --data with held-out patients, or --back")
+    from training.data.splits import known_split
+    from training.evaluate.cases import Wanted
+    from training.evaluate.tables import window_of
+    from training.promotion.promote import Wish
+    from training.promotion.promote import promote as run
+
+    if split == "test":
+        typer.echo(TEST_IS_SPENT, err=True)
+    wanted = Wanted(known_split(split), tuple(dose), slices)
+    windows = tuple(window_of(text) for text in window)
+    with counted("series") as on_progress:
+        done = run(Wish(model, to, data, full, current, wanted, windows, device), on_progress)
+    if as_json:
+        typer.echo(json.dumps({**done.record, "card": str(done.card) if done.card else None}))
+    else:
+        _show(done.pairs, done.today, done.candidate, ("today", "candidate"))
+    if done.card is None:
+        raise TrainingError(f"refused, {to} is as before: {'; '.join(done.faults)}")
+    if not as_json:
+        typer.echo(f"in force: {done.card}")
+
+
+def _go_back(to: Path, as_json: bool, *, words_beside: bool) -> None:
+    from training.promotion.promote import go_back
+
+    if words_beside:
+        raise RecipeError("--back takes no MODEL and no --data: it only returns to what was before")
+    card = go_back(to)
+    say(as_json, f"the earlier model is in force again: {card}", {"card": str(card)})
+
+
+def _show(pairs: list[Paired], first: Method, second: Method, names: tuple[str, str]) -> None:
+    from training.evaluate.paired_tables import paired_tables
+
+    wide = Console(width=max(console.width, WIDEST_TABLE))
+    for table in paired_tables(pairs, first, second, names):
+        wide.print(table)

@@ -1,0 +1,69 @@
+"""A comparison as tables for people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from training.evaluate.comparison import Kind, Paired
+from training.evaluate.methods import Method
+
+DIGITS = 4
+"""Behind the point: the third decides between models in SSIM and LPIPS."""
+
+
+def paired_tables(
+    pairs: Sequence[Paired], first: Method, second: Method, names: tuple[str, str]
+) -> list[Table]:
+    """A table for each kind of case; the models stand in its title with their weights.
+
+    Args:
+        pairs: See ``compare``.
+        first: The model of the first column.
+        second: The model of the second column.
+        names: What the two columns are called.
+    """
+    groups: dict[Kind, list[Paired]] = {}
+    for pair in pairs:
+        groups.setdefault(pair.kind._replace(window_hu=None), []).append(pair)
+    heads = [f"{name}: {described(m)}" for name, m in zip(names, (first, second), strict=True)]
+    return [_table(f"{kind}; " + "; ".join(heads), found, names) for kind, found in groups.items()]
+
+
+def described(method: Method) -> str:
+    """Name, weights and steps of a model in words."""
+    weights = f", weights {method.weights_sha256[:8]}" if method.weights_sha256 else ""
+    steps = f", {method.steps} steps" if method.steps else ""
+    return f"{method.name}{weights}{steps}"
+
+
+def _table(title: str, pairs: list[Paired], names: tuple[str, str]) -> Table:
+    first, second = names
+    columns = ("low dose", first, second, f"{second} - {first}", "95 % interval", "better", "worse")
+    table = Table("figure", *columns, title=title, box=SIMPLE_HEAD, title_justify="left")
+    for pair in pairs:
+        difference = pair.figure.sign * pair.gain
+        low, high = pair.interval
+        table.add_row(
+            _named(pair),
+            *(_number(values.mean()) for values in (pair.low, pair.first, pair.second)),
+            _number(difference.mean(), "+"),
+            f"{_number(low, '+')} to {_number(high, '+')}" if math.isfinite(low) else "",
+            f"{int((pair.gain > 0).sum())} of {len(pair.patients)}",
+            f"{int((pair.gain < 0).sum())} of {len(pair.patients)}",
+        )
+    return table
+
+
+def _named(pair: Paired) -> str:
+    if pair.kind.window_hu is None:
+        return pair.figure.name
+    low, high = pair.kind.window_hu
+    return f"{pair.figure.name}, {low:g} to {high:g} HU"
+
+
+def _number(value: float, sign: str = "") -> str:
+    return f"{value:{sign}.{DIGITS}f}"

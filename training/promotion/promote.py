@@ -1,0 +1,169 @@
+"""``man-train promote``: a candidate takes the place of today's model, or is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from man_core import ModelCard, ModelError, find_model
+from man_core.quality import Window
+from training.errors import TrainingError
+from training.evaluate.cases import FULL_DOSE, Case, Wanted, cases
+from training.evaluate.comparison import Paired, compare
+from training.evaluate.methods import Method, located, model_method
+from training.promotion.rule import faults, rule
+from training.promotion.site import Site
+
+SHIPPED = "man"
+"""Today's model of a site that has promoted none yet."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be promoted, judged on what, to where.
+
+    Attributes:
+        model: Registry name, path to a card, or folder of a run or of an exported model.
+        to: The site's folder of models.
+        data: Training set or folder of DICOM files, see ``cases``.
+        full: Folder of full-dose partners; ``data`` is then real low dose.
+        current: Today's model; None takes the one in force in ``to``, else the shipped one.
+        wanted: Split, doses and slices; full dose is always added.
+        windows: Windows of the metrics.
+        device: Where both models run.
+    """
+
+    model: str
+    to: Path
+    data: Path
+    full: Path | None
+    current: str | None
+    wanted: Wanted
+    windows: tuple[Window, ...]
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What became of a wish.
+
+    Attributes:
+        today: The model in use so far.
+        candidate: The one that was to take its place.
+        pairs: What was measured; today's model is the first.
+        faults: Why it was refused; empty when it was promoted.
+        record: All of it for the site's history.
+        card: The card that is now in force; None when refused.
+    """
+
+    today: Method
+    candidate: Method
+    pairs: list[Paired]
+    faults: list[str]
+    record: dict[str, Any]
+    card: Path | None
+
+
+def promote(wish: Wish, on_case: Callable[[int, int | None], None] | None = None) -> Promotion:
+    """Compare a candidate with today's model and put it in force where it is no worse.
+
+    Raises:
+        TrainingError: A model or the cases cannot be read, or the candidate is today's model.
+    """
+    site = Site(wish.to)
+    with ExitStack() as stack:
+        today, candidate = (
+            _card_file(stack.enter_context(located(name)), stack)
+            for name in (wish.current or str(site.card_file or SHIPPED), wish.model)
+        )
+        if _same(today, candidate):
+            raise TrainingError(f"{wish.model} is today's model already: nothing is to be done")
+        first, second = (model_method(str(path), device=wish.device) for path in (today, candidate))
+        pairs = compare(first, second, _held_out(wish), wish.windows, on_case)
+        found = faults(pairs)
+        record = _record(wish, first, second, pairs, found)
+        card = None if found else _in_force(site, today, candidate, record)
+    return Promotion(first, second, pairs, found, record, card)
+
+
+def go_back(to: Path) -> Path:
+    """Put the model in force again whose place the present one took.
+
+    Returns:
+        The card in force.
+
+    Raises:
+        TrainingError: The folder knows of no earlier model.
+    """
+    site = Site(to)
+    version, earlier = site.version(), site.earlier()
+    if earlier is None:
+        raise TrainingError(f"{to} knows of no earlier model to go back to")
+    return site.put_in_force(earlier, {"action": "back", "previous": version, "at": _now()})
+
+
+def _held_out(wish: Wish) -> Iterator[Case]:
+    """The wanted cases and full dose as input; real pairs bring the latter with their partners."""
+    wanted = wish.wanted
+    untouched = Wanted(wanted.split, (FULL_DOSE,), wanted.slices)
+    if wish.full is not None:
+        return chain(cases(wish.data, wish.full, wanted), cases(wish.full, None, untouched))
+    doses = tuple(dict.fromkeys((*wanted.doses, FULL_DOSE)))
+    return cases(wish.data, None, Wanted(wanted.split, doses, wanted.slices))
+
+
+def _card_file(name: str, stack: ExitStack) -> Path:
+    """The file of a model's card; a model without one is told so."""
+    try:
+        card, folder = find_model(name)
+    except ModelError as error:
+        raise TrainingError(str(error)) from error
+    path = Path(name) if name.endswith(".json") else folder / f"{card.name}.json"
+    if not path.is_file():
+        raise TrainingError(f"{name} has no card on disk: name a model with weights")
+    return path
+
+
+def _same(first: Path, second: Path) -> bool:
+    return ModelCard.load(first).digest == ModelCard.load(second).digest
+
+
+def _in_force(site: Site, today: Path, candidate: Path, record: dict[str, Any]) -> Path:
+    """Both models are kept, so that there is a way back even from the first promotion."""
+    previous = site.version() or site.keep(today)
+    return site.put_in_force(site.keep(candidate), {**record, "previous": previous})
+
+
+def _record(
+    wish: Wish, today: Method, candidate: Method, pairs: list[Paired], found: list[str]
+) -> dict[str, Any]:
+    return {
+        "action": "refuse" if found else "promote",
+        "at": _now(),
+        "candidate": _described(candidate),
+        "today": _described(today),
+        "split": wish.wanted.split,
+        "data": wish.data.resolve().name,
+        "patients": len({name for pair in pairs for name in pair.patients}),
+        "rule": rule(),
+        "faults": found,
+        "figures": [pair.to_dict() for pair in pairs],
+    }
+
+
+def _described(method: Method) -> dict[str, Any]:
+    return {
+        "name": method.name,
+        "weights_sha256": method.weights_sha256,
+        "sampler": method.sampler,
+        "steps": method.steps,
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
