@@ -29,6 +29,7 @@ def evaluate(
     sampler: options.Samplers = [],  # noqa: B006
     slices: options.Slices = None,
     gaussian: options.Gaussian = False,
+    classical: options.Classical = False,
     ceiling: options.Ceiling = False,
     card: options.Card = None,
     device: options.Device = "auto",
@@ -49,6 +50,7 @@ def evaluate(
         steps=steps,
         samplers=sampler,
         gaussian=gaussian,
+        classical=classical,
         ceiling=ceiling,
     )
     with counted("series") as on_progress:

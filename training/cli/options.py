@@ -7,7 +7,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-Inputs = Annotated[list[Path], Argument(metavar="IN…", help="Folders of DICOM files.")]
+Inputs = Annotated[list[Path], Argument(metavar="IN…", help="Folders of DICOM files, or of NIfTI files in HU.")]
 SetFolder = Annotated[Path, Argument(metavar="SET", help="Folder of the training set.")]
 RecipeName = Annotated[str, Argument(metavar="RECIPE", help="Name of a recipe, or a YAML file.")]
 RunFolder = Annotated[Path, Argument(metavar="RUN", help="Folder of a run.")]
@@ -74,6 +74,10 @@ Samplers = Annotated[
 ]
 Slices = Annotated[int | None, Option("--slices", min=1, help="At most so many of a series.")]
 Gaussian = Annotated[bool, Option("--gaussian", help="Add the blur with the best PSNR.")]
+Classical = Annotated[
+    bool,
+    Option("--classical", help="Add the best blur, non-local means and total variation; slow."),
+]
 Ceiling = Annotated[
     bool, Option("--ceiling", help="Add full dose through the model's autoencoder alone.")
 ]

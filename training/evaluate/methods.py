@@ -10,9 +10,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from man_core import (
     Denoiser,
@@ -22,18 +20,20 @@ from man_core import (
     load_denoiser,
     series_seed,
 )
+from man_core.card import NO_SAMPLER
 from man_core.device import choose_device
 from man_core.quality import Window
 from training.errors import TrainingError
 from training.evaluate.cases import Case
 from training.evaluate.ceiling import Reconstruction
+from training.evaluate.classical import FILTERS
 from training.fit.run import export
 from training.fit.state import RECIPE_FILE
 
 Hu = NDArray[np.float32]
 
 LOW_DOSE = "low dose"
-GAUSSIAN_PIXELS = tuple(round(0.1 * tenth, 1) for tenth in range(4, 21))
+BEST_GAUSSIAN = "best Gaussian"
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,10 @@ class Method:
     device: str = "cpu"
 
 
+CLASSICAL = {name: Method(name, "", 0, apply) for name, apply in FILTERS.items()}
+"""Methods that are not fitted, by the name of their row."""
+
+
 def methods_of(
     models: Sequence[str],
     *,
@@ -64,9 +68,12 @@ def methods_of(
     steps: Sequence[int] = (),
     samplers: Sequence[str] = (),
     gaussian: bool = False,
+    classical: bool = False,
     ceiling: bool = False,
 ) -> list[Method]:
-    """Low dose first, the best Gaussian when asked for, each model with each sampler and count.
+    """Low dose first, then what is not fitted, then each model with each sampler and step count.
+
+    A model that does not sample has one row.
 
     Args:
         models: Registry names, paths to cards, or folders of runs or of exported models.
@@ -74,22 +81,34 @@ def methods_of(
         steps: Sampling steps; empty takes the card's.
         samplers: Names of samplers; empty takes the card's.
         gaussian: Whether to add the Gaussian blur with the best PSNR of each case.
+        classical: Whether to add every method of ``CLASSICAL``, that blur among them.
         ceiling: Whether to add what each model's autoencoder makes of the full dose.
 
     Raises:
         TrainingError: A model cannot be loaded, or has no autoencoder.
     """
     methods = [untouched()]
-    if gaussian:
-        methods.append(Method("best Gaussian", "", 0, _best_gaussian))
-    names: list[str | None] = [*samplers] or [None]
-    counts: list[int | None] = [*steps] or [None]
+    if gaussian or classical:
+        methods += CLASSICAL.values() if classical else [CLASSICAL[BEST_GAUSSIAN]]
     for model in models:
-        for name, count in product(names, counts):
-            methods.append(model_method(model, device=device, sampler=name, steps=count))
+        methods += _sampled(model, device, samplers, steps)
         if ceiling:
             methods.append(ceiling_method(model, device=device))
     return methods
+
+
+def _sampled(
+    model: str, device: str, samplers: Sequence[str], steps: Sequence[int]
+) -> Iterator[Method]:
+    """A row for each sampler and step count; one for a model that has neither."""
+    names: list[str | None] = [*samplers] or [None]
+    counts: list[int | None] = [*steps] or [None]
+    plain = model_method(model, device=device)
+    if plain.sampler == NO_SAMPLER or not (samplers or steps):
+        yield plain
+        return
+    for name, count in product(names, counts):
+        yield model_method(model, device=device, sampler=name, steps=count)
 
 
 def untouched() -> Method:
@@ -177,30 +196,3 @@ class _Denoising:
             volume, report = denoise_volume(case.low, self._denoiser, case.condition, seed=seed)
             self._case, self._result = case, (volume.hu, report.seconds)
         return self._result
-
-
-def _best_gaussian(case: Case, window: Window) -> tuple[Hu, float]:
-    """The blur whose PSNR is highest on this case: chosen on the truth, so a bound for blurs."""
-    blurred = [gaussian_blur(case.low.hu, sigma) for sigma in GAUSSIAN_PIXELS]
-    errors = [_error(hu, case.full, window) for hu in blurred]
-    return blurred[int(np.argmin(errors))], 0.0
-
-
-def _error(hu: Hu, full: Hu, window: Window) -> float:
-    difference = np.clip(hu, *window) - np.clip(full, *window)
-    return float(np.mean(np.log(np.mean(difference.astype(np.float64) ** 2, axis=(1, 2)))))
-
-
-def gaussian_blur(hu: Hu, sigma: float) -> Hu:
-    """Blur [slice, row, column] within slices; sigma in pixels."""
-    radius = int(np.ceil(3 * sigma))
-    line = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
-    line = (line / line.sum()).to(torch.float32)
-    image = functional.pad(torch.from_numpy(hu.copy())[:, None], [radius] * 4, mode="replicate")
-    image = functional.conv2d(image, line[None, None, :, None])
-    blurred: Hu = functional.conv2d(image, line[None, None, None, :])[:, 0].numpy()
-    return blurred
-
-
-CLASSICAL = {"best Gaussian": Method("best Gaussian", "", 0, _best_gaussian)}
-"""Methods that are not fitted, by the name of their row."""

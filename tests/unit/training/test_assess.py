@@ -16,8 +16,9 @@ from training.errors import TrainingError
 from training.evaluate.assess import Assessment, assess
 from training.evaluate.assess_report import json_of, tables_of
 from training.evaluate.cases import Case
+from training.evaluate.classical import gaussian_blur
 from training.evaluate.finding import Finding, Limit
-from training.evaluate.methods import Method, gaussian_blur, untouched
+from training.evaluate.methods import Method, untouched
 
 SIZE = 96
 SHAPE = (3, SIZE, SIZE)

@@ -15,7 +15,8 @@ from man_core.quality import SOFT_TISSUE
 from training.cli import main
 from training.errors import RecipeError, TrainingError
 from training.evaluate.cases import Case, Wanted, cases
-from training.evaluate.methods import Method, gaussian_blur, methods_of
+from training.evaluate.classical import gaussian_blur
+from training.evaluate.methods import Method, methods_of
 from training.evaluate.run import Row, evaluate
 from training.evaluate.tables import json_of, note_on_card, tables_of, window_of
 
