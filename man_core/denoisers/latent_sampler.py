@@ -11,7 +11,7 @@ from man_core.diffusion.parametrization import clean_from
 from man_core.diffusion.residual_shift import residual_shift, shift_schedule
 from man_core.diffusion.samplers import NoiseSource, OnStep, ddim, ddpm, dpmpp_2m
 from man_core.diffusion.schedule import cosine_schedule, timestep_subset
-from man_core.nets.man import DiffusionKind, ManNetwork
+from man_core.nets.man import DiffusionKind, ManConfig, ManNetwork
 
 SAMPLERS: dict[DiffusionKind, tuple[str, ...]] = {
     "cosine": ("ddim", "dpmpp-2m", "ddpm"),
@@ -160,3 +160,8 @@ def latent_sampler(network: ManNetwork, sampler: str, steps: int) -> LatentSampl
     if network.config.diffusion == "residual-shift":
         return ShiftSampler(network, steps)
     return CosineSampler(network, sampler, steps)
+
+
+def most_steps(config: ManConfig) -> int:
+    """The largest number of steps that a network of this kind can be sampled in."""
+    return config.shift.steps if config.diffusion == "residual-shift" else config.first_step

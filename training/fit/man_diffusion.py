@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from man_core.diffusion.parametrization import clean_from
-from man_core.diffusion.samplers import ddim
-from man_core.diffusion.schedule import cosine_schedule, timestep_subset
+from man_core.denoisers.latent_sampler import SAMPLERS, latent_sampler, most_steps
+from man_core.diffusion.residual_shift import shift_schedule
+from man_core.diffusion.schedule import cosine_schedule
 from man_core.hu import HuRange
 from man_core.nets.man import ManConfig, ManNetwork
 from man_core.quality import SOFT_TISSUE, psnr
@@ -24,19 +25,29 @@ from training.fit.pictures import strip
 from training.fit.task import BatchSource, Moment, RunFacts, Validation
 from training.objectives.latent_diffusion import DiffusionObjective, diffusion_loss
 from training.objectives.perceptual import perceptual_features
+from training.objectives.residual_shift import residual_shift_loss
 from training.objectives.restoration import restoration_loss
 
 STATISTICS_BATCHES = 16
 """Batches that give the latents' mean and standard deviation (reading A15) and of noise."""
 
 VALIDATION_STEPS = (1, 4)
-"""Numbers of DDIM steps that are measured while fitting."""
+"""Numbers of sampling steps that are measured while fitting."""
 
 VALIDATION_SEED = 0
 """Seed of the starting noise in validation."""
 
 MAY_START_FRESH = ("gate.",)
 """What the names of those values begin with that weights fitted earlier may lack."""
+
+LatentLoss = Callable[..., tuple[dict[str, Tensor], Tensor]]
+"""See ``diffusion_loss``, less the schedule."""
+
+
+def _latent_loss(config: ManConfig) -> LatentLoss:
+    if config.diffusion == "residual-shift":
+        return partial(residual_shift_loss, schedule=shift_schedule(config.shift))
+    return partial(diffusion_loss, schedule=cosine_schedule(config.diffusion_steps))
 
 
 class DiffusionTask:
@@ -48,7 +59,7 @@ class DiffusionTask:
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.objective = read_objective(DiffusionObjective, objective)
         self._freeze()
-        self.schedule = cosine_schedule(config.diffusion_steps)
+        self.latent_loss = _latent_loss(config)
         self.initialised = self.measured = False
 
     def _freeze(self) -> None:
@@ -74,12 +85,12 @@ class DiffusionTask:
             TrainingError: There is nothing to take, or its shape is not the recipe's.
         """
         weights = initial_weights(path)
-        if weights.network is None:
+        if weights.network is None or self.objective.fresh_unet:
             take(self.network.autoencoder, weights.autoencoder, weights.source)
         else:
             take(self.network, weights.network, weights.source, MAY_START_FRESH)
+            self.measured = True
         self.initialised = True
-        self.measured = weights.network is not None
 
     @torch.no_grad()
     def start(self, source: BatchSource) -> None:
@@ -117,14 +128,13 @@ class DiffusionTask:
     def loss(self, batch: Batch, moment: Moment) -> dict[str, Tensor]:
         """Eq. 7 or its sibling for the recipe's parametrization."""
         clean, condition = self._encode(torch.cat((batch.full, batch.low))).chunk(2)
-        terms, predicted = diffusion_loss(
+        terms, predicted = self.latent_loss(
             self.network,
-            self.schedule,
-            clean,
-            condition,
-            batch.position,
-            self.objective,
-            moment.generator,
+            clean=clean,
+            condition=condition,
+            position=batch.position,
+            objective=self.objective,
+            generator=moment.generator,
         )
         if self.objective.restoration is None:
             return terms
@@ -146,12 +156,14 @@ class DiffusionTask:
 
     @torch.no_grad()
     def validate(self, batches: Sequence[Batch]) -> Validation:
-        """PSNR of few-step DDIM against full dose, beside the low-dose row."""
+        """PSNR of few-step sampling against full dose, beside the low-dose row."""
         full, low = (
             torch.cat([getattr(batch, name) for batch in batches]) for name in ("full", "low")
         )
         position = torch.cat([batch.position for batch in batches])
-        results = {count: self._restore(low, position, count) for count in VALIDATION_STEPS}
+        most = most_steps(self.network.config)
+        counts = [min(count, most) for count in VALIDATION_STEPS]
+        results = {count: self._restore(low, position, count) for count in counts}
         scalars = {"psnr_low": psnr(low[:, 0].numpy(), full[:, 0].numpy(), SOFT_TISSUE)}
         for count, result in results.items():
             scalars[f"psnr_{count}"] = psnr(result[:, 0].numpy(), full[:, 0].numpy(), SOFT_TISSUE)
@@ -163,19 +175,14 @@ class DiffusionTask:
         )
 
     def _restore(self, hu: Tensor, position: Tensor, count: int) -> Tensor:
-        config = self.network.config
         condition = self._encode(hu.to(self.device))
-        position = position.to(self.device)
-
-        def clean(z: Tensor, step: int) -> Tensor:
-            steps = torch.full((len(z),), step, device=self.device)
-            output = self.network.predict(z, steps, condition, position)
-            level = self.schedule.at(steps, z)
-            return clean_from(config.prediction, output, z, level, condition)
-
         generator = torch.Generator().manual_seed(VALIDATION_SEED)
-        start = torch.randn(condition.shape, generator=generator).to(condition)
-        z = ddim(clean, start, timestep_subset(config.first_step, count), self.schedule)
+        sampler = latent_sampler(self.network, SAMPLERS[self.network.config.diffusion][0], count)
+        z = sampler.sample(
+            condition,
+            position.to(self.device),
+            lambda like: torch.randn(like.shape, generator=generator).to(like),
+        )
         return self._decode(z, condition, hu.to(self.device)).cpu()
 
     def state_dict(self) -> dict[str, Any]:

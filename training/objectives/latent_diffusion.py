@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
@@ -25,6 +27,8 @@ class DiffusionObjective(BaseModel):
             kernel counts alike.
         latent: Weight of eq. 7 where the decoded prediction is compared as well.
         restoration: Terms of that comparison; None leaves the decoder out, as the paper.
+        fresh_unet: Whether the U-Net starts fresh even where ``--init`` names one, so that readings
+            can be compared from the same start.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -34,10 +38,28 @@ class DiffusionObjective(BaseModel):
     balanced: bool = False
     latent: float = Field(default=1.0, ge=0)
     restoration: RestorationObjective | None = None
+    fresh_unet: bool = False
 
 
 LEAST_ENERGY = 0.05
 """Keeps the weight of crops without noise finite; noise of average strength has energy 1."""
+
+
+@dataclass(frozen=True)
+class Noised:
+    """Noisy latents and what goes with them.
+
+    Attributes:
+        z: z_t [batch, latent, row, column].
+        time: What the network is told of their steps [batch].
+        level: Alpha-bar of the steps [batch, 1, 1, 1].
+        noise: What was added, of z's shape.
+    """
+
+    z: Tensor
+    time: Tensor
+    level: Tensor
+    noise: Tensor
 
 
 def draw_steps(
@@ -74,15 +96,27 @@ def diffusion_loss(
     Returns:
         The loss with its terms, and the predicted z_0, which carries the gradient.
     """
-    kind = network.config.prediction
     steps = draw_steps(len(clean), network, objective.first_step_share, generator, clean.device)
     noise = torch.empty_like(clean).normal_(generator=generator)
-    z, level = schedule.noised(clean, steps, noise), schedule.at(steps, clean)
-    output = network.predict(z, steps, condition, position)
-    target = target_of(kind, clean, noise, level, condition)
+    noised = Noised(schedule.noised(clean, steps, noise), steps, schedule.at(steps, clean), noise)
+    return prediction_loss(network, noised, clean, condition, position, objective)
+
+
+def prediction_loss(
+    network: ManNetwork,
+    noised: Noised,
+    clean: Tensor,
+    condition: Tensor,
+    position: Tensor,
+    objective: DiffusionObjective,
+) -> tuple[dict[str, Tensor], Tensor]:
+    """The loss of ``diffusion_loss`` for latents that are noisy already."""
+    kind, level = network.config.prediction, noised.level
+    output = network.predict(noised.z, noised.time, condition, position)
+    target = target_of(kind, clean, noised.noise, level, condition)
     weight = channel_weight(network) if objective.hu_weighted else torch.ones_like(level[:1])
     error = _energy(output - target, weight)
-    predicted = clean_from(kind, output, z, level, condition)
+    predicted = clean_from(kind, output, noised.z, level, condition)
     terms = {"error": error.mean(), "z0_mse": F.mse_loss(predicted.detach(), clean)}
     if objective.balanced:
         error = error / (_energy(target, weight) + LEAST_ENERGY)

@@ -1,0 +1,46 @@
+"""Loss of stage two as a residual shift (ResShift, Yue et al. 2023, section 2.1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from man_core.diffusion.residual_shift import ShiftSchedule
+from man_core.nets.man import ManNetwork
+from training.objectives.latent_diffusion import DiffusionObjective, Noised, prediction_loss
+
+
+def residual_shift_loss(
+    network: ManNetwork,
+    schedule: ShiftSchedule,
+    clean: Tensor,
+    condition: Tensor,
+    position: Tensor,
+    objective: DiffusionObjective,
+    generator: torch.Generator,
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Error of the prediction from a latent on its way to the low-dose one.
+
+    Its noise has the size, channel by channel, that the noise of low dose has in a latent.
+
+    Args:
+        network: Autoencoder frozen, U-Net being fitted.
+        schedule: Shares of the residual.
+        clean: Full-dose latent z_0 [batch, latent, row, column], standardised.
+        condition: Low-dose latent, same shape.
+        position: (top, left, bottom, right) of the crops [batch, 4].
+        objective: As of the cosine diffusion; ``first_step_share`` counts at the last step, T.
+        generator: Source of steps and noise.
+
+    Returns:
+        The loss with its terms, and the predicted z_0, which carries the gradient.
+    """
+    steps = torch.randint(
+        1, schedule.steps + 1, (len(clean),), generator=generator, device=clean.device
+    )
+    steps[: round(objective.first_step_share * len(clean))] = schedule.steps
+    noise = network.residual_scale * torch.empty_like(clean).normal_(generator=generator)
+    z = schedule.shifted(clean, condition, steps, noise)
+    level = torch.ones_like(clean[:, :1, :1, :1])
+    noised = Noised(z, schedule.time(steps), level, noise)
+    return prediction_loss(network, noised, clean, condition, position, objective)
