@@ -1,0 +1,173 @@
+"""The pixel-space U-Net of DDPM, conditioned by concatenation; for timing against MAN.
+
+Ho et al. 2020 (appendix B) gave the network, Song et al. 2021 (DDIM) the size for slices of 256
+pixels; conditional DDPM and Fast-DDPM on low-dose CT run it with the low-dose slice as a second
+input channel. It is not fitted here: its cost is what is compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from man_core.nets.attention import attend
+from man_core.nets.blocks import Downsample, norm, sinusoid, zeroed
+
+
+@dataclass(frozen=True)
+class DdpmUnetConfig:
+    """The published size; 113,669,761 values.
+
+    Attributes:
+        channels_in: Low-dose slice and noisy slice.
+        channels_out: Predicted noise.
+        channels: Feature maps at full resolution.
+        multipliers: Feature maps of each level, in ``channels``; each level halves the last one.
+        blocks: Residual blocks of a level on the way down; there is one more on the way up.
+        attention: Levels with self-attention, counted from 0. Level 4 has maps of 16 x 16 for the
+            published slices of 256 pixels; for one of 512 they are 32 x 32, and the attention has
+            four times the tokens.
+    """
+
+    channels_in: int = 2
+    channels_out: int = 1
+    channels: int = 128
+    multipliers: tuple[int, ...] = (1, 1, 2, 2, 4, 4)
+    blocks: int = 2
+    attention: tuple[int, ...] = (4,)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Feature maps of each level."""
+        return tuple(self.channels * multiplier for multiplier in self.multipliers)
+
+    @property
+    def time(self) -> int:
+        """Width of the embedded step."""
+        return 4 * self.channels
+
+
+class DdpmUnet(nn.Module):
+    """Predicts the noise in a slice from (low-dose slice, noisy slice) and the step."""
+
+    def __init__(self, config: DdpmUnetConfig) -> None:
+        super().__init__()
+        self.config = config
+        channels, widths = config.channels, config.widths
+        self.time = nn.Sequential(
+            nn.Linear(channels, config.time), nn.SiLU(), nn.Linear(config.time, config.time)
+        )
+        self.conv_in = nn.Conv2d(config.channels_in, channels, 3, padding=1)
+        kept = [channels]
+        self.down = nn.ModuleList(_down_steps(config, kept))
+        self.middle = nn.ModuleList(
+            [_Block(widths[-1], widths[-1], config.time, attends=True), _plain(config, widths[-1])]
+        )
+        self.up = nn.ModuleList(_up_steps(config, kept))
+        self.norm_out = norm("group", channels)
+        self.conv_out = zeroed(nn.Conv2d(channels, config.channels_out, 3, padding=1))
+
+    def forward(self, x: Tensor, step: Tensor) -> Tensor:
+        """Predicted noise.
+
+        Args:
+            x: Low-dose and noisy slice [batch, 2, row, column] in [-1, 1]; rows and columns are
+                multiples of 2 to the number of levels less one, 32 in the published size.
+            step: Diffusion step [batch].
+
+        Returns:
+            [batch, 1, row, column].
+        """
+        time = self.time(sinusoid(step, self.config.channels))
+        hidden = self.conv_in(x)
+        kept = [hidden]
+        for layer in self.down:
+            hidden = layer(hidden, time) if isinstance(layer, _Block) else layer(hidden)
+            kept.append(hidden)
+        for layer in self.middle:
+            hidden = layer(hidden, time)
+        for layer in self.up:
+            if isinstance(layer, _Block):
+                hidden = layer(torch.cat((hidden, kept.pop()), dim=1), time)
+            else:
+                hidden = layer(hidden)
+        return self.conv_out(F.silu(self.norm_out(hidden)))  # type: ignore[no-any-return]
+
+
+def _plain(config: DdpmUnetConfig, width: int) -> _Block:
+    return _Block(width, width, config.time, attends=False)
+
+
+def _down_steps(config: DdpmUnetConfig, kept: list[int]) -> Iterator[nn.Module]:
+    """Blocks and halvings; notes in ``kept`` how many feature maps each one gives."""
+    for level, width in enumerate(config.widths):
+        for _ in range(config.blocks):
+            yield _Block(kept[-1], width, config.time, attends=level in config.attention)
+            kept.append(width)
+        if level + 1 < len(config.widths):
+            yield Downsample(width, width)
+            kept.append(width)
+
+
+def _up_steps(config: DdpmUnetConfig, kept: list[int]) -> Iterator[nn.Module]:
+    """Blocks, each of which also takes what a step on the way down gave, and doublings."""
+    channels = config.widths[-1]
+    for level, width in reversed(list(enumerate(config.widths))):
+        for _ in range(config.blocks + 1):
+            attends = level in config.attention
+            yield _Block(channels + kept.pop(), width, config.time, attends=attends)
+            channels = width
+        if level:
+            yield _Double(width)
+
+
+class _Double(nn.Module):
+    """Nearest neighbour, then a convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2.0))  # type: ignore[no-any-return]
+
+
+class _Block(nn.Module):
+    """Norm, SiLU, convolution, twice, the step added between; then self-attention if wanted."""
+
+    def __init__(self, channels_in: int, channels: int, time: int, *, attends: bool) -> None:
+        super().__init__()
+        self.norm_in = norm("group", channels_in)
+        self.conv_in = nn.Conv2d(channels_in, channels, 3, padding=1)
+        self.time = nn.Linear(time, channels)
+        self.norm_out = norm("group", channels)
+        self.conv_out = zeroed(nn.Conv2d(channels, channels, 3, padding=1))
+        same = channels_in == channels
+        self.shortcut: nn.Module = nn.Identity() if same else nn.Conv2d(channels_in, channels, 1)
+        self.attention: nn.Module = _Attention(channels) if attends else nn.Identity()
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        hidden = self.conv_in(F.silu(self.norm_in(x)))
+        hidden = hidden + self.time(F.silu(time))[:, :, None, None]
+        hidden = self.conv_out(F.silu(self.norm_out(hidden)))
+        return self.attention(self.shortcut(x) + hidden)  # type: ignore[no-any-return]
+
+
+class _Attention(nn.Module):
+    """Self-attention over all pixels, one head, around a shortcut."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = norm("group", channels)
+        self.query_key_value = nn.Conv2d(channels, 3 * channels, 1)
+        self.out = zeroed(nn.Conv2d(channels, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.query_key_value(self.norm(x)).flatten(2).transpose(1, 2)
+        query, key, value = tokens.chunk(3, dim=-1)
+        seen = attend(query, key, value, heads=1).transpose(1, 2)
+        return x + self.out(seen.reshape(x.shape))  # type: ignore[no-any-return]
