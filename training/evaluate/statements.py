@@ -93,7 +93,7 @@ def subject_statement(rows: Sequence[Row], subject: Subject) -> str | None:
     own = next((row for row in rows if row.row == subject.row), None)
     if own is None or own.dose == FULL_DOSE:
         return None
-    others = [row for row in rows if row.weights_sha256 != own.weights_sha256]
+    others = [row for row in rows if row is not own and not _same_weights(row, own)]
     parts = [*_lpips_share(own, others), _ssim_gain(own, others)]
     regression = next((row for row in rows if row.row == subject.regression), None)
     if regression:
@@ -103,6 +103,10 @@ def subject_statement(rows: Sequence[Row], subject: Subject) -> str | None:
             f" {_verdict(gain >= PSNR_BAR_DB)})"
         )
     return f"{own.row}: {', '.join(parts)}."
+
+
+def _same_weights(row: Row, other: Row) -> bool:
+    return bool(row.weights_sha256) and row.weights_sha256 == other.weights_sha256
 
 
 def _lpips_share(own: Row, others: Sequence[Row]) -> Iterator[str]:
@@ -133,7 +137,7 @@ def tolerance_statement(rows: Sequence[Row], tolerance: Tolerance) -> str | None
     best = next((row for row in rows if row.row == tolerance.row), None)
     if best is None:
         return None
-    same = [row for row in rows if row.weights_sha256 == best.weights_sha256 and row.steps]
+    same = [row for row in rows if _same_weights(row, best) and row.steps]
     near = [row for row in same if _loses_little(row, best, tolerance)]
     quickest = min(near, key=lambda row: row.seconds_per_slice)
     return (
