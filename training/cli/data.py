@@ -26,7 +26,7 @@ def prepare(
     low_dose: options.LowDose = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """DICOM folders to a training set: HU slices, patient-wise split, manifest."""
+    """DICOM or NIfTI to a training set: HU slices, patient-wise split, manifest."""
     from training.data.prepare import prepare as run
 
     split_of = _split_of(split, assign)

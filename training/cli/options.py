@@ -7,7 +7,9 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-Inputs = Annotated[list[Path], Argument(metavar="IN…", help="Folders of DICOM files, or of NIfTI files in HU.")]
+Inputs = Annotated[
+    list[Path], Argument(metavar="IN…", help="Folders of DICOM files, or of NIfTI files in HU.")
+]
 SetFolder = Annotated[Path, Argument(metavar="SET", help="Folder of the training set.")]
 RecipeName = Annotated[str, Argument(metavar="RECIPE", help="Name of a recipe, or a YAML file.")]
 RunFolder = Annotated[Path, Argument(metavar="RUN", help="Folder of a run.")]

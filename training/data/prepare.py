@@ -1,4 +1,4 @@
-"""Folders of DICOM to a training set: memory-mapped HU slices with a manifest."""
+"""Folders of DICOM or NIfTI to a training set: memory-mapped HU slices with a manifest."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import math
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset, dcmread
+from pydicom import dcmread
 
-from dicom_node.ct.read import CtSeries, find_series, read_series
+from dicom_node.ct.read import find_series
 from dicom_node.errors import InputError
 from man_core.noise import estimate_noise_and_texture, noise_hu_per_slice
 from training.data.manifest import (
@@ -27,6 +28,8 @@ from training.data.manifest import (
     save_manifest,
     slices_file,
 )
+from training.data.nifti import find_nifti, read_nifti
+from training.data.scan import Scan, UnusableScanError, read_dicom
 from training.data.splits import SplitOf
 from training.errors import TrainingError
 
@@ -52,6 +55,7 @@ class Prepared:
 
 
 Progress = Callable[[int, int], None]
+Read = Callable[[], Scan]
 
 
 def prepare(
@@ -65,7 +69,7 @@ def prepare(
     """Read every CT series below the input folders and add it to the set.
 
     Args:
-        inputs: Folders of DICOM files, compressed or not.
+        inputs: Folders of DICOM files, compressed or not, or of NIfTI files in HU.
         root: Folder of the set; made when absent, added to when present.
         split_of: Patient ID to split; None leaves the patient out.
         low_dose: When given, the inputs are real low-dose partners of series already in the set,
@@ -75,32 +79,44 @@ def prepare(
     Raises:
         TrainingError: No usable series, or a patient would come to stand in two splits.
     """
-    groups = _series_in(inputs)
+    scans = _scans_in(inputs)
     root.mkdir(parents=True, exist_ok=True)
     (root / "slices").mkdir(exist_ok=True)
     manifest = load_manifest(root) if (root / MANIFEST).is_file() else Manifest()
     adding = _Adding(root, manifest, _key(root), split_of, low_dose)
-    for done, paths in enumerate(groups):
-        adding.add(paths)
+    for done, read in enumerate(scans):
+        adding.add(read)
         if on_progress:
-            on_progress(done + 1, len(groups))
+            on_progress(done + 1, len(scans))
     if not adding.result.added and not manifest.series:
         reasons = "; ".join(sorted(set(adding.result.skipped))[:3])
-        raise TrainingError(f"none of the {len(groups)} series could be used: {reasons}")
+        raise TrainingError(f"none of the {len(scans)} series could be used: {reasons}")
     return adding.result
 
 
-def _series_in(inputs: Sequence[Path]) -> list[list[Path]]:
-    """Files of each series over all inputs; one series may lie in several folders."""
+def _scans_in(inputs: Sequence[Path]) -> list[Read]:
+    """Each series over all inputs; one DICOM series may lie in several folders."""
     by_uid: dict[str, list[Path]] = {}
+    nifti = [found for folder in inputs for found in find_nifti(folder)]
     for folder in inputs:
-        try:
-            found = find_series(folder)
-        except InputError as error:
-            raise TrainingError(str(error)) from error
-        for paths in found:
+        for paths in _dicom_in(folder):
             by_uid.setdefault(_series_uid(paths[0]), []).extend(paths)
-    return list(by_uid.values())
+    return [
+        *(partial(read_dicom, paths) for paths in by_uid.values()),
+        *(
+            partial(read_nifti, path, patient, f"NIfTI file {number} of {len(nifti)}")
+            for number, (path, patient) in enumerate(nifti, 1)
+        ),
+    ]
+
+
+def _dicom_in(folder: Path) -> list[list[Path]]:
+    try:
+        return find_series(folder)
+    except InputError as error:
+        if find_nifti(folder):
+            return []
+        raise TrainingError(str(error)) from error
 
 
 @dataclass
@@ -114,34 +130,34 @@ class _Adding:
     low_dose: float | None
     result: Prepared = field(default_factory=Prepared)
 
-    def add(self, paths: list[Path]) -> None:
+    def add(self, read: Read) -> None:
         try:
-            series = read_series(paths, contiguous=False)
-        except InputError as error:
+            scan = read()
+        except UnusableScanError as error:
             self.result.skipped.append(str(error))
             return
-        entry = self._entry(series)
+        entry = self._entry(scan)
         if isinstance(entry, str):
             self.result.skipped.append(entry)
             return
-        np.save(slices_file(self.root, entry.series), _stored(series))
+        np.save(slices_file(self.root, entry.series), _stored(scan))
         self.manifest.series.append(entry)
         save_manifest(self.root, self.manifest)
         self.result.added += 1
         self.result.slices += len(entry.slices)
 
-    def _entry(self, series: CtSeries) -> SeriesEntry | str:
+    def _entry(self, scan: Scan) -> SeriesEntry | str:
         """The entry of a series, or the reason why it is left out."""
-        name = self._pseudonym(series.series_uid)
+        name = self._pseudonym(scan.series)
         if any(entry.series == name for entry in self.manifest.series):
             return f"series {name} is in the set already"
-        if min(series.volume.shape[1:]) < SMALLEST:
+        if min(scan.volume.shape[1:]) < SMALLEST:
             return f"series {name} has slices smaller than {SMALLEST} pixels"
-        described = _described(series, name, self._pseudonym(patient_id(series)))
-        return self._full(described, series) if self.low_dose is None else self._low(described)
+        described = _described(scan, name, self._pseudonym(scan.patient))
+        return self._full(described, scan) if self.low_dose is None else self._low(described)
 
-    def _full(self, described: dict[str, Any], series: CtSeries) -> SeriesEntry | str:
-        split = self.split_of(patient_id(series))
+    def _full(self, described: dict[str, Any], scan: Scan) -> SeriesEntry | str:
+        split = self.split_of(scan.patient)
         if split is None:
             return f"series {described['series']}: the split file does not name its patient"
         before = self.manifest.split_of(described["patient"])
@@ -165,20 +181,20 @@ class _Adding:
         return hmac.new(self.key, identifier.encode(), hashlib.sha256).hexdigest()[:12]
 
 
-def _described(series: CtSeries, name: str, patient: str) -> dict[str, Any]:
-    hu, spacing = series.volume.hu, series.volume.spacing_mm
+def _described(scan: Scan, name: str, patient: str) -> dict[str, Any]:
+    hu, spacing = scan.volume.hu, scan.volume.spacing_mm
     return {
         "series": name,
         "patient": patient,
-        "shape": series.volume.shape,
+        "shape": scan.volume.shape,
         "pixel_mm": math.sqrt(spacing[1] * spacing[2]),
-        "thickness_mm": series.condition.thickness_mm,
-        "kernel": series.condition.kernel,
-        "anatomy": series.condition.anatomy,
+        "thickness_mm": scan.condition.thickness_mm,
+        "kernel": scan.condition.kernel,
+        "anatomy": scan.condition.anatomy,
         "cutoff": estimate_noise_and_texture(hu).cutoff,
         "slices": [
-            SliceEntry(noise_hu=noise, position_mm=slice_position_mm(header))
-            for noise, header in zip(_noises(hu), series.headers, strict=True)
+            SliceEntry(noise_hu=noise, position_mm=place)
+            for noise, place in zip(_noises(hu), scan.positions_mm, strict=True)
         ],
     }
 
@@ -200,21 +216,9 @@ def _noises(hu: NDArray[np.float32]) -> list[float]:
     return [float(noise) or NO_TISSUE_HU for noise in noise_hu_per_slice(hu)]
 
 
-def _stored(series: CtSeries) -> NDArray[np.int16]:
-    hu = np.where(series.padding, PADDED_HU, series.volume.hu)
+def _stored(scan: Scan) -> NDArray[np.int16]:
+    hu = np.where(scan.padding, PADDED_HU, scan.volume.hu)
     return np.clip(np.rint(hu), -32768, 32767).astype(np.int16)
-
-
-def patient_id(series: CtSeries) -> str:
-    """The patient ID; a study without one counts as a patient of its own."""
-    return str(series.headers[0].get("PatientID") or "") or series.study_uid
-
-
-def slice_position_mm(header: Dataset) -> float:
-    """Place of a slice along its normal, mm (PS3.3 C.7.6.2.1.1)."""
-    row, column = np.split(np.array(header.ImageOrientationPatient, dtype=float), 2)
-    place = np.array(header.ImagePositionPatient, dtype=float)
-    return float(np.cross(row, column) @ place)
 
 
 def _series_uid(path: Path) -> str:

@@ -17,7 +17,7 @@ from man_core import Condition, Volume, series_seed
 from man_core.noise import estimate_noise_and_texture, noise_hu_per_slice
 from man_core.physics.low_dose import insert_noise
 from training.data.manifest import MANIFEST, Manifest, SeriesEntry, load_manifest, slices_file
-from training.data.prepare import patient_id, slice_position_mm
+from training.data.scan import patient_id, slice_position_mm
 from training.errors import TrainingError
 
 Hu = NDArray[np.float32]
