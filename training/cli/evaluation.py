@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
 
 from training.cli import options
 from training.cli.output import console, counted
+
+if TYPE_CHECKING:  # torch is loaded when there is something to measure
+    from training.evaluate.run import Row
 
 WIDEST_TABLE = 124
 
@@ -57,9 +62,15 @@ def evaluate(
         rows = run(methods, cases(data, full, wanted), windows, on_case=on_progress)
     if card:
         tables.note_on_card(card, rows)
+    _show(rows, as_json)
+
+
+def _show(rows: Sequence[Row], as_json: bool) -> None:
+    from training.evaluate.tables import json_of, tables_of
+
     if as_json:
-        typer.echo(json.dumps(tables.json_of(rows)))
+        typer.echo(json.dumps(json_of(rows)))
         return
     wide = Console(width=max(console.width, WIDEST_TABLE))
-    for table in tables.tables_of(rows):
+    for table in tables_of(rows):
         wide.print(table)
