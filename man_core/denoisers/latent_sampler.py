@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from man_core.diffusion.parametrization import clean_from
-from man_core.diffusion.residual_shift import residual_shift, shift_schedule
+from man_core.diffusion.residual_shift import residual_ddim, residual_shift, shift_schedule
 from man_core.diffusion.samplers import NoiseSource, OnStep, ddim, ddpm, dpmpp_2m
 from man_core.diffusion.schedule import cosine_schedule, timestep_subset
 from man_core.nets.man import DiffusionKind, ManConfig, ManNetwork
 
 SAMPLERS: dict[DiffusionKind, tuple[str, ...]] = {
     "cosine": ("ddim", "dpmpp-2m", "ddpm"),
-    "residual-shift": ("residual-shift",),
+    "residual-shift": ("residual-shift", "residual-ddim"),
 }
 """Samplers of each kind of diffusion by the names that cards use; the first is the default."""
 
@@ -115,14 +115,16 @@ class ShiftSampler(LatentSampler):
 
     Args:
         network: A network fitted with ``diffusion: residual-shift``.
+        sampler: One of ``SAMPLERS["residual-shift"]``.
         steps: Evaluations of the U-Net.
 
     Raises:
         ValueError: There are more steps asked for than the schedule has.
     """
 
-    def __init__(self, network: ManNetwork, steps: int) -> None:
+    def __init__(self, network: ManNetwork, sampler: str, steps: int) -> None:
         super().__init__(network)
+        self._sampler = sampler
         self._schedule = shift_schedule(self.config.shift)
         self._subset = timestep_subset(self._schedule.steps, steps)
 
@@ -138,14 +140,14 @@ class ShiftSampler(LatentSampler):
         self, low: Tensor, position: Tensor, noise: NoiseSource, on_step: OnStep | None = None
     ) -> Tensor:
         """See ``LatentSampler.sample``."""
-        start = self._schedule.start(low, self.network.residual_scale * noise(low))
-        return residual_shift(
-            lambda z, step: self.predicted(z, step, low, position),
-            start,
-            self._subset,
-            self._schedule,
-            on_step,
-        )
+
+        def model(z: Tensor, step: int) -> Tensor:
+            return self.predicted(z, step, low, position)
+
+        z = self._schedule.start(low, self.network.residual_scale * noise(low))
+        if self._sampler == "residual-ddim":
+            return residual_ddim(model, z, low, self._subset, self._schedule, on_step)
+        return residual_shift(model, z, self._subset, self._schedule, on_step)
 
 
 def latent_sampler(network: ManNetwork, sampler: str, steps: int) -> LatentSampler:
@@ -158,7 +160,7 @@ def latent_sampler(network: ManNetwork, sampler: str, steps: int) -> LatentSampl
     if sampler not in known:
         raise ValueError(f"it cannot be sampled by {sampler!r}; use {' or '.join(known)}")
     if network.config.diffusion == "residual-shift":
-        return ShiftSampler(network, steps)
+        return ShiftSampler(network, sampler, steps)
     return CosineSampler(network, sampler, steps)
 
 

@@ -121,3 +121,37 @@ def residual_shift(
         if on_step is not None:
             on_step(done, len(steps))
     return z
+
+
+def residual_ddim(
+    model: CleanModel,
+    z: Tensor,
+    low: Tensor,
+    steps: Sequence[int],
+    schedule: ShiftSchedule,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """The deterministic path that keeps the marginals (SinSR, Wang et al. 2024, section 3.2).
+
+    z_{t'} = z_0 + eta_{t'} (z_LD - z_0) + sqrt(eta_{t'} / eta_t) (z_t - z_0 - eta_t (z_LD - z_0)),
+    with the predicted z_0: at every step the noise is as strong as the network was fitted to.
+
+    Args:
+        model: Answers with the clean latent.
+        z: z_T [batch, latent, row, column]; see ``ShiftSchedule.start``.
+        low: The low-dose latent, same shape.
+        steps: Falling steps; after the last comes 0.
+        schedule: Shares of the residual.
+        on_step: Progress.
+
+    Returns:
+        z_0 of z's shape.
+    """
+    for done, (step, following) in enumerate(pairwise((*steps, 0)), start=1):
+        now, after = float(schedule.eta[step]), float(schedule.eta[following])
+        clean = model(z, step)
+        noise = z - clean - now * (low - clean)
+        z = clean + after * (low - clean) + math.sqrt(after / now) * noise
+        if on_step is not None:
+            on_step(done, len(steps))
+    return z

@@ -24,9 +24,9 @@ SHIFT = replace(TINY, diffusion="residual-shift", shift=ShiftConfig(steps=5))
 WAYS = [
     *((TINY, sampler) for sampler in SAMPLERS["cosine"]),
     *((replace(TINY, start=start, first_step=300), "ddim") for start in ("ldct", "matched")),
-    (SHIFT, "residual-shift"),
+    *((SHIFT, sampler) for sampler in SAMPLERS["residual-shift"]),
 ]
-NAMES = ["ddim", "dpmpp-2m", "ddpm", "ldct", "matched", "residual-shift"]
+NAMES = [*SAMPLERS["cosine"], "ldct", "matched", *SAMPLERS["residual-shift"]]
 
 
 def network_of(config: ManConfig) -> ManNetwork:
@@ -100,7 +100,7 @@ def test_one_step_is_the_same_for_every_sampler_without_noise(tmp_path):
     [
         (TINY, "euler", "cannot be sampled by 'euler'; use ddim or dpmpp-2m or ddpm"),
         (TINY, "residual-shift", "cannot be sampled by 'residual-shift'"),
-        (SHIFT, "ddim", "cannot be sampled by 'ddim'; use residual-shift"),
+        (SHIFT, "ddim", "cannot be sampled by 'ddim'; use residual-shift or residual-ddim"),
     ],
 )
 def test_a_sampler_that_the_network_was_not_fitted_for_is_refused(tmp_path, config, sampler, words):

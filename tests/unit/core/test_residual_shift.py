@@ -9,7 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from man_core.diffusion.residual_shift import ShiftConfig, residual_shift, shift_schedule
+from man_core.diffusion.residual_shift import (
+    ShiftConfig,
+    residual_ddim,
+    residual_shift,
+    shift_schedule,
+)
 from man_core.diffusion.schedule import timestep_subset
 
 configs = st.builds(
@@ -81,8 +86,11 @@ def test_with_a_perfect_model_the_sampler_finds_the_clean_latent(config, seed, s
     clean, low, noise = torch.randn(3, 1, 2, 4, 4, generator=generator)
     schedule = shift_schedule(config)
     steps = timestep_subset(config.steps, max(1, round(share * config.steps)))
-    found = residual_shift(lambda z, step: clean, schedule.start(low, noise), steps, schedule)
+    start = schedule.start(low, noise)
+    found = residual_shift(lambda z, step: clean, start, steps, schedule)
     assert torch.allclose(found, clean, atol=1e-6)
+    kept = residual_ddim(lambda z, step: clean, start, low, steps, schedule)
+    assert torch.allclose(kept, clean, atol=1e-6)
 
 
 def test_the_posterior_mean_lies_between_sample_and_prediction():
@@ -101,6 +109,23 @@ def test_the_posterior_mean_lies_between_sample_and_prediction():
     assert [step for step, _ in seen] == [4, 3, 2, 1]
     assert [value for _, value in seen] == pytest.approx([float(eta[t]) for t in (4, 3, 2, 1)])
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_the_deterministic_path_keeps_the_marginals():
+    """With the exact clean latent each step lies where the forward process would have put it."""
+    schedule, seen = shift_schedule(ShiftConfig()), []
+    clean, low, noise = torch.randn(3, 1, 1, 4, 4)
+
+    def model(z, step):
+        seen.append((step, z))
+        return clean
+
+    start = schedule.shifted(clean, low, torch.tensor([4]), noise)
+    residual_ddim(model, start, low, [4, 3, 2, 1], schedule)
+    for step, z in seen:
+        assert torch.allclose(
+            z, schedule.shifted(clean, low, torch.tensor([step]), noise), atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"kappa": 0.0}, {"power": -1.0}])
