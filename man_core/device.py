@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
 import torch
+from torch import Tensor
 
 from man_core.errors import ModelError
 
 CUDA_MEMORY_SHARE = 0.5
 """Share of the free GPU memory that a batch may take."""
+
+MOST_SIDE_BY_SIDE = 32
+"""Slices that a CPU has in hand at once: with more, Python itself would be what they wait for."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -44,3 +51,31 @@ def slices_in_memory(device: torch.device, rows: int, columns: int, bytes_per_pi
         return 1
     free, _ = torch.cuda.mem_get_info(device)
     return max(1, int(free * CUDA_MEMORY_SHARE / (rows * columns * bytes_per_pixel)))
+
+
+def slices_side_by_side() -> int:
+    """How many slices ``side_by_side`` has in hand at once: one for each thread of torch."""
+    return min(torch.get_num_threads(), MOST_SIDE_BY_SIDE)
+
+
+def side_by_side(run: Callable[[int], Tensor], count: int) -> Tensor:
+    """Run slices on the CPU at the same time, each by a single thread.
+
+    Several threads within one slice wait for each other after every layer: on a machine that has
+    other work too, such as receiving, they wait long, and burn its cores meanwhile.
+
+    Args:
+        run: Gives the result of the slice of an index; called in threads of their own.
+        count: Number of slices.
+
+    Returns:
+        The results, concatenated.
+    """
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(
+            min(count, slices_side_by_side()), "slice", lambda: torch.set_num_threads(1)
+        ) as pool:
+            return torch.cat(list(pool.map(run, range(count))))
+    finally:
+        torch.set_num_threads(threads)  # what threads set becomes the default of later ones

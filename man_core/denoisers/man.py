@@ -12,7 +12,12 @@ from man_core.card import ModelCard
 from man_core.condition import Condition
 from man_core.denoiser import OnStep, Precision
 from man_core.denoisers.latent_sampler import latent_sampler
-from man_core.device import choose_device
+from man_core.device import (
+    choose_device,
+    side_by_side,
+    slices_in_memory,
+    slices_side_by_side,
+)
 from man_core.diffusion.samplers import NoiseSource
 from man_core.errors import ModelError
 from man_core.nets.man import ManConfig, ManNetwork
@@ -21,9 +26,6 @@ from man_core.weights import load_weights
 CUDA_BYTES_PER_PIXEL = 6000
 """Working memory of a slice on a GPU, by calculation and not yet measured: a dozen feature maps of
 man-f8's first level, 128 channels of float32 at full resolution. Ample for man-s."""
-
-CUDA_MEMORY_SHARE = 0.5
-"""Share of the free GPU memory that a batch may take."""
 
 WHOLE_SLICE = (0.0, 0.0, 1.0, 1.0)
 """Position of a slice in itself: (top, left, bottom, right)."""
@@ -57,7 +59,6 @@ class ManDenoiser:
         except ValueError as error:
             raise ModelError(f"model {card.name!r}: {error}") from error
 
-    @torch.inference_mode()
     def denoise(
         self,
         hu: Tensor,
@@ -65,27 +66,39 @@ class ManDenoiser:
         generator: torch.Generator,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """Denoise [slice, row, column] HU.
+        """Denoise [slice, row, column] HU; on a CPU each slice by a thread of its own.
 
         Every slice starts from the same noise, so that neighbouring slices do not flicker.
 
         What lies outside the network's HU range is handed through unchanged.
         """
+        if self._device.type != "cpu" or len(hu) == 1:
+            return self._denoise(hu, generator, on_step)
+
+        def one(index: int) -> Tensor:
+            told = on_step if index == 0 else None
+            return self._denoise(hu[index : index + 1], generator.clone_state(), told)
+
+        return side_by_side(one, len(hu))
+
+    def slices_at_once(self, rows: int, columns: int) -> int:
+        """On a CPU as many as it has threads; on a GPU what fits in half of the free memory.
+
+        One wherever sampling starts at the noise of the slice.
+        """
+        if self._device.type == "cpu":
+            return slices_side_by_side()
+        if self._config.start == "matched":
+            return 1
+        return slices_in_memory(self._device, rows, columns, CUDA_BYTES_PER_PIXEL)
+
+    @torch.inference_mode()
+    def _denoise(self, hu: Tensor, generator: torch.Generator, on_step: OnStep | None) -> Tensor:
         inside = hu.clip(self.info.hu_range.low, self.info.hu_range.high)
         padded = _pad(self.info.hu_range.to_network(inside)[:, None], self._config.alignment)
         result = self._restore(padded.to(self._device), generator, on_step).cpu()
         rows, columns = hu.shape[-2:]
         return self.info.hu_range.to_hu(result[:, 0, :rows, :columns]) + (hu - inside)
-
-    def slices_at_once(self, rows: int, columns: int) -> int:
-        """One on a CPU, where more gain nothing; on a GPU what fits in half of the free memory.
-
-        One wherever sampling starts at the noise of the slice.
-        """
-        if self._device.type != "cuda" or self._config.start == "matched":
-            return 1
-        free, _ = torch.cuda.mem_get_info(self._device)
-        return max(1, int(free * CUDA_MEMORY_SHARE / (rows * columns * CUDA_BYTES_PER_PIXEL)))
 
     def _restore(self, x: Tensor, generator: torch.Generator, on_step: OnStep | None) -> Tensor:
         low = self._network.encode(x.contiguous(memory_format=torch.channels_last))
