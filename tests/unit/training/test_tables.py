@@ -17,8 +17,10 @@ from man_core import Condition, Volume
 from man_core.physics.phantom import phantom_series
 from man_core.quality import ABDOMEN_EXAM, SOFT_TISSUE
 from training.cli import main
+from training.errors import TrainingError
 from training.evaluate.cases import Case
 from training.evaluate.exams import by_exam, exam_of
+from training.evaluate.results import load_result, markdown
 from training.evaluate.run import Row
 from training.evaluate.statements import order_statements, subject_statement, tolerance_statement
 from training.evaluate.table_file import Printed, PrintedRow, Subject, Tolerance, load_table
@@ -98,6 +100,7 @@ def test_the_page_says_everything_that_a_number_depends_on(measured: Path) -> No
     assert "Beside a paper:" in page
     assert "PSNR: the order differs. In print, best Gaussian lies below nothing (30.00" in page
     assert "A remark." in page
+    assert markdown(load_result(measured / "tiny.json")) == page
 
 
 def test_what_is_published_names_no_place_of_the_machine(measured: Path, pairs: Path) -> None:
@@ -148,6 +151,18 @@ def test_a_wrong_table_is_said_in_one_sentence(
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("line", ["{}", "no JSON", '{"case": "x", "row": {"psnr_db": 1}}'])
+def test_damaged_rows_are_said(
+    line: str, pairs: Path, tmp_path: Path, measured: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tiny.cases.jsonl").write_text(f"{line}\n", encoding="utf-8")
+    arguments = ("--set", f"PAIRS={pairs}", "--out", tmp_path, "--resume")
+    assert man_train("table", pairs / "tiny.yaml", *arguments) == 1
+    assert "tiny.cases.jsonl is damaged: begin the table anew" in capsys.readouterr().err
+    with pytest.raises(TrainingError, match="no measured table"):
+        load_result(tmp_path / "tiny.cases.jsonl")
 
 
 def test_a_variable_may_come_from_the_environment(
