@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from pydicom import Dataset
 
@@ -12,17 +13,37 @@ from dicom_node.ct.headers import number
 from dicom_node.ct.product import PRODUCT_VERSION
 from dicom_node.ct.provenance import DeriveOptions, Provenance
 from dicom_node.ct.read import CtSeries, read_series
-from dicom_node.ct.report import RunReport
+from dicom_node.ct.report import ImplausibleResult, RunReport
 from dicom_node.ct.uids import derived_uid
 from dicom_node.derivation import Derivation, deriving
 from dicom_node.errors import InputError, ModelUnavailable, StorageError
 from man_core import (
     Denoiser,
     DenoiseReport,
+    GuardLimits,
     ModelError,
+    UncertaintySummary,
+    Verdict,
     denoise_volume,
     series_seed,
+    spread_over_seeds,
 )
+
+
+@dataclass(frozen=True)
+class GuardOptions:
+    """What follows from an implausible result.
+
+    Attributes:
+        action: ``block`` writes nothing where a finding blocks, ``flag`` lets everything pass and
+            reports it, ``off`` does not look.
+        limits: From which value on a result is flagged or blocked.
+        seeds: How many seeds the spread is taken over; 0: not at all.
+    """
+
+    action: Literal["block", "flag", "off"] = "block"
+    limits: GuardLimits = field(default_factory=GuardLimits)
+    seeds: int = 0
 
 
 @dataclass(frozen=True)
@@ -32,10 +53,12 @@ class DenoiseOptions:
     Attributes:
         strength: 0 leaves the source, 1 is the model's own result.
         derived: How the derived series is labelled.
+        guard: What follows from an implausible result.
     """
 
     strength: float = 1.0
     derived: DeriveOptions = field(default_factory=DeriveOptions)
+    guard: GuardOptions = field(default_factory=GuardOptions)
 
 
 def denoise_series(
@@ -68,6 +91,7 @@ def denoise_series(
         InputError: The series cannot be processed; one sentence, and nothing was written.
         ModelUnavailable: The model failed on this series; nothing was written.
         StorageError: The destination is full or not writable; no file is there.
+        ImplausibleResult: The guard keeps the result back; nothing was written.
         man_core.Stopped: ``should_stop`` said so; nothing was written.
     """
     source = read_series(files, contiguous=not missing, only=only)
@@ -77,22 +101,29 @@ def denoise_series(
         denoiser.info, steps=denoiser.steps, strength=options.strength, seed=seed
     )
     with deriving(source, targets, provenance, options.derived, missing) as derivation:
-        result = _denoise(source, denoiser, provenance, derivation, on_progress, should_stop)
-    return RunReport(
-        source_series_uid=source.series_uid,
-        derived_series_uid=derived_uid(source.series_uid, provenance.key(options.derived)),
-        files=targets,
-        regular=source.regular,
-        product_version=PRODUCT_VERSION,
-        denoise=result,
-        missing=missing,
-    )
+        result = _denoise(
+            source, denoiser, provenance, options.guard, derivation, on_progress, should_stop
+        )
+        report = RunReport(
+            source_series_uid=source.series_uid,
+            derived_series_uid=derived_uid(source.series_uid, provenance.key(options.derived)),
+            files=targets,
+            regular=source.regular,
+            product_version=PRODUCT_VERSION,
+            denoise=result,
+            missing=missing,
+        )
+        if options.guard.action == "block" and result.verdict is Verdict.BLOCK:
+            raise ImplausibleResult(replace(report, files=(), blocked=True))
+        spread = _uncertainty(source, denoiser, provenance, options.guard.seeds, should_stop)
+    return replace(report, uncertainty=spread)
 
 
 def _denoise(
     source: CtSeries,
     denoiser: Denoiser,
     settings: Provenance,
+    guard: GuardOptions,
     derivation: Derivation,
     on_progress: Callable[[int, int], None] | None,
     should_stop: Callable[[], bool] | None,
@@ -104,6 +135,7 @@ def _denoise(
             source.condition,
             seed=settings.seed,
             strength=settings.strength,
+            limits=None if guard.action == "off" else guard.limits,
             on_result=derivation.put,
             on_progress=on_progress,
             should_stop=should_stop,
@@ -111,6 +143,29 @@ def _denoise(
     except ModelError as error:
         raise ModelUnavailable(str(error)) from error
     return report
+
+
+def _uncertainty(
+    source: CtSeries,
+    denoiser: Denoiser,
+    settings: Provenance,
+    seeds: int,
+    should_stop: Callable[[], bool] | None,
+) -> UncertaintySummary | None:
+    if not seeds:
+        return None
+    try:
+        _, summary = spread_over_seeds(
+            source.volume,
+            denoiser,
+            source.condition,
+            seeds=range(settings.seed, settings.seed + seeds),
+            strength=settings.strength,
+            should_stop=should_stop,
+        )
+    except ModelError as error:
+        raise ModelUnavailable(str(error)) from error
+    return summary
 
 
 def _targets(source: CtSeries, files: Sequence[Path], destination: Path) -> tuple[Path, ...]:

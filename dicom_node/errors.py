@@ -11,6 +11,7 @@
     ├── PeerError                  another DICOM system refused, failed or was away
     ├── StorageError               this node's disk; passes when there is room again
     ├── ModelUnavailable           the model cannot be loaded here
+    ├── ImplausibleResult          the guard keeps a result back (in ``ct.report``)
     └── DeviceFault                the GPU failed; a fresh process may use it again
 
 A message never holds a patient's name or identifier: files are named by file name, images by their

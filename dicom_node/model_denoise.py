@@ -6,13 +6,16 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dicom_node import telemetry
+from dicom_node.ct.report import ImplausibleResult
 from dicom_node.errors import DeviceFault, ModelUnavailable
 from dicom_node.ledger.model import Job
 from dicom_node.logs import get_logger
-from dicom_node.settings import Settings
+from dicom_node.settings import GuardSettings, Settings, guard_limits
 
 if TYPE_CHECKING:
-    from man_core import Denoiser
+    from dicom_node.denoising import GuardOptions
+    from man_core import Denoiser, DenoiseReport
 
 log = get_logger(__name__)
 
@@ -62,6 +65,7 @@ class ModelDenoise:
 
         Raises:
             DeviceFault: This process cannot use the device any more.
+            ImplausibleResult: The guard keeps the result back.
         """
         import torch
 
@@ -69,7 +73,8 @@ class ModelDenoise:
         from dicom_node.denoising import DenoiseOptions, denoise_series
 
         derived = DeriveOptions(**self._settings.derived.model_dump())
-        options = DenoiseOptions(strength=job.strength, derived=derived)
+        guard = guard_options(self._settings.guard)
+        options = DenoiseOptions(strength=job.strength, derived=derived, guard=guard)
         missing = EARLIER_GONE if only is not None and len(only) == len(files) else job.gap
         denoiser = self.denoiser(job.model)
         try:
@@ -84,4 +89,29 @@ class ModelDenoise:
             )
         except torch.AcceleratorError as error:
             raise DeviceFault(f"the device {denoiser.device} failed: look at its driver") from error
+        except ImplausibleResult as error:
+            _tell(error.report.denoise)
+            raise
+        _tell(report.denoise)
         return report.to_json()
+
+
+def guard_options(settings: GuardSettings) -> GuardOptions:
+    """What the settings say of the guard."""
+    from dicom_node.denoising import GuardOptions
+
+    return GuardOptions(settings.action, guard_limits(settings.limits), settings.seeds)
+
+
+def _tell(report: DenoiseReport) -> None:
+    """Count what the guard found, and log what it objects to."""
+    for finding in report.findings:
+        telemetry.guard_verdict(finding.check, finding.verdict)
+    for finding in report.objections:
+        log.warning(
+            "implausible result",
+            check=finding.check,
+            verdict=finding.verdict,
+            value=None if finding.value is None else round(finding.value, 3),
+            finding=finding.sentence,
+        )

@@ -10,7 +10,7 @@ from pathlib import Path
 from dicom_node.ct.completeness import completeness_of
 from dicom_node.ct.folder import Folder, scan_folder
 from dicom_node.ct.headers import load, number
-from dicom_node.ct.report import RunReport
+from dicom_node.ct.report import ImplausibleResult, RunReport
 from dicom_node.denoising import DenoiseOptions, denoise_series
 from dicom_node.errors import InputError
 from dicom_node.rules import Denoise, Skip, decide
@@ -27,7 +27,7 @@ class SeriesOutcome:
     Attributes:
         name: Folder below the input and series number, or the file's name.
         destination: Folder of the derived files; None when there are none.
-        report: What was done; None when nothing was.
+        report: What was done, with what the guard found; None when nothing was.
         skipped: Why the series is not for us; None when it is.
         error: Why it failed; None when it did not.
     """
@@ -104,6 +104,8 @@ def _denoise_one(
         report = denoise_series(
             files, target, denoiser, options, missing=missing, on_progress=progress
         )
+    except ImplausibleResult as error:
+        return SeriesOutcome(name, report=error.report, error=str(error))
     except InputError as error:
         return SeriesOutcome(name, error=str(error))
     return SeriesOutcome(name, destination=target, report=report)

@@ -7,18 +7,18 @@ the process that takes its place counts on. The same files tell whether a proces
 
 from __future__ import annotations
 
-import fcntl
-import json
 import math
 import os
 import socket
-import struct
 import time
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from threading import Lock
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
+
+from dicom_node.telemetry_files import is_sound, open_counts, take_slot
+from man_core.guard import Check, Verdict
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Metric
@@ -32,6 +32,7 @@ COUNTERS = {
     "images_sent": "Images that a destination answered for, by outcome.",
     "sent_bytes": "Bytes of the images that a destination has taken.",
     "audit_lost": "Audit messages that could not be handed on.",
+    "guard_verdicts": "Findings of the guard on denoised series, by check and verdict.",
 }
 """Names, without prefix and ``_total``, and what they count."""
 
@@ -44,13 +45,8 @@ ASSOCIATION_OUTCOMES = ("accepted", "rejected", "aborted", "tls_failed")
 STAGES = ("denoise", "send")
 
 PREFIX = "dicom_node_"
-MOST_SLOTS = 1024
-
 BEAT_SECONDS = 1.0
 """A beat so soon after the last is not written down."""
-
-_EMPTY = bytes(1 << 16)
-"""Written out, since a store into a mapped hole ends the process when the disk is full."""
 
 
 def open_telemetry(folder: Path, *, process: str) -> None:
@@ -108,7 +104,7 @@ def collect_into(registry: CollectorRegistry, folder: Path) -> None:
     from prometheus_client.multiprocess import MultiProcessCollector
 
     own = folder_of_host(folder)
-    sound = [str(path) for path in own.glob("*.db") if _is_sound(path)]
+    sound = [str(path) for path in own.glob("*.db") if is_sound(path)]
     counted = MultiProcessCollector.merge(sound)  # type: ignore[no-untyped-call]
     registry.register(_Counted(counted))
 
@@ -163,18 +159,24 @@ def audit_lost(count: int) -> None:
         counts.add("audit_lost", count)
 
 
+def guard_verdict(check: str, verdict: str) -> None:
+    """Count a finding of the guard on one series."""
+    for counts in _current:
+        counts.add("guard_verdicts", check=check, verdict=verdict)
+
+
 class _Counts:
     """The counters of this process, in two files that only it writes."""
 
     def __init__(self, folder: Path, process: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._slot, name = _take_slot(folder, process)
+        self._slot, name = take_slot(folder, process)
         self._beaten = -math.inf
         self.beat()
         self._lock = Lock()
         try:
-            self._counters = _open_file(folder / f"counter_{name}.db")
-            self._histograms = _open_file(folder / f"histogram_{name}.db")
+            self._counters = open_counts(folder / f"counter_{name}.db")
+            self._histograms = open_counts(folder / f"histogram_{name}.db")
             self._begin_at_zero()
         except BaseException:
             self._slot.close()
@@ -231,6 +233,9 @@ class _Counts:
         for stage in STAGES:
             for bound in (*STAGE_BOUNDS, float("inf")):
                 self.observe(stage, bound, times=0.0)
+        for check in Check:
+            for verdict in Verdict:
+                self.add("guard_verdicts", 0.0, check=check, verdict=verdict)
         self.add("received_bytes", 0.0)
         self.add("audit_lost", 0.0)
 
@@ -255,39 +260,3 @@ def _key(metric: str, name: str, labels: tuple[tuple[str, str], ...], text: str)
     return str(
         mmap_key(metric, name, [key for key, _ in labels], [value for _, value in labels], text)
     )
-
-
-def _take_slot(folder: Path, process: str) -> tuple[IO[str], str]:
-    """The first name that no living process holds; the kernel lets go however a process ends."""
-    for number in range(MOST_SLOTS):
-        name = f"{process}-{number}"
-        slot = (folder / f"{name}.lock").open("a", encoding="ascii")
-        try:
-            fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            slot.close()
-        else:
-            return slot, name
-    raise OSError(f"more than {MOST_SLOTS} processes count in {folder}")
-
-
-def _open_file(path: Path) -> MmapedDict:
-    """A file of counts; one that a power failure has damaged begins at zero."""
-    from prometheus_client.mmap_dict import MmapedDict
-
-    if not _is_sound(path):
-        fresh = path.with_suffix(".new")
-        fresh.write_bytes(_EMPTY)
-        fresh.replace(path)  # so that nobody reads it before it has its first bytes
-    return MmapedDict(str(path))  # type: ignore[no-untyped-call]
-
-
-def _is_sound(path: Path) -> bool:
-    from prometheus_client.mmap_dict import MmapedDict
-
-    try:
-        whole = path.stat().st_size >= len(_EMPTY)
-        entries = MmapedDict.read_all_values_from_file(path)  # type: ignore[no-untyped-call]
-        return whole and all(json.loads(key) for key, *_ in entries)
-    except (OSError, RuntimeError, ValueError, struct.error):
-        return False

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from dicom_node import telemetry
+from dicom_node.ct.report import ImplausibleResult
 from dicom_node.errors import DeviceFault
 from dicom_node.ledger.engine import Ledger, open_when_ready
 from dicom_node.ledger.jobs import (
@@ -141,7 +142,7 @@ class Worker:
             self._outbox.discard(staging)
             staging, report = self._denoised(job, sources, None, should_stop)
         try:
-            write_durably(self._reports / f"{job.token}.json", (report.encode(),))
+            self._keep(job, report)
             return self._outbox.commit(job.token, staging)
         except BaseException:
             self._outbox.discard(staging)
@@ -160,10 +161,15 @@ class Worker:
         staging = self._outbox.stage(job.token)
         try:
             report = self._denoise(sources, staging, job=job, only=only, should_stop=should_stop)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, ImplausibleResult):
+                self._keep(job, error.report.to_json())
             self._outbox.discard(staging)
             raise
         return staging, report
+
+    def _keep(self, job: Job, report: str) -> None:
+        write_durably(self._reports / f"{job.token}.json", (report.encode(),))
 
     def _joins(self, job: Job, report: str) -> bool:
         """Whether late slices join the derived series that earlier jobs have made.

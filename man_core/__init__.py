@@ -20,6 +20,7 @@ from man_core.volume import Volume
 
 if TYPE_CHECKING:
     from man_core.pipeline import DenoiseReport, denoise_volume
+    from man_core.uncertainty import UncertaintySummary, spread_over_seeds
 
 __all__ = [
     "Check",
@@ -34,6 +35,7 @@ __all__ = [
     "ModelCard",
     "ModelError",
     "Stopped",
+    "UncertaintySummary",
     "Verdict",
     "Volume",
     "denoise_volume",
@@ -41,6 +43,7 @@ __all__ = [
     "list_models",
     "load_denoiser",
     "series_seed",
+    "spread_over_seeds",
 ]
 
 
@@ -49,4 +52,8 @@ def __getattr__(name: str) -> Any:
         from man_core import pipeline
 
         return getattr(pipeline, name)
+    if name in ("UncertaintySummary", "spread_over_seeds"):
+        from man_core import uncertainty
+
+        return getattr(uncertainty, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,19 +5,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
 from dicom_node.cli.configuration import ConfigPath, read_settings
 from dicom_node.cli.output import AsJson, progress, write_json, write_table
 from dicom_node.errors import ConfigurationError, ModelUnavailable, NodeError
-from dicom_node.settings import DerivedSettings, ModelSettings
+from dicom_node.settings import (
+    DerivedSettings,
+    GuardSettings,
+    ModelSettings,
+)
 from man_core import ModelCard, ModelError, find_model, list_models
 
 if TYPE_CHECKING:  # what denoises needs torch, which other commands do not wait for
     from dicom_node.offline import SeriesOutcome
-    from man_core import Denoiser
+    from man_core import Denoiser, DenoiseReport, UncertaintySummary
+
+S = TypeVar("S", ModelSettings, GuardSettings)
+
+ModelName = Annotated[str | None, typer.Option(help="Name, or path of a card; see `models`.")]
+Strength = Annotated[
+    float | None, typer.Option(min=0.0, max=1.0, help="0 leaves the source, 1 is all.")
+]
+GuardAction = Annotated[
+    Literal["block", "flag", "off"] | None,
+    typer.Option(help="What an implausible result meets; default: block, nothing is written."),
+]
+Seeds = Annotated[
+    int | None, typer.Option(min=2, help="Report the spread over so many seeds; a run each.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -29,30 +47,30 @@ def register(app: typer.Typer) -> None:
 def denoise(
     source: Annotated[Path, typer.Argument(metavar="IN", help="Folder of DICOM files.")],
     destination: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the result.")],
-    model: Annotated[
-        str | None, typer.Option(help="Name, or path of a card; see `models`.")
-    ] = None,
-    strength: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="0 leaves the source, 1 is all.")
-    ] = None,
+    model: ModelName = None,
+    strength: Strength = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Default: the card's.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     incomplete: Annotated[
         bool, typer.Option("--incomplete", help="With slices missing too; the header says so.")
     ] = False,
+    guard: GuardAction = None,
+    uncertainty: Seeds = None,
     config: ConfigPath = None,
     as_json: AsJson = False,
 ) -> None:
     """Denoise the CT series in a folder; derived DICOM goes to another."""
     from dicom_node.ct.provenance import DeriveOptions
     from dicom_node.denoising import DenoiseOptions
+    from dicom_node.model_denoise import guard_options
     from dicom_node.offline import denoise_folder
 
-    base, labels = _settings(config)
-    chosen = {"name": model, "strength": strength, "steps": steps, "device": device}
-    wanted = base.model_copy(update={key: one for key, one in chosen.items() if one is not None})
+    base, labels, watch = _settings(config)
+    wanted = _changed(base, name=model, strength=strength, steps=steps, device=device)
+    watch = _changed(watch, action=guard, seeds=uncertainty)
     _check_destination(source, destination)
-    options = DenoiseOptions(wanted.strength, DeriveOptions(**labels.model_dump()))
+    labelled = DeriveOptions(**labels.model_dump())
+    options = DenoiseOptions(wanted.strength, labelled, guard_options(watch))
     denoiser = load_model(wanted)
     with progress("denoising") as report:
         outcomes = denoise_folder(
@@ -64,7 +82,7 @@ def denoise(
             incomplete=incomplete,
         )
     _tell(outcomes, as_json)
-    if any(item.error for item in outcomes) or not any(item.report for item in outcomes):
+    if any(item.error for item in outcomes) or not any(item.destination for item in outcomes):
         raise typer.Exit(1)
 
 
@@ -105,11 +123,17 @@ def load_model(wanted: ModelSettings) -> Denoiser:
         raise ModelUnavailable(f"{error}.") from error
 
 
-def _settings(config: Path | None) -> tuple[ModelSettings, DerivedSettings]:
+def _settings(config: Path | None) -> tuple[ModelSettings, DerivedSettings, GuardSettings]:
     if config is None:
-        return ModelSettings(), DerivedSettings()
+        return ModelSettings(), DerivedSettings(), GuardSettings()
     settings = read_settings(config)
-    return settings.model, settings.derived
+    return settings.model, settings.derived, settings.guard
+
+
+def _changed(settings: S, **options: object) -> S:
+    """The settings with the options that were given."""
+    given = {key: value for key, value in options.items() if value is not None}
+    return settings.model_copy(update=given)
 
 
 def _check_destination(source: Path, destination: Path) -> None:
@@ -136,17 +160,34 @@ def _tell(outcomes: Sequence[SeriesOutcome], as_json: bool) -> None:
         write_json([_outcome(item) for item in outcomes])
         return
     for item in outcomes:
-        if item.report is not None:
+        if item.error is not None:
+            typer.echo(f"{item.name}: failed, {item.error}.", err=True)
+        elif item.report is not None:
             done = item.report.denoise
             typer.echo(
                 f"{item.name}: {done.slices} slices to {item.destination} by {done.model}"
                 f" {done.version} on {done.device}, {done.seconds / done.slices:.2f} s a slice;"
-                f" noise {_hu(done.noise_before_hu)} before, {_hu(done.noise_after_hu)} after."
+                f" noise {_hu(done.noise_before_hu)} before, {_hu(done.noise_after_hu)} after;"
+                f" {_verdict(done)}."
             )
-        elif item.skipped is not None:
-            typer.echo(f"{item.name}: skipped, {item.skipped}.", err=True)
+            _tell_uncertainty(item.report.uncertainty)
         else:
-            typer.echo(f"{item.name}: failed, {item.error}.", err=True)
+            typer.echo(f"{item.name}: skipped, {item.skipped}.", err=True)
+
+
+def _verdict(report: DenoiseReport) -> str:
+    if not report.findings:
+        return "guard off"
+    objections = "; ".join(f"{one.verdict}, {one.sentence}" for one in report.objections)
+    return f"guard: {objections or report.verdict}"
+
+
+def _tell_uncertainty(spread: UncertaintySummary | None) -> None:
+    if spread is not None:
+        typer.echo(
+            f"Spread over {spread.seeds} seeds in soft tissue: median {_hu(spread.median_hu)},"
+            f" 99th percentile {_hu(spread.p99_hu)}."
+        )
 
 
 def _hu(value: float | None) -> str:

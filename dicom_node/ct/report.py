@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from man_core import DenoiseReport
+from dicom_node.errors import NodeError
+
+if TYPE_CHECKING:  # what denoises needs torch, which a worker loads with its first model
+    from man_core import DenoiseReport, Finding, UncertaintySummary
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,8 @@ class RunReport:
         product_version: Version of this product.
         denoise: What the denoiser reported.
         missing: Which slices the source lacked; empty when nothing is known to be missing.
+        uncertainty: Spread over seeds; None where it was not asked for.
+        blocked: Whether the guard kept the result back; the derived files are then not there.
     """
 
     source_series_uid: str
@@ -31,6 +36,8 @@ class RunReport:
     product_version: str
     denoise: DenoiseReport
     missing: str = ""
+    uncertainty: UncertaintySummary | None = None
+    blocked: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; files by their number only, as paths can hold names."""
@@ -41,9 +48,28 @@ class RunReport:
             "regular_spacing": self.regular,
             "missing": self.missing,
             "product_version": self.product_version,
+            "uncertainty": None if self.uncertainty is None else asdict(self.uncertainty),
+            "blocked": self.blocked,
             **self.denoise.to_dict(),
         }
 
     def to_json(self) -> str:
         """The report as indented JSON."""
         return json.dumps(self.to_dict(), indent=2) + "\n"
+
+
+class ImplausibleResult(NodeError):  # noqa: N818 - the name says what the result is
+    """The guard keeps a result back; trying again does not help.
+
+    Attributes:
+        report: What was done, with the findings.
+    """
+
+    def __init__(self, report: RunReport) -> None:
+        reasons = "; ".join(finding.sentence for finding in _blocking(report.denoise))
+        super().__init__(f"the guard blocked the result: {reasons}")
+        self.report = report
+
+
+def _blocking(report: DenoiseReport) -> list[Finding]:
+    return [finding for finding in report.findings if finding.verdict == "block"]

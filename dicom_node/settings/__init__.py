@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dicom_node.settings.guard import GuardSettings, guard_limits
 from dicom_node.settings.load import load_settings
 from dicom_node.settings.models import Settings
 from dicom_node.settings.sections import (
@@ -31,6 +32,7 @@ __all__ = [
     "CompletionSettings",
     "DerivedSettings",
     "EmailSettings",
+    "GuardSettings",
     "ListenSettings",
     "LoggingSettings",
     "ModelSettings",
@@ -45,5 +47,6 @@ __all__ = [
     "WebPeerSettings",
     "WebSettings",
     "WebhookSettings",
+    "guard_limits",
     "load_settings",
 ]

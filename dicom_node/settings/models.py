@@ -13,6 +13,7 @@ from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dicom_node.errors import ConfigurationError
+from dicom_node.settings.guard import GuardSettings
 from dicom_node.settings.sections import (
     AcceptSettings,
     AeTitle,
@@ -87,6 +88,7 @@ class Settings(BaseSettings):
     off_peak: OffPeakSettings = OffPeakSettings()
     model: ModelSettings = ModelSettings()
     derived: DerivedSettings = DerivedSettings()
+    guard: GuardSettings = GuardSettings()
     retry: RetrySettings = RetrySettings()
     retention: RetentionSettings = RetentionSettings()
     web: WebSettings | None = WebSettings()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -15,18 +16,13 @@ _REACH = 3.0
 def gaussian(image: Tensor, sigma: float) -> Tensor:
     """Gaussian average, sigma in pixels; edges are continued."""
     reach = max(1, math.ceil(_REACH * sigma))
-    place = torch.arange(-reach, reach + 1, dtype=image.dtype)
-    weight = torch.exp(-0.5 * (place / sigma) ** 2)
-    weight = weight / weight.sum()
-    stack = image.reshape(-1, 1, *image.shape[-2:])
-    stack = functional.conv2d(_continued(stack, reach, 0), weight[None, None, :, None])
-    stack = functional.conv2d(_continued(stack, 0, reach), weight[None, None, None, :])
-    return stack.reshape(image.shape)
+    weights = [math.exp(-0.5 * (place / sigma) ** 2) for place in range(-reach, reach + 1)]
+    return _averaged(image, weights)
 
 
 def box(image: Tensor, size: int) -> Tensor:
     """Mean over a square of an odd size; edges are continued."""
-    return functional.avg_pool2d(_continued(image[:, None], size // 2, size // 2), size, 1)[:, 0]
+    return _averaged(image, [1.0] * size)
 
 
 def halved(image: Tensor) -> Tensor:
@@ -36,22 +32,24 @@ def halved(image: Tensor) -> Tensor:
 
 def laplacian(image: Tensor) -> Tensor:
     """Sum of both second derivatives, per pixel squared."""
-    p = _continued(image[:, None], 1, 1)[:, 0]
+    p = _continued(image, 1, 1)
     rows = p[:, 2:, 1:-1] + p[:, :-2, 1:-1]
     return rows + p[:, 1:-1, 2:] + p[:, 1:-1, :-2] - 4.0 * image
 
 
 def gradient(image: Tensor) -> Tensor:
     """Size of the gradient, per pixel."""
-    p = _continued(image[:, None], 1, 1)[:, 0]
+    p = _continued(image, 1, 1)
     return 0.5 * torch.hypot(p[:, 2:, 1:-1] - p[:, :-2, 1:-1], p[:, 1:-1, 2:] - p[:, 1:-1, :-2])
 
 
 def extremes(image: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Lowest and highest value within a square of an odd size."""
-    pair = torch.stack((-image, image), dim=1)
-    low, high = functional.max_pool2d(pair, size, 1, size // 2).unbind(1)
-    return -low, high
+    low = high = image
+    for dim in (-2, -1):
+        low = reduce(torch.minimum, _shifted(low, size // 2, dim))
+        high = reduce(torch.maximum, _shifted(high, size // 2, dim))
+    return low, high
 
 
 def block_sums(image: Tensor, size: int) -> Tensor:
@@ -61,5 +59,24 @@ def block_sums(image: Tensor, size: int) -> Tensor:
     return functional.avg_pool2d(whole, size, divisor_override=1).flatten()
 
 
-def _continued(stack: Tensor, rows: int, columns: int) -> Tensor:
-    return functional.pad(stack, (columns, columns, rows, rows), mode="replicate")
+def _averaged(image: Tensor, weights: list[float]) -> Tensor:
+    """Sums of shifted images: many times as fast on a CPU as a convolution of one channel."""
+    for dim in (-2, -1):
+        total = torch.zeros_like(image)
+        for one, weight in zip(_shifted(image, len(weights) // 2, dim), weights, strict=True):
+            total.add_(one, alpha=weight / sum(weights))
+        image = total
+    return image
+
+
+def _shifted(image: Tensor, reach: int, dim: int) -> list[Tensor]:
+    """Views of an image shifted along a dimension by -reach to reach pixels."""
+    whole = _continued(image, reach, 0) if dim == -2 else _continued(image, 0, reach)
+    return [whole.narrow(dim, shift, image.shape[dim]) for shift in range(2 * reach + 1)]
+
+
+def _continued(image: Tensor, rows: int, columns: int) -> Tensor:
+    """The image [..., row, column] with its outermost pixels repeated beyond it."""
+    stack = image.reshape(-1, 1, *image.shape[-2:])
+    whole = functional.pad(stack, (columns, columns, rows, rows), mode="replicate")
+    return whole.reshape(*image.shape[:-2], *whole.shape[-2:])

@@ -55,7 +55,7 @@ class GuardLimits:
         ValueError: A limit is negative or no number, or blocks before it flags.
     """
 
-    overshoot: Limit = Limit(300.0, 1000.0)
+    overshoot: Limit = Limit(500.0, 1500.0)
     noise: Limit = Limit(1.05, 1.25)
     plastic: Limit = Limit(10.0, 25.0)
     drift_air: Limit = Limit(5.0, 10.0)

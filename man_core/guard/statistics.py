@@ -50,7 +50,7 @@ LOUDEST = 3.0
 """Noise may be so many times louder somewhere than in the series' typical soft tissue."""
 
 FEWEST_TISSUE_PIXELS = 800
-_SLICES_AT_ONCE = 4
+_SLICES_AT_ONCE = 2
 _SMALLEST_BLOB_SIGMA = 1.5  # pixels
 _CLIPPED_SHARE = 0.02
 _NOISE_BOX, _NEAR_BOX = 15, 5  # pixels of twice the size
