@@ -18,6 +18,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from man_core.noise_texture import (
+    autocorrelation,
     candidate_cutoffs,
     lag_correlation,
     trend_basis,
@@ -106,32 +107,28 @@ def estimate_noise_and_texture(hu: NDArray[Any]) -> NoiseTexture:
     return NoiseTexture(std, cutoff, autocorrelation(calm), len(residual))
 
 
-def radial_noise_power(hu: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def radial_noise_power(
+    hu: NDArray[Any], like: NDArray[Any] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Radial noise power spectrum in soft tissue.
 
     Args:
         hu: Volume [slice, row, column] or one slice [row, column] in HU.
+        like: Another image of the same places; it chooses the patches, so that two images may be
+            compared. None: the image itself.
 
     Returns:
         Frequencies [ring] in cycles per pixel and power [ring] in HU^2: the share of the
         variance at each of the 16 x 16 frequencies of a patch, averaged over the ring. All zero
         without soft tissue.
     """
-    residual = tissue_residuals(_sample(_as_volume(hu)))
+    chooser = _sample(_as_volume(hu if like is None else like))
+    chosen = tissue_residuals(chooser)
     rings = np.arange(1, PATCH // 2 + 1)
-    if len(residual) == 0:
+    if len(chosen) == 0:
         return rings / PATCH, np.zeros(len(rings))
-    return rings / PATCH, _ring_profile(_mean_power(_calm_patches(residual)))
-
-
-def autocorrelation(
-    residual: NDArray[np.float64],
-) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Autocorrelation of patches [patch, row, column] at lags 1..3 along (rows, columns)."""
-    variance = float(np.mean(residual**2)) or 1.0
-    along_rows = [float(np.mean(residual[:, :, k:] * residual[:, :, :-k])) for k in (1, 2, 3)]
-    along_columns = [float(np.mean(residual[:, k:] * residual[:, :-k])) for k in (1, 2, 3)]
-    return _triple(along_rows, variance), _triple(along_columns, variance)
+    residual = _residuals_at(_sample(_as_volume(hu)), chooser)
+    return rings / PATCH, _ring_profile(_mean_power(residual[_are_calm(chosen)]))
 
 
 def soft_tissue(hu: NDArray[Any]) -> NDArray[np.bool_]:
@@ -151,9 +148,14 @@ def tissue_residuals(hu: NDArray[Any]) -> NDArray[np.float64]:
         Possibly no patch at all, for example for air or an image smaller than a patch; at most
         ``MOST_PATCHES``.
     """
+    return _residuals_at(hu, hu)
+
+
+def _residuals_at(hu: NDArray[Any], like: NDArray[Any]) -> NDArray[np.float64]:
+    """Detrended patches of an image where another one shows soft tissue."""
     if min(hu.shape[1:]) < PATCH:
         return np.zeros((0, PATCH, PATCH))
-    chosen = np.flatnonzero(np.concatenate([_lies_in_tissue(one[None]) for one in hu]))
+    chosen = np.flatnonzero(np.concatenate([_lies_in_tissue(one[None]) for one in like]))
     kept = np.unravel_index(_thinned(chosen, MOST_PATCHES), _windows(hu).shape[:3])
     return _detrend(_windows(hu)[kept].astype(np.float64))
 
@@ -185,11 +187,6 @@ def _windows(hu: NDArray[Any]) -> NDArray[Any]:
     return sliding_window_view(hu, (PATCH, PATCH), axis=(1, 2))[:, ::STRIDE, ::STRIDE]
 
 
-def _triple(sums: list[float], variance: float) -> tuple[float, float, float]:
-    first, second, third = (value / variance for value in sums)
-    return first, second, third
-
-
 def _detrend(patches: NDArray[np.float64]) -> NDArray[np.float64]:
     basis = trend_basis(PATCH)
     flat = patches.reshape(len(patches), PATCH * PATCH)
@@ -212,11 +209,15 @@ def _patch_std(residual: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _calm_patches(residual: NDArray[np.float64]) -> NDArray[np.float64]:
+    calm: NDArray[np.float64] = residual[_are_calm(residual)]
+    return calm
+
+
+def _are_calm(residual: NDArray[np.float64]) -> NDArray[np.bool_]:
     """The patches with the least structure: the lower half by variance, without the very lowest."""
     std = _patch_std(residual)
     low, high = np.quantile(std, _CALM)
-    calm: NDArray[np.float64] = residual[(std >= low) & (std <= high)]
-    return calm
+    return np.asarray((std >= low) & (std <= high))
 
 
 def _typical_std(residual: NDArray[np.float64], cutoff: float) -> float:

@@ -72,6 +72,21 @@ def lag_correlation(cutoff: float, size: int = 64) -> NDArray[np.float64]:
     return correlation
 
 
+def autocorrelation(
+    residual: NDArray[np.float64],
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Autocorrelation of patches [patch, row, column] at lags 1..3 along (rows, columns)."""
+    variance = float(np.mean(residual**2)) or 1.0
+    along_rows = [float(np.mean(residual[:, :, k:] * residual[:, :, :-k])) for k in (1, 2, 3)]
+    along_columns = [float(np.mean(residual[:, k:] * residual[:, :-k])) for k in (1, 2, 3)]
+    return _triple(along_rows, variance), _triple(along_columns, variance)
+
+
+def _triple(sums: list[float], variance: float) -> tuple[float, float, float]:
+    first, second, third = (value / variance for value in sums)
+    return first, second, third
+
+
 @lru_cache(maxsize=16)
 def trend_basis(size: int, degree: int = 2) -> NDArray[np.float64]:
     """Orthonormal polynomials [pixel, term] on a square patch of ``size`` pixels a side."""

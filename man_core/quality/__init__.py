@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from man_core.quality.continuity import BetweenSlices, between_slice_energy, between_slices
+from man_core.quality.detectability import detectability, dog_channels
 from man_core.quality.lesions import (
     LesionTrial,
     PlantedLesion,
@@ -13,8 +14,16 @@ from man_core.quality.lesions import (
     plan_lesions,
 )
 from man_core.quality.metrics import change_over_noise, hu_bias, psnr, rmse_hu, ssim
+from man_core.quality.noise_power import (
+    NoisePower,
+    difference_noise_power,
+    noise_power,
+    tissue_noise_power,
+)
 from man_core.quality.perceptual_weights import PerceptualWeightsError, find_features
 from man_core.quality.scores import Scores, measure
+from man_core.quality.task_transfer import TaskTransfer, task_transfer
+from man_core.quality.uniform_tissue import uniform_tissue
 from man_core.quality.windows import (
     ABDOMEN_EXAM,
     CHEST_EXAM,
@@ -40,24 +49,33 @@ __all__ = [
     "BetweenSlices",
     "LesionTrial",
     "Lpips",
+    "NoisePower",
     "PerceptualWeightsError",
     "PlantedLesion",
     "Scores",
+    "TaskTransfer",
     "Window",
     "between_slice_energy",
     "between_slices",
     "change_over_noise",
+    "detectability",
     "dicom_window",
+    "difference_noise_power",
+    "dog_channels",
     "find_features",
     "hu_bias",
     "judge_lesions",
     "measure",
+    "noise_power",
     "paint_lesions",
     "plan_lesions",
     "psnr",
     "rmse_hu",
     "ssim",
+    "task_transfer",
+    "tissue_noise_power",
     "to_unit",
+    "uniform_tissue",
 ]
 
 
