@@ -24,11 +24,9 @@ class DataSettings(_Strict):
         lowest_dose: Smallest fraction of full dose that is simulated.
         highest_dose: Largest; doses are drawn evenly in their logarithm.
         untouched_share: Share of crops whose low-dose partner is the full-dose crop itself.
-        grain_share: Share of crops whose full dose itself is made noisier, in the texture of the
-            noise that its low dose gets. Sharp kernels and thin slices have such full doses;
-            without them a network learns that sharp noise never belongs to the full dose.
-        highest_grain: Largest factor by which that raises the noise of the full dose; factors are
-            drawn evenly in their logarithm.
+        sharper_share: Share of crops as of a sharper kernel: the full dose gets as much noise of
+            the sharper texture as that kernel would leave in it. Without them a network learns
+            that sharp noise never belongs to a full dose.
         any_texture_share: Share of simulated noise with any texture instead of the series' own.
         texture_jitter: Spread of the texture around the series' own, as standard deviation of the
             logarithm of the apodisation's cutoff.
@@ -42,8 +40,7 @@ class DataSettings(_Strict):
     lowest_dose: float = Field(default=0.05, gt=0, lt=1)
     highest_dose: float = Field(default=0.77, gt=0, lt=1)
     untouched_share: float = Field(default=0.05, ge=0, le=1)
-    grain_share: float = Field(default=0.0, ge=0, le=1)
-    highest_grain: float = Field(default=4.0, ge=1)
+    sharper_share: float = Field(default=0.0, ge=0, le=1)
     any_texture_share: float = Field(default=0.25, ge=0, le=1)
     texture_jitter: float = Field(default=0.1, ge=0)
     amplitude_jitter: float = Field(default=0.1, ge=0)

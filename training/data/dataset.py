@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,8 @@ from training.data.manifest import (
     noise_file,
     slices_file,
 )
-from training.data.texture import CUTOFFS, amplitude_at, apodise, nearest_cutoff
+from training.data.place import Place, dosed
+from training.data.texture import apodise
 from training.errors import TrainingError
 from training.settings import DataSettings
 
@@ -26,31 +27,7 @@ MARGIN = 16  # pixels around a crop of noise: the filters reach no further
 BODY_HU = -500.0
 TRIES = 8  # draws of a place before an empty crop is taken after all
 
-LARGEST_NOISE_HU = 150.0
-"""Noisier crops are not drawn: a tenth of the dose with a sharp kernel has about 120 HU."""
-
 Pixels = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where a crop lies and what its low-dose partner is made of."""
-
-    entry: SeriesEntry
-    slice_index: int
-    row: int
-    column: int
-    symmetry: int
-    dose: float
-    cutoff: int
-    amplitude: float
-    copy: int
-    grain: float = 0.0
-
-    @property
-    def full_noise_hu(self) -> float:
-        """Noise of the full-dose crop, grain included."""
-        return float(np.hypot(self.entry.slices[self.slice_index].noise_hu, self.grain))
 
 
 class CropSource:
@@ -90,51 +67,27 @@ class CropSource:
             low=_tensor(places, low),
             dose=torch.tensor([p.dose for p in places], dtype=torch.float32),
             position=torch.tensor([self._position(p) for p in places], dtype=torch.float32),
-            noise_hu=torch.tensor([_noise_of(p) for p in places], dtype=torch.float32),
+            noise_hu=torch.tensor([p.low_noise_hu for p in places], dtype=torch.float32),
         )
 
-    def _place(self, random: np.random.Generator) -> _Place:
+    def _place(self, random: np.random.Generator) -> Place:
         """Draw patient, series, slice, place and low-dose partner; the order of draws is fixed."""
         real = bool(self.pairs) and random.random() < self.data.real_share
         patients = self.pairs if real else self.patients
         series = list(patients.values())[random.integers(len(patients))]
         entry = series[random.integers(len(series))]
-        place = _Place(
+        place = Place(
             entry=entry,
             slice_index=int(random.integers(len(entry.slices))),
             row=0,
             column=0,
             symmetry=int(random.integers(SYMMETRIES)),
             dose=entry.dose,
-            cutoff=0,
-            amplitude=0.0,
             copy=int(random.integers(self.copies)),
         )
-        return self._moved(place if real else self._dosed(place, random), random)
+        return self._moved(place if real else dosed(place, self.data, random), random)
 
-    def _dosed(self, place: _Place, random: np.random.Generator) -> _Place:
-        """Draw dose, texture and amplitude of simulated noise."""
-        data, entry = self.data, place.entry
-        dose = float(np.exp(random.uniform(np.log(data.lowest_dose), np.log(data.highest_dose))))
-        own = nearest_cutoff(entry.cutoff * np.exp(random.normal(0, data.texture_jitter)))
-        anything = int(random.integers(nearest_cutoff(0.5), len(CUTOFFS)))
-        cutoff = anything if random.random() < data.any_texture_share else own
-        spread = float(np.exp(random.normal(0, data.amplitude_jitter)))
-        place = replace(self._grainy(place, random), cutoff=cutoff)
-        if random.random() < data.untouched_share:
-            return replace(place, dose=1.0)
-        dose = max(dose, 1 / (1 + (LARGEST_NOISE_HU / place.full_noise_hu) ** 2))
-        amplitude = place.full_noise_hu * np.sqrt(1 / dose - 1) * spread
-        return replace(place, dose=dose, amplitude=float(amplitude))
-
-    def _grainy(self, place: _Place, random: np.random.Generator) -> _Place:
-        """Draw how much noisier than it is the full dose is made."""
-        factor = float(np.exp(random.uniform(0.0, np.log(self.data.highest_grain))))
-        if random.random() >= self.data.grain_share:
-            return place
-        return replace(place, grain=place.full_noise_hu * float(np.sqrt(factor**2 - 1)))
-
-    def _moved(self, place: _Place, random: np.random.Generator) -> _Place:
+    def _moved(self, place: Place, random: np.random.Generator) -> Place:
         """Draw a place that holds enough of the body; the fullest of some draws if none does."""
         crop = self.data.crop
         best, best_share = place, -1.0
@@ -148,11 +101,11 @@ class CropSource:
                 break
         return best
 
-    def _full_of(self, place: _Place) -> SeriesEntry:
+    def _full_of(self, place: Place) -> SeriesEntry:
         full = place.entry.full_series
         return self._full[full] if full else place.entry
 
-    def _pixels(self, place: _Place, entry: SeriesEntry) -> Pixels:
+    def _pixels(self, place: Place, entry: SeriesEntry) -> Pixels:
         index = place.slice_index
         if entry is not place.entry:
             matched = place.entry.slices[index].full_slice
@@ -163,11 +116,11 @@ class CropSource:
         pixels: Pixels = array[index, rows, columns].astype(np.float32)
         return pixels
 
-    def _window(self, place: _Place) -> tuple[slice, slice]:
+    def _window(self, place: Place) -> tuple[slice, slice]:
         crop = self.data.crop
         return slice(place.row, place.row + crop), slice(place.column, place.column + crop)
 
-    def _low(self, places: list[_Place], full: Pixels) -> Pixels:
+    def _low(self, places: list[Place], full: Pixels) -> Pixels:
         low = full.copy()
         real = [i for i, p in enumerate(places) if p.entry.full_series]
         for i in real:
@@ -178,27 +131,27 @@ class CropSource:
             low[noisy] += self._noise(chosen, [p.amplitude for p in chosen])
         return low
 
-    def _grained(self, places: list[_Place], full: Pixels) -> Pixels:
+    def _grained(self, places: list[Place], full: Pixels) -> Pixels:
         """Full dose with its grain: noise of the opposite place of the slice, half a turn round."""
         grained = [i for i, p in enumerate(places) if p.grain > 0]
         if grained:
             chosen = [places[i] for i in grained]
             noise = self._noise(
-                [_opposite(p, self.data.crop) for p in chosen], [p.grain for p in chosen]
+                [p.opposite(self.data.crop) for p in chosen], [p.grain for p in chosen]
             )
             full[grained] += noise[:, ::-1, ::-1]
         return full
 
-    def _noise(self, places: list[_Place], amplitudes: list[float]) -> Pixels:
+    def _noise(self, places: list[Place], amplitudes: list[float]) -> Pixels:
         """Noise [batch, row, column] in HU with the drawn texture and given amplitudes."""
         plain = np.stack([self._plain_noise(p) for p in places])
         shaped = apodise(plain, np.array([p.cutoff for p in places]))
-        scale = [a / _own_amplitude(p) for p, a in zip(places, amplitudes, strict=True)]
+        scale = [a / p.simulated_hu for p, a in zip(places, amplitudes, strict=True)]
         inner = shaped[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
         scaled: Pixels = inner * np.array(scale, dtype=np.float32)[:, None, None]
         return scaled
 
-    def _plain_noise(self, place: _Place) -> Pixels:
+    def _plain_noise(self, place: Place) -> Pixels:
         """Plain-ramp noise of a crop and its margin, mirrored at the edges of the slice."""
         array = self._array(noise_file(self.root, place.entry.series, place.copy))
         rows, columns = (
@@ -209,7 +162,7 @@ class CropSource:
         noise: Pixels = plane[rows][:, columns].astype(np.float32)
         return noise
 
-    def _position(self, place: _Place) -> tuple[float, float, float, float]:
+    def _position(self, place: Place) -> tuple[float, float, float, float]:
         crop = self.data.crop
         _, rows, columns = place.entry.shape
         corners = (
@@ -261,26 +214,12 @@ def _copies(root: Path, series: str) -> int:
     return copies
 
 
-def _own_amplitude(place: _Place) -> float:
-    return amplitude_at(place.entry.slices[place.slice_index].noise_table, place.cutoff)
-
-
-def _noise_of(place: _Place) -> float:
-    return float(np.hypot(place.full_noise_hu, place.amplitude))
-
-
-def _opposite(place: _Place, crop: int) -> _Place:
-    """The place that a half turn of the slice brings here; its noise is another draw."""
-    _, rows, columns = place.entry.shape
-    return replace(place, row=rows - crop - place.row, column=columns - crop - place.column)
-
-
 def _mirrored(start: int, length: int, limit: int) -> NDArray[np.intp]:
     """Indices start … start + length, mirrored at 0 and at limit."""
     index = np.abs(np.arange(start, start + length))
     return np.where(index < limit, index, 2 * limit - 2 - index)
 
 
-def _tensor(places: list[_Place], crops: Pixels) -> torch.Tensor:
+def _tensor(places: list[Place], crops: Pixels) -> torch.Tensor:
     turned = [transform(crop, p.symmetry) for crop, p in zip(crops, places, strict=True)]
     return torch.from_numpy(np.stack(turned)[:, None])

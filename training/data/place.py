@@ -1,0 +1,107 @@
+"""Where a crop lies and what its low-dose partner is made of: dose, texture, amplitude."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from training.data.manifest import SeriesEntry, SliceEntry
+from training.data.texture import CUTOFFS, amplitude_at, nearest_cutoff
+from training.settings import DataSettings
+
+LARGEST_NOISE_HU = 150.0
+"""Noisier crops are not drawn: a tenth of the dose with a sharp kernel has about 120 HU."""
+
+GRAIN_JITTER = 0.25
+"""Spread of a kernel's noise around what its texture says, as std of the logarithm: thickness and
+tube current differ with it."""
+
+SMOOTHEST_FOREIGN = nearest_cutoff(0.5)
+"""Textures unlike a series' own are drawn from here on; smoother ones are no kernel of today."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """One crop before its pixels are read.
+
+    Attributes:
+        entry: The series it lies in.
+        slice_index: The slice.
+        row: Its first row.
+        column: Its first column.
+        symmetry: Which of the eight symmetries it is shown in.
+        copy: Which of the simulated noise images it takes.
+        dose: Dose of its partner as a fraction of full dose.
+        cutoff: Texture of the noise, an index in ``CUTOFFS``.
+        amplitude: Noise in HU that the partner has more.
+        grain: Noise in HU that the full dose itself gets.
+    """
+
+    entry: SeriesEntry
+    slice_index: int
+    row: int
+    column: int
+    symmetry: int
+    copy: int
+    dose: float
+    cutoff: int = 0
+    amplitude: float = 0.0
+    grain: float = 0.0
+
+    @property
+    def slice_entry(self) -> SliceEntry:
+        """What is known of the slice."""
+        return self.entry.slices[self.slice_index]
+
+    @property
+    def full_noise_hu(self) -> float:
+        """Noise of the full-dose crop, grain included."""
+        return float(np.hypot(self.slice_entry.noise_hu, self.grain))
+
+    @property
+    def low_noise_hu(self) -> float:
+        """Noise of the partner."""
+        return float(np.hypot(self.full_noise_hu, self.amplitude))
+
+    @property
+    def simulated_hu(self) -> float:
+        """Standard deviation of the simulated noise image in this texture."""
+        return amplitude_at(self.slice_entry.noise_table, self.cutoff)
+
+    def opposite(self, crop: int) -> Place:
+        """The place that a half turn of the slice brings here; its noise is another draw."""
+        _, rows, columns = self.entry.shape
+        return replace(self, row=rows - crop - self.row, column=columns - crop - self.column)
+
+
+def dosed(place: Place, data: DataSettings, random: np.random.Generator) -> Place:
+    """Draw dose, texture and amplitude of simulated noise."""
+    dose = float(np.exp(random.uniform(np.log(data.lowest_dose), np.log(data.highest_dose))))
+    place = _textured(place, data, random)
+    spread = float(np.exp(random.normal(0, data.amplitude_jitter)))
+    if random.random() < data.untouched_share:
+        return replace(place, dose=1.0)
+    dose = max(dose, 1 / (1 + (LARGEST_NOISE_HU / place.full_noise_hu) ** 2))
+    amplitude = place.full_noise_hu * np.sqrt(1 / dose - 1) * spread
+    return replace(place, dose=dose, amplitude=float(amplitude))
+
+
+def _textured(place: Place, data: DataSettings, random: np.random.Generator) -> Place:
+    """Draw the texture: the series' own, a sharper kernel's, or any."""
+    own = nearest_cutoff(place.entry.cutoff * np.exp(random.normal(0, data.texture_jitter)))
+    anything = int(random.integers(SMOOTHEST_FOREIGN, len(CUTOFFS)))
+    sharper = int(random.integers(own, len(CUTOFFS)))
+    chance = random.random()
+    if chance < data.sharper_share:
+        return replace(place, cutoff=sharper, grain=_grain(place, own, sharper, random))
+    foreign = chance < data.sharper_share + data.any_texture_share
+    return replace(place, cutoff=anything if foreign else own)
+
+
+def _grain(place: Place, own: int, sharper: int, random: np.random.Generator) -> float:
+    """Noise in HU that a sharper kernel adds to a full dose: what its texture lets through more."""
+    table = place.slice_entry.noise_table
+    gain = amplitude_at(table, sharper) / amplitude_at(table, own)
+    wanted = place.full_noise_hu * gain * float(np.exp(random.normal(0, GRAIN_JITTER)))
+    return float(np.sqrt(max(wanted**2 - place.full_noise_hu**2, 0.0)))
