@@ -72,3 +72,21 @@ def code_of(line: str) -> list[str]:
     """The pieces between backticks that are calls, and lines of a code block."""
     pieces = line.split("`")[1::2] if "`" in line else [line.strip()]
     return [piece.strip().removeprefix(".venv/bin/") for piece in pieces if piece.strip()]
+
+
+def calls_of(page: str) -> list[list[str]]:
+    """The words of each call of ours in the code blocks of a page, `torchrun` left out."""
+    blocks = (REPOSITORY / page).read_text(encoding="utf-8").split("```")[1::2]
+    lines = [line.split() for block in blocks for line in block.splitlines()]
+    ours = [["man-train", *w[w.index("training.cli") + 1 :]] for w in lines if "training.cli" in w]
+    return ours + [words for words in lines if words and words[0] in PROGRAMS]
+
+
+@pytest.mark.parametrize("words", calls_of("docs/retraining.md"), ids=" ".join)
+def test_every_line_of_retraining_is_understood_as_it_stands(words: list[str]) -> None:
+    command = typer.main.get_command(PROGRAMS[words[0]])
+    assert isinstance(command, TyperGroup)
+    with command.make_context(words[0], words[1:]) as context:
+        name, found, _ = command.resolve_command(context, words[1:])
+        assert found is not None
+        assert found.make_context(name, words[2:], parent=context).params

@@ -22,6 +22,11 @@ WIDEST_TABLE = 130
 
 TEST_IS_SPENT = "note: from now on the split test has chosen a model and is no test any more"
 
+NO_LPIPS = (
+    "note: LPIPS was not measured, since its weights are not on this machine; too strong a "
+    "smoothing shows there first (docs/perceptual.md)"
+)
+
 First = Annotated[str, Argument(metavar="A", help="Model name, card, exported folder or run.")]
 Second = Annotated[str, Argument(metavar="B", help="Another one.")]
 Candidate = Annotated[
@@ -96,6 +101,7 @@ def promote(
         raise RecipeError("promote needs a MODEL and --data with held-out patients, or --back")
     from training.data.splits import known_split
     from training.evaluate.cases import Wanted
+    from training.evaluate.comparison import LPIPS
     from training.evaluate.tables import window_of
     from training.promotion.promote import Wish
     from training.promotion.promote import promote as run
@@ -110,6 +116,8 @@ def promote(
         typer.echo(json.dumps({**done.record, "card": str(done.card) if done.card else None}))
     else:
         _show(done.pairs, done.today, done.candidate, ("today", "candidate"))
+    if not any(pair.figure == LPIPS for pair in done.pairs):
+        typer.echo(NO_LPIPS, err=True)
     if done.card is None:
         raise TrainingError(f"refused, {to} is as before: {'; '.join(done.faults)}")
     if not as_json:

@@ -223,9 +223,16 @@ def _paired(measured: Sequence[_Measured]) -> list[Paired]:
 
 
 def _pair(kind: Kind, figure: Figure, found: dict[str, list[list[_Measured]]]) -> Paired:
-    """Means over each patient's slices; patients of whom the figure is unknown are left out."""
+    """Means over each patient's slices; patients of whom the figure is unknown are left out.
+
+    Raises:
+        TrainingError: A model has no value where the low dose has one.
+    """
     table = {patient: [_mean(part) for part in parts] for patient, parts in found.items()}
-    known = {patient: row for patient, row in table.items() if not np.isnan(row).any()}
+    known = {patient: row for patient, row in table.items() if not math.isnan(row[0])}
+    for patient, row in known.items():
+        if np.isnan(row).any():
+            raise TrainingError(f"a model gave values that are no numbers for patient {patient}")
     values = np.array(list(known.values()), dtype=np.float64).reshape(-1, 3)
     if figure.signed:
         values = np.abs(values)
