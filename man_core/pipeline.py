@@ -113,32 +113,57 @@ def denoise_volume(
         ModelError: The model gave values that are not finite.
         Stopped: ``should_stop`` said so.
     """
+    started = time.monotonic()
+    hu = denoise_slices(
+        volume.hu,
+        denoiser,
+        condition,
+        seed=seed,
+        strength=strength,
+        on_result=on_result,
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
+    seconds = time.monotonic() - started
+    denoised = volume.with_hu(hu)
+    settings = _Settings(denoiser, strength, seed, seconds)
+    return denoised, _report(volume, denoised, settings, limits)
+
+
+def denoise_slices(
+    source: NDArray[np.float32],
+    denoiser: Denoiser,
+    condition: Condition,
+    *,
+    seed: int,
+    strength: float = 1.0,
+    on_result: OnResult | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> NDArray[np.float32]:
+    """Denoise HU [slice, row, column] and nothing more; see ``denoise_volume``."""
     if not 0.0 <= strength <= 1.0:
         raise ValueError(f"strength must be within 0 to 1, got {strength}")
-    started = time.monotonic()
-    hu = np.empty_like(volume.hu)
-    done, step = 0, denoiser.slices_at_once(*volume.shape[1:])
+    hu = np.empty_like(source)
+    done, step = 0, denoiser.slices_at_once(*source.shape[1:])
     while done < len(hu):
         if should_stop is not None and should_stop():
             raise Stopped
         part = slice(done, min(done + step, len(hu)))
         try:
-            result = _run(volume.hu[part], denoiser, condition, seed)
+            result = _run(source[part], denoiser, condition, seed)
         except torch.OutOfMemoryError:
             if step == 1:
                 raise
             step = _smaller(step)
             continue
-        hu[part] = _blend(volume.hu[part], result, strength)
+        hu[part] = _blend(source[part], result, strength)
         if on_result is not None:
             on_result(done, hu[part])
         done = part.stop
         if on_progress is not None:
             on_progress(done, len(hu))
-    seconds = time.monotonic() - started
-    denoised = volume.with_hu(hu)
-    settings = _Settings(denoiser, strength, seed, seconds)
-    return denoised, _report(volume, denoised, settings, limits)
+    return hu
 
 
 def _smaller(step: int) -> int:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from man_core.condition import Condition
 from man_core.denoiser import Denoiser
 from man_core.noise import soft_tissue
-from man_core.pipeline import denoise_volume
+from man_core.pipeline import denoise_slices
 from man_core.volume import Volume
 
 FEWEST_SEEDS = 2
@@ -69,18 +69,12 @@ def spread_over_seeds(
         raise ValueError(f"the spread over seeds needs at least {FEWEST_SEEDS} of them")
     mean, squares = np.zeros(volume.shape, np.float32), np.zeros(volume.shape, np.float32)
     for count, seed in enumerate(seeds, start=1):
-        result, _ = denoise_volume(
-            volume,
-            denoiser,
-            condition,
-            seed=seed,
-            strength=strength,
-            limits=None,
-            should_stop=should_stop,
+        result = denoise_slices(
+            volume.hu, denoiser, condition, seed=seed, strength=strength, should_stop=should_stop
         )
-        change = result.hu - mean  # Welford 1962: squares of large numbers would lose the spread
+        change = result - mean  # Welford 1962: squares of large numbers would lose the spread
         mean += change / count
-        squares += change * (result.hu - mean)
+        squares += change * (result - mean)
     spread = np.sqrt(squares / (len(seeds) - 1))
     return volume.with_hu(spread), _summary(volume, spread, len(seeds))
 

@@ -48,6 +48,7 @@ derived:
   description_suffix: " MAN"
   image_type: PRIMARY
   equipment: standard
+guard: {action: block, seeds: 0, limits: {}}
 retry: {attempts: 10, first_delay_seconds: 30, longest_delay_seconds: 3600}
 retention:
   days: 3
@@ -160,6 +161,9 @@ def test_all_errors_are_told_at_once_by_file_key_and_remedy(
             SMALLEST.replace("127.0.0.1", "'${NO_SUCH_VARIABLE}'"),
             "${NO_SUCH_VARIABLE}, which is not",
         ),
+        (SMALLEST + "guard: {limits: {drift_fad: [1, 2]}}", "'drift_fad' is no check of the guard"),
+        (SMALLEST + "guard: {limits: {noise: [2, 1]}}", "noise has a limit to flag and one"),
+        (SMALLEST + "guard: {seeds: 1}", "one seed has no spread"),
         (SMALLEST + "off_peak: {begin: 19:00}", "an hour stands in quotes"),
         (SMALLEST + "database: mysql://ledger", "which this program cannot use"),
         (SMALLEST + "database: ledger.db", "'database' is no database URL"),
