@@ -7,15 +7,19 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from ct_factory import make_series
 
-from man_core import Condition, denoise_volume, load_denoiser
+from man_core import Condition, ModelCard, denoise_volume, load_denoiser
 from man_core.volume import Volume
+from man_core.weights import load_weights, save_weights
 from training.cli import main
+from training.promotion.rule import FEWEST_PATIENTS
 
 SIZE = 64
 KILL_DEADLINE_SECONDS = 240.0  # a busy machine takes its time to import torch
@@ -32,11 +36,13 @@ def man_train(*arguments: object) -> int:
 
 @pytest.fixture(scope="module")
 def training_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two patients for fitting, one for validation, prepared from DICOM and simulated."""
+    """Two patients for fitting, three held out, prepared from DICOM and simulated."""
     folder = tmp_path_factory.mktemp("training")
-    for number, split in enumerate(("train", "train", "validation")):
+    for number, split in enumerate(("train", "train", *["validation"] * FEWEST_PATIENTS)):
         source = folder / f"patient-{number}"
-        make_series(source, 2, SIZE, patient_id=f"SECRET-{number}", study=str(number), seed=number)
+        slices = 2 if split == "train" else 1
+        name = f"SECRET-{number}"
+        make_series(source, slices, SIZE, patient_id=name, study=str(number), seed=number)
         assert man_train("prepare", source, "--assign", split, "--out", folder / "set") == 0
     assert man_train("simulate", folder / "set", "--processes", 1) == 0
     return folder / "set"
@@ -136,3 +142,37 @@ def test_evaluation_stands_beside_the_low_dose(
     assert rows[1]["psnr_db"] > rows[0]["psnr_db"]
     assert rows[2]["weights_sha256"]
     assert all(row["split"] == "validation" and row["dose"] == 0.25 for row in rows)
+
+
+def test_only_a_model_that_is_no_worse_is_promoted(
+    diffusion: Path, training_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site, exported = tmp_path / "site", tmp_path / "exported"
+    assert man_train("export", diffusion, "--out", exported) == 0
+    words = ("--data", training_set, "--to", site, "--dose", 0.25, "--device", "cpu")
+    bad = spoiled(exported, tmp_path / "spoiled")
+    assert man_train("promote", bad, *words) == 1
+    assert "refused" in capsys.readouterr().err, "today's is the shipped model"
+    assert not site.exists()
+
+    assert man_train("promote", diffusion, *words, "--current", bad) == 0
+    in_force = load_denoiser(str(site / "model.json"), device="cpu").info
+    assert in_force.digest == ModelCard.load(exported / "man.json").digest
+    assert man_train("promote", "--back", "--to", site) == 0
+    assert ModelCard.load(site / "model.json").digest == ModelCard.load(bad / "man.json").digest
+
+
+def spoiled(exported: Path, folder: Path) -> Path:
+    """The same model with an autoencoder that was shaken until every slice is a mess."""
+    card = ModelCard.load(exported / "man.json")
+    config, tensors = load_weights(exported / card.weights_file, card.weights_sha256)
+    folder.mkdir()
+    torch.manual_seed(0)
+    shaken = {
+        name: values + torch.randn_like(values) if name.startswith("autoencoder") else values
+        for name, values in tensors.items()
+    }
+    sha256 = save_weights(folder / card.weights_file, shaken, config)
+    text = replace(card, weights_sha256=sha256).to_json()
+    (folder / "man.json").write_text(text, encoding="utf-8")
+    return folder
