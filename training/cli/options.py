@@ -72,7 +72,12 @@ SamplingSteps = Annotated[
     list[int], Option("--steps", min=1, help="Instead of the card's; may be repeated.")
 ]
 Samplers = Annotated[
-    list[str], Option("--sampler", help="ddim, dpmpp-2m or ddpm, not the card's; may be repeated.")
+    list[str],
+    Option(
+        "--sampler",
+        help="Instead of the card's: ddim, dpmpp-2m or ddpm; of a residual shift residual-shift or "
+        "residual-ddim; may be repeated.",
+    ),
 ]
 Slices = Annotated[int | None, Option("--slices", min=1, help="At most so many of a series.")]
 Gaussian = Annotated[bool, Option("--gaussian", help="Add the blur with the best PSNR.")]
