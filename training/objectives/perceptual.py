@@ -47,8 +47,20 @@ def windowed(hu: Tensor, choice: Tensor) -> Tensor:
     return ((hu - low) / (high - low)).clamp(0, 1)
 
 
-class VggFeatures(nn.Module):
+class FeatureExtractor(nn.Module):
+    """Images [batch, 1, row, column] in [0, 1] to what eq. 2 compares, layer by layer.
+
+    Attributes:
+        floor: What 6 HU of white noise make of the distance in each of ``WINDOWS_HU``, measured.
+    """
+
+    floor: tuple[float, float, float]
+
+
+class VggFeatures(FeatureExtractor):
     """Features of VGG-16 behind the rectifiers of the tapped layers that the file holds."""
+
+    floor = (0.17, 0.08, 0.044)
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -79,8 +91,10 @@ class VggFeatures(nn.Module):
         return found
 
 
-class GradientFeatures(nn.Module):
+class GradientFeatures(FeatureExtractor):
     """Fallback without a weights file: gradients and Laplacians over octaves."""
+
+    floor = (0.0046, 0.0012, 0.0007)
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,7 +116,7 @@ def feature_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     return torch.stack(layers).mean(dim=0)
 
 
-def perceptual_features(path: Path | None) -> nn.Module:
+def perceptual_features(path: Path | None) -> FeatureExtractor:
     """VGG features from a file of torchvision's weights, or the fallback.
 
     Raises:

@@ -7,11 +7,16 @@ from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from training.objectives.perceptual import WINDOWS_HU, feature_distance, windowed
+from training.objectives.perceptual import (
+    WINDOWS_HU,
+    FeatureExtractor,
+    feature_distance,
+    windowed,
+)
 
 SOFT_TISSUE_SHARE = 0.6
 """Share of crops compared in the soft-tissue window; the others draw lung or bone alike."""
@@ -22,9 +27,14 @@ MEAN_PIXELS = 8
 SSIM_SIGMA = 1.5
 """Pixels of the Gaussian in structural similarity (Wang et al. 2004)."""
 
-FLOORS = {"pixel": 2.5e-5, "structure": 0.02, "feature": 0.005, "mean": 1.0}
-"""Added to the low dose's own distances, so that a crop without noise has a finite weight: 2 HU in
-a window of 400 HU, what such noise does to SSIM and features, and 1 HU of a mean."""
+PIXEL_FLOOR = (2.2e-4, 1.6e-5, 6e-6)
+STRUCTURE_FLOOR = (0.06, 0.014, 0.0055)
+"""What 6 HU of white noise make of the two distances in each of ``WINDOWS_HU``, measured. It is
+added to the low dose's own distances: without it a full dose given as input, whose distance is
+zero, would outweigh all other crops."""
+
+MEAN_FLOOR = 1.0
+"""The same for local means, HU squared."""
 
 
 class RestorationObjective(BaseModel):
@@ -52,7 +62,7 @@ class RestorationObjective(BaseModel):
 
 
 def restoration_loss(
-    features: nn.Module,
+    features: FeatureExtractor,
     restored: Tensor,
     low: Tensor,
     full: Tensor,
@@ -71,11 +81,13 @@ def restoration_loss(
     """
     choice = _windows(full, generator)
     images = [windowed(hu, choice) for hu in (restored, low, full)]
+    seen = _seen(features, images, objective)
+    feature_floor = _of(features.floor, choice)[: objective.feature_crops]
     terms = {
-        "pixel": _ratio("pixel", _squared, images),
-        "structure": _ratio("structure", _dissimilarity, images),
-        "feature": _ratio("feature", feature_distance, _seen(features, images, objective)),
-        "mean": _ratio("mean", _squared_mean, (restored, low, full)),
+        "pixel": _ratio(_squared, images, _of(PIXEL_FLOOR, choice)),
+        "structure": _ratio(_dissimilarity, images, _of(STRUCTURE_FLOOR, choice)),
+        "feature": _ratio(feature_distance, seen, feature_floor),
+        "mean": _ratio(_squared_mean, (restored, low, full), MEAN_FLOOR),
     }
     total = sum(getattr(objective, name) * term for name, term in terms.items())
     return {"restoration": total, **terms}  # type: ignore[dict-item]
@@ -89,7 +101,7 @@ def _windows(hu: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _seen(
-    features: nn.Module, images: Sequence[Tensor], objective: RestorationObjective
+    features: FeatureExtractor, images: Sequence[Tensor], objective: RestorationObjective
 ) -> list[list[Tensor]]:
     """Features of corners of some crops; only those of the result carry a gradient."""
     edge = slice(objective.feature_pixels)
@@ -99,11 +111,17 @@ def _seen(
     return [features(restored), *fixed]
 
 
-def _ratio(name: str, distance: Callable[[Any, Any], Tensor], images: Sequence[Any]) -> Tensor:
+def _of(values: Sequence[float], choice: Tensor) -> Tensor:
+    return torch.tensor(values, device=choice.device)[choice]
+
+
+def _ratio(
+    distance: Callable[[Any, Any], Tensor], images: Sequence[Any], floor: Tensor | float
+) -> Tensor:
     """Distance of the result to full dose over that of the low dose, averaged over crops."""
     restored, low, full = images
     with torch.no_grad():
-        untouched = distance(low, full) + FLOORS[name]
+        untouched = distance(low, full) + floor
     return (distance(restored, full) / untouched).mean()
 
 
