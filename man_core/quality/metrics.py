@@ -139,8 +139,11 @@ def _gaussian(maps: NDArray[np.float64]) -> NDArray[np.float64]:
     weights /= weights.sum()
     for axis in (1, 2):
         kept = maps.shape[axis] - 2 * SSIM_RADIUS_PIXELS
-        shifted = (np.take(maps, range(start, start + kept), axis) for start in range(len(weights)))
-        maps = np.sum([w * part for w, part in zip(weights, shifted, strict=True)], axis=0)
+        along = np.moveaxis(maps, axis, 0)
+        total = np.zeros_like(along[:kept])
+        for start, weight in enumerate(weights):
+            total += weight * along[start : start + kept]
+        maps = np.moveaxis(total, 0, axis)
     return maps
 
 
