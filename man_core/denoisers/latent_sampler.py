@@ -12,6 +12,7 @@ from man_core.diffusion.residual_shift import residual_ddim, residual_shift, shi
 from man_core.diffusion.samplers import NoiseSource, OnStep, ddim, ddpm, dpmpp_2m
 from man_core.diffusion.schedule import cosine_schedule, timestep_subset
 from man_core.nets.man import DiffusionKind, ManConfig, ManNetwork
+from man_core.nets.unet import Context
 
 SAMPLERS: dict[DiffusionKind, tuple[str, ...]] = {
     "cosine": ("ddim", "dpmpp-2m", "ddpm"),
@@ -27,10 +28,12 @@ class LatentSampler(ABC):
         self.network = network
         self.config = network.config
 
-    def predicted(self, z: Tensor, step: int, low: Tensor, position: Tensor) -> Tensor:
+    def predicted(
+        self, z: Tensor, step: int, low: Tensor, position: Tensor, context: Context | None = None
+    ) -> Tensor:
         """The clean latent that the network sees in z_t, clamped (reading A11)."""
         steps = torch.full((len(z),), step, device=z.device)
-        output = self.network.predict(z, self.time(steps), low, position)
+        output = self.network.predict(z, self.time(steps), low, position, context)
         clean = clean_from(self.config.prediction, output, z, self.level(step, z), low)
         return clean.clamp(-self.config.latent_clamp, self.config.latent_clamp)
 
@@ -89,9 +92,10 @@ class CosineSampler(LatentSampler):
         self, low: Tensor, position: Tensor, noise: NoiseSource, on_step: OnStep | None = None
     ) -> Tensor:
         """See ``LatentSampler.sample``."""
+        context = self.network.unet.context_of(low, position)
 
         def model(z: Tensor, step: int) -> Tensor:
-            return self.predicted(z, step, low, position)
+            return self.predicted(z, step, low, position, context)
 
         z, subset = noise(low), self._subset
         if self.config.start == "matched":
@@ -140,9 +144,10 @@ class ShiftSampler(LatentSampler):
         self, low: Tensor, position: Tensor, noise: NoiseSource, on_step: OnStep | None = None
     ) -> Tensor:
         """See ``LatentSampler.sample``."""
+        context = self.network.unet.context_of(low, position)
 
         def model(z: Tensor, step: int) -> Tensor:
-            return self.predicted(z, step, low, position)
+            return self.predicted(z, step, low, position, context)
 
         z = self._schedule.start(low, self.network.residual_scale * noise(low))
         if self._sampler == "residual-ddim":

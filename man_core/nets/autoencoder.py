@@ -150,7 +150,16 @@ class Autoencoder(nn.Module):
         """The slice and the decoder's features [batch, channel, row / stem, column / stem]."""
         features = self.decoder.layers(z)
         x = self.decoder.image_of(features)
-        return (x if self.synthesis is None else x + self.synthesis(z)), features
+        return (x if self.synthesis is None else x + _patches(self.synthesis, z)), features
+
+
+def _patches(synthesis: nn.ConvTranspose2d, z: Tensor) -> Tensor:
+    """What the layer gives, by a matrix product: its patches do not overlap, and it is slow."""
+    bias = synthesis.bias
+    assert bias is not None
+    factor = synthesis.stride[0]
+    kernel = synthesis.weight.flatten(1).T[:, :, None, None]
+    return F.pixel_shuffle(F.conv2d(z, kernel, bias.expand(factor**2)), factor)
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from man_core.diffusion.residual_shift import ShiftConfig
 from man_core.nets.autoencoder import Autoencoder, AutoencoderConfig
 from man_core.nets.blocks import zeroed
 from man_core.nets.choice import require_choice
-from man_core.nets.unet import ConditionalUnet, UnetConfig
+from man_core.nets.unet import ConditionalUnet, Context, UnetConfig
 
 DiffusionKind = Literal["cosine", "residual-shift"]
 """``cosine``: from the clean latent to noise, as the paper. ``residual-shift``: to the low-dose
@@ -142,13 +142,20 @@ class ManNetwork(nn.Module):
         mean = self.autoencoder.encode(x).mean
         return (mean - self.latent_mean) / self.latent_std
 
-    def predict(self, z: Tensor, step: Tensor, condition: Tensor, position: Tensor) -> Tensor:
+    def predict(
+        self,
+        z: Tensor,
+        step: Tensor,
+        condition: Tensor,
+        position: Tensor,
+        context: Context | None = None,
+    ) -> Tensor:
         """What the parametrization asks for, from the U-Net; see ``ConditionalUnet.forward``.
 
         A residual is scaled to the size that low-dose noise has in each latent channel: next to the
         anatomy it is a hundred times smaller in the first channels than in the last.
         """
-        output: Tensor = self.unet(z, step, condition, position)
+        output: Tensor = self.unet(z, step, condition, position, context)
         return output * self.residual_scale if self.config.prediction == "residual" else output
 
     def decode(self, z: Tensor) -> Tensor:

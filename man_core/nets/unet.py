@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal, get_args
 
@@ -126,6 +126,7 @@ class Context:
     tokens: Tensor | None
     position: Tensor
     channels: int
+    _places: dict[tuple[int, int], Tensor] = field(default_factory=dict, init=False)
 
     def grid(self, rows: int, columns: int) -> Tensor:
         """Position embedding [batch, channels, row, column] of a grid laid over the crop."""
@@ -137,7 +138,10 @@ class Context:
         """Position embedding of the pixels of x, [batch, row * column, channels]."""
         if self.tokens is None:
             return None
-        return self.grid(*x.shape[-2:]).to(x.dtype).flatten(2).transpose(1, 2)
+        rows, columns = x.shape[-2:]
+        if (rows, columns) not in self._places:
+            self._places[rows, columns] = self.grid(rows, columns).flatten(2).transpose(1, 2)
+        return self._places[rows, columns].to(x.dtype)
 
 
 def transformer(config: UnetConfig, width: int) -> SpatialTransformer:
@@ -172,7 +176,14 @@ class ConditionalUnet(nn.Module):
         self.norm_out = norm(config.norm, widths[0])
         self.conv_out = zeroed(nn.Conv2d(widths[0], config.latent, 3, padding=1))
 
-    def forward(self, z: Tensor, step: Tensor, condition: Tensor, position: Tensor) -> Tensor:
+    def forward(
+        self,
+        z: Tensor,
+        step: Tensor,
+        condition: Tensor,
+        position: Tensor,
+        context: Context | None = None,
+    ) -> Tensor:
         """One evaluation.
 
         Args:
@@ -180,12 +191,13 @@ class ConditionalUnet(nn.Module):
             step: Diffusion steps [batch].
             condition: Low-dose latent [batch, latent, row, column].
             position: (top, left, bottom, right) of the crop, fractions of its slice [batch, 4].
+            context: What ``context_of`` gives for them, which is the same in every step.
 
         Returns:
             [batch, latent, row, column].
         """
         time = self.time(step)
-        context = self._context(condition, position)
+        context = context or self.context_of(condition, position)
         entry = z if self.config.condition == "xattn" else torch.cat((z, condition), dim=1)
         x, skips = self._descend(self.conv_in(entry), time, context)
         x = self.middle_out(
@@ -194,7 +206,8 @@ class ConditionalUnet(nn.Module):
         x = self._ascend(x, skips, time, context)
         return self.conv_out(F.silu(self.norm_out(x)))  # type: ignore[no-any-return]
 
-    def _context(self, condition: Tensor, position: Tensor) -> Context:
+    def context_of(self, condition: Tensor, position: Tensor) -> Context:
+        """What cross-attention sees of a condition; arguments as in ``forward``."""
         blank = Context(None, position, self.config.context)
         if self.context is None:
             return blank

@@ -126,7 +126,7 @@ def start_of(config, noise_size):
     network = network_of(config)
     seen = []
 
-    def predict(z, step, low, position):
+    def predict(z, step, low, position, context):
         seen.append((int(step[0]), z.clone()))
         return -low
 
