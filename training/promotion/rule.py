@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from training.evaluate.cases import FULL_DOSE
 from training.evaluate.comparison import CHANGE, LPIPS, PSNR, SSIM, Figure, Paired, Values
 
 FEWEST_PATIENTS = 3
@@ -54,11 +55,12 @@ def faults(pairs: Sequence[Paired]) -> list[str]:
     Args:
         pairs: See ``comparison.compare``; the first model is today's.
     """
-    patients = {name for pair in pairs for name in pair.patients}
+    low_dose = [pair for pair in pairs if pair.kind.dose != FULL_DOSE]
+    patients = {name for pair in low_dose for name in pair.patients}
     if len(patients) < FEWEST_PATIENTS:
         return [
-            f"{len(patients)} held-out patients are too few to judge by: "
-            f"hold out at least {FEWEST_PATIENTS}"
+            f"too few held-out patients to judge by: {len(patients)}, "
+            f"where at least {FEWEST_PATIENTS} are needed"
         ]
     return [fault for pair in pairs for fault in _faults_of(pair)]
 

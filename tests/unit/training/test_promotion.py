@@ -147,14 +147,25 @@ def test_what_is_small_enough_is_not_held_against_a_model() -> None:
     assert faults([paired([0.1] * 3, [0.9] * 3, figure=bone)]) == []
     assert len(faults([paired([0.1] * 3, [1.1] * 3, figure=bone)])) == 4
     assert faults([paired([3.0] * 3, [2.9] * 3, figure=bone)]) == []
-    untouched = paired([0.0] * 3, [0.4] * 3, figure=CHANGE)
-    assert faults([untouched]) == []
-    assert len(faults([replace(untouched, second=np.array([0.6] * 3))])) == 4
+    untouched = paired([0.0] * 3, [0.4] * 3, figure=CHANGE, kind=KIND._replace(dose=1.0))
+    low_dose = paired([30.0] * 3, [30.0] * 3)
+    assert faults([low_dose, untouched]) == []
+    assert len(faults([low_dose, replace(untouched, second=np.array([0.6] * 3))])) == 4
 
 
-def test_too_few_patients_decide_nothing() -> None:
+def test_too_few_patients_decide_nothing(
+    held_out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (fault,) = faults([paired([30, 30], [40, 40])])
     assert "too few" in fault
+    low, site = tmp_path / "low", tmp_path / "site"
+    make_series(low, 1, SIZE, patient_id="SECRET-0", study="0", noise_hu=40.0, seed=9)
+    worse, better = model_in(tmp_path / "worse", HU_OFF), model_in(tmp_path / "better")
+    words = ("promote", better, "--current", worse, "--to", site, "--data", low)
+    code, shown, said = man_train(capsys, *words, "--full", held_out)
+    assert code == 1
+    assert "real dose 0.25" in shown
+    assert "too few held-out patients to judge by: 1" in said, "full dose alone is not counted"
 
 
 def test_a_model_that_changes_nothing_equals_itself() -> None:
