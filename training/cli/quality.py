@@ -55,18 +55,21 @@ def assess(
     from training.data.splits import known_split
     from training.evaluate import assess_report
     from training.evaluate.assess import assess as run
-    from training.evaluate.assess_phantom import phantom_case
     from training.evaluate.cases import Wanted, cases
     from training.evaluate.methods import model_method
 
     method = model_method(model, device=device)
     wanted = Wanted(known_split(split), (dose,), slices)
-    neighbours = [phantom_case(dose)] if phantom else []
-    if series:
-        neighbours += cases(series, None, Wanted(doses=(dose,)))
-    with counted("series") as on_progress:
+    neighbours = cases(series, None, Wanted(doses=(dose,))) if series else ()
+    low = cases(data, full, wanted)
+    with counted("series") as tell:
         done = run(
-            method, cases(data, full, wanted), neighbours, trials=trials, on_case=on_progress
+            method,
+            low,
+            neighbours,
+            trials=trials,
+            phantom_dose=dose if phantom else None,
+            on_case=tell,
         )
     if as_json:
         typer.echo(json.dumps(assess_report.json_of(done)))

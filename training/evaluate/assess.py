@@ -7,8 +7,16 @@ from dataclasses import dataclass
 
 from man_core.quality import LesionTrial
 from training.errors import TrainingError
-from training.evaluate.assess_images import Seen, apply, bias, continuity, full_dose_change
+from training.evaluate.assess_images import (
+    Seen,
+    apply,
+    bias,
+    continuity,
+    full_dose_change,
+    tissue_noise,
+)
 from training.evaluate.assess_lesions import plan, plant, survival
+from training.evaluate.assess_phantom import phantom_findings
 from training.evaluate.cases import Case
 from training.evaluate.finding import Finding
 from training.evaluate.methods import Method
@@ -44,6 +52,7 @@ def assess(
     contiguous: Iterable[Case] = (),
     *,
     trials: int = 200,
+    phantom_dose: float | None = None,
     on_case: Callable[[int, int | None], None] | None = None,
 ) -> Assessment:
     """Measure a model on low-dose cases and on contiguous series.
@@ -53,6 +62,7 @@ def assess(
         cases: Low-dose cases with their full dose.
         contiguous: Low-dose cases whose slices are neighbours.
         trials: Lesions to plant in the cases.
+        phantom_dose: Dose at which phantoms are added; None: no phantoms.
         on_case: Called with (cases done, cases in all).
 
     Raises:
@@ -69,8 +79,11 @@ def assess(
         planted.extend(plant(method, seen[-1], lesions))
         tell(done, len(cases) + len(contiguous))
     findings = [*bias(seen), full_dose_change(method, cases), *survival(planted, cases)]
+    findings.extend(tissue_noise(seen))
     for done, case in enumerate(contiguous, len(cases) + 1):
         findings.extend(continuity(Seen(case, apply(method, case))))
         tell(done, len(cases) + len(contiguous))
+    if phantom_dose is not None:
+        findings.extend(phantom_findings(method, phantom_dose))
     identity = (method.name, method.weights_sha256, method.sampler, method.steps)
     return Assessment(*identity, tuple(findings))

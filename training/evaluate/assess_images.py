@@ -10,7 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from man_core import ModelError
-from man_core.quality import SOFT_TISSUE, between_slices, change_over_noise, hu_bias
+from man_core.quality import (
+    SOFT_TISSUE,
+    between_slices,
+    change_over_noise,
+    hu_bias,
+    tissue_noise_power,
+)
 from training.errors import TrainingError
 from training.evaluate.cases import FULL_DOSE, Case
 from training.evaluate.finding import BETWEEN_SLICES, BIAS_HU, FULL_DOSE_CHANGE, Finding
@@ -84,6 +90,22 @@ def full_dose_change(method: Method, cases: Sequence[Case]) -> Finding:
     )
 
 
+def tissue_noise(seen: Sequence[Seen]) -> Iterator[Finding]:
+    """Peak and mean frequency of what varies in soft tissue, over full dose.
+
+    They inform only: the patches of a patient hold anatomy as well as noise, and a model that
+    takes noise away leaves anatomy, which is slower. Phantoms tell noise alone.
+    """
+    ratios = [_frequency_ratios(each) for each in seen]
+    ratios = [ratio for ratio in ratios if np.isfinite(ratio).all()]
+    if not ratios:
+        return
+    peak, peak_low, mean, mean_low = np.median(ratios, axis=0)
+    subject = f"{seen[0].case.split}, texture in soft tissue, median of {len(ratios)} series"
+    yield Finding("peak frequency over full dose, with anatomy", subject, peak, peak_low)
+    yield Finding("mean frequency over full dose, with anatomy", subject, mean, mean_low)
+
+
 def continuity(seen: Seen) -> Iterator[Finding]:
     """Energy of what changes between neighbouring slices, over that of full dose."""
     case, pixel_mm = seen.case, seen.case.low.spacing_mm[1]
@@ -95,6 +117,20 @@ def continuity(seen: Seen) -> Iterator[Finding]:
         "energy between slices, noise taken out", subject, own.compensated, low.compensated
     )
     yield Finding("energy between slices, coarse", subject, own.coarse, low.coarse, BETWEEN_SLICES)
+
+
+def _frequency_ratios(seen: Seen) -> tuple[float, float, float, float]:
+    """Peak of result and low dose, mean of both, each over that of the full dose."""
+    case, pixel_mm = seen.case, seen.case.low.spacing_mm[1]
+    own, low, full = (
+        tissue_noise_power(hu, pixel_mm, case.full) for hu in (seen.result, case.low.hu, case.full)
+    )
+    return (
+        own.peak / full.peak,
+        low.peak / full.peak,
+        own.mean / full.mean,
+        low.mean / full.mean,
+    )
 
 
 def _at_full_dose(case: Case) -> Case:

@@ -1,28 +1,226 @@
-"""What a simulated patient tells of a model, its truth being known."""
+"""What phantoms tell of a model, their truth being known: noise texture, sharpness, detectability.
+
+The full dose of a patient holds anatomy whose spectrum covers the peak of its noise. In phantoms
+the truth is taken away and noise alone is left, of the full dose and of the result.
+"""
 
 from __future__ import annotations
 
-from man_core import Condition
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from man_core import Condition, Volume
+from man_core.physics.low_dose import insert_noise
 from man_core.physics.phantom import low_dose_phantom
+from man_core.physics.rod_phantom import (
+    PIXEL_MM,
+    RODS,
+    SIZE,
+    centre_of,
+    rod_phantom,
+    uniform_water,
+)
+from man_core.quality import (
+    NoisePower,
+    PlantedLesion,
+    detectability,
+    difference_noise_power,
+    paint_lesions,
+    task_transfer,
+    uniform_tissue,
+)
+from training.evaluate.assess_images import Hu, Seen, apply, continuity, subject_of
 from training.evaluate.cases import Case
+from training.evaluate.finding import NOISE_PEAK, Finding
+from training.evaluate.methods import Method
 
 PHANTOM_SLICES = 5
+PHANTOM_SIZE = 512
 PHANTOM_NOISE_HU = 14.0
-"""Noise of the phantom's full dose: the median of clinical series."""
+"""Noise of a phantom's full dose: the median of clinical series."""
 
 PHANTOM_CUTOFF = 1.2
 """Texture of a standard abdominal kernel, see `man_core.noise_texture`."""
 
+UNIFORM_REACH_PIXELS = 4
+"""Around each pixel of a region of interest in the simulated patient."""
 
-def phantom_case(dose: float) -> Case:
-    """A simulated abdomen at low dose, neighbouring slices."""
+REALISATIONS = 12
+"""Slices of the water phantom with noise of their own."""
+
+SIGNAL_DIAMETER_MM = 6.0
+SIGNAL_HU = 20.0
+"""A lesion at the edge of what low dose shows."""
+
+SIGNAL_STEP_PIXELS = 20
+SIGNAL_SIDE_PIXELS = 24
+"""Distance of signals, and side of the image around each that the observer sees."""
+
+MODEL_THICKNESS_MM = 3.0
+
+
+def phantom_findings(method: Method, dose: float) -> Iterator[Finding]:
+    """What a simulated abdomen and a phantom of water and rods show of a model.
+
+    Args:
+        method: The model.
+        dose: Share of full dose.
+
+    Raises:
+        TrainingError: The model failed.
+    """
+    yield from _patient_findings(method, dose)
+    yield from _rod_findings(method, _Rods(dose))
+
+
+def _patient_findings(method: Method, dose: float) -> Iterator[Finding]:
     pair = low_dose_phantom(
         "abdomen",
         dose=dose,
         noise_hu=PHANTOM_NOISE_HU,
         cutoff=PHANTOM_CUTOFF,
         slices=PHANTOM_SLICES,
+        size=PHANTOM_SIZE,
     )
     condition = Condition(anatomy="ABDOMEN", thickness_mm=pair.full.spacing_mm[0])
-    known = ("phantom", "abdomen", "simulated")
-    return Case(*known, dose, False, pair.low, pair.full.hu, condition, "abdomen")
+    known = ("simulated patient", "abdomen", "phantom")
+    case = Case(*known, dose, False, pair.low, pair.full.hu, condition, "abdomen")
+    seen = Seen(case, apply(method, case))
+    yield from continuity(seen)
+    pixel_mm = case.low.spacing_mm[1]
+    within = np.stack([uniform_tissue(hu, pixel_mm, UNIFORM_REACH_PIXELS) for hu in pair.truth.hu])
+    yield from _noise(seen, pair.truth.hu, within)
+
+
+def _noise(seen: Seen, truth: Hu, within: NDArray[np.bool_]) -> Iterator[Finding]:
+    """Where the noise peaks and which frequency it has in the mean, over full dose."""
+    case, pixel_mm = seen.case, seen.case.low.spacing_mm[1]
+    own, low, full = (
+        difference_noise_power(hu - truth, pixel_mm, within)
+        for hu in (seen.result, case.low.hu, case.full)
+    )
+    if not full.power.any():
+        return  # no region of interest fits into the uniform tissue
+    subject = subject_of(case)
+    yield Finding(
+        "noise peak frequency over full dose",
+        subject,
+        own.peak / full.peak,
+        low.peak / full.peak,
+        NOISE_PEAK,
+        f"full dose {full.peak:.2f} cycles/mm; {_share(own, full):.2f} of its noise left",
+    )
+    yield Finding(
+        "noise mean frequency over full dose", subject, own.mean / full.mean, low.mean / full.mean
+    )
+
+
+def _share(own: NoisePower, full: NoisePower) -> float:
+    """Noise left over the full dose's; rings count by their circumference."""
+    powers = [(noise.power * noise.frequency).sum() for noise in (own, full)]
+    return float(np.sqrt(powers[0] / powers[1]))
+
+
+@dataclass(frozen=True)
+class _Rods:
+    """The phantom of water and rods at low dose, every slice with noise of its own."""
+
+    dose: float
+
+    @cached_property
+    def truth(self) -> NDArray[np.float32]:
+        return np.repeat(rod_phantom()[None], REALISATIONS, axis=0)
+
+    @cached_property
+    def case(self) -> Case:
+        """Without signals."""
+        generator = torch.Generator().manual_seed(1)
+        full = _noisier(self.truth, 0.5, generator)
+        low = _noisier(full, self.dose, generator)
+        spacing = (MODEL_THICKNESS_MM, PIXEL_MM, PIXEL_MM)
+        volume = Volume(low, spacing, np.diag([*spacing, 1.0]))
+        condition = Condition(anatomy="ABDOMEN", thickness_mm=MODEL_THICKNESS_MM)
+        known = ("water and rods", "rods", "phantom")
+        return Case(*known, self.dose, False, volume, full, condition, "abdomen")
+
+    @cached_property
+    def signals(self) -> NDArray[np.float32]:
+        """What the signals add to every slice."""
+        planted = tuple(
+            PlantedLesion(index, row, column, SIGNAL_DIAMETER_MM, SIGNAL_HU)
+            for index in range(REALISATIONS)
+            for row, column in _signal_places()
+        )
+        return paint_lesions(self.truth.shape, PIXEL_MM, planted)
+
+
+def _rod_findings(method: Method, rods: _Rods) -> Iterator[Finding]:
+    case, signals = rods.case, rods.signals
+    seen = Seen(case, apply(method, case))
+    within = np.broadcast_to(uniform_water(), rods.truth.shape)
+    yield from _noise(seen, rods.truth, within)
+    yield from _sharpness(seen, rods.truth)
+    low = case.low.with_hu(case.low.hu + signals)
+    present = apply(method, replace(case, low=low))
+    full = _observed(case.full + signals, case.full)
+    yield Finding(
+        f"detectability d' of {SIGNAL_DIAMETER_MM:g} mm, {SIGNAL_HU:g} HU",
+        subject_of(case),
+        _observed(present, seen.result),
+        _observed(low.hu, case.low.hu),
+        note=f"full dose {full:.2f}; channelised Hotelling observer",
+    )
+
+
+def _sharpness(seen: Seen, truth: Hu) -> Iterator[Finding]:
+    for rod in RODS:
+        own, low, true = (
+            task_transfer(hu, PIXEL_MM, centre_of(rod), rod.radius_mm)
+            for hu in (seen.result, seen.case.low.hu, truth)
+        )
+        yield Finding(
+            f"sharpness f50 over truth, {rod.name}",
+            subject_of(seen.case),
+            own.at(0.5) / true.at(0.5),
+            low.at(0.5) / true.at(0.5),
+            note=f"truth {true.at(0.5):.2f} cycles/mm; contrast {own.contrast_hu:+.1f} HU "
+            f"of {rod.contrast_hu:+g}",
+        )
+
+
+def _observed(present: Hu, absent: Hu) -> float:
+    half = SIGNAL_SIDE_PIXELS // 2
+    pairs = [
+        np.concatenate(
+            [
+                hu[:, row - half : row + half + 1, column - half : column + half + 1]
+                for row, column in _signal_places()
+            ]
+        )
+        for hu in (present, absent)
+    ]
+    return detectability(*pairs)
+
+
+def _signal_places() -> list[tuple[int, int]]:
+    """Four by four places in the water (row, column)."""
+    first = SIZE // 2 - round(1.5 * SIGNAL_STEP_PIXELS)
+    line = range(first, first + 4 * SIGNAL_STEP_PIXELS, SIGNAL_STEP_PIXELS)
+    return [(row, column) for row in line for column in line]
+
+
+def _noisier(hu: Hu, dose: float, generator: torch.Generator) -> Hu:
+    noisy: Hu = insert_noise(
+        torch.from_numpy(hu.copy()),
+        PIXEL_MM,
+        dose=dose,
+        noise_hu=PHANTOM_NOISE_HU,
+        cutoff=PHANTOM_CUTOFF,
+        generator=generator,
+    ).numpy()
+    return noisy

@@ -99,6 +99,14 @@ def test_without_room_for_a_lesion_there_is_no_verdict() -> None:
     assert math.isnan(finding(done, "lesions lost").value)
 
 
+def test_texture_in_tissue_is_told_and_has_no_limit() -> None:
+    done = assessed(method(blur=1.5))
+    found = finding(done, "mean frequency over full dose, with anatomy")
+    assert found.limit is None
+    assert found.value < 0.8
+    assert found.low_dose == pytest.approx(1.0, abs=0.1)
+
+
 def test_nothing_to_assess_and_a_model_that_fails_are_said() -> None:
     def fail(_case: Case, _window: tuple[float, float]) -> tuple[Hu, float]:
         raise ModelError("the model gave up")
