@@ -60,6 +60,8 @@ class FeatureExtractor(nn.Module):
 class VggFeatures(FeatureExtractor):
     """Features of VGG-16 behind the rectifiers of the tapped layers that the file holds."""
 
+    mean: Tensor
+    std: Tensor
     floor = (0.17, 0.08, 0.044)
 
     def __init__(self, path: Path) -> None:
@@ -94,6 +96,7 @@ class VggFeatures(FeatureExtractor):
 class GradientFeatures(FeatureExtractor):
     """Fallback without a weights file: gradients and Laplacians over octaves."""
 
+    kernels: Tensor
     floor = (0.0046, 0.0012, 0.0007)
 
     def __init__(self) -> None:

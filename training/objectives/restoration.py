@@ -90,7 +90,7 @@ def restoration_loss(
         "mean": _ratio(_squared_mean, (restored, low, full), MEAN_FLOOR),
     }
     total = sum(getattr(objective, name) * term for name, term in terms.items())
-    return {"restoration": total, **terms}  # type: ignore[dict-item]
+    return {"restoration": total, **terms}
 
 
 def _windows(hu: Tensor, generator: torch.Generator) -> Tensor:
