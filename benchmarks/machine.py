@@ -50,6 +50,8 @@ def _dcmtk_version() -> str:
     if shutil.which("storescu") is None:
         return "not installed"
     text = subprocess.run(["storescu", "--version"], capture_output=True, text=True, check=False)
+    if "dcmtk" not in text.stdout:  # pynetdicom has a program of the same name
+        return "not installed"
     return text.stdout.split("storescu ")[1].split(" ")[0]
 
 
