@@ -141,7 +141,8 @@ def _restoration() -> ModuleType:
 def _error(hu: Hu, full: Hu, window: Window) -> float:
     """What falls as the PSNR rises, averaged over slices."""
     difference = np.clip(hu, *window) - np.clip(full, *window)
-    return float(np.mean(np.log(np.mean(difference.astype(np.float64) ** 2, axis=(1, 2)))))
+    with np.errstate(divide="ignore"):
+        return float(np.mean(np.log(np.mean(difference.astype(np.float64) ** 2, axis=(1, 2)))))
 
 
 FILTERS = {

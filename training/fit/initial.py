@@ -47,9 +47,9 @@ def initial_weights(source: Path) -> InitialWeights:
     """
     if (source / RECIPE_FILE).is_file():
         recipe, state = averaged_state(source)
-        if "network" in state:
+        if recipe.method == "man-diffusion":
             return _of_network(str(source), state["network"])
-        if "autoencoder" in state:
+        if recipe.method == "man-autoencoder":
             return InitialWeights(str(source), state["autoencoder"], None)
         raise TrainingError(f"{source} is a run of {recipe.method}, not of MAN")
     return _of_network(str(source), _exported_weights(source, "man"))
