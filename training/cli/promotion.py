@@ -17,6 +17,7 @@ from training.errors import RecipeError, TrainingError
 if TYPE_CHECKING:
     from training.evaluate.comparison import Paired
     from training.evaluate.methods import Method
+    from training.promotion.promote import Promotion
 
 WIDEST_TABLE = 130
 
@@ -101,7 +102,6 @@ def promote(
         raise RecipeError("promote needs a MODEL and --data with held-out patients, or --back")
     from training.data.splits import known_split
     from training.evaluate.cases import Wanted
-    from training.evaluate.comparison import LPIPS
     from training.evaluate.tables import window_of
     from training.promotion.promote import Wish
     from training.promotion.promote import promote as run
@@ -112,15 +112,21 @@ def promote(
     windows = tuple(window_of(text) for text in window)
     with counted("series") as on_progress:
         done = run(Wish(model, to, data, full, current, wanted, windows, device), on_progress)
-    if as_json:
-        typer.echo(json.dumps({**done.record, "card": str(done.card) if done.card else None}))
-    else:
-        _show(done.pairs, done.today, done.candidate, ("today", "candidate"))
-    if not any(pair.figure == LPIPS for pair in done.pairs):
-        typer.echo(NO_LPIPS, err=True)
+    _tell(done, as_json)
     if done.card is None:
         raise TrainingError(f"refused, {to} is as before: {'; '.join(done.faults)}")
-    if not as_json:
+
+
+def _tell(done: Promotion, as_json: bool) -> None:
+    from training.evaluate.comparison import LPIPS
+
+    if not any(pair.figure == LPIPS for pair in done.pairs):
+        typer.echo(NO_LPIPS, err=True)
+    if as_json:
+        typer.echo(json.dumps({**done.record, "card": str(done.card) if done.card else None}))
+        return
+    _show(done.pairs, done.today, done.candidate, ("today", "candidate"))
+    if done.card:
         typer.echo(f"in force: {done.card}")
 
 

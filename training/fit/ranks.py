@@ -63,7 +63,7 @@ class Ranks:
         flat = torch.cat([*(gradient.flatten() for gradient in gradients), told])
         dist.all_reduce(flat)
         flat /= self.size
-        parts = flat.split([*(gradient.numel() for gradient in gradients), len(names)])
+        parts = torch.split(flat, [*(gradient.numel() for gradient in gradients), len(names)])
         for gradient, part in zip(gradients, parts, strict=False):
             gradient.copy_(part.view_as(gradient))
         return dict(zip(names, parts[-1].tolist(), strict=True))
