@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -12,6 +12,9 @@ from typer import Argument, Option
 
 from training.cli import options
 from training.cli.output import console, counted
+
+if TYPE_CHECKING:
+    from training.evaluate.assess import Assessment
 
 WIDEST_TABLE = 140
 
@@ -53,7 +56,6 @@ def assess(
 ) -> None:
     """HU bias, full dose, planted lesions, noise texture and slice to slice, with verdicts."""
     from training.data.splits import known_split
-    from training.evaluate import assess_report
     from training.evaluate.assess import assess as run
     from training.evaluate.cases import Wanted, cases
     from training.evaluate.methods import model_method
@@ -71,11 +73,17 @@ def assess(
             phantom_dose=dose if phantom else None,
             on_case=tell,
         )
-    if as_json:
-        typer.echo(json.dumps(assess_report.json_of(done)))
-    else:
-        wide = Console(width=max(console.width, WIDEST_TABLE))
-        for table in assess_report.tables_of(done):
-            wide.print(table)
+    _print(done, as_json)
     if strict and done.broken:
         raise typer.Exit(1)
+
+
+def _print(assessment: Assessment, as_json: bool) -> None:
+    from training.evaluate import assess_report
+
+    if as_json:
+        typer.echo(json.dumps(assess_report.json_of(assessment)))
+        return
+    wide = Console(width=max(console.width, WIDEST_TABLE))
+    for table in assess_report.tables_of(assessment):
+        wide.print(table)
