@@ -96,13 +96,12 @@ def test_noise_in_the_truth_makes_no_bias() -> None:
     assert abs(hu_bias(clean, noisy(clean, 20.0))["soft tissue"]) < 0.5
 
 
-@pytest.mark.parametrize("noise_hu", [15.0, 40.0])
-def test_noise_does_not_choose_the_pixels_of_a_class(noise_hu: float) -> None:
+def test_noise_does_not_choose_the_pixels_of_a_class() -> None:
     """Marrow thins out over hundreds of HU: the class's edge lies where most pixels are."""
     random = np.random.default_rng(2)
     clean = 180.0 + 120.0 * np.repeat(np.repeat(random.gamma(1.0, 1.0, (4, 12, 12)), 12, 1), 12, 2)
     clean = clean.astype(np.float32)
-    assert abs(hu_bias(clean, noisy(clean, noise_hu))["bone"]) < 1.0
+    assert abs(hu_bias(clean, noisy(clean, 40.0))["bone"]) < 0.4
 
 
 def test_padding_is_no_air() -> None:
