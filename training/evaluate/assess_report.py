@@ -40,12 +40,16 @@ def _plain(finding: Finding) -> dict[str, Any]:
     return {
         "quantity": finding.quantity,
         "subject": finding.subject,
-        "value": None if math.isnan(finding.value) else finding.value,
-        "low_dose": finding.low_dose,
+        "value": _measured(finding.value),
+        "low_dose": _measured(finding.low_dose),
         "limit": [limit.lowest, limit.highest] if limit else None,
         "passed": finding.passed,
         "note": finding.note,
     }
+
+
+def _measured(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else value
 
 
 def _table(title: str, findings: list[Finding]) -> Table:
