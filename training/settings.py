@@ -114,7 +114,7 @@ class Recipe(_Strict):
     """One fit.
 
     Attributes:
-        method: Which task: ``man-autoencoder`` or ``man-diffusion``.
+        method: Which task: ``man-autoencoder``, ``man-diffusion`` or ``redcnn``.
         seed: Seed of everything random.
         model: Networks; read by the task.
         objective: Loss terms; read by the task.
