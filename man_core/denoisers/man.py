@@ -25,8 +25,8 @@ from man_core.weights import load_weights
 
 CUDA_BYTES_PER_PIXEL = 6000
 """Working memory of a slice on a GPU, by calculation and not yet measured: a dozen feature maps of
-man-f8's first level, 128 channels of float32 at full resolution. Ample for man-s, which takes 256 on a CPU
-(benchmarks/README.md)."""
+man-f8's first level, 128 channels of float32 at full resolution. Ample for man-s, which takes
+256 on a CPU (benchmarks/README.md)."""
 
 WHOLE_SLICE = (0.0, 0.0, 1.0, 1.0)
 """Position of a slice in itself: (top, left, bottom, right)."""
