@@ -27,6 +27,8 @@ class DataSettings(_Strict):
         sharper_share: Share of crops as of a sharper kernel: the full dose gets as much noise of
             the sharper texture as that kernel would leave in it. Without them a network learns
             that sharp noise never belongs to a full dose.
+        smoother_share: Share of crops as of a smoother kernel: the full dose is filtered to its
+            texture and has less noise, and its low dose gets noise of that texture.
         any_texture_share: Share of simulated noise with any texture instead of the series' own.
         texture_jitter: Spread of the texture around the series' own, as standard deviation of the
             logarithm of the apodisation's cutoff.
@@ -41,6 +43,7 @@ class DataSettings(_Strict):
     highest_dose: float = Field(default=0.77, gt=0, lt=1)
     untouched_share: float = Field(default=0.05, ge=0, le=1)
     sharper_share: float = Field(default=0.0, ge=0, le=1)
+    smoother_share: float = Field(default=0.0, ge=0, le=1)
     any_texture_share: float = Field(default=0.25, ge=0, le=1)
     texture_jitter: float = Field(default=0.1, ge=0)
     amplitude_jitter: float = Field(default=0.1, ge=0)

@@ -19,7 +19,7 @@ from training.data.manifest import (
     slices_file,
 )
 from training.data.place import Place, dosed
-from training.data.texture import apodise
+from training.data.texture import apodise, smoothed
 from training.errors import TrainingError
 from training.settings import DataSettings
 
@@ -60,7 +60,7 @@ class CropSource:
         """Batch number ``index``: full and low crops in HU."""
         random = np.random.default_rng((self.seed, index))
         places = [self._place(random) for _ in range(self.data.batch)]
-        full = self._grained(places, np.stack([self._pixels(p, self._full_of(p)) for p in places]))
+        full = self._grained(places, self._full_dose(places))
         low = self._low(places, full)
         return Batch(
             full=_tensor(places, full),
@@ -105,6 +105,17 @@ class CropSource:
         full = place.entry.full_series
         return self._full[full] if full else place.entry
 
+    def _full_dose(self, places: list[Place]) -> Pixels:
+        """The full-dose crops [batch, row, column], some as of a smoother kernel."""
+        full = np.stack([self._pixels(p, self._full_of(p)) for p in places])
+        kernels = {i: p.kernel for i, p in enumerate(places) if p.kernel is not None}
+        if kernels:
+            chosen = [places[i] for i in kernels]
+            wide = np.stack([self._wide(slices_file(self.root, p.entry.series), p) for p in chosen])
+            cutoffs = np.array([p.cutoff for p in chosen])
+            full[list(kernels)] = _inner(smoothed(wide, np.array(list(kernels.values())), cutoffs))
+        return full
+
     def _pixels(self, place: Place, entry: SeriesEntry) -> Pixels:
         index = place.slice_index
         if entry is not place.entry:
@@ -144,23 +155,23 @@ class CropSource:
 
     def _noise(self, places: list[Place], amplitudes: list[float]) -> Pixels:
         """Noise [batch, row, column] in HU with the drawn texture and given amplitudes."""
-        plain = np.stack([self._plain_noise(p) for p in places])
+        files = [noise_file(self.root, p.entry.series, p.copy) for p in places]
+        plain = np.stack([self._wide(file, p) for file, p in zip(files, places, strict=True)])
         shaped = apodise(plain, np.array([p.cutoff for p in places]))
         scale = [a / p.simulated_hu for p, a in zip(places, amplitudes, strict=True)]
-        inner = shaped[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
-        scaled: Pixels = inner * np.array(scale, dtype=np.float32)[:, None, None]
+        scaled: Pixels = _inner(shaped) * np.array(scale, dtype=np.float32)[:, None, None]
         return scaled
 
-    def _plain_noise(self, place: Place) -> Pixels:
-        """Plain-ramp noise of a crop and its margin, mirrored at the edges of the slice."""
-        array = self._array(noise_file(self.root, place.entry.series, place.copy))
+    def _wide(self, path: Path, place: Place) -> Pixels:
+        """A crop and its margin from an array of slices, mirrored at the edges of the slice."""
+        array = self._array(path)
         rows, columns = (
             _mirrored(start - MARGIN, self.data.crop + 2 * MARGIN, n)
             for start, n in zip((place.row, place.column), array.shape[1:], strict=True)
         )
         plane = array[place.slice_index]
-        noise: Pixels = plane[rows][:, columns].astype(np.float32)
-        return noise
+        wide: Pixels = plane[rows][:, columns].astype(np.float32)
+        return wide
 
     def _position(self, place: Place) -> tuple[float, float, float, float]:
         crop = self.data.crop
@@ -212,6 +223,11 @@ def _copies(root: Path, series: str) -> int:
     while noise_file(root, series, copies).is_file():
         copies += 1
     return copies
+
+
+def _inner(wide: Pixels) -> Pixels:
+    """Crops [batch, row, column] without their margin."""
+    return wide[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
 
 
 def _mirrored(start: int, length: int, limit: int) -> NDArray[np.intp]:

@@ -17,6 +17,9 @@ GRAIN_JITTER = 0.25
 """Spread of a kernel's noise around what its texture says, as std of the logarithm: thickness and
 tube current differ with it."""
 
+SMOOTHEST_KERNEL = nearest_cutoff(0.45)
+"""Kernels are smoothed down to here: somewhat beyond B10f."""
+
 SMOOTHEST_FOREIGN = nearest_cutoff(0.5)
 """Textures unlike a series' own are drawn from here on; smoother ones are no kernel of today."""
 
@@ -36,6 +39,7 @@ class Place:
         cutoff: Texture of the noise, an index in ``CUTOFFS``.
         amplitude: Noise in HU that the partner has more.
         grain: Noise in HU that the full dose itself gets.
+        kernel: Texture from which the full dose is smoothed to ``cutoff``; None leaves it.
     """
 
     entry: SeriesEntry
@@ -48,6 +52,7 @@ class Place:
     cutoff: int = 0
     amplitude: float = 0.0
     grain: float = 0.0
+    kernel: int | None = None
 
     @property
     def slice_entry(self) -> SliceEntry:
@@ -56,8 +61,11 @@ class Place:
 
     @property
     def full_noise_hu(self) -> float:
-        """Noise of the full-dose crop, grain included."""
-        return float(np.hypot(self.slice_entry.noise_hu, self.grain))
+        """Noise of the full-dose crop, smoothed or with its grain."""
+        own = self.slice_entry.noise_hu
+        if self.kernel is not None:
+            own *= self.simulated_hu / amplitude_at(self.slice_entry.noise_table, self.kernel)
+        return float(np.hypot(own, self.grain))
 
     @property
     def low_noise_hu(self) -> float:
@@ -88,14 +96,18 @@ def dosed(place: Place, data: DataSettings, random: np.random.Generator) -> Plac
 
 
 def _textured(place: Place, data: DataSettings, random: np.random.Generator) -> Place:
-    """Draw the texture: the series' own, a sharper kernel's, or any."""
+    """Draw the texture: a sharper kernel's, a smoother one's, any, or the series' own."""
     own = nearest_cutoff(place.entry.cutoff * np.exp(random.normal(0, data.texture_jitter)))
     anything = int(random.integers(SMOOTHEST_FOREIGN, len(CUTOFFS)))
     sharper = int(random.integers(own, len(CUTOFFS)))
+    smoother = int(random.integers(min(SMOOTHEST_KERNEL, own), own + 1))
     chance = random.random()
     if chance < data.sharper_share:
         return replace(place, cutoff=sharper, grain=_grain(place, own, sharper, random))
-    foreign = chance < data.sharper_share + data.any_texture_share
+    chance -= data.sharper_share
+    if chance < data.smoother_share:
+        return replace(place, cutoff=smoother, kernel=own)
+    foreign = chance - data.smoother_share < data.any_texture_share
     return replace(place, cutoff=anything if foreign else own)
 
 

@@ -12,6 +12,9 @@ from man_core.noise_texture import SHARPEST, SMOOTHEST, image_power
 CUTOFFS: tuple[float, ...] = tuple(float(c) for c in np.geomspace(SMOOTHEST, SHARPEST, 33))
 """The textures that can be drawn, 7.5 % apart: finer than a series' own can be measured."""
 
+FAINTEST = 1e-3
+"""Share of a frequency below which a kernel has let nothing through: there is nothing to filter."""
+
 TABLE_EVERY = 4
 """Amplitudes are measured at every fourth cutoff and interpolated between."""
 
@@ -53,6 +56,28 @@ def apodise(noise: NDArray[np.float32], cutoffs: NDArray[np.intp]) -> NDArray[np
     spectrum = np.fft.rfft2(noise)
     spectrum *= transfers(noise.shape[-1])[cutoffs]
     return np.fft.irfft2(spectrum, s=noise.shape[-2:]).astype(np.float32, copy=False)
+
+
+def smoothed(
+    image: NDArray[np.float32], sharp: NDArray[np.intp], smooth: NDArray[np.intp]
+) -> NDArray[np.float32]:
+    """What a smoother kernel would have made of squares of an image; the mean stays.
+
+    Kernels are filters of the image, so two of them differ by the ratio of their apodisations.
+
+    Args:
+        image: float32 [batch, row, column], rows and columns equal.
+        sharp: Index in ``CUTOFFS`` of the texture that it has [batch].
+        smooth: Index of the texture wanted [batch], none above ``sharp``.
+
+    Returns:
+        float32 [batch, row, column].
+    """
+    table = transfers(image.shape[-1])
+    ratio = np.divide(table[smooth], table[sharp], where=table[sharp] > FAINTEST, out=table[smooth])
+    ratio[:, 0, 0] = 1.0
+    spectrum = np.fft.rfft2(image) * np.minimum(ratio, 1.0)
+    return np.fft.irfft2(spectrum, s=image.shape[-2:]).astype(np.float32, copy=False)
 
 
 def table_cutoffs() -> NDArray[np.intp]:

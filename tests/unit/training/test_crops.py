@@ -11,7 +11,7 @@ from training.data.augment import SYMMETRIES, transform, transform_position
 from training.data.dataset import CropSource
 from training.data.loading import Prefetched, held_out_batches
 from training.data.manifest import load_manifest, noise_file, save_manifest
-from training.data.texture import CUTOFFS, apodise, nearest_cutoff
+from training.data.texture import CUTOFFS, apodise, nearest_cutoff, smoothed
 from training.errors import TrainingError
 from training.settings import DataSettings, Recipe
 
@@ -130,3 +130,28 @@ def test_a_sharper_kernel_raises_the_noise_of_full_and_low_dose_alike(small_set:
         added = (batch.low - batch.full).flatten(1)
         pairs = [torch.stack(p) for p in zip(batch.full.flatten(1), added, strict=True)]
         assert all(abs(float(torch.corrcoef(p)[0, 1])) < 0.3 for p in pairs if p[0].std() > 0)
+
+
+def test_a_smoother_kernel_has_quieter_full_and_low_doses(small_set: Path) -> None:
+    manifest = load_manifest(small_set)
+    for entry in manifest.series:
+        for one in entry.slices:
+            one.noise_table = [float(2 + n) for n in range(len(one.noise_table))]
+    save_manifest(small_set, manifest)
+    data = SMALL.model_copy(
+        update={"smoother_share": 1.0, "untouched_share": 0, "batch": 24, "amplitude_jitter": 0}
+    )
+    batch = CropSource(small_set, data, 0, "train").batch(0)
+    levels = batch.full.mean(dim=(1, 2, 3))
+    assert (batch.full - levels[:, None, None, None]).abs().max() < 1e-3  # uniform slices stay
+    full_noise = batch.noise_hu * batch.dose.sqrt()
+    assert (full_noise <= 10.0 + 1e-3).all()
+    assert (full_noise < 9.0).sum() > 12
+
+
+def test_smoothing_gives_noise_the_smoother_texture() -> None:
+    plain = np.random.default_rng(0).normal(0, 1, (1, 128, 128)).astype(np.float32)
+    sharp, smooth = np.array([nearest_cutoff(1.6)]), np.array([nearest_cutoff(0.7)])
+    expected = apodise(plain, smooth)
+    np.testing.assert_allclose(smoothed(apodise(plain, sharp), sharp, smooth), expected, atol=0.02)
+    np.testing.assert_allclose(smoothed(plain, sharp, sharp), plain, atol=1e-4)
