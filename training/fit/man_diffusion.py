@@ -200,4 +200,5 @@ class DiffusionTask:
 
     def export(self, folder: Path, facts: RunFacts) -> Path:
         """Write weights and card."""
-        return export_man(self.network, folder, facts)
+        restored = self.objective.restoration is not None
+        return export_man(self.network, folder, facts, restored=restored)

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from man_core import ModelCard
 from training.data.batch import Batch
 from training.errors import RecipeError
 from training.fit.man_diffusion import DiffusionTask
-from training.fit.task import Moment
+from training.fit.task import Moment, RunFacts
 from training.fit.tasks import build_task
 from training.objectives.perceptual import feature_distance, perceptual_features
 from training.objectives.restoration import RestorationObjective, restoration_loss
@@ -104,3 +105,11 @@ def test_the_decoder_is_fitted_only_where_its_image_is_compared(objective: dict[
     moved = [v.grad is not None and bool(v.grad.any()) for v in stage_one.decoder.parameters()]
     assert any(moved) == bool(objective)
     assert set(TERMS).issubset(losses) == bool(objective)
+
+
+@pytest.mark.parametrize(("objective", "steps"), [({}, 2), ({"restoration": {}}, 1)])
+def test_a_card_samples_in_one_step_after_stage_three(
+    tmp_path: Path, objective: dict[str, Any], steps: int
+) -> None:
+    card = task_of(objective, {}).export(tmp_path, RunFacts("set", 1, 1.0, "CPU"))
+    assert ModelCard.load(card).steps == steps
