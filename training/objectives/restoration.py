@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from man_core.hu import HuRange
 from training.objectives.perceptual import (
     WINDOWS_HU,
     FeatureExtractor,
@@ -75,10 +76,12 @@ def restoration_loss(
         features: What the feature distance compares of images in [0, 1].
         restored: Result [batch, 1, row, column], HU.
         low: Its low dose, same shape.
-        full: Full dose, same shape.
+        full: Full dose, same shape; as stored, for what the network sees is clipped as well: noise
+            below -1024 HU as truth would pull the mean of air and lung down.
         objective: Weights.
         generator: Source of the windows.
     """
+    low, full = (hu.clip(HuRange().low, HuRange().high) for hu in (low, full))
     choice = _windows(full, generator)
     images = [windowed(hu, choice) for hu in (restored, low, full)]
     seen = _seen(features, images, objective)

@@ -55,6 +55,14 @@ def test_a_local_shift_of_the_mean_is_seen_by_the_mean_term_first() -> None:
     assert float(found["pixel"]) < 0.5
 
 
+def test_truth_below_the_stored_range_counts_as_clipped() -> None:
+    low, full = (hu - 1000.0 for hu in crops(40.0))
+    noisy = full + 0.5 * (low - full)
+    assert (noisy < -1024.0).any()
+    found = terms_of(noisy.clip(-1024.0), low, noisy)
+    assert float(found["mean"]) < 1e-6
+
+
 def test_crops_without_noise_have_finite_weights() -> None:
     low, full = crops(0.0)
     found = terms_of(full + 1.0, low, full)
