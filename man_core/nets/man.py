@@ -7,13 +7,12 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
 from man_core.diffusion.parametrization import Parametrization
 from man_core.diffusion.residual_shift import ShiftConfig
 from man_core.nets.autoencoder import Autoencoder, AutoencoderConfig
-from man_core.nets.blocks import zeroed
 from man_core.nets.choice import require_choice
+from man_core.nets.detail import DetailConfig, DetailPath
 from man_core.nets.unet import ConditionalUnet, Context, UnetConfig
 
 DiffusionKind = Literal["cosine", "residual-shift"]
@@ -40,9 +39,8 @@ class ManConfig:
         start: Where sampling on the cosine schedule starts.
         first_step: Step from which it starts, at most.
         latent_clamp: Predicted z_0 is clamped to this many standard deviations.
-        detail_share: Share of x - D(E(x)) added back to the result; where a gate is fitted, the
-            share that it starts from.
-        detail_gate: Whether that share is a map that the decoder's features give.
+        detail_share: Share of x - D(E(x)) added back to the result where there is no detail path.
+        detail: Path that brings detail of the input into the result.
     """
 
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
@@ -55,7 +53,7 @@ class ManConfig:
     first_step: int = 990
     latent_clamp: float = 12.0
     detail_share: float = 0.0
-    detail_gate: bool = False
+    detail: DetailConfig = field(default_factory=DetailConfig)
 
     def __post_init__(self) -> None:
         """Refuse words that nothing knows, and predictions that a residual shift cannot make.
@@ -90,6 +88,7 @@ class ManConfig:
             "autoencoder": AutoencoderConfig(**_tuples(values["autoencoder"])),
             "unet": UnetConfig(**_tuples(values["unet"])),
             "shift": ShiftConfig(**values.get("shift", {})),
+            "detail": DetailConfig(**values.get("detail", {})),
         }
         return cls(**{**values, **parts})
 
@@ -98,25 +97,6 @@ def _tuples(values: dict[str, Any]) -> dict[str, Any]:
     return {
         key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
     }
-
-
-class DetailGate(nn.Module):
-    """How much of the detail that the latent lost is anatomy, pixel by pixel.
-
-    It compares the decoder's features of the restored and of the low-dose latent. It starts as the
-    constant ``detail_share``.
-    """
-
-    def __init__(self, config: ManConfig) -> None:
-        super().__init__()
-        width, self.stem = config.autoencoder.channels[0], config.autoencoder.stem
-        self.conv = zeroed(nn.Conv2d(2 * width, self.stem**2, 3, padding=1))
-        nn.init.constant_(self.conv.bias, config.detail_share)  # type: ignore[arg-type]
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Features [2 * batch, channel, row, column], restored first; [batch, 1, row, column]."""
-        both = torch.cat(features.chunk(2), dim=1)
-        return F.pixel_shuffle(self.conv(both), self.stem)
 
 
 class ManNetwork(nn.Module):
@@ -135,7 +115,7 @@ class ManNetwork(nn.Module):
         self.register_buffer("latent_mean", torch.zeros(shape))
         self.register_buffer("latent_std", torch.ones(shape))
         self.register_buffer("residual_scale", torch.ones(shape))
-        self.gate = DetailGate(config) if config.detail_gate else None
+        self.detail = self._detail_path() if config.detail.channels else None
 
     def encode(self, x: Tensor) -> Tensor:
         """Slice [batch, 1, row, column] in [-1, 1] to its standardised latent, the mean."""
@@ -163,7 +143,7 @@ class ManNetwork(nn.Module):
         return self.autoencoder.decode(self._raw(z))
 
     def reconstruct(self, clean: Tensor, low: Tensor, x: Tensor) -> Tensor:
-        """D(z_0) and a share of what the latent does not hold of the input, x - D(E(x)).
+        """D(z_0) and what the detail path brings, or a share of what the latent lost, x - D(E(x)).
 
         Args:
             clean: Restored latent z_0 [batch, latent, row, column], standardised.
@@ -173,12 +153,16 @@ class ManNetwork(nn.Module):
         Returns:
             [batch, 1, row, column].
         """
+        restored, features = self.autoencoder.decode_with_features(self._raw(clean))
+        if self.detail is not None:
+            return self.detail(restored, features, x)  # type: ignore[no-any-return]
         if not self.config.detail_share:
-            return self.decode(clean)
-        images, features = self.autoencoder.decode_with_features(self._raw(torch.cat((clean, low))))
-        restored, coded = images.chunk(2)
-        share = self.gate(features) if self.gate is not None else self.config.detail_share
-        return restored + share * (x - coded)
+            return restored
+        return restored + self.config.detail_share * (x - self.decode(low))
+
+    def _detail_path(self) -> DetailPath:
+        shape = self.config.autoencoder
+        return DetailPath(self.config.detail, shape.channels[0], shape.stem)
 
     def _raw(self, z: Tensor) -> Tensor:
         return z * self.latent_std + self.latent_mean

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from man_core.nets.autoencoder import AutoencoderConfig
+from man_core.nets.detail import DetailConfig
 from man_core.nets.man import ManConfig
 from man_core.nets.unet import UnetConfig
 
-MAN_S = ManConfig(detail_share=0.4, detail_gate=True)
-"""The shipped default: factor 8, 48 latent channels, under 8 M parameters (decision 0002)."""
+MAN_S = ManConfig(detail=DetailConfig(channels=24))
+"""The shipped default: factor 8, 48 latent channels, under 8 M parameters (decisions
+0002, 0011)."""
 
 MAN_F4 = ManConfig(
     autoencoder=AutoencoderConfig(

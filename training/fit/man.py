@@ -44,7 +44,7 @@ def model_config(model: dict[str, Any]) -> ManConfig:
     if preset not in PRESETS:
         raise RecipeError(f"unknown preset {preset!r}: use one of {', '.join(sorted(PRESETS))}")
     values = asdict(PRESETS[preset])
-    for part in ("autoencoder", "unet", "shift"):
+    for part in ("autoencoder", "unet", "shift", "detail"):
         values[part] |= changes.pop(part, {})
     try:
         return ManConfig.from_dict(values | changes)

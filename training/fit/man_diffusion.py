@@ -37,7 +37,7 @@ VALIDATION_STEPS = (1, 4)
 VALIDATION_SEED = 0
 """Seed of the starting noise in validation."""
 
-MAY_START_FRESH = ("gate.",)
+MAY_START_FRESH = ("detail.",)
 """What the names of those values begin with that weights fitted earlier may lack."""
 
 LatentLoss = Callable[..., tuple[dict[str, Tensor], Tensor]]
@@ -75,7 +75,7 @@ class DiffusionTask:
             stage_one.synthesis.requires_grad_(True)
 
     def parameters(self) -> Iterable[nn.Parameter]:
-        """The U-Net's values; where the result is compared, the decoder's and the gate's too."""
+        """The U-Net's values; where the result is compared, the decoder's and detail path's too."""
         return [value for value in self.network.parameters() if value.requires_grad]
 
     def initialise(self, path: Path) -> None:

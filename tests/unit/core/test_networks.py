@@ -10,6 +10,7 @@ import torch
 
 from man_core.hu import HuRange
 from man_core.nets.autoencoder import Autoencoder, AutoencoderConfig, initialise_linear_path
+from man_core.nets.detail import DetailConfig, DetailPath
 from man_core.nets.man import ManConfig, ManNetwork, parameter_count
 from man_core.nets.presets import MAN_F4, MAN_F8, MAN_S, PRESETS
 from man_core.nets.unet import ConditionalUnet, UnetConfig
@@ -125,20 +126,29 @@ def test_pixel_normalisation_does_not_depend_on_the_rest_of_the_slice():
     assert torch.allclose(whole, crop, atol=1e-5)
 
 
-def test_the_detail_gate_starts_as_the_constant_share():
-    plain, gated = (
-        ManNetwork(ManConfig(unet=replace(SMALL, latent=48), detail_share=0.4, detail_gate=gate))
-        for gate in (False, True)
+def test_a_fresh_detail_path_adds_nothing():
+    unet = replace(SMALL, latent=48)
+    plain, pathed = (
+        ManNetwork(ManConfig(unet=unet, detail=DetailConfig(channels=width))) for width in (0, 8)
     )
-    gated.load_state_dict(plain.state_dict(), strict=False)
+    pathed.load_state_dict(plain.state_dict(), strict=False)
     x = torch.randn(2, 1, 64, 64) * 0.1
     low = plain.encode(x)
-    clean = low * 0.9
-    expected = plain.decode(clean) + 0.4 * (x - plain.decode(low))
-    for network in (plain, gated):
-        torch.testing.assert_close(
-            network.reconstruct(clean, low, x), expected, atol=1e-5, rtol=1e-4
-        )
+    for network in (plain, pathed):
+        torch.testing.assert_close(network.reconstruct(low * 0.9, low, x), plain.decode(low * 0.9))
+
+
+def test_the_detail_path_does_not_see_the_level_of_a_tissue():
+    """Fat and bone with the same noise get the same detail back."""
+    torch.manual_seed(0)
+    path = DetailPath(DetailConfig(channels=8, blocks=1), features=4, stem=4)
+    for parameter in path.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    flat, features = torch.zeros(1, 1, 32, 32), torch.randn(1, 4, 8, 8)
+    noise = torch.randn(1, 1, 32, 32) * 0.02
+    fat, bone = (path(flat + level, features, flat + level + noise) - level for level in (0.0, 0.4))
+    assert fat.std() > 1e-4
+    torch.testing.assert_close(fat, bone, atol=1e-5, rtol=1e-4)
 
 
 def test_nothing_restored_and_all_detail_is_the_input():

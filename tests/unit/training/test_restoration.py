@@ -105,13 +105,16 @@ def batch() -> Batch:
 
 @pytest.mark.parametrize("objective", [{}, {"restoration": {}, "latent": 0.3}])
 def test_the_decoder_is_fitted_only_where_its_image_is_compared(objective: dict[str, Any]) -> None:
-    task = task_of(objective, {"detail_share": 0.4, "detail_gate": True})
+    task = task_of(objective, {"detail": {"channels": 8, "blocks": 1}})
     losses = task.loss(batch(), Moment(0, 0.5, torch.Generator().manual_seed(0)))
     losses["loss"].backward()
     stage_one = task.network.autoencoder
     assert all(value.grad is None for value in stage_one.encoder.parameters())
     moved = [v.grad is not None and bool(v.grad.any()) for v in stage_one.decoder.parameters()]
     assert any(moved) == bool(objective)
+    path = task.network.detail
+    assert path is not None
+    assert (path.give.weight.grad is not None) == bool(objective)
     assert set(TERMS).issubset(losses) == bool(objective)
 
 

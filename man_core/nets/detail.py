@@ -1,0 +1,81 @@
+"""What of the input's detail belongs to the result: a short network at half resolution, ours.
+
+The latent has one position for 8 x 8 pixels, so edges come out of the decoder softer than they
+went in. This path sees what the decoder left, x - D(z_0), with the decoder's features, and gives
+back what is anatomy (cf. the controllable feature wrapping of StableSR, Wang et al. 2023).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from man_core.nets.blocks import NormKind, ResidualBlock, zeroed
+
+STEM = 2
+"""Pixels that a position of this path spans along a row."""
+
+UNIT = 50 / 2048
+"""50 HU in network values: the size of what is passed on, so that fresh weights see about 1."""
+
+
+MEAN_PIXELS = 5
+"""Edge of the square whose mean is taken from the decoded slice: fat and bone look alike then."""
+
+
+@dataclass(frozen=True)
+class DetailConfig:
+    """Shape of a detail path.
+
+    Attributes:
+        channels: Channels at half resolution; 0 leaves the path out.
+        blocks: Residual blocks.
+        norm: Normalisation kind.
+    """
+
+    channels: int = 0
+    blocks: int = 4
+    norm: NormKind = "pixel"
+
+
+class DetailPath(nn.Module):
+    """Adds to a decoded slice what of the input's detail is anatomy; a fresh one adds nothing.
+
+    Args:
+        config: Shape.
+        features: Channels of the decoder's last features.
+        stem: Pixels that a position of those features spans along a row; a multiple of 2.
+    """
+
+    def __init__(self, config: DetailConfig, features: int, stem: int) -> None:
+        super().__init__()
+        width, self.grown = config.channels, stem // STEM
+        self.take = nn.Conv2d(2 * STEM**2, width, 3, padding=1)
+        self.context = nn.Conv2d(features, width * self.grown**2, 1)
+        self.blocks = nn.Sequential(
+            *(ResidualBlock(width, width, config.norm) for _ in range(config.blocks))
+        )
+        self.give = zeroed(nn.Conv2d(width, STEM**2, 3, padding=1))
+
+    def forward(self, restored: Tensor, features: Tensor, x: Tensor) -> Tensor:
+        """The result, in the unit of ``restored``.
+
+        Args:
+            restored: Decoded slice [batch, 1, row, column] in [-1, 1].
+            features: The decoder's last features [batch, channel, row / stem, column / stem].
+            x: The input, of ``restored``'s shape.
+
+        Returns:
+            [batch, 1, row, column].
+        """
+        seen = torch.cat((x - restored, restored - _local_mean(restored)), dim=1) / UNIT
+        hidden = self.take(F.pixel_unshuffle(seen, STEM))
+        hidden = hidden + F.pixel_shuffle(self.context(features), self.grown)
+        return restored + UNIT * F.pixel_shuffle(self.give(self.blocks(hidden)), STEM)
+
+
+def _local_mean(x: Tensor) -> Tensor:
+    return F.avg_pool2d(x, MEAN_PIXELS, 1, MEAN_PIXELS // 2, count_include_pad=False)
