@@ -31,11 +31,16 @@ class LatentSampler(ABC):
     def predicted(
         self, z: Tensor, step: int, low: Tensor, position: Tensor, context: Context | None = None
     ) -> Tensor:
-        """The clean latent that the network sees in z_t, clamped (reading A11)."""
+        """The clean latent that the network sees in z_t, clamped (reading A11).
+
+        The reach is that of the low dose and more: in the finest channels an edge of metal or of
+        the table lies dozens of standard deviations out, and must stay there.
+        """
         steps = torch.full((len(z),), step, device=z.device)
         output = self.network.predict(z, self.time(steps), low, position, context)
         clean = clean_from(self.config.prediction, output, z, self.level(step, z), low)
-        return clean.clamp(-self.config.latent_clamp, self.config.latent_clamp)
+        reach = self.config.latent_clamp + low.abs()
+        return clean.clamp(-reach, reach)
 
     @abstractmethod
     def time(self, steps: Tensor) -> Tensor:

@@ -38,7 +38,8 @@ class ManConfig:
         shift: Schedule of a residual shift.
         start: Where sampling on the cosine schedule starts.
         first_step: Step from which it starts, at most.
-        latent_clamp: Predicted z_0 is clamped to this many standard deviations.
+        latent_clamp: Predicted z_0 lies at most this many standard deviations further out than
+            the low-dose latent.
         detail_share: Share of x - D(E(x)) added back to the result where there is no detail path.
         detail: Path that brings detail of the input into the result.
     """

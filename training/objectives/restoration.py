@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,8 +23,9 @@ from training.objectives.perceptual import (
 SOFT_TISSUE_SHARE = 0.6
 """Share of crops compared in the soft-tissue window; the others draw lung or bone alike."""
 
-MEAN_PIXELS = 8
-"""Edge of the squares whose means are compared: a lesion's contrast lives there, noise does not."""
+MEAN_PIXELS = (8, 32)
+"""Edges of the squares whose means are compared. A lesion's contrast lives in the small ones, where
+noise does not; in the large ones a bias of a tissue stands out of what noise is left."""
 
 SSIM_SIGMA = 1.5
 """Pixels of the Gaussian in structural similarity (Wang et al. 2004)."""
@@ -34,8 +36,8 @@ STRUCTURE_FLOOR = (0.06, 0.014, 0.0055)
 added to the low dose's own distances: without it a full dose given as input, whose distance is
 zero, would outweigh all other crops."""
 
-MEAN_FLOOR = 1.0
-"""The same for local means, HU squared."""
+MEAN_FLOOR = (1.0, 0.25)
+"""The same for the means in squares of both sizes, HU squared."""
 
 
 class RestorationObjective(BaseModel):
@@ -45,7 +47,7 @@ class RestorationObjective(BaseModel):
         pixel: Of the squared error in a window.
         structure: Of 1 - SSIM in a window.
         feature: Of the feature distance in a window (eq. 2 of the MAN paper, on the result).
-        mean: Of the squared error of local means, over the whole HU range.
+        mean: Of the squared error of local means, over the whole HU range; half for each size.
         feature_crops: Crops of a batch on which the feature distance is measured.
         feature_pixels: Edge of the corner of those crops that it sees.
         feature_weights: File of VGG-16 weights; None takes the gradient fallback.
@@ -90,7 +92,7 @@ def restoration_loss(
         "pixel": _ratio(_squared, images, _of(PIXEL_FLOOR, choice)),
         "structure": _ratio(_dissimilarity, images, _of(STRUCTURE_FLOOR, choice)),
         "feature": _ratio(feature_distance, seen, feature_floor),
-        "mean": _ratio(_squared_mean, (restored, low, full), MEAN_FLOOR),
+        "mean": _means((restored, low, full)),
     }
     total = sum(getattr(objective, name) * term for name, term in terms.items())
     return {"restoration": total, **terms}
@@ -132,8 +134,17 @@ def _squared(a: Tensor, b: Tensor) -> Tensor:
     return (a - b).square().mean(dim=(1, 2, 3))
 
 
-def _squared_mean(a: Tensor, b: Tensor) -> Tensor:
-    means = F.avg_pool2d(a - b, MEAN_PIXELS)
+def _means(images: Sequence[Tensor]) -> Tensor:
+    """The ratio for local means, averaged over the sizes of squares."""
+    ratios = [
+        _ratio(partial(_squared_mean, pixels=pixels), images, floor)
+        for pixels, floor in zip(MEAN_PIXELS, MEAN_FLOOR, strict=True)
+    ]
+    return torch.stack(ratios).mean()
+
+
+def _squared_mean(a: Tensor, b: Tensor, pixels: int) -> Tensor:
+    means = F.avg_pool2d(a - b, min(pixels, *a.shape[-2:]))
     return means.square().mean(dim=(1, 2, 3))
 
 

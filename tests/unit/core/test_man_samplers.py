@@ -182,9 +182,12 @@ def test_words_that_nothing_knows_are_refused(wrong, words):
         replace(TINY.unet, condition="all")
 
 
-def test_predictions_are_clamped():
-    network = network_of(replace(TINY, latent_clamp=0.5))
+def test_predictions_lie_little_further_out_than_the_low_dose():
+    """Far out where the low dose is too: the fine channels of the table's edge are."""
+    network = network_of(replace(TINY, latent_clamp=0.5, prediction="x0"))
     sampler = CosineSampler(network, "ddim", 2)
-    low = torch.full((1, 4, 8, 8), 3.0)
-    clean = sampler.predicted(torch.zeros_like(low), 500, low, torch.zeros(1, 4))
-    assert float(clean.detach().abs().max()) == 0.5
+    torch.nn.init.constant_(network.unet.conv_out.bias, 90.0)
+    for reach in (0.0, 3.0, -40.0):
+        low = torch.full((1, 4, 8, 8), reach)
+        clean = sampler.predicted(torch.zeros_like(low), 500, low, torch.zeros(1, 4))
+        assert float(clean.detach().max()) == abs(reach) + 0.5

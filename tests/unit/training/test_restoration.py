@@ -55,6 +55,13 @@ def test_a_local_shift_of_the_mean_is_seen_by_the_mean_term_first() -> None:
     assert float(found["pixel"]) < 0.5
 
 
+def test_a_bias_too_small_to_be_seen_in_a_pixel_is_seen_by_the_mean_term() -> None:
+    low, full = crops(20.0)
+    found = terms_of(full - 3.0, low, full)
+    assert float(found["mean"]) > 3.0
+    assert float(found["pixel"]) < 0.1
+
+
 def test_truth_below_the_stored_range_counts_as_clipped() -> None:
     low, full = (hu - 1000.0 for hu in crops(40.0))
     noisy = full + 0.5 * (low - full)
