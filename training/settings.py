@@ -29,6 +29,8 @@ class DataSettings(_Strict):
             that sharp noise never belongs to a full dose.
         smoother_share: Share of crops as of a smoother kernel: the full dose is filtered to its
             texture and has less noise, and its low dose gets noise of that texture.
+        coarser_share: Share of crops as of a field of view twice as wide: every second pixel, which
+            is what a reconstruction with pixels twice as large would hold.
         any_texture_share: Share of simulated noise with any texture instead of the series' own.
         texture_jitter: Spread of the texture around the series' own, as standard deviation of the
             logarithm of the apodisation's cutoff.
@@ -44,6 +46,7 @@ class DataSettings(_Strict):
     untouched_share: float = Field(default=0.05, ge=0, le=1)
     sharper_share: float = Field(default=0.0, ge=0, le=1)
     smoother_share: float = Field(default=0.0, ge=0, le=1)
+    coarser_share: float = Field(default=0.0, ge=0, le=1)
     any_texture_share: float = Field(default=0.25, ge=0, le=1)
     texture_jitter: float = Field(default=0.1, ge=0)
     amplitude_jitter: float = Field(default=0.1, ge=0)

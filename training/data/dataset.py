@@ -60,8 +60,7 @@ class CropSource:
         """Batch number ``index``: full and low crops in HU."""
         random = np.random.default_rng((self.seed, index))
         places = [self._place(random) for _ in range(self.data.batch)]
-        full = self._grained(places, self._full_dose(places))
-        low = self._low(places, full)
+        full, low = self._pairs(places)
         return Batch(
             full=_tensor(places, full),
             low=_tensor(places, low),
@@ -76,6 +75,7 @@ class CropSource:
         patients = self.pairs if real else self.patients
         series = list(patients.values())[random.integers(len(patients))]
         entry = series[random.integers(len(series))]
+        stride = self._stride(entry, random)
         place = Place(
             entry=entry,
             slice_index=int(random.integers(len(entry.slices))),
@@ -84,15 +84,21 @@ class CropSource:
             symmetry=int(random.integers(SYMMETRIES)),
             dose=entry.dose,
             copy=int(random.integers(self.copies)),
+            edge=self.data.crop * stride,
+            stride=stride,
         )
         return self._moved(place if real else dosed(place, self.data, random), random)
 
+    def _stride(self, entry: SeriesEntry, random: np.random.Generator) -> int:
+        """Pixels of the slice to one of the crop."""
+        share = self.data.coarser_share if min(entry.shape[1:]) >= 2 * self.data.crop else 0.0
+        return 2 if share and random.random() < share else 1
+
     def _moved(self, place: Place, random: np.random.Generator) -> Place:
         """Draw a place that holds enough of the body; the fullest of some draws if none does."""
-        crop = self.data.crop
         best, best_share = place, -1.0
         for _ in range(TRIES):
-            row, column = (int(random.integers(n - crop + 1)) for n in place.entry.shape[1:])
+            row, column = (int(random.integers(n - place.edge + 1)) for n in place.entry.shape[1:])
             candidate = replace(place, row=row, column=column)
             share = float((self._pixels(candidate, place.entry)[::4, ::4] > BODY_HU).mean())
             if share > best_share:
@@ -100,6 +106,17 @@ class CropSource:
             if share >= self.data.body_share:
                 break
         return best
+
+    def _pairs(self, places: list[Place]) -> tuple[Pixels, Pixels]:
+        """Full and low dose [batch, row, column], every ``stride``-th pixel of what lies there."""
+        full, low = np.empty((2, len(places), self.data.crop, self.data.crop), dtype=np.float32)
+        for stride in {p.stride for p in places}:
+            chosen = [i for i, p in enumerate(places) if p.stride == stride]
+            group = [places[i] for i in chosen]
+            dense = self._grained(group, self._full_dose(group))
+            full[chosen] = dense[:, ::stride, ::stride]
+            low[chosen] = self._low(group, dense)[:, ::stride, ::stride]
+        return full, low
 
     def _full_of(self, place: Place) -> SeriesEntry:
         full = place.entry.full_series
@@ -122,14 +139,10 @@ class CropSource:
             matched = place.entry.slices[index].full_slice
             assert matched is not None
             index = matched
-        rows, columns = self._window(place)
+        rows, columns = place.window
         array = self._array(slices_file(self.root, entry.series))
         pixels: Pixels = array[index, rows, columns].astype(np.float32)
         return pixels
-
-    def _window(self, place: Place) -> tuple[slice, slice]:
-        crop = self.data.crop
-        return slice(place.row, place.row + crop), slice(place.column, place.column + crop)
 
     def _low(self, places: list[Place], full: Pixels) -> Pixels:
         low = full.copy()
@@ -147,9 +160,7 @@ class CropSource:
         grained = [i for i, p in enumerate(places) if p.grain > 0]
         if grained:
             chosen = [places[i] for i in grained]
-            noise = self._noise(
-                [p.opposite(self.data.crop) for p in chosen], [p.grain for p in chosen]
-            )
+            noise = self._noise([p.opposite for p in chosen], [p.grain for p in chosen])
             full[grained] += noise[:, ::-1, ::-1]
         return full
 
@@ -166,7 +177,7 @@ class CropSource:
         """A crop and its margin from an array of slices, mirrored at the edges of the slice."""
         array = self._array(path)
         rows, columns = (
-            _mirrored(start - MARGIN, self.data.crop + 2 * MARGIN, n)
+            _mirrored(start - MARGIN, place.edge + 2 * MARGIN, n)
             for start, n in zip((place.row, place.column), array.shape[1:], strict=True)
         )
         plane = array[place.slice_index]
@@ -174,13 +185,12 @@ class CropSource:
         return wide
 
     def _position(self, place: Place) -> tuple[float, float, float, float]:
-        crop = self.data.crop
         _, rows, columns = place.entry.shape
         corners = (
             place.row / rows,
             place.column / columns,
-            (place.row + crop) / rows,
-            (place.column + crop) / columns,
+            (place.row + place.edge) / rows,
+            (place.column + place.edge) / columns,
         )
         return transform_position(corners, place.symmetry)
 

@@ -35,6 +35,8 @@ class Place:
         column: Its first column.
         symmetry: Which of the eight symmetries it is shown in.
         copy: Which of the simulated noise images it takes.
+        edge: Pixels of the slice along its side.
+        stride: Pixels of the slice to one of the crop.
         dose: Dose of its partner as a fraction of full dose.
         cutoff: Texture of the noise, an index in ``CUTOFFS``.
         amplitude: Noise in HU that the partner has more.
@@ -48,6 +50,8 @@ class Place:
     column: int
     symmetry: int
     copy: int
+    edge: int
+    stride: int
     dose: float
     cutoff: int = 0
     amplitude: float = 0.0
@@ -77,10 +81,17 @@ class Place:
         """Standard deviation of the simulated noise image in this texture."""
         return amplitude_at(self.slice_entry.noise_table, self.cutoff)
 
-    def opposite(self, crop: int) -> Place:
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """Rows and columns of the slice."""
+        return slice(self.row, self.row + self.edge), slice(self.column, self.column + self.edge)
+
+    @property
+    def opposite(self) -> Place:
         """The place that a half turn of the slice brings here; its noise is another draw."""
         _, rows, columns = self.entry.shape
-        return replace(self, row=rows - crop - self.row, column=columns - crop - self.column)
+        row, column = rows - self.edge - self.row, columns - self.edge - self.column
+        return replace(self, row=row, column=column)
 
 
 def dosed(place: Place, data: DataSettings, random: np.random.Generator) -> Place:

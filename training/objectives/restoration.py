@@ -23,21 +23,22 @@ from training.objectives.perceptual import (
 SOFT_TISSUE_SHARE = 0.6
 """Share of crops compared in the soft-tissue window; the others draw lung or bone alike."""
 
-MEAN_PIXELS = (8, 32)
+MEAN_PIXELS = (8, 16, 32)
 """Edges of the squares whose means are compared. A lesion's contrast lives in the small ones, where
-noise does not; in the large ones a bias of a tissue stands out of what noise is left."""
+noise does not; in the large ones a bias of a tissue stands out of what noise is left. Together they
+weigh the slow part of the noise, which the pixels alone hardly see and readers call plastic."""
 
 SSIM_SIGMA = 1.5
 """Pixels of the Gaussian in structural similarity (Wang et al. 2004)."""
 
-PIXEL_FLOOR = (2.2e-4, 1.6e-5, 6e-6)
-STRUCTURE_FLOOR = (0.06, 0.014, 0.0055)
-"""What 6 HU of white noise make of the two distances in each of ``WINDOWS_HU``, measured. It is
+PIXEL_FLOOR = (1e-4, 7.1e-6, 2.7e-6)
+STRUCTURE_FLOOR = (0.028, 0.0063, 0.0025)
+"""What 4 HU of white noise make of the two distances in each of ``WINDOWS_HU``, measured. It is
 added to the low dose's own distances: without it a full dose given as input, whose distance is
 zero, would outweigh all other crops."""
 
-MEAN_FLOOR = (1.0, 0.25)
-"""The same for the means in squares of both sizes, HU squared."""
+MEAN_FLOOR = (1.0, 0.5, 0.25)
+"""Likewise for the means in squares of each size, HU squared."""
 
 
 class RestorationObjective(BaseModel):
@@ -47,7 +48,7 @@ class RestorationObjective(BaseModel):
         pixel: Of the squared error in a window.
         structure: Of 1 - SSIM in a window.
         feature: Of the feature distance in a window (eq. 2 of the MAN paper, on the result).
-        mean: Of the squared error of local means, over the whole HU range; half for each size.
+        mean: Of the squared error of local means, over the whole HU range; the sizes count alike.
         feature_crops: Crops of a batch on which the feature distance is measured.
         feature_pixels: Edge of the corner of those crops that it sees.
         feature_weights: File of VGG-16 weights; None takes the gradient fallback.

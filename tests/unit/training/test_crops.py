@@ -10,7 +10,7 @@ import torch
 from training.data.augment import SYMMETRIES, transform, transform_position
 from training.data.dataset import CropSource
 from training.data.loading import Prefetched, held_out_batches
-from training.data.manifest import load_manifest, noise_file, save_manifest
+from training.data.manifest import load_manifest, noise_file, save_manifest, slices_file
 from training.data.texture import CUTOFFS, apodise, nearest_cutoff, smoothed
 from training.errors import TrainingError
 from training.settings import DataSettings, Recipe
@@ -107,11 +107,7 @@ def test_apodisation_orders_textures() -> None:
 
 
 def test_a_sharper_kernel_raises_the_noise_of_full_and_low_dose_alike(small_set: Path) -> None:
-    manifest = load_manifest(small_set)
-    for entry in manifest.series:
-        for one in entry.slices:
-            one.noise_table = [float(2 + n) for n in range(len(one.noise_table))]
-    save_manifest(small_set, manifest)
+    _let_textures_differ(small_set)
     fixed = {"amplitude_jitter": 0, "untouched_share": 0, "lowest_dose": 0.25, "highest_dose": 0.25}
     plain, sharper = (
         CropSource(
@@ -132,12 +128,39 @@ def test_a_sharper_kernel_raises_the_noise_of_full_and_low_dose_alike(small_set:
         assert all(abs(float(torch.corrcoef(p)[0, 1])) < 0.3 for p in pairs if p[0].std() > 0)
 
 
-def test_a_smoother_kernel_has_quieter_full_and_low_doses(small_set: Path) -> None:
-    manifest = load_manifest(small_set)
+def _let_textures_differ(root: Path) -> None:
+    """The sharper a texture, the more noise it lets through."""
+    manifest = load_manifest(root)
     for entry in manifest.series:
         for one in entry.slices:
             one.noise_table = [float(2 + n) for n in range(len(one.noise_table))]
-    save_manifest(small_set, manifest)
+    save_manifest(root, manifest)
+
+
+def test_a_coarser_crop_holds_every_second_pixel_of_full_and_low_dose(small_set: Path) -> None:
+    for entry in load_manifest(small_set).series:
+        ramp = np.arange(entry.shape[1], dtype=np.int16)[None, :, None]
+        np.save(slices_file(small_set, entry.series), np.zeros(entry.shape, np.int16) + ramp)
+    data = SMALL.model_copy(update={"coarser_share": 1.0, "untouched_share": 0, "batch": 12})
+    batch = CropSource(small_set, data, 0, "train").batch(0)
+    assert (batch.full.amax(dim=(1, 2, 3)) - batch.full.amin(dim=(1, 2, 3)) == 62).all()
+    steps = torch.cat([batch.full.diff(dim=d).abs().amax(dim=(1, 2, 3)) for d in (2, 3)])
+    assert sorted(steps.unique().tolist()) == [0.0, 2.0]
+    assert ((batch.low - batch.full).std(dim=(1, 2, 3)) > 0).all()
+    edges = torch.stack([batch.position.amin(dim=1), batch.position.amax(dim=1)])
+    assert edges.unique().tolist() == [0.0, 1.0]  # 32 pixels now reach over all 64
+
+
+def test_slices_too_small_for_coarser_crops_are_cropped_as_they_are(small_set: Path) -> None:
+    plain, coarser = (
+        CropSource(small_set, DataSettings(crop=48, batch=4, coarser_share=share), 0, "train")
+        for share in (0.0, 1.0)
+    )
+    assert torch.equal(plain.batch(0).low, coarser.batch(0).low)
+
+
+def test_a_smoother_kernel_has_quieter_full_and_low_doses(small_set: Path) -> None:
+    _let_textures_differ(small_set)
     data = SMALL.model_copy(
         update={"smoother_share": 1.0, "untouched_share": 0, "batch": 24, "amplitude_jitter": 0}
     )
