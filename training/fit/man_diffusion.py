@@ -144,6 +144,7 @@ class DiffusionTask:
             restored,
             batch.low,
             batch.full,
+            batch.noise_hu,
             self.objective.restoration,
             moment.generator,
         )

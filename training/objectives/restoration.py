@@ -1,4 +1,4 @@
-"""Loss of the decoded prediction against full dose, every term as a ratio to the low dose's own."""
+"""Loss of the decoded prediction against full dose, every term in units of the low dose's own."""
 
 from __future__ import annotations
 
@@ -33,12 +33,18 @@ SSIM_SIGMA = 1.5
 
 PIXEL_FLOOR = (1e-4, 7.1e-6, 2.7e-6)
 STRUCTURE_FLOOR = (0.028, 0.0063, 0.0025)
-"""What 4 HU of white noise make of the two distances in each of ``WINDOWS_HU``, measured. It is
-added to the low dose's own distances: without it a full dose given as input, whose distance is
-zero, would outweigh all other crops."""
+"""What ``FLOOR_HU`` of white noise make of both distances in each of ``WINDOWS_HU``, measured."""
 
 MEAN_FLOOR = (1.0, 0.5, 0.25)
-"""Likewise for the means in squares of each size, HU squared."""
+"""Of the means in squares of each size, HU squared; more than white noise makes, for CT noise is
+slower."""
+
+FLOOR_HU = 4.0
+NOISE_SHARE = 0.7
+"""To the low dose's own distance is added what this share of its noise makes of it, of at least
+``FLOOR_HU``. Without it a full dose given as input, whose distance is zero, would outweigh all
+other crops; and where noise may be that of a full dose or that of a low dose of a quieter one,
+the first, whose distance is the smaller, would have the say and noise would stay in."""
 
 
 class RestorationObjective(BaseModel):
@@ -70,6 +76,7 @@ def restoration_loss(
     restored: Tensor,
     low: Tensor,
     full: Tensor,
+    noise_hu: Tensor,
     objective: RestorationObjective,
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
@@ -81,6 +88,7 @@ def restoration_loss(
         low: Its low dose, same shape.
         full: Full dose, same shape; as stored, for what the network sees is clipped as well: noise
             below -1024 HU as truth would pull the mean of air and lung down.
+        noise_hu: Noise of the low dose [batch], HU.
         objective: Weights.
         generator: Source of the windows.
     """
@@ -88,12 +96,13 @@ def restoration_loss(
     choice = _windows(full, generator)
     images = [windowed(hu, choice) for hu in (restored, low, full)]
     seen = _seen(features, images, objective)
-    feature_floor = _of(features.floor, choice)[: objective.feature_crops]
+    louder = (NOISE_SHARE * noise_hu / FLOOR_HU).clamp(min=1.0)
+    feature_floor = (louder * _of(features.floor, choice))[: objective.feature_crops]
     terms = {
-        "pixel": _ratio(_squared, images, _of(PIXEL_FLOOR, choice)),
-        "structure": _ratio(_dissimilarity, images, _of(STRUCTURE_FLOOR, choice)),
+        "pixel": _ratio(_squared, images, louder.square() * _of(PIXEL_FLOOR, choice)),
+        "structure": _ratio(_dissimilarity, images, louder * _of(STRUCTURE_FLOOR, choice)),
         "feature": _ratio(feature_distance, seen, feature_floor),
-        "mean": _means((restored, low, full)),
+        "mean": _means((restored, low, full), louder.square()),
     }
     total = sum(getattr(objective, name) * term for name, term in terms.items())
     return {"restoration": total, **terms}
@@ -121,9 +130,7 @@ def _of(values: Sequence[float], choice: Tensor) -> Tensor:
     return torch.tensor(values, device=choice.device)[choice]
 
 
-def _ratio(
-    distance: Callable[[Any, Any], Tensor], images: Sequence[Any], floor: Tensor | float
-) -> Tensor:
+def _ratio(distance: Callable[[Any, Any], Tensor], images: Sequence[Any], floor: Tensor) -> Tensor:
     """Distance of the result to full dose over that of the low dose, averaged over crops."""
     restored, low, full = images
     with torch.no_grad():
@@ -135,10 +142,10 @@ def _squared(a: Tensor, b: Tensor) -> Tensor:
     return (a - b).square().mean(dim=(1, 2, 3))
 
 
-def _means(images: Sequence[Tensor]) -> Tensor:
+def _means(images: Sequence[Tensor], louder: Tensor) -> Tensor:
     """The ratio for local means, averaged over the sizes of squares."""
     ratios = [
-        _ratio(partial(_squared_mean, pixels=pixels), images, floor)
+        _ratio(partial(_squared_mean, pixels=pixels), images, louder * floor)
         for pixels, floor in zip(MEAN_PIXELS, MEAN_FLOOR, strict=True)
     ]
     return torch.stack(ratios).mean()

@@ -28,10 +28,17 @@ def crops(noise_hu: float) -> tuple[Tensor, Tensor]:
     return full + noise_hu * noise, full
 
 
-def terms_of(restored: Tensor, low: Tensor, full: Tensor, seed: int = 0) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
+def terms_of(
+    restored: Tensor, low: Tensor, full: Tensor, noise_hu: float = 0.0
+) -> dict[str, Tensor]:
     return restoration_loss(
-        perceptual_features(None), restored, low, full, RestorationObjective(), generator
+        perceptual_features(None),
+        restored,
+        low,
+        full,
+        torch.full((len(low),), noise_hu),
+        RestorationObjective(),
+        torch.Generator().manual_seed(0),
     )
 
 
@@ -68,6 +75,16 @@ def test_truth_below_the_stored_range_counts_as_clipped() -> None:
     assert (noisy < -1024.0).any()
     found = terms_of(noisy.clip(-1024.0), low, noisy)
     assert float(found["mean"]) < 1e-6
+
+
+@pytest.mark.parametrize("term", ["pixel", "mean"])
+def test_noise_of_either_a_quiet_or_a_loud_truth_is_taken_away_in_part(term: str) -> None:
+    loud, quiet = crops(20.0)
+    kept, shrunk = (
+        sum(float(terms_of(answer, loud, truth, 20.0)[term]) for truth in (loud, quiet))
+        for answer in (loud, quiet + 0.6 * (loud - quiet))
+    )
+    assert shrunk < kept
 
 
 def test_crops_without_noise_have_finite_weights() -> None:
