@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -40,6 +41,10 @@ LAPLACE = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]]) / 4
 GRADIENT_SCALES = 3
 """Octaves on which the fallback compares gradients."""
 
+FLOOR_HU = 4.0
+FLOOR_PIXELS = 64
+"""White noise on grey of so many pixels a side tells what features make of it."""
+
 
 def windowed(hu: Tensor, choice: Tensor) -> Tensor:
     """Crops [batch, 1, row, column] HU to [0, 1] in the windows chosen by index [batch]."""
@@ -48,13 +53,19 @@ def windowed(hu: Tensor, choice: Tensor) -> Tensor:
 
 
 class FeatureExtractor(nn.Module):
-    """Images [batch, 1, row, column] in [0, 1] to what eq. 2 compares, layer by layer.
+    """Images [batch, 1, row, column] in [0, 1] to what eq. 2 compares, layer by layer."""
 
-    Attributes:
-        floor: What 4 HU of white noise make of the distance in each of ``WINDOWS_HU``, measured.
-    """
-
-    floor: tuple[float, float, float]
+    @cached_property
+    def floor(self) -> tuple[float, ...]:
+        """What ``FLOOR_HU`` of white noise make of the distance in each of ``WINDOWS_HU``."""
+        random = torch.Generator().manual_seed(0)
+        noise = FLOOR_HU * torch.randn(1, 1, FLOOR_PIXELS, FLOOR_PIXELS, generator=random)
+        widths = torch.tensor([high - low for low, high in WINDOWS_HU])
+        grey = torch.full((len(widths), 1, FLOOR_PIXELS, FLOOR_PIXELS), 0.5)
+        noisy = grey + noise / widths.view(-1, 1, 1, 1)
+        device = next(self.buffers()).device
+        distance = feature_distance(self(noisy.to(device)), self(grey.to(device)))
+        return tuple(distance.tolist())
 
 
 class VggFeatures(FeatureExtractor):
@@ -62,7 +73,6 @@ class VggFeatures(FeatureExtractor):
 
     mean: Tensor
     std: Tensor
-    floor = (0.115, 0.053, 0.028)
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -97,7 +107,6 @@ class GradientFeatures(FeatureExtractor):
     """Fallback without a weights file: gradients and Laplacians over octaves."""
 
     kernels: Tensor
-    floor = (0.0031, 0.0008, 0.00047)
 
     def __init__(self) -> None:
         super().__init__()

@@ -14,6 +14,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from man_core.hu import HuRange
 from training.objectives.perceptual import (
+    FLOOR_HU,
     WINDOWS_HU,
     FeatureExtractor,
     feature_distance,
@@ -39,7 +40,6 @@ MEAN_FLOOR = (1.0, 0.5, 0.25)
 """Of the means in squares of each size, HU squared; more than white noise makes, for CT noise is
 slower."""
 
-FLOOR_HU = 4.0
 NOISE_SHARE = 0.7
 """To the low dose's own distance is added what this share of its noise makes of it, of at least
 ``FLOOR_HU``. Without it a full dose given as input, whose distance is zero, would outweigh all

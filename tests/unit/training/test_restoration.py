@@ -109,6 +109,11 @@ def test_feature_weights_are_scaled_as_their_file_says(tmp_path: Path) -> None:
     assert near.shape == (2,)
     # the original weights see 255 times what torchvision's see, but for its division by the std
     torch.testing.assert_close(far / near, torch.full((2,), 255 * 0.226), rtol=0.15, atol=0)
+    floors = [perceptual_features(path).floor for path in (torchvision, oxford)]
+    assert [f / n for n, f in zip(*floors, strict=True)] == pytest.approx(
+        [255 * 0.226] * 3, rel=0.15
+    )
+    assert floors[0][0] > floors[0][1] > floors[0][2] > 0  # the wider the window, the less
     with pytest.raises(RecipeError, match="cannot be read"):
         perceptual_features(tmp_path / "absent.safetensors")
 
