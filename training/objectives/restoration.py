@@ -41,10 +41,12 @@ MEAN_FLOOR = (1.0, 0.5, 0.25)
 slower."""
 
 NOISE_SHARE = 0.7
-"""To the low dose's own distance is added what this share of its noise makes of it, of at least
-``FLOOR_HU``. Without it a full dose given as input, whose distance is zero, would outweigh all
+"""To the low dose's own distance is added the floor, times the square of this share of its noise
+over ``FLOOR_HU``. Without it a full dose given as input, whose distance is zero, would outweigh all
 other crops; and where noise may be that of a full dose or that of a low dose of a quieter one,
-the first, whose distance is the smaller, would have the say and noise would stay in."""
+the first, whose distance is the smaller, would have the say and noise would stay in. Structure and
+features do not grow with the square: the louder a crop, the less they weigh beside the pixels, for
+where the full dose itself is loud they ask for noise, not for anatomy."""
 
 
 class RestorationObjective(BaseModel):
@@ -96,13 +98,13 @@ def restoration_loss(
     choice = _windows(full, generator)
     images = [windowed(hu, choice) for hu in (restored, low, full)]
     seen = _seen(features, images, objective)
-    louder = (NOISE_SHARE * noise_hu / FLOOR_HU).clamp(min=1.0)
+    louder = (NOISE_SHARE * noise_hu / FLOOR_HU).clamp(min=1.0).square()
     feature_floor = (louder * _of(features.floor, choice))[: objective.feature_crops]
     terms = {
-        "pixel": _ratio(_squared, images, louder.square() * _of(PIXEL_FLOOR, choice)),
+        "pixel": _ratio(_squared, images, louder * _of(PIXEL_FLOOR, choice)),
         "structure": _ratio(_dissimilarity, images, louder * _of(STRUCTURE_FLOOR, choice)),
         "feature": _ratio(feature_distance, seen, feature_floor),
-        "mean": _means((restored, low, full), louder.square()),
+        "mean": _means((restored, low, full), louder),
     }
     total = sum(getattr(objective, name) * term for name, term in terms.items())
     return {"restoration": total, **terms}
