@@ -17,8 +17,8 @@ import torch
 
 from benchmarks.machine import say, table
 from man_core import Check, Denoiser, Finding, GuardLimits, Verdict, load_denoiser, series_seed
+from man_core.filters import gaussian
 from man_core.guard import worst
-from man_core.guard.filters import gaussian
 from man_core.guard.inspection import inspect
 from man_core.pipeline import denoise_slices
 from training.evaluate.cases import Case, Wanted, cases

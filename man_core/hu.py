@@ -13,6 +13,9 @@ if TYPE_CHECKING:  # the node's receiver reads cards without loading torch
 
 Array = TypeVar("Array", "NDArray[np.float32]", "torch.Tensor")
 
+CLIPPED_HU = -1023.0
+"""At and below it twelve-bit CT is cut off: the mean of clipped noise is no mean."""
+
 
 @dataclass(frozen=True)
 class HuRange:

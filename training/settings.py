@@ -73,7 +73,8 @@ class FitSettings(_Strict):
         betas: AdamW's decay rates of the moments.
         clip: Largest norm of the gradient.
         ema: Decay of the averaged weights per step.
-        amp: bfloat16 autocast; not for autoencoders, whose errors are finer than bfloat16.
+        amp: bfloat16 autocast where the processor computes in bfloat16; not for autoencoders, whose
+            errors are finer.
         bad_steps: Non-finite steps in a row after which the fit stops.
     """
 

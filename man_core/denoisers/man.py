@@ -21,6 +21,7 @@ from man_core.device import (
 from man_core.diffusion.samplers import NoiseSource
 from man_core.errors import ModelError
 from man_core.nets.man import ManConfig, ManNetwork
+from man_core.tissue_means import keep_tissue_means
 from man_core.weights import load_weights
 
 CUDA_BYTES_PER_PIXEL = 6000
@@ -71,7 +72,8 @@ class ManDenoiser:
 
         Every slice starts from the same noise, so that neighbouring slices do not flicker.
 
-        What lies outside the network's HU range is handed through unchanged.
+        The wide mean of each tissue is the source's (``keep_tissue_means``). What lies outside the
+        network's HU range is handed through unchanged.
         """
         if self._device.type != "cpu" or len(hu) == 1:
             return self._denoise(hu, generator, on_step)
@@ -99,7 +101,8 @@ class ManDenoiser:
         padded = _pad(self.info.hu_range.to_network(inside)[:, None], self._config.alignment)
         result = self._restore(padded.to(self._device), generator, on_step).cpu()
         rows, columns = hu.shape[-2:]
-        return self.info.hu_range.to_hu(result[:, 0, :rows, :columns]) + (hu - inside)
+        denoised = self.info.hu_range.to_hu(result[:, 0, :rows, :columns])
+        return keep_tissue_means(inside, denoised) + (hu - inside)
 
     def _restore(self, x: Tensor, generator: torch.Generator, on_step: OnStep | None) -> Tensor:
         low = self._network.encode(x.contiguous(memory_format=torch.channels_last))

@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from man_core.guard import filters
+from man_core import filters
+from man_core.hu import CLIPPED_HU
 from man_core.noise import NoiseTexture
 from man_core.noise_texture import image_power
 from man_core.quality.windows import TISSUES
@@ -38,9 +39,6 @@ BLOB_FWHM_MM = 5.0
 
 AIR_HU = -950.0
 """What lies below it, averaged, is air and not looked at for lesions."""
-
-CLIPPED_HU = -1023.0
-"""At and below it twelve-bit CT is cut off: the mean of clipped noise is no mean."""
 
 EDGE_SHARE = 0.1
 """Share of the range of HU nearby by which an averaged residual may differ and be no lesion: edges

@@ -15,6 +15,7 @@ from training.data.batch import Batch
 from training.errors import TrainingError
 from training.fit.ema import Ema
 from training.fit.journal import Journal
+from training.fit.precision import mixed_precision
 from training.fit.ranks import Ranks
 from training.fit.schedule import Budget, learning_rate
 from training.fit.state import load_state, save_state
@@ -191,7 +192,7 @@ class Fit:
         for part in range(accumulate):
             number = (self.step * accumulate + part) * self.ranks.size + self.ranks.rank
             batch = self.source.batch(number).to(self.task.device)
-            with self._autocast():
+            with mixed_precision(self.task.device, self.recipe.fit.amp):
                 losses = self.task.loss(batch, Moment(self.step, progress, self._random(number)))
             (losses["loss"] / accumulate).backward()  # type: ignore[no-untyped-call]
             for name, value in losses.items():
@@ -212,11 +213,6 @@ class Fit:
         seed = (self.recipe.seed << 32) + number
         torch.manual_seed(seed)  # for layers that draw from the global generator
         return torch.Generator(self.task.device).manual_seed(seed)
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(
-            self.task.device.type, dtype=torch.bfloat16, enabled=self.recipe.fit.amp
-        )
 
     def _validate(self, journal: Journal | None) -> None:
         if not (self.held_out and journal):

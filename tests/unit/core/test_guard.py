@@ -12,8 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from man_core import Check, Finding, GuardLimits, Limit, Verdict, Volume
-from man_core.guard import filters, worst
+from man_core import Check, Finding, GuardLimits, Limit, Verdict, Volume, filters
+from man_core.guard import worst
 from man_core.guard.inspection import inspect
 from man_core.noise_texture import image_power
 

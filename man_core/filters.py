@@ -1,4 +1,4 @@
-"""Averages, slopes and extremes of slices [slice, row, column], for the guard's statistics."""
+"""Averages, slopes and extremes of slices [slice, row, column]."""
 
 from __future__ import annotations
 
