@@ -19,6 +19,10 @@ from training.evaluate.tables import measurement
 CARD_TABLES = ("default", "test")
 """Tables whose rows a card carries, where they have been measured."""
 
+CHOICE_TABLES = ("readings", "steps")
+"""Tables behind the choice of the method's reading, sampler and steps; shown where measured. The
+readings are fits of their own, with other weights than the card's."""
+
 PAGE = "README.md"
 
 AGAIN = """```
@@ -53,7 +57,8 @@ def write_card(path: Path, results: Path) -> Path:
         card = replace(card, measurements=tuple(_measurements(card, rows)))
         path.write_text(card.to_json(), encoding="utf-8")
     page = path.with_name(PAGE)
-    page.write_text(card_page(card, tables, Path(os.path.relpath(results, path.parent))), "utf-8")
+    place = Path(os.path.relpath(results, path.parent))
+    page.write_text(card_page(card, tables, place, choice_tables(results)), "utf-8")
     return page
 
 
@@ -78,6 +83,12 @@ def card_tables(card: ModelCard, results: Path) -> list[TableResult]:
     return tables
 
 
+def choice_tables(results: Path) -> list[TableResult]:
+    """The measured tables behind the choices."""
+    paths = [results / f"{name}.json" for name in CHOICE_TABLES]
+    return [load_result(path) for path in paths if path.is_file()]
+
+
 def _is_of(row: Row, card: ModelCard) -> bool:
     same_steps = (row.sampler, row.steps) == (card.sampler, card.steps)
     return row.weights_sha256 == card.weights_sha256 and same_steps
@@ -89,13 +100,19 @@ def _measurements(card: ModelCard, rows: Sequence[Row]) -> list[Measurement]:
     return [measurement(row) for row in kept if row.dose < FULL_DOSE]
 
 
-def card_page(card: ModelCard, tables: Sequence[TableResult], results: Path) -> str:
+def card_page(
+    card: ModelCard,
+    tables: Sequence[TableResult],
+    results: Path,
+    choices: Sequence[TableResult] = (),
+) -> str:
     """The page as Markdown.
 
     Args:
         card: The model.
         tables: Measured with its weights.
         results: Folder of the tables as seen from the card.
+        choices: What its readings were chosen by.
     """
     measured = [part for table in tables for part in _measured(table, results)]
     return (
@@ -110,6 +127,7 @@ def card_page(card: ModelCard, tables: Sequence[TableResult], results: Path) -> 
                 f"**What it was fitted on.** {card.trained_on}",
                 "## What was measured",
                 *(measured or [_own_measurements(card)]),
+                *_chosen(choices, results),
                 "## Limits",
                 "\n".join(f"- {limit}" for limit in card.limits),
                 "## Again",
@@ -137,6 +155,12 @@ def _measured(table: TableResult, results: Path) -> list[str]:
     page = results / f"{table.name}.md"
     where = f"Every window: [{table.table.title}]({page.as_posix()})."
     return [f"### {table.table.title}", *sections(table, "####", [SOFT_TISSUE]), where]
+
+
+def _chosen(choices: Sequence[TableResult], results: Path) -> list[str]:
+    """A section for the tables behind the choices, or none."""
+    parts = [part for table in choices for part in _measured(table, results)]
+    return ["## How it was chosen", *parts] if parts else []
 
 
 def _own_measurements(card: ModelCard) -> str:

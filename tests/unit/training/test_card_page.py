@@ -12,7 +12,7 @@ from man_core import ModelCard
 from man_core.quality import SOFT_TISSUE
 from training.cli import main
 from training.errors import RecipeError, TrainingError
-from training.evaluate.card_page import card_page, card_tables, write_card
+from training.evaluate.card_page import card_page, card_tables, choice_tables, write_card
 from training.evaluate.drawing import draw_pair
 from training.evaluate.figures import cost_figure, dose_figure, panel_figure, phantom_case
 from training.evaluate.methods import untouched
@@ -39,7 +39,8 @@ def result(*rows: Row, name: str = "default") -> TableResult:
 
 def test_the_shipped_page_is_what_the_command_makes() -> None:
     card = ModelCard.load(PRETRAINED / "man.json")
-    made = card_page(card, card_tables(card, RESULTS), Path("../../docs/results"))
+    tables, choices = card_tables(card, RESULTS), choice_tables(RESULTS)
+    made = card_page(card, tables, Path("../../docs/results"), choices)
     page = (PRETRAINED / "README.md").read_text(encoding="utf-8")
     assert page == made, "run man-train card in the root of the repository"
 
@@ -56,6 +57,18 @@ def test_measured_rows_reach_card_and_page(tmp_path: Path) -> None:
     assert "| m | ddim 4 | `abc` | 2 (1) | 26.00 | 0.500 | 0.200 |" in page
     assert "- It ends." in page
     assert write_card(path, tmp_path).read_text(encoding="utf-8") == page
+
+
+def test_the_page_shows_what_its_readings_were_chosen_by(tmp_path: Path) -> None:
+    path = tmp_path / "m.json"
+    path.write_text(CARD.to_json(), encoding="utf-8")
+    assert "How it was chosen" not in write_card(path, tmp_path).read_text(encoding="utf-8")
+    other = replace(OWN, row="v predicted", weights_sha256="def", psnr_db=24.5)
+    save_result(result(LOW, other, name="readings"), tmp_path)
+    page = write_card(path, tmp_path).read_text(encoding="utf-8")
+    assert "## How it was chosen" in page
+    assert "| v predicted | ddim 4 | `def` | 2 (1) | 24.50 | 0.500 | 0.200 |" in page
+    assert ModelCard.load(path).measurements == ()
 
 
 def test_a_table_of_other_weights_is_refused(tmp_path: Path) -> None:
