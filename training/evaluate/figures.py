@@ -132,10 +132,20 @@ def _curves(
         for name, line in lines.items():
             _draw_line(axis, name, sorted(line, key=place), place, number)
         axis.set(xlabel=across, title=number.name, xscale="log")
+        _label_logarithmic(axis.xaxis)
         axis.grid(alpha=0.3)
     axes[0].legend(fontsize=7)
     figure.suptitle(f"{result.table.title}, {_names_of(rows)}", fontsize=9)
     return _saved(figure, path)
+
+
+def _label_logarithmic(axis: Any) -> None:
+    """Labels at 1, 2 and 5 of every decade, which do not run into each other."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _draw_line(
