@@ -2,9 +2,9 @@
 
 Chosen on the validation split (L096's real quarter and full dose, six patients at full dose and at
 simulated 1/4 and 1/10, one contiguous series; 8 to 80 HU of noise), between three results: `man`
-(weights 3e913a842066 then), the other dose of the same slice, which is what a perfect denoiser would
-give, and Gaussian blurs. docs/guard.md has the figures of today's weights and says how to measure
-them again.
+(weights 3e913a842066 then), the other dose of the same slice, which is what a perfect denoiser
+would give, and Gaussian blurs. docs/guard.md has the figures of today's weights and says how to
+measure them again.
 """
 
 from __future__ import annotations
