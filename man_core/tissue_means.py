@@ -3,7 +3,7 @@
 CT numbers are measured over areas, and noise has no part in them. A network that judges how much of
 a loud image is noise may shift such means by some HU where it was never fitted to the scanner: lung
 of patient L096 by -6 HU. The source knows them better, so what was taken from them is given back.
-Noise is not: averaged over some 2500 pixels it is a small part of an HU in soft tissue.
+Noise is not: averaged over some thousands of pixels little of it is left.
 """
 
 from __future__ import annotations
