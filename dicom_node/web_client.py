@@ -1,0 +1,174 @@
+"""One HTTP exchange with another system, bounded in time and in size whatever it answers.
+
+Nothing is taken from the environment: no proxy, no ``.netrc``, no certificates named there. No
+redirection is followed, no cookie kept and no content coding accepted, so that a small answer
+cannot swell.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Protocol, cast
+from urllib.parse import quote, urlsplit
+
+from dicom_node.deadline import Deadline, sending_seconds
+from dicom_node.errors import PeerError
+from dicom_node.timed_socket import TimedSocket
+
+CONNECT_SECONDS = 10.0
+"""A host that is switched off does not answer at all."""
+
+MAX_ANSWER_BYTES = 1 << 20
+
+_PATH_CHARACTERS = "/%:@!$&'()*+,;=~-._"
+_QUERY_CHARACTERS = _PATH_CHARACTERS + "?"
+
+
+class Body(Protocol):
+    """A request body that is read while it is sent; its length is known beforehand."""
+
+    def __len__(self) -> int:
+        """Return its length in bytes."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Iterate over its pieces."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server answered.
+
+    Attributes:
+        status: HTTP status code.
+        content_type: Media type in lower case without parameters; empty where none was given.
+    """
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+class ExchangeFailed(PeerError):  # noqa: N818 - the name says what happened
+    """No whole answer came; the message is the reason as a clause, for a caller's sentence.
+
+    Attributes:
+        tls: Whether no TLS connection came about.
+    """
+
+    def __init__(self, reason: str, *, tls: bool = False) -> None:
+        super().__init__(reason, transient=True)
+        self.tls = tls
+
+
+def exchange(
+    method: str,
+    url: str,
+    *,
+    seconds: float,
+    headers: Mapping[str, str] | None = None,
+    body: bytes | Body = b"",
+    tls: ssl.SSLContext | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    max_bytes: int = MAX_ANSWER_BYTES,
+) -> Answer:
+    """Send a request and read the answer to its end.
+
+    Args:
+        method: Such as ``POST``.
+        url: Begins with http:// or https://.
+        seconds: For everything together; a body gets its own time on top (`sending_seconds`).
+        headers: Of the request.
+        body: What is sent; none for a request without one.
+        tls: What the server's certificate is checked with; None: the operating system's list.
+        should_stop: Whether this process is to stop; the exchange is then given up soon.
+        max_bytes: Longest answer that is taken.
+
+    Raises:
+        ExchangeFailed: The server cannot be reached, breaks off, answers no HTTP, too slowly or
+            too much.
+    """
+    deadline = Deadline(seconds + sending_seconds(len(body)), should_stop)
+    fixed = {"Connection": "close", "Accept-Encoding": "identity"}
+    wanted = {**(headers or {}), **fixed}
+    if method != "GET":
+        wanted["Content-Length"] = str(len(body))
+    try:
+        with closing(_connect(url, tls, deadline)) as transport:
+            connection = _http_over(transport, url, deadline)
+            return _ask(connection, method, _target(url), wanted, body, max_bytes)
+    except ssl.SSLEOFError as error:
+        raise ExchangeFailed("it is away, or the connection broke off") from error
+    except ssl.SSLError as error:
+        raise ExchangeFailed("one side refuses the other's certificate", tls=True) from error
+    except TimeoutError as error:
+        raise ExchangeFailed("it is away, or does not come to the end of its answer") from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise ExchangeFailed("it is away, or the connection broke off") from error
+
+
+def _connect(url: str, tls: ssl.SSLContext | None, deadline: Deadline) -> socket.socket:
+    host, port, secure = _address(url)
+    transport = socket.create_connection((host, port), min(CONNECT_SECONDS, deadline.remaining()))
+    if not secure:
+        return transport
+    try:
+        return (tls or ssl.create_default_context()).wrap_socket(transport, server_hostname=host)
+    except BaseException:
+        transport.close()
+        raise
+
+
+def _http_over(
+    transport: socket.socket, url: str, deadline: Deadline
+) -> http.client.HTTPConnection:
+    host, port, secure = _address(url)
+    kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+    connection = kind(host, port)
+    connection.sock = cast(socket.socket, TimedSocket(transport, deadline))
+    return connection
+
+
+def _address(url: str) -> tuple[str, int, bool]:
+    """Host, port and whether it is https."""
+    parts = urlsplit(url)
+    secure = parts.scheme == "https"
+    return parts.hostname or "", parts.port or (443 if secure else 80), secure
+
+
+def _target(url: str) -> str:
+    """The path and query of a URL, as they stand in the request line."""
+    parts = urlsplit(url)
+    query = f"?{quote(parts.query, safe=_QUERY_CHARACTERS)}" if parts.query else ""
+    return (quote(parts.path, safe=_PATH_CHARACTERS) or "/") + query
+
+
+def _ask(
+    connection: http.client.HTTPConnection,
+    method: str,
+    target: str,
+    headers: Mapping[str, str],
+    body: bytes | Body,
+    max_bytes: int,
+) -> Answer:
+    connection.putrequest(method, target, skip_accept_encoding=True)
+    for name, value in headers.items():
+        connection.putheader(name, value)
+    try:
+        connection.endheaders()
+        for piece in [body] if isinstance(body, bytes) else body:
+            connection.send(piece)
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # it may have answered before it took everything, with a refusal
+    response = connection.getresponse()
+    content = response.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise ExchangeFailed(f"its answer is longer than {max_bytes} bytes")
+    if response.length:  # what it announced and did not send
+        raise http.client.IncompleteRead(content, response.length)
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return Answer(response.status, kind, content)
