@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 from pydantic_settings import SettingsError
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from dicom_node.errors import ConfigurationError
-from dicom_node.settings.models import (
-    ENV_DELIMITER,
-    ENV_PREFIX,
-    Settings,
+from dicom_node.settings.mistakes import (
+    Place,
+    key_path,
+    sentence,
+    unknown_variables,
+    yaml_sentence,
 )
-from dicom_node.settings.sections import PeerSettings, TlsSettings, WebPeerSettings
+from dicom_node.settings.models import Settings
+from dicom_node.settings.sections import TlsSettings
 
 DEFAULT_FILE = Path("node.yaml")
 DEFAULT_RULES = "rules.yaml"
-
-PEER_KINDS: Mapping[str, type[BaseModel]] = {"dicom": PeerSettings, "web": WebPeerSettings}
-PEER_DEPTH = 2
-"""An error in a peer stands at ("peers", its place, its kind, key)."""
 
 BACKENDS = ("sqlite", "postgresql")
 
@@ -54,8 +51,8 @@ def load_settings(path: Path | None = None) -> Settings:
     file = path if path is not None else (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
     source = file.name if file else "environment"
     values = _read_yaml(file) if file else {}
-    problems: list[str] = list(_unknown_variables())
-    values = {key: _substitute(value, key, source, problems) for key, value in values.items()}
+    problems: list[str] = list(unknown_variables())
+    values = _filled_in(values, source, problems)
     settings = _validate(values, source, problems)
     return _resolved(settings, (file.resolve().parent if file else Path.cwd()), source)
 
@@ -66,7 +63,7 @@ def _validate(values: dict[str, Any], source: str, problems: list[str]) -> Setti
     try:
         settings = _YamlSettings(**values)
     except ValidationError as error:
-        problems.extend(_sentence(detail, source) for detail in error.errors())
+        problems.extend(sentence(detail, source) for detail in error.errors())
     except SettingsError as error:
         problems.append(f"environment: {error}; lists and groups are written as JSON.")
     if problems or settings is None:
@@ -90,8 +87,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             f"{path}: cannot be read ({error.strerror}); give the node.yaml with -c or write one"
             " with `dicom-node init`."
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path.name}: is not valid YAML; {_yaml_place(error)}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigurationError(yaml_sentence(error, path.name)) from error
     if values is None:
         return {}
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
@@ -101,22 +98,25 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def _yaml_place(error: Exception) -> str:
-    mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or "the text cannot be decoded"
-    where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-    return f"{where}{problem}; correct it."
+def _filled_in(values: dict[str, Any], source: str, problems: list[str]) -> dict[str, Any]:
+    """The values with the environment's for each ``${NAME}``."""
+    try:
+        return {name: _substitute(item, (name,), source, problems) for name, item in values.items()}
+    except RecursionError as error:
+        raise ConfigurationError(
+            f"{source}: lists or groups stand in each other without end; write them out."
+        ) from error
 
 
-def _substitute(value: Any, key: str, source: str, problems: list[str]) -> Any:
+def _substitute(value: Any, place: Place, source: str, problems: list[str]) -> Any:
     """Replace ``${NAME}`` in every string by the environment variable of that name."""
     if isinstance(value, dict):
         return {
-            name: _substitute(item, f"{key}.{name}", source, problems)
+            name: _substitute(item, (*place, str(name)), source, problems)
             for name, item in value.items()
         }
     if isinstance(value, list):
-        return [_substitute(item, f"{key}.{at}", source, problems) for at, item in enumerate(value)]
+        return [_substitute(item, (*place, at), source, problems) for at, item in enumerate(value)]
     if not isinstance(value, str):
         return value
 
@@ -124,77 +124,12 @@ def _substitute(value: Any, key: str, source: str, problems: list[str]) -> Any:
         name = match.group(1)
         if name not in os.environ:
             problems.append(
-                f"{source}: '{key}' uses ${{{name}}}, which is not set; set this variable."
+                f"{source}: '{key_path(place)}' uses ${{{name}}}, which is not set; set this"
+                " variable."
             )
         return os.environ.get(name, match.group(0))
 
     return _VARIABLE.sub(variable, value)
-
-
-def _unknown_variables() -> Iterator[str]:
-    """Misspelt ``DICOM_NODE_…`` variables, which would otherwise be ignored in silence."""
-    for name in sorted(os.environ):
-        key = name.upper().removeprefix(ENV_PREFIX)
-        if key == name.upper():
-            continue
-        first = key.split(ENV_DELIMITER)[0].lower()
-        if first not in Settings.model_fields:
-            known = _suggestion(first, Settings)
-            yield f"environment: {name} is no setting{known}; correct or unset it."
-
-
-def _sentence(detail: ErrorDetails, source: str) -> str:
-    """One validation error as a sentence for the person who edits the file."""
-    place, kind = _place(detail["loc"])
-    key = ".".join(str(part) for part in place)
-    where = _variable_of(place) or source
-    if detail["type"] == "extra_forbidden":
-        known = _suggestion(str(place[-1]), kind or _model_at(place[:-1]))
-        return f"{where}: '{key}' is not a known key{known}; correct or remove it."
-    if detail["type"] == "missing":
-        return f"{where}: '{key}' is missing; add it."
-    message = detail["msg"].removeprefix("Value error, ").rstrip(".")
-    if detail["type"] == "value_error":  # our own checks say themselves what to do
-        return f"{where}: '{key}' is {detail['input']!r}: {message}."
-    return (
-        f"{where}: '{key}' is {detail['input']!r}: {message[:1].lower()}{message[1:]}; correct it."
-    )
-
-
-def _variable_of(place: tuple[int | str, ...]) -> str | None:
-    """The environment variable that this value came from, if one did."""
-    present = {name.upper() for name in os.environ}
-    for length in range(len(place), 0, -1):
-        name = ENV_PREFIX + ENV_DELIMITER.join(str(part) for part in place[:length]).upper()
-        if name in present:
-            return name
-    return None
-
-
-def _place(
-    loc: tuple[int | str, ...],
-) -> tuple[tuple[int | str, ...], type[BaseModel] | None]:
-    """Where a value stands in the file, and for a peer which kind pydantic took it for."""
-    if len(loc) > PEER_DEPTH and loc[0] == "peers" and loc[2] in PEER_KINDS:
-        return (*loc[:PEER_DEPTH], *loc[PEER_DEPTH + 1 :]), PEER_KINDS[str(loc[2])]
-    return loc, None
-
-
-def _model_at(place: tuple[int | str, ...]) -> type[BaseModel]:
-    """The settings class which stands at a place such as ``("audit", "syslog")``."""
-    model: type[BaseModel] = Settings
-    for key in place:
-        kinds = [model.model_fields[str(key)].annotation]
-        kinds = [*kinds, *get_args(kinds[0])]
-        model = next(
-            kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)
-        )
-    return model
-
-
-def _suggestion(name: str, model: type[BaseModel]) -> str:
-    close = difflib.get_close_matches(name, model.model_fields, n=1)
-    return f" (did you mean '{close[0]}'?)" if close else ""
 
 
 def _resolved(settings: Settings, folder: Path, source: str) -> Settings:
@@ -214,25 +149,36 @@ def _resolved(settings: Settings, folder: Path, source: str) -> Settings:
 
 def _located(settings: Settings, folder: Path, source: str) -> str:
     """The database's URL with an absolute file, or with the driver that this program brings."""
-    try:
-        url = make_url(settings.database)
-    except ArgumentError as error:
-        raise ConfigurationError(
-            f"{source}: 'database' is no database URL; write sqlite:///path/to/ledger.db."
-        ) from error
-    if url.get_backend_name() not in BACKENDS:
-        raise ConfigurationError(
-            f"{source}: 'database' names {url.get_backend_name()}, which this program cannot use;"
-            " write sqlite:///path/to/ledger.db or postgresql+psycopg://user@host/name."
-        )
+    url = _database_url(settings.database, source)
     if url.get_backend_name() == "postgresql":
         return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
     if not url.database or url.database == ":memory:":
         raise ConfigurationError(
             f"{source}: 'database' needs a file; write sqlite:///path/to/ledger.db."
         )
-    located = url.set(database=str((folder / url.database).resolve()))
+    located = url.set(drivername="sqlite", database=str((folder / url.database).resolve()))
     return located.render_as_string(hide_password=False)
+
+
+def _database_url(text: str, source: str) -> URL:
+    """The URL in its parts; a complaint does not repeat it, since it may hold a password."""
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError) as error:
+        raise ConfigurationError(
+            f"{source}: 'database' is no database URL; write sqlite:///path/to/ledger.db, and in a"
+            " password %40 for @, %3A for : and %2F for /."
+        ) from error
+    if url.get_backend_name() not in BACKENDS:
+        raise ConfigurationError(
+            f"{source}: 'database' names a database which this program cannot use;"
+            " write sqlite:///path/to/ledger.db or postgresql+psycopg://user@host/name."
+        )
+    if "@" in (url.host or ""):  # the rest of a password, which would stand in every message
+        raise ConfigurationError(
+            f"{source}: 'database' has an @ in its password or host; write %40 for it."
+        )
+    return url
 
 
 def _rules_file(named: Path | None, folder: Path) -> Path | None:

@@ -6,6 +6,7 @@ from datetime import datetime, time
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -32,6 +33,16 @@ def _ae_title(value: str) -> str:
 def _web_address(value: str) -> str:
     if not value.startswith(("http://", "https://")):
         raise ValueError("a web address begins with https:// or http://")
+    try:
+        parts = urlsplit(value)
+        usable = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError(
+            "a web address names a host and a port between 1 and 65535; in a password %40 stands"
+            " for @, %3A for :, %2F for / and %23 for #"
+        ) from None
     return value.rstrip("/")
 
 

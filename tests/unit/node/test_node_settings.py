@@ -136,12 +136,12 @@ def test_all_errors_are_told_at_once_by_file_key_and_remedy(
     assert told == [
         "environment: DICOM_NODE_LISTN__PORT is no setting (did you mean 'listen'?);"
         " correct or unset it.",
-        "node.yaml: 'listen.port' is 99999: input should be less than or equal to 65535;"
+        "node.yaml: 'listen.port' is wrong: input should be less than or equal to 65535;"
         " correct it.",
         "node.yaml: 'listen.prot' is not a known key (did you mean 'port'?); correct or remove it.",
-        "node.yaml: 'destinations' is ['pax']: 'pax' is no peer, name one of ['pacs'] or add it to"
+        "node.yaml: 'destinations' is wrong: 'pax' is no peer, name one of ['pacs'] or add it to"
         " peers.",
-        "DICOM_NODE_RETRY__ATTEMPTS: 'retry.attempts' is 'none': input should be a valid integer,"
+        "DICOM_NODE_RETRY__ATTEMPTS: 'retry.attempts' is wrong: input should be a valid integer,"
         " unable to parse string as an integer; correct it.",
         "node.yaml: 'web.ip' is not a known key; correct or remove it.",
     ]
