@@ -6,9 +6,10 @@ import copy
 from typing import Final
 
 from pydicom import Dataset
-from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.tag import BaseTag
 from pydicom.valuerep import VR
+
+from dicom_node.ct.transcoding import to_explicit_little_endian, vr_of
 
 _NO_LONGER_TRUE: Final = (
     "InstanceCreationDate",
@@ -42,7 +43,7 @@ def kept_of(header: Dataset) -> Dataset:
     """A copy of a source header without what is no longer true of derived pixels.
 
     Private elements go, since vendors describe their pixels there. Values that stay are kept as the
-    source's bytes where possible; one that breaks its own type and must be encoded anew is dropped.
+    source's bytes, in Explicit VR Little Endian.
     """
     kept = copy.deepcopy(header)
     for keyword in _NO_LONGER_TRUE:
@@ -51,8 +52,8 @@ def kept_of(header: Dataset) -> Dataset:
     for tag in _tags(kept):
         if _describes_old_pixels(tag, kept):
             del kept[tag]
-    explicit_little_endian = header.original_encoding == (False, True)
-    _clean(kept, encode_anew=not explicit_little_endian)
+    _clean(kept)
+    to_explicit_little_endian(kept)
     return kept
 
 
@@ -62,26 +63,24 @@ def _describes_old_pixels(tag: BaseTag, dataset: Dataset) -> bool:
     return tag.group in _DROPPED_GROUPS
 
 
-def _clean(dataset: Dataset, *, encode_anew: bool) -> None:
+def _clean(dataset: Dataset) -> None:
     for tag in _tags(dataset):
-        if _has_no_place(tag) or not _is_usable(tag, dataset, encode_anew=encode_anew):
+        if _has_no_place(tag) or not _is_usable(tag, dataset):
             del dataset[tag]
-        elif _vr_of(tag, dataset) == "SQ" and dataset[tag].VR == "SQ":
+        elif vr_of(tag, dataset) == "SQ" and dataset[tag].VR == "SQ":
             for item in dataset[tag].value:
-                _clean(item, encode_anew=encode_anew)
+                _clean(item)
 
 
 def _has_no_place(tag: BaseTag) -> bool:
     return tag.is_private or tag.element == 0 or tag.group in _NOT_DATA
 
 
-def _is_usable(tag: BaseTag, dataset: Dataset, *, encode_anew: bool) -> bool:
-    vr = _vr_of(tag, dataset)
+def _is_usable(tag: BaseTag, dataset: Dataset) -> bool:
+    vr = vr_of(tag, dataset)
     if vr is not None and vr not in _VRS:
         return False
-    if vr == "SQ" or encode_anew:
-        return _converts(tag, dataset)
-    return True
+    return vr != "SQ" or _converts(tag, dataset)
 
 
 def _converts(tag: BaseTag, dataset: Dataset) -> bool:
@@ -89,14 +88,6 @@ def _converts(tag: BaseTag, dataset: Dataset) -> bool:
         return dataset[tag] is not None
     except Exception:  # whatever a value of a wrong type does to its converter
         return False
-
-
-def _vr_of(tag: BaseTag, dataset: Dataset) -> str | None:
-    """The VR that the file states, or the dictionary's where it states none (PS3.6)."""
-    stated = getattr(dataset.get_item(tag, keep_deferred=True), "VR", None)
-    if stated in (None, "UN") and dictionary_has_tag(tag):
-        return dictionary_VR(tag)
-    return stated
 
 
 def _tags(dataset: Dataset) -> list[BaseTag]:

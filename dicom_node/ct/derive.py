@@ -19,6 +19,7 @@ from dicom_node.ct import headers
 from dicom_node.ct.cleaning import kept_of
 from dicom_node.ct.equipment import name_equipment
 from dicom_node.ct.files import file_meta_for
+from dicom_node.ct.labelling import append_text
 from dicom_node.ct.pixels import Encoding, to_words
 from dicom_node.ct.provenance import DeriveOptions, Provenance
 from dicom_node.ct.series import CtSeries
@@ -84,10 +85,7 @@ def _label(derived: Dataset, header: Dataset, options: DeriveOptions) -> None:
     derived.ImageType = ["DERIVED", options.image_type, *further]
     number = int(headers.number(header, "SeriesNumber") or 0) + options.series_number_offset
     derived.SeriesNumber = min(number, LARGEST_SERIES_NUMBER)
-    suffix = options.description_suffix
-    text = "".join(headers.texts(header, "SeriesDescription")[:1])
-    text = text[: DESCRIPTION_LENGTH - len(suffix)]
-    derived.SeriesDescription = (text + suffix).strip()
+    append_text(derived, "SeriesDescription", options.description_suffix, DESCRIPTION_LENGTH)
 
 
 def _describe(derived: Dataset, header: Dataset, provenance: Provenance, missing: str) -> None:

@@ -1,0 +1,51 @@
+"""Text of a source header with text of ours behind it, within the length of its VR (PS3.5 6.2)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pydicom import Dataset
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
+
+from dicom_node.ct import headers
+
+_REPLACED: Final = "\N{REPLACEMENT CHARACTER}"
+"""The decoder's mark for bytes that do not fit the declared character set."""
+
+
+def append_text(dataset: Dataset, keyword: str, suffix: str, max_characters: int) -> None:
+    """Put a suffix behind a single-valued text; the text is cut where both do not fit.
+
+    A backslash, which would make two values of the text, becomes a slash. Text that does not fit
+    its character set stays as the bytes that the source wrote.
+
+    Args:
+        dataset: A derived header that still holds the source's text.
+        keyword: Of an attribute with the VR LO.
+        suffix: ASCII text.
+        max_characters: Longest text that the VR allows.
+    """
+    room = max_characters - len(suffix)
+    element: Any = dataset.get_item(keyword)
+    text = "/".join(headers.texts(dataset, keyword))
+    if isinstance(element, RawDataElement) and _REPLACED in text:
+        kept = element.value.rstrip(b" \0")[:room].replace(b"\\", b"/")
+        _put_bytes(dataset, keyword, kept + suffix.encode("ascii", "replace"))
+    else:
+        setattr(dataset, keyword, (text[:room] + suffix).strip())
+
+
+def _put_bytes(dataset: Dataset, keyword: str, value: bytes) -> None:
+    tag = tag_for_keyword(keyword)
+    assert tag is not None
+    padded = value + b" " * (len(value) % 2)
+    dataset[tag] = RawDataElement(
+        tag=tag,  # type: ignore[arg-type]
+        VR=dictionary_VR(tag),
+        length=len(padded),
+        value=padded,
+        value_tell=0,
+        is_implicit_VR=False,
+        is_little_endian=True,
+    )
