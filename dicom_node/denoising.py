@@ -112,6 +112,7 @@ def denoise_series(
             product_version=PRODUCT_VERSION,
             denoise=result,
             missing=missing,
+            remarks=source.remarks,
         )
         if options.guard.action == "block" and result.verdict is Verdict.BLOCK:
             raise ImplausibleResult(replace(report, files=(), blocked=True))

@@ -170,6 +170,8 @@ def _tell(outcomes: Sequence[SeriesOutcome], as_json: bool) -> None:
                 f" noise {_hu(done.noise_before_hu)} before, {_hu(done.noise_after_hu)} after;"
                 f" {_verdict(done)}."
             )
+            for remark in item.report.remarks:
+                typer.echo(f"{item.name}: {remark}.", err=True)
             _tell_uncertainty(item.report.uncertainty)
         else:
             typer.echo(f"{item.name}: skipped, {item.skipped}.", err=True)

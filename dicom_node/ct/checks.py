@@ -15,9 +15,7 @@ from pydicom.uid import (
 
 from dicom_node.ct.product import MANUFACTURER, MODEL_NAME
 from dicom_node.ct.uids import is_derived_uid
-
-HU: Final = ("HU", "HU_MOD")
-"""Rescale Type (0028,1054) values that mean Hounsfield units (PS3.3 C.11.1.1.2)."""
+from dicom_node.ct.units import is_hounsfield, is_unspecified
 
 LONGEST_QUOTE: Final = 64
 """Longest name taken from a header into a sentence."""
@@ -93,7 +91,7 @@ def _other_modality(dataset: Dataset) -> str | None:
 
 def _other_class(dataset: Dataset) -> str | None:
     sop_class: Any = dataset.get("SOPClassUID")
-    if not sop_class or sop_class == CTImageStorage:
+    if not sop_class or sop_class in (CTImageStorage, *MULTI_FRAME):
         return None
     return f"{quoted(sop_class.name)}, not CT Image Storage"
 
@@ -109,8 +107,11 @@ def _localizer(dataset: Dataset) -> str | None:
 
 
 def _other_units(dataset: Dataset) -> str | None:
-    unit = str(dataset.get("RescaleType") or "HU").strip()
-    return None if unit in HU else f"pixel values in {quoted(unit)}, not in HU"
+    unit = str(dataset.get("RescaleType") or "")
+    # Where an original axial image leaves its unit open, its pixels decide (ct/units.py).
+    if is_hounsfield(unit) or (is_unspecified(dataset) and not _not_axial(dataset)):
+        return None
+    return f"pixel values in {quoted(unit.strip())}, not in HU"
 
 
 def _derived(dataset: Dataset) -> str | None:
@@ -135,9 +136,9 @@ def _image_type(dataset: Dataset) -> tuple[str, ...]:
 
 _OBSTACLES: Final = (
     _own_work,
-    _multi_frame,
     _other_modality,
     _other_class,
+    _multi_frame,
     _colour,
     _localizer,
     _other_units,

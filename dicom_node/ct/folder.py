@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from dicom_node.ct.headers import load, texts
+from dicom_node.ct.preamble import HEAD_BYTES, begins_with_element, has_prefix
 from dicom_node.errors import InputError, UnreadableFile
-
-PREFIX: Final = b"DICM"
-"""Bytes 128 to 131 of every DICOM file (PS3.10 7.1)."""
 
 DIRECTORY_FILE: Final = "DICOMDIR"
 """The index of a DICOM medium; a DICOM file, but no image."""
@@ -94,7 +92,8 @@ def _looks_like_dicom(path: Path) -> bool:
         return True
     try:
         with path.open("rb") as file:
-            return file.read(132)[128:] == PREFIX
+            head = file.read(HEAD_BYTES)
+            return has_prefix(head) or begins_with_element(head)
     except OSError:
         return True
 

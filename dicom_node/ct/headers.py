@@ -15,6 +15,7 @@ from pydicom.multival import MultiValue
 
 from dicom_node.ct.checks import obstacle
 from dicom_node.ct.pixels import WORD_BITS, Encoding
+from dicom_node.ct.preamble import HEAD_BYTES, begins_with_element, has_prefix, state_syntax
 from dicom_node.errors import InputError, NotForUs, StorageError, UnreadableFile
 from man_core import Condition
 
@@ -52,7 +53,9 @@ def load(path: Path, *, pixels: bool) -> FileDataset:
         StorageError: The disk, or the system, cannot read it now.
     """
     try:
-        return pydicom.dcmread(path, stop_before_pixels=not pixels)
+        dataset = pydicom.dcmread(path, stop_before_pixels=not pixels, force=_is_bare(path))
+        state_syntax(dataset)
+        return dataset
     except InvalidDicomError as error:
         raise UnreadableFile(f"{path.name} is not a DICOM file: remove it") from error
     except OSError as error:
@@ -63,6 +66,13 @@ def load(path: Path, *, pixels: bool) -> FileDataset:
         raise UnreadableFile(
             f"{path.name} is damaged or cut off: replace it with a whole copy"
         ) from error
+
+
+def _is_bare(path: Path) -> bool:
+    """Whether the file holds a data set without preamble and prefix."""
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    return not has_prefix(head) and begins_with_element(head)
 
 
 def image_name(header: Dataset, path: Path) -> str:

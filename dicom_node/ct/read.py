@@ -21,6 +21,7 @@ from pydicom import Dataset
 from dicom_node.ct import geometry, headers, pixels
 from dicom_node.ct.folder import find_series, scan_folder
 from dicom_node.ct.series import CtSeries
+from dicom_node.ct.units import check_unspecified
 from dicom_node.errors import IncompleteSeries, InputError, UnreadableFile
 from man_core import Volume
 
@@ -69,6 +70,7 @@ def read_series(
     ordered = [loaded[index] for index in stack.order]
     files = tuple(Path(paths[index]) for index in stack.order)
     stored, padding, hu = _read_voxels(files, ordered)
+    remark = check_unspecified(ordered, hu, padding)
     return CtSeries(
         volume=Volume(hu, stack.spacing_mm, stack.affine),
         condition=headers.condition_of([loaded[index] for index in whole.order]),
@@ -77,6 +79,7 @@ def read_series(
         padding=padding,
         files=files,
         regular=stack.regular,
+        remarks=(remark,) if remark else (),
     )
 
 

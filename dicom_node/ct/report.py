@@ -26,6 +26,7 @@ class RunReport:
         denoise: What the denoiser reported.
         missing: Which slices the source lacked; empty when nothing is known to be missing.
         uncertainty: Spread over seeds; None where it was not asked for.
+        remarks: What a person should know of the way the source was taken; phrases.
         blocked: Whether the guard kept the result back; the derived files are then not there.
     """
 
@@ -37,6 +38,7 @@ class RunReport:
     denoise: DenoiseReport
     missing: str = ""
     uncertainty: UncertaintySummary | None = None
+    remarks: tuple[str, ...] = ()
     blocked: bool = False
 
     def to_dict(self) -> dict[str, Any]:
@@ -49,6 +51,7 @@ class RunReport:
             "missing": self.missing,
             "product_version": self.product_version,
             "uncertainty": None if self.uncertainty is None else asdict(self.uncertainty),
+            "remarks": list(self.remarks),
             "blocked": self.blocked,
             **self.denoise.to_dict(),
         }

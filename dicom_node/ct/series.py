@@ -25,6 +25,7 @@ class CtSeries:
         padding: [slice, row, column], where the scanner had no data.
         files: One per slice.
         regular: Slices lie at one spacing; False for a sample of slices or changing spacing.
+        remarks: What a person should know of the way the series was taken; phrases.
     """
 
     volume: Volume
@@ -34,6 +35,7 @@ class CtSeries:
     padding: NDArray[np.bool_]
     files: tuple[Path, ...]
     regular: bool
+    remarks: tuple[str, ...] = ()
 
     @property
     def series_uid(self) -> str:

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import Dataset
-from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, MRImageStorage
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    MRImageStorage,
+    RTDoseStorage,
+    SegmentationStorage,
+    VLWholeSlideMicroscopyImageStorage,
+)
 
 from dicom_node.ct.checks import loop_guard, obstacle, why_not
 from dicom_node.ct.product import MANUFACTURER, MODEL_NAME
@@ -38,6 +45,12 @@ def test_an_original_axial_ct_image_is_for_us() -> None:
     ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, "colour"),
     ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "localizer"),
     ({"RescaleType": "ED"}, "not in HU"),
+    ({"RescaleType": "US", "ImageType": ["ORIGINAL", "PRIMARY", "OTHER"]}, "pixel values in US"),
+    ({"Modality": "RTDOSE", "SOPClassUID": RTDoseStorage, "NumberOfFrames": 9}, "RTDOSE, not CT"),
+    ({"Modality": "SEG", "SOPClassUID": SegmentationStorage, "NumberOfFrames": 9}, "SEG, not CT"),
+    ({"Modality": "SM", "SOPClassUID": VLWholeSlideMicroscopyImageStorage,
+      "NumberOfFrames": 9, "SamplesPerPixel": 3}, "SM, not CT"),
+    ({"SOPClassUID": SegmentationStorage, "NumberOfFrames": 9}, "Segmentation Storage, not CT"),
 ])  # fmt: skip
 def test_obstacles_stand_whatever_the_rules_say(attributes: dict[str, object], words: str) -> None:
     assert words in (obstacle(original(**attributes)) or "")
@@ -54,6 +67,23 @@ def test_obstacles_stand_whatever_the_rules_say(attributes: dict[str, object], w
 def test_other_image_types_are_left_to_the_rules(image_type: object, words: str) -> None:
     assert obstacle(original(ImageType=image_type)) is None
     assert words in (why_not(original(ImageType=image_type)) or "")
+
+
+@pytest.mark.parametrize("unit", [
+    "HU", "HU_MOD", "Hounsfield Unit", "Houndsfield Unit", "HOUNSFIELD", "Hounsfield units", "hu",
+    "", "US",
+])  # fmt: skip
+def test_hounsfield_units_are_known_by_any_spelling(unit: str) -> None:
+    assert obstacle(original(RescaleType=unit)) is None
+
+
+@given(st.text("ABCDEFGHIMNOSTUZ_ ", min_size=1, max_size=12))
+def test_no_other_unit_is_taken_for_hounsfield(unit: str) -> None:
+    expected = unit.strip() in ("", "HU", "HU_MOD", "US") or unit.replace(" ", "_") in ("HU_MOD",)
+    letters = "".join(one for one in unit if one.isalpha())
+    assert (obstacle(original(RescaleType=unit)) is None) == (
+        expected or letters in ("HU", "HUMOD")
+    )
 
 
 def equipment() -> Dataset:

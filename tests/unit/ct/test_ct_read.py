@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import gdcm
@@ -8,12 +9,16 @@ import pydicom
 import pytest
 from ct_factory import AXIAL, affine_of, ellipse, make_series, recode, rewrite
 from ct_factory import change_header as change
+from hypothesis import given
+from hypothesis import strategies as st
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
 
+from dicom_node.ct.preamble import begins_with_element
 from dicom_node.ct.read import find_series, read_series, scan_folder
 from dicom_node.errors import InputError, UnreadableFile
 
@@ -186,3 +191,37 @@ def test_a_folder_without_dicom_is_one_clear_sentence(tmp_path: Path) -> None:
     (tmp_path / "text.dcm").write_text("no DICOM")
     with pytest.raises(InputError, match=r"text.dcm is not a DICOM file"):
         find_series(tmp_path)
+
+
+def without_preamble(path: Path, syntax: str, *, meta: bool) -> None:
+    """Write a file again as old archives do: with file meta information alone, or without."""
+    recode(path, syntax)
+    data = path.read_bytes()
+    (length,) = struct.unpack_from("<I", data, 140)
+    path.write_bytes(data[132:] if meta else data[144 + length :])
+
+
+@pytest.mark.parametrize("meta", [True, False])
+@pytest.mark.parametrize("syntax", [
+    ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian,
+])  # fmt: skip
+def test_files_without_preamble_are_read(tmp_path: Path, syntax: str, meta: bool) -> None:
+    paths = make_series(tmp_path)
+    expected = read_series(paths).volume.hu
+    renamed = [path.rename(path.with_suffix("")) for path in paths]
+    for path in renamed:
+        without_preamble(path, syntax, meta=meta)
+    (found,) = find_series(tmp_path)
+    assert found == renamed
+    np.testing.assert_array_equal(read_series(found).volume.hu, expected)
+
+
+@given(st.binary(max_size=200))
+def test_other_files_are_no_data_sets_without_preamble(data: bytes) -> None:
+    first = data[:2]
+    assert not begins_with_element(data) or first in (b"\2\0", b"\0\2", b"\x08\0", b"\0\x08")
+
+
+@pytest.mark.parametrize("text", ["These are my notes.\n", "%PDF-1.7", "\x89PNG\r\n", "{}"])
+def test_texts_and_pictures_are_no_data_sets(text: str) -> None:
+    assert not begins_with_element(text.encode("latin-1") + bytes(132))

@@ -150,7 +150,7 @@ def test_both_halves_of_a_description_with_a_backslash_stay(tmp_path: Path) -> N
 
 @settings(max_examples=60)
 @given(
-    values=st.lists(st.integers(0, 0xFFFF), min_size=1, max_size=16),
+    values=st.lists(st.integers(0, 0xFFFF), min_size=2, max_size=16),
     signed=st.booleans(),
     syntax=st.sampled_from(SYNTAXES),
 )

@@ -1,0 +1,62 @@
+"""Files that hold a data set without the preamble and prefix of PS3.10, section 7.1.
+
+Old archives and research tools write them. They begin with File Meta Information, or at once with
+the first element of the data set.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from pydicom import FileDataset
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.valuerep import VR
+
+HEAD_BYTES: Final = 132
+"""Length of preamble and prefix."""
+
+PREFIX: Final = b"DICM"
+"""Bytes 128 to 131 of every DICOM file."""
+
+_FIRST_GROUPS: Final = (0x0002, 0x0008)
+_MAX_FIRST_ELEMENT: Final = 0x0070
+_MAX_FIRST_LENGTH_BYTES: Final = 1024
+_VRS: Final = frozenset(vr.value.encode() for vr in VR if len(vr.value) == 2)
+
+
+def has_prefix(head: bytes) -> bool:
+    """Whether the first ``HEAD_BYTES`` of a file are those of PS3.10."""
+    return head[128:HEAD_BYTES] == PREFIX
+
+
+def begins_with_element(head: bytes) -> bool:
+    """Whether a file begins with an element of group 0002 or 0008, as no other format does.
+
+    Args:
+        head: At least the first eight bytes of the file.
+    """
+    if len(head) < 8:
+        return False
+    return any(_is_first_element(head, order) for order in "<>")
+
+
+def _is_first_element(head: bytes, order: str) -> bool:
+    group, element = struct.unpack_from(f"{order}HH", head)
+    if group not in _FIRST_GROUPS or element > _MAX_FIRST_ELEMENT:
+        return False
+    (length,) = struct.unpack_from("<I", head, 4)
+    return head[4:6] in _VRS or (order == "<" and length <= _MAX_FIRST_LENGTH_BYTES)
+
+
+def state_syntax(dataset: FileDataset) -> None:
+    """Put the transfer syntax into the file meta information of a data set that came without."""
+    if dataset.file_meta.get("TransferSyntaxUID") is None:
+        dataset.file_meta.TransferSyntaxUID = _SYNTAXES[dataset.original_encoding]
+
+
+_SYNTAXES: Final[dict[tuple[bool | None, bool | None], UID]] = {
+    (True, True): ImplicitVRLittleEndian,
+    (False, True): ExplicitVRLittleEndian,
+    (False, False): ExplicitVRBigEndian,
+}

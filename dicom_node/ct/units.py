@@ -1,0 +1,77 @@
+"""Units of rescaled pixel values (PS3.3 C.11.1.1.2): Hounsfield units, however they are spelt."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from dicom_node.errors import NotForUs
+
+UNSPECIFIED: Final = "US"
+"""Rescale Type of values whose unit is not stated."""
+
+AIR_BAND_HU: Final = (-1100.0, -900.0)
+"""Air of an axial CT image lies here, noise and clipping at -1024 HU included."""
+
+MIN_AIR_SHARE: Final = 0.01
+"""Share of the pixels that are air in any axial CT image, patient, table and sinuses considered."""
+
+MAX_SHARE_BELOW_AIR: Final = 0.01
+"""Share of the pixels that may lie below air: nothing in a patient does, streaks of metal do."""
+
+_HOUNSFIELD: Final = re.compile(r"HU|HUMOD|HOUN?D?SFIE?LDS?(UNITS?)?|HNSFU", re.ASCII)
+"""Spellings met in files, letters only; HU_MOD is a defined term."""
+
+
+def is_hounsfield(rescale_type: str) -> bool:
+    """Whether a Rescale Type (0028,1054) names Hounsfield units; an absent one does in CT."""
+    letters = re.sub(r"[^A-Z]", "", rescale_type.upper())
+    return not rescale_type.strip() or _HOUNSFIELD.fullmatch(letters) is not None
+
+
+def is_unspecified(header: Dataset) -> bool:
+    """Whether the header leaves the unit open."""
+    return str(header.get("RescaleType") or "").strip() == UNSPECIFIED
+
+
+def check_unspecified(
+    headers: Sequence[Dataset], hu: NDArray[np.float32], padding: NDArray[np.bool_]
+) -> str:
+    """Decide by the place of air whether values without a unit are Hounsfield units.
+
+    Args:
+        headers: One per slice.
+        hu: [slice, row, column], rescaled values.
+        padding: Same shape, where the scanner had no data.
+
+    Returns:
+        A remark for the report; empty where every slice states its unit.
+
+    Raises:
+        NotForUs: Air does not lie near -1000.
+    """
+    unspecified = [index for index, header in enumerate(headers) if is_unspecified(header)]
+    if not unspecified:
+        return ""
+    if not all(_has_air(hu[index][~padding[index]]) for index in unspecified):
+        raise NotForUs(
+            "the unit of the pixel values is unspecified (Rescale Type US) and air does not lie "
+            "near -1000, so they cannot be taken for HU"
+        )
+    return (
+        "the unit of the pixel values is unspecified (Rescale Type US); they were taken for HU, "
+        "for air lies near -1000"
+    )
+
+
+def _has_air(values: NDArray[np.float32]) -> bool:
+    if values.size == 0:
+        return True  # nothing but padding, which stays as it is
+    low, high = AIR_BAND_HU
+    air = np.mean((values >= low) & (values <= high))
+    return bool(air >= MIN_AIR_SHARE and np.mean(values < low) <= MAX_SHARE_BELOW_AIR)
