@@ -30,7 +30,7 @@ def append_text(dataset: Dataset, keyword: str, suffix: str, max_characters: int
     element: Any = dataset.get_item(keyword)
     text = "/".join(headers.texts(dataset, keyword))
     if isinstance(element, RawDataElement) and _REPLACED in text:
-        kept = element.value.rstrip(b" \0")[:room].replace(b"\\", b"/")
+        kept = (element.value or b"").rstrip(b" \0")[:room].replace(b"\\", b"/")
         _put_bytes(dataset, keyword, kept + suffix.encode("ascii", "replace"))
     else:
         setattr(dataset, keyword, (text[:room] + suffix).strip())
