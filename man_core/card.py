@@ -81,14 +81,17 @@ class ModelCard:
 
     @property
     def digest(self) -> str:
-        """Sha256 over what decides the output: method, weights, range, sampler and steps."""
+        """Sha256 over what decides the output: method, weights, range, sampler and steps.
+
+        A range written ``-1024`` and one written ``-1024.0`` in the card's file are the same.
+        """
         deciding = (
             self.method,
             self.weights_sha256,
-            self.hu_range.low,
-            self.hu_range.high,
+            float(self.hu_range.low),
+            float(self.hu_range.high),
             self.sampler,
-            self.steps,
+            int(self.steps),
         )
         return hashlib.sha256(json.dumps(deciding).encode()).hexdigest()
 

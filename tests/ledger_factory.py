@@ -119,12 +119,14 @@ class NodeFixture:
         destinations: Sequence[str] = ("pacs",),
         series_uid: str = "1.2",
         priority: int = 1,
+        strength: float = 1.0,
         now: float = START,
     ) -> Job:
         """A job waiting to be denoised, of a series of one image."""
         self.arrive(series_uid=series_uid, now=now - 100)
         (series,) = self.complete(now)
-        job = enqueue(self.ledger, series, Work("identity", 1.0, destinations, priority), now=now)
+        work = Work("identity", strength, destinations, priority)
+        job = enqueue(self.ledger, series, work, now=now)
         assert job is not None
         return job
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from dicom_node.ct.canonical import canonical_json
 from dicom_node.ct.product import MODEL_NAME, PRODUCT_VERSION
 from dicom_node.errors import ConfigurationError
 
@@ -88,9 +88,12 @@ class Provenance:
         """Hash over card and settings, from which the derived UIDs are computed.
 
         The product's version is left out: the same work after an update makes no second copy.
+        Equal numbers give the same hash, be they integers or floats: offline, and in a node on
+        SQLite or PostgreSQL alike.
         """
-        deciding = (self.digest, self.steps, self.strength, self.seed, asdict(options))
-        return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
+        strength = float(self.strength)
+        deciding = (self.digest, int(self.steps), strength, int(self.seed), asdict(options))
+        return hashlib.sha256(canonical_json(deciding).encode()).hexdigest()
 
     def description(self) -> str:
         """One paragraph for people, for Derivation Description (at most 1024 characters)."""

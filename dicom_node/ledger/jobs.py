@@ -8,7 +8,6 @@ changes nothing. Sending is leased by delivery (:mod:`dicom_node.ledger.deliveri
 from __future__ import annotations
 
 import hashlib
-import json
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from dicom_node.ct.canonical import canonical_json
 from dicom_node.errors import NodeError
 from dicom_node.ledger.engine import Ledger, repeated
 from dicom_node.ledger.history import move_job, move_series, note
@@ -296,4 +296,5 @@ def _digest(session: Session, series_id: int, work: Work) -> str:
         .order_by(InstanceRow.sop_uid)
     )
     content = [[uid, sha256] for uid, sha256 in images]
-    return hashlib.sha256(json.dumps([content, work.model, work.strength]).encode()).hexdigest()
+    deciding = [content, work.model, work.strength]
+    return hashlib.sha256(canonical_json(deciding).encode()).hexdigest()

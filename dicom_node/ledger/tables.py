@@ -6,7 +6,18 @@ by their UIDs only.
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, MetaData, UniqueConstraint
+from typing import Any
+
+from sqlalchemy import (
+    CheckConstraint,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    MetaData,
+    TypeDecorator,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from dicom_node.ledger.states import DeliveryState, JobState, SeriesState
@@ -21,10 +32,22 @@ NAMING = {
 """Constraints have names of their own, so that a later migration can address them."""
 
 
+class Real(TypeDecorator[float]):
+    """A double that is read as a float; SQLite returns a whole one from RETURNING as an integer."""
+
+    impl = Double
+    cache_ok = True
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> float | None:
+        """See :class:`sqlalchemy.TypeDecorator`."""
+        return None if value is None else float(value)
+
+
 class Base(DeclarativeBase):
     """All tables of the ledger."""
 
     metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {float: Real}  # noqa: RUF012 - SQLAlchemy's own way of declaring it
 
 
 class SeriesRow(Base):

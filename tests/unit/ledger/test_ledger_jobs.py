@@ -269,3 +269,16 @@ def test_the_history_cannot_be_changed(node: NodeFixture, statement: str) -> Non
     node.job()
     with pytest.raises(StorageError, match="append-only"), node.ledger.write() as session:
         session.execute(sa.text(statement))
+
+
+@pytest.mark.parametrize("strength", [0, 0.0, 1, 1.0, 0.5, 0.1 + 0.2, 1e-5, 1 / 3])
+def test_a_claimed_strength_is_the_float_that_was_ordered(
+    node: NodeFixture, strength: float
+) -> None:
+    node.job(strength=strength)
+    job = claimed(node)
+    assert (job.strength, type(job.strength)) == (strength, float)
+    again = get_job(node.ledger, job.id)
+    assert (again.strength, type(again.strength)) == (strength, float)
+    moments = (job.next_at, job.created_at, job.updated_at)
+    assert {type(moment) for moment in moments} == {float}

@@ -1,0 +1,50 @@
+"""One text for equal values, whatever their type: what is hashed must not depend on who read it.
+
+SQLite gives a whole REAL back as an integer from ``UPDATE ... RETURNING`` and as a float from
+``SELECT``; PostgreSQL and the offline command give floats. Hashing their texts as they come would
+make two identities of one work.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from decimal import Decimal
+from numbers import Integral, Real
+
+
+def canonical_json(value: object) -> str:
+    """Write a value as JSON with sorted keys; equal numbers have the same text.
+
+    A whole number has no decimal point (``1``, never ``1.0``, and ``0`` for -0.0); others have the
+    shortest text that reads back as the same double. Truth values are no numbers.
+
+    Args:
+        value: None, a truth value, text, a number, or lists, tuples and mappings of them.
+
+    Raises:
+        TypeError: There is something else in it.
+        ValueError: A number is not finite.
+    """
+    return json.dumps(_plain(value), sort_keys=True)
+
+
+def _plain(value: object) -> object:
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real | Decimal):
+        return _number(float(value))
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    raise TypeError(f"a {type(value).__name__} has no canonical text")
+
+
+def _number(value: float) -> int | float:
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is no number that can be hashed")
+    return int(value) if value.is_integer() else value
