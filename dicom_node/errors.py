@@ -29,10 +29,12 @@ class NodeError(Exception):
     Attributes:
         exit_code: What a command that ends with this error returns to the shell.
         transient: Whether trying the same again later can succeed.
+        counted: Whether each further try uses up one of `retry.attempts`.
     """
 
     exit_code: ClassVar[int] = 1
     transient: bool = False
+    counted: bool = False
 
 
 class ConfigurationError(NodeError):
@@ -58,11 +60,14 @@ class IncompleteSeries(InputError):  # noqa: N818 - the name says what the serie
 
 
 class PeerError(NodeError):
-    """Another DICOM system refused, failed or could not be reached."""
+    """Another DICOM system refused, failed or could not be reached.
 
-    def __init__(self, message: str, *, transient: bool) -> None:
+    One that is away is transient and not counted; one that is there and fails is counted.
+    """
+
+    def __init__(self, message: str, *, transient: bool, counted: bool = False) -> None:
         super().__init__(message)
-        self.transient = transient
+        self.transient, self.counted = transient, counted
 
 
 class StorageError(NodeError):

@@ -38,12 +38,16 @@ class SendResult:
     Attributes:
         path: The file.
         sop_instance_uid: Its SOP Instance UID.
-        status: DIMSE status (PS3.4, table B.2-1); None when no answer came.
+        status: DIMSE status (PS3.4, table B.2-1); None when the peer did not say.
+        words: Why there is no status: what the peer did instead, as a clause.
+        silent: Whether there is no status because the peer fell silent or cannot be reached.
     """
 
     path: Path
     sop_instance_uid: str
     status: int | None
+    words: str = ""
+    silent: bool = False
 
     @property
     def ok(self) -> bool:
@@ -60,12 +64,19 @@ class SendResult:
         )
 
     @property
+    def away(self) -> bool:
+        """Whether the peer says, or shows, that it takes nothing for the time being."""
+        if self.status is None:
+            return self.silent
+        return self.status == _RESOURCE_LIMITATION or self.status in _OUT_OF_RESOURCES
+
+    @property
     def sentence(self) -> str:
         """The outcome in words."""
         if self.ok:
             return "stored"
         if self.status is None:
-            return "the peer gave no answer"
+            return f"the peer {self.words}" if self.words else "the peer gave no answer"
         meaning = next(
             (text for codes, text in _MEANINGS if self.status in codes), "the peer refused it"
         )

@@ -6,40 +6,41 @@ bytes as they lie on disk and reads the answer image by image.
 
 from __future__ import annotations
 
-import json
+import base64
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import requests
-from requests.adapters import HTTPAdapter
-from requests.auth import AuthBase, HTTPBasicAuth
-
 from dicom_node.errors import PeerError
-from dicom_node.net.connection import CONNECT_SECONDS
 from dicom_node.net.multipart import MultipartFiles
 from dicom_node.net.outcome import SUCCESS, SendResult
 from dicom_node.net.outgoing import OutgoingFile, describe_file
+from dicom_node.net.store_response import StoreResponse, read_response
 from dicom_node.settings import WebPeerSettings
+from dicom_node.web_client import Answer, ExchangeFailed, exchange
 
 FILES_PER_REQUEST = 20
 """A lost answer costs no more than so many images sent again."""
 
 ANSWER_SECONDS = 120.0
-"""How long a server may take to answer; it stores the whole request first."""
+"""Time for a server to answer in full; it stores the whole request first."""
 
-LARGEST_ANSWER_BYTES = 16 << 20
+MAX_SEARCH_BYTES = 16 << 20
+"""Longest answer to the search of an echo; some servers do not heed its limit."""
 
 _JSON = "application/dicom+json"
-_STORED, _FAILED = "00081199", "00081198"  # Referenced and Failed SOP Sequence
-_INSTANCE, _REASON = "00081155", "00081197"  # Referenced SOP Instance UID, Failure Reason
-_PARTIAL = 202
-_CONFLICT = 409
+_OK, _PARTIAL, _NOT_FOUND, _CONFLICT = 200, 202, 404, 409
 _PASSING = frozenset({408, 425, 429})
 _REFUSING = frozenset({401, 403})
+_AWAY = frozenset({*_PASSING, 502, 503, 504, 507})
+"""The server, or what stands behind it, takes nothing for the time being."""
+
+
+def _never() -> bool:
+    return False
 
 
 class WebSession:
@@ -48,7 +49,8 @@ class WebSession:
     Args:
         peer: Where to.
         files: What will be sent, each as it lies on disk.
-        tls: Certificates for https beside the public ones.
+        tls: What https is checked with, and this node's certificate; None: the operating system's
+            authorities.
 
     Raises:
         UnreadableFile: A file is not DICOM.
@@ -57,9 +59,8 @@ class WebSession:
     def __init__(
         self, peer: WebPeerSettings, files: Sequence[Path], *, tls: ssl.SSLContext | None = None
     ) -> None:
-        self._peer = peer
+        self._peer, self._tls = peer, tls
         self._files = [describe_file(path) for path in files]
-        self._session = _session(peer, tls)
 
     def __enter__(self) -> Self:
         return self
@@ -70,10 +71,10 @@ class WebSession:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._session.close()
+        """Do nothing: each request has a connection of its own."""
 
-    def send(self, should_stop: Callable[[], bool] = lambda: False) -> Iterator[SendResult]:
-        """Send the files in order, one result each; stops between two requests when told to.
+    def send(self, should_stop: Callable[[], bool] = _never) -> Iterator[SendResult]:
+        """Send the files in order, one result each; ends early when told to stop.
 
         Raises:
             PeerError: The server cannot be reached or does not take requests of this node.
@@ -81,27 +82,28 @@ class WebSession:
         for begin in range(0, len(self._files), FILES_PER_REQUEST):
             if should_stop():
                 return
-            files = self._files[begin : begin + FILES_PER_REQUEST]
-            statuses = self._store(files)
-            for file in files:
-                uid = file.sop_instance_uid
-                yield SendResult(file.path, uid, statuses.get(uid))
+            try:
+                results = self._store(self._files[begin : begin + FILES_PER_REQUEST], should_stop)
+            except PeerError:
+                if should_stop():  # given up for that; the images go again
+                    return
+                raise
+            yield from results
 
-    def _store(self, files: Sequence[OutgoingFile]) -> Mapping[str, int]:
-        """DIMSE status by SOP Instance UID; instances the server says nothing of are absent."""
+    def _store(
+        self, files: Sequence[OutgoingFile], should_stop: Callable[[], bool]
+    ) -> list[SendResult]:
         body = MultipartFiles([file.path for file in files])
         headers = {"Content-Type": body.content_type, "Accept": _JSON}
-        code, answer = _ask(
-            self._session, "POST", f"{self._peer.url}/studies", self._peer, headers, body
-        )
-        told = _statuses(answer)
-        if code in (requests.codes.ok, _PARTIAL):
-            if not told and code == requests.codes.ok:  # says it by its code alone
-                return {file.sop_instance_uid: SUCCESS for file in files}
-            return told
-        if code == _CONFLICT and told:
-            return told
-        raise _refused(code, self._peer)
+        url = f"{self._peer.url}/studies"
+        answer = _ask("POST", url, self._peer, headers, self._tls, body, should_stop)
+        if answer.status == _OK and self._peer.accept_empty_answer and not answer.body.strip():
+            return [SendResult(file.path, file.sop_instance_uid, SUCCESS) for file in files]
+        response = read_response(answer.body)
+        named = any(response.names(file.sop_instance_uid) for file in files)
+        if answer.status in (_OK, _PARTIAL) or (answer.status == _CONFLICT and named):
+            return [_result(file, response, answer) for file in files]
+        raise _refused(answer.status, self._peer)
 
 
 def web_echo(peer: WebPeerSettings, *, tls: ssl.SSLContext | None = None) -> float:
@@ -114,111 +116,71 @@ def web_echo(peer: WebPeerSettings, *, tls: ssl.SSLContext | None = None) -> flo
         PeerError: It cannot be reached or does not let this node in.
     """
     begin = time.perf_counter()
-    with _session(peer, tls) as session:
-        code, _ = _ask(session, "GET", f"{peer.url}/studies?limit=1", peer, {"Accept": _JSON})
-        if code in _REFUSING or code >= 500 or code == requests.codes.not_found:
-            raise _refused(code, peer)
+    url = f"{peer.url}/studies?limit=1"
+    code = _ask("GET", url, peer, {"Accept": _JSON}, tls, max_bytes=MAX_SEARCH_BYTES).status
+    if code in _REFUSING or code >= 500 or code == _NOT_FOUND:
+        raise _refused(code, peer)
     return time.perf_counter() - begin
 
 
-class _Authorities(HTTPAdapter):
-    """Adds this node's authorities (and its certificate) to what https is checked with."""
-
-    def __init__(self, tls: ssl.SSLContext) -> None:
-        self._tls = tls
-        super().__init__()
-
-    def init_poolmanager(self, *args: object, **options: object) -> None:
-        super().init_poolmanager(*args, **options, ssl_context=self._tls)  # type: ignore[arg-type]
-
-
-class _Credentials(AuthBase):
-    """A bearer token, or nothing: without it requests would look into a .netrc file."""
-
-    def __init__(self, peer: WebPeerSettings) -> None:
-        self._token = peer.token.get_secret_value() if peer.token is not None else None
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._token is not None:
-            request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
-
-
-def _session(peer: WebPeerSettings, tls: ssl.SSLContext | None) -> requests.Session:
-    session = requests.Session()
-    session.auth = _Credentials(peer)
-    if peer.username is not None and peer.password is not None:
-        session.auth = HTTPBasicAuth(peer.username, peer.password.get_secret_value())
-    if tls is not None:
-        session.mount("https://", _Authorities(tls))
-    return session
-
-
 def _ask(
-    session: requests.Session,
     method: str,
     url: str,
     peer: WebPeerSettings,
-    headers: Mapping[str, str],
-    body: MultipartFiles | None = None,
-) -> tuple[int, bytes]:
-    """HTTP status and body of the answer."""
+    headers: dict[str, str],
+    tls: ssl.SSLContext | None,
+    body: MultipartFiles | bytes = b"",
+    should_stop: Callable[[], bool] = _never,
+    **limits: int,
+) -> Answer:
     try:
-        with session.request(
+        return exchange(
             method,
             url,
-            data=body,
-            headers=dict(headers),
-            timeout=(CONNECT_SECONDS, ANSWER_SECONDS),
-            allow_redirects=False,
-            stream=True,
-        ) as answer:
-            return answer.status_code, _read(answer, peer)
-    except requests.exceptions.SSLError as error:
-        raise PeerError(
-            f"No TLS connection to {_who(peer)}: one side refuses the other's certificate;"
-            " check `tls.authorities` and the server's certificate.",
+            seconds=ANSWER_SECONDS,
+            headers={**headers, **_credentials(peer)},
+            body=body,
+            tls=tls,
+            should_stop=should_stop,
+            **limits,
+        )
+    except ExchangeFailed as error:
+        raise _no_answer(peer, error) from error
+
+
+def _credentials(peer: WebPeerSettings) -> dict[str, str]:
+    if peer.username is not None and peer.password is not None:
+        pair = f"{peer.username}:{peer.password.get_secret_value()}".encode()
+        return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
+    if peer.token is not None:
+        return {"Authorization": f"Bearer {peer.token.get_secret_value()}"}
+    return {}
+
+
+def _result(file: OutgoingFile, response: StoreResponse, answer: Answer) -> SendResult:
+    """What a response says of one file (PS3.18, 10.5.3.1: what is stored is named as stored)."""
+    uid = file.sop_instance_uid
+    if uid in response.failed:
+        return SendResult(file.path, uid, response.failed[uid])
+    if response.stored.get(uid) in ("", file.sop_class_uid):
+        return SendResult(file.path, uid, SUCCESS)
+    if uid in response.stored:
+        return SendResult(file.path, uid, None, "names it under another SOP class")
+    kind = answer.content_type or "no media type"
+    words = f"does not name it as stored in its answer (HTTP status {answer.status}, {kind})"
+    return SendResult(file.path, uid, None, words)
+
+
+def _no_answer(peer: WebPeerSettings, error: ExchangeFailed) -> PeerError:
+    if error.tls:
+        return PeerError(
+            f"No TLS connection to {_who(peer)}: {error}; check `tls.authorities` and the"
+            " server's certificate.",
             transient=True,
-        ) from error
-    except requests.RequestException as error:
-        raise PeerError(
-            f"No answer from {_who(peer)}: it is away, or the connection broke off;"
-            " check address and firewall.",
-            transient=True,
-        ) from error
-
-
-def _read(answer: requests.Response, peer: WebPeerSettings) -> bytes:
-    """The body, as long as it is of sensible length and comes in sensible time."""
-    body = bytearray()
-    deadline = time.monotonic() + ANSWER_SECONDS
-    for piece in answer.iter_content(1 << 16):
-        body += piece
-        if len(body) > LARGEST_ANSWER_BYTES or time.monotonic() > deadline:
-            raise PeerError(f"{_who(peer)} does not come to the end of its answer.", transient=True)
-    return bytes(body)
-
-
-def _statuses(body: bytes) -> dict[str, int]:
-    """What a Store Instances Response says of each instance (PS3.18, annex I.2)."""
-    try:
-        answer = json.loads(body)
-        stored = {_first(item, _INSTANCE): SUCCESS for item in _items(answer, _STORED)}
-        failed = {
-            _first(item, _INSTANCE): int(_first(item, _REASON)) for item in _items(answer, _FAILED)
-        }
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError):
-        return {}  # no DICOM JSON: nothing is known of any instance
-    return {str(uid): status for uid, status in {**stored, **failed}.items()}
-
-
-def _items(answer: Mapping[str, Mapping[str, list[object]]], tag: str) -> list[object]:
-    return answer.get(tag, {}).get("Value", [])
-
-
-def _first(item: object, tag: str) -> str:
-    value = item[tag]["Value"][0]  # type: ignore[index]
-    return value if isinstance(value, str) else str(int(value))
+        )
+    return PeerError(
+        f"No answer from {_who(peer)}: {error}; check address and firewall.", transient=True
+    )
 
 
 def _refused(code: int, peer: WebPeerSettings) -> PeerError:
@@ -229,7 +191,11 @@ def _refused(code: int, peer: WebPeerSettings) -> PeerError:
         reason = "cannot take images at the moment"
     else:
         reason = "does not take images at this address: check `url`"
-    return PeerError(f"{_who(peer)} {reason} (HTTP status {code}).", transient=passing)
+    return PeerError(
+        f"{_who(peer)} {reason} (HTTP status {code}).",
+        transient=passing,
+        counted=passing and code not in _AWAY,
+    )
 
 
 def _who(peer: WebPeerSettings) -> str:

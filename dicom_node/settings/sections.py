@@ -46,6 +46,22 @@ def _web_address(value: str) -> str:
     return value.rstrip("/")
 
 
+def _service_root(value: str) -> str:
+    """A DICOMweb service root: it stands in logs and on the page, so it holds no secret."""
+    address = _web_address(value)
+    parts = urlsplit(address)
+    if parts.username is not None or parts.password is not None:
+        raise ValueError(
+            "an address holds no user name and no password, write them as `username` and"
+            " `password` (or `token`), best with an environment variable"
+        )
+    if parts.query or parts.fragment or not parts.hostname:
+        raise ValueError(
+            "a service root is a host and a path, such as https://pacs.example/dicom-web"
+        )
+    return address
+
+
 def _hour(value: object) -> object:
     """YAML reads 19:00 without quotes as the number 1140."""
     if isinstance(value, int | float):
@@ -58,6 +74,7 @@ Host = Annotated[str, Field(min_length=1)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, Field(min_length=1)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
+ServiceRoot = Annotated[str, AfterValidator(_service_root)]
 Seconds = Annotated[float, Field(ge=0.0)]
 Hour = Annotated[time, BeforeValidator(_hour)]
 Days = Annotated[float, Field(ge=0.0)]
@@ -124,13 +141,15 @@ class WebPeerSettings(Section):
         url: The service root, such as ``https://pacs.example/dicom-web``.
         token: Sent as a bearer token.
         username: For basic authentication, with ``password``.
+        accept_empty_answer: Take an answer 200 without a body for "all stored", against PS3.18.
     """
 
     name: Name
-    url: WebAddress
+    url: ServiceRoot
     token: SecretStr | None = None
     username: str | None = None
     password: SecretStr | None = None
+    accept_empty_answer: bool = False
 
 
 class TlsSettings(Section):

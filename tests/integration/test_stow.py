@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import ssl
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,13 @@ def answer(stored: list[str] = [], failed: dict[str, int] = {}) -> bytes:  # noq
     return json.dumps(told).encode()
 
 
+def all_stored(request: bytes) -> bytes:
+    """The answer that names every instance of a request as stored."""
+    begun = [at.start() - 128 for at in re.finditer(b"DICM", request)]
+    sent = [dcmread(BytesIO(request[at:]), stop_before_pixels=True) for at in begun]
+    return answer([str(dataset.SOPInstanceUID) for dataset in sent])
+
+
 class Server:
     """A DICOMweb server that answers as told: HTTP status and body, or an act of its own."""
 
@@ -77,7 +86,7 @@ class Server:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 server.requests.append((self.path, dict(self.headers), body))
-                planned = server.answers.pop(0) if server.answers else (200, b"")
+                planned = server.answers.pop(0) if server.answers else (200, all_stored(body))
                 if callable(planned):
                     planned(self)
                     return
@@ -195,13 +204,98 @@ def test_an_image_the_server_says_nothing_of_goes_again(server: Server, files: l
     assert results[2].transient
 
 
-def test_a_success_without_a_body_counts(server: Server, files: list[Path]) -> None:
-    assert [item.status for item in send(server.peer(), files)] == [0, 0, 0]
+NOT_STORED: dict[str, bytes] = {
+    "nothing": b"",
+    "a login page": b"<html><body>please log in</body></html>",
+    "an empty object": b"{}",
+    "an empty list": b"[]",
+    "an empty model": b"<NativeDicomModel/>",
+    "another instance": answer(["1.2.3"]),
+    "nested a million times": b"[" * 1_000_000,
+    "cut off": answer(["1.2.3"])[:-3],
+    "an entity bomb": b'<!DOCTYPE a [<!ENTITY b "c">]><NativeDicomModel>&b;</NativeDicomModel>',
+}
 
 
-def test_a_part_success_without_a_body_does_not(server: Server, files: list[Path]) -> None:
-    server.answers = [(202, b"<NativeDicomModel/>")]
-    assert [item.status for item in send(server.peer(), files)] == [None, None, None]
+@pytest.mark.parametrize("code", [200, 202])
+@pytest.mark.parametrize("body", NOT_STORED.values(), ids=NOT_STORED.keys())
+def test_an_answer_that_names_no_image_stores_none(
+    server: Server, files: list[Path], code: int, body: bytes
+) -> None:
+    server.answers = [(code, body)]
+    results = send(server.peer(), files)
+    assert [item.status for item in results] == [None, None, None]
+    assert not any(item.ok or item.away for item in results)
+    assert all(item.transient for item in results)
+    assert f"does not name it as stored in its answer (HTTP status {code}" in results[0].sentence
+
+
+def test_an_empty_body_counts_only_where_the_peer_says_so(
+    server: Server, files: list[Path]
+) -> None:
+    told = server.peer(accept_empty_answer=True)
+    server.answers = [(200, b""), (200, b" \n"), (202, b""), (200, b"{}")]
+    results = [[item.status for item in send(told, files)] for _ in range(4)]
+    assert results == [[0, 0, 0], [0, 0, 0], [None] * 3, [None] * 3]
+
+
+@pytest.mark.parametrize("code", [200, 202])
+@pytest.mark.parametrize("shape", ["object", "list", "list of one each", "xml"])
+def test_every_shape_of_answer_is_read(
+    server: Server, files: list[Path], code: int, shape: str
+) -> None:
+    first, second, third = uids(files)
+    bodies = {
+        "object": answer([first, second], {third: 272}),
+        "list": b"[" + answer([first, second], {third: 272}) + b"]",
+        "list of one each": b"[%s, %s, %s]"
+        % (answer([first]), answer([second]), answer(failed={third: 272})),
+        "xml": xml_answer([first, second], {third: 272}),
+    }
+    server.answers = [(code, bodies[shape])]
+    assert [item.status for item in send(server.peer(), files)] == [0, 0, 0x0110]
+
+
+def xml_answer(stored: list[str], failed: dict[str, int]) -> bytes:
+    """The same as a Native DICOM Model (PS3.19, A.1)."""
+
+    def attribute(tag: str, vr: str, content: str) -> str:
+        return f'<DicomAttribute tag="{tag}" vr="{vr}">{content}</DicomAttribute>'
+
+    def item(number: int, uid: str, more: str = "") -> str:
+        value = attribute("00081155", "UI", f'<Value number="1">{uid}</Value>')
+        return f'<Item number="{number}">{value}{more}</Item>'
+
+    whole = "".join(item(number, uid) for number, uid in enumerate(stored, 1))
+    part = "".join(
+        item(number, uid, attribute("00081197", "US", f'<Value number="1">{reason}</Value>'))
+        for number, (uid, reason) in enumerate(failed.items(), 1)
+    )
+    model = attribute("00081199", "SQ", whole) + attribute("00081198", "SQ", part)
+    space = "http://dicom.nema.org/PS3.19/models/NativeDICOM"
+    return (
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<NativeDicomModel xmlns="{space}">{model}'
+        "</NativeDicomModel>"
+    ).encode()
+
+
+@pytest.mark.parametrize("code", [200, 202])
+def test_an_instance_named_under_another_class_is_not_stored(
+    server: Server, files: list[Path], code: int
+) -> None:
+    mr, ct = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.2"
+    told = json.loads(answer(uids(files)))
+    for item, named in zip(told["00081199"]["Value"], (ct, mr, ct), strict=True):
+        item["00081150"] = {"vr": "UI", "Value": [named]}
+    server.answers = [(code, json.dumps(told).encode())]
+    results = send(server.peer(), files)
+    assert [item.status for item in results] == [0, None, 0]
+    assert "under another SOP class" in results[1].sentence
+
+
+def test_an_instance_that_is_named_twice_has_failed(server: Server, files: list[Path]) -> None:
+    server.answers = [(200, answer(uids(files), {uids(files)[1]: 0xA700}))]
+    assert [item.status for item in send(server.peer(), files)] == [0, 0xA700, 0]
 
 
 def test_the_body_is_the_files_between_boundaries(server: Server, files: list[Path]) -> None:
@@ -248,6 +342,7 @@ def test_a_refusal_of_the_whole_request(
     with pytest.raises(PeerError, match=f"(?s){words}.*HTTP status {code}") as error:
         send(server.peer(), files)
     assert error.value.transient is transient
+    assert error.value.counted is (code == 500)  # it is there, and fails
 
 
 def test_credentials_go_along(server: Server, files: list[Path]) -> None:
@@ -307,6 +402,37 @@ def test_a_silent_server_is_given_up(
     finally:
         released.set()
     assert error.value.transient
+
+
+def test_an_answer_that_drips_is_given_up_in_all(
+    server: Server, files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stow, "ANSWER_SECONDS", 0.5)
+    released = threading.Event()
+
+    def drip(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000000")
+        handler.end_headers()
+        with contextlib.suppress(OSError):
+            while not released.wait(0.05):
+                handler.wfile.write(b" ")
+
+    server.answers = [drip]
+    try:
+        with pytest.raises(PeerError, match="does not come to the end of its answer") as error:
+            send(server.peer(), files)
+    finally:
+        released.set()
+    assert (error.value.transient, error.value.counted) == (True, False)
+
+
+def test_the_proxies_of_the_environment_are_not_asked(
+    server: Server, files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert all(item.ok for item in send(server.peer(), files))
 
 
 def test_nobody_there_is_transient(server: Server, files: list[Path]) -> None:
@@ -379,7 +505,21 @@ class TestHttps:
             send(secured.peer(), files, tls=self.context(tmp_path, trustme.CA()))
         assert error.value.transient
 
-    def test_without_authorities_the_public_ones_count(
+    def test_only_the_named_authorities_are_trusted(
+        self,
+        secured: Server,
+        authority: trustme.CA,
+        files: list[Path],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        authority.cert_pem.write_to_path(tmp_path / "public.pem")
+        for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+            monkeypatch.setenv(name, str(tmp_path / "public.pem"))
+        with pytest.raises(PeerError, match="No TLS connection to cloud"):
+            send(secured.peer(), files, tls=self.context(tmp_path, trustme.CA()))
+
+    def test_without_authorities_those_of_the_system_count(
         self, secured: Server, files: list[Path]
     ) -> None:
         with pytest.raises(PeerError, match="No TLS connection to cloud"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from dicom_node.errors import ConfigurationError
 from dicom_node.settings import Settings, WebPeerSettings, load_settings
@@ -224,3 +225,19 @@ def test_the_rules_beside_the_file_are_found(tmp_path: Path) -> None:
 def test_a_postgresql_url_gets_the_driver_that_is_installed(tmp_path: Path) -> None:
     settings = load(tmp_path, SMALLEST + "database: postgresql://node:secret@db/ledger")
     assert settings.database == "postgresql+psycopg://node:secret@db/ledger"
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("https://node:hunter2@pacs.example/dicom-web", "holds no user name and no password"),
+        ("https://hunter2@pacs.example/dicom-web", "holds no user name and no password"),
+        ("https://pacs.example/dicom-web?token=hunter2", "is a host and a path"),
+        ("https://pacs.example/dicom-web#hunter2", "is a host and a path"),
+        ("https:///dicom-web", "is a host and a path"),
+    ],
+)
+def test_the_address_of_a_peer_holds_no_secret(url: str, words: str) -> None:
+    """It stands in logs, in the ledger's reasons and on the page."""
+    with pytest.raises(ValidationError, match=words):
+        WebPeerSettings(name="cloud", url=url)
