@@ -16,7 +16,6 @@ from dicom_node.errors import ConfigurationError
 from dicom_node.settings.guard import GuardSettings
 from dicom_node.settings.sections import (
     AcceptSettings,
-    AeTitle,
     AuditSettings,
     CompletionSettings,
     DerivedSettings,
@@ -28,11 +27,11 @@ from dicom_node.settings.sections import (
     PeerSettings,
     RetentionSettings,
     RetrySettings,
-    Seconds,
     TlsSettings,
     WebPeerSettings,
     WebSettings,
 )
+from dicom_node.settings.values import AeTitle, Seconds
 
 ENV_PREFIX = "DICOM_NODE_"
 ENV_DELIMITER = "__"

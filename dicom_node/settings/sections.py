@@ -6,78 +6,20 @@ from datetime import datetime, time
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from dicom_node.settings.values import (
+    AeTitle,
+    Days,
+    Host,
+    Hour,
+    Name,
+    Port,
+    Seconds,
+    ServiceRoot,
+    WebAddress,
 )
-
-AE_TITLE_LENGTH = 16
-"""Longest AE title (PS3.5 section 6.2, VR AE)."""
-
-
-def _ae_title(value: str) -> str:
-    """PS3.5 section 6.2: at most 16 ASCII characters, no backslash, no control, not only spaces."""
-    stripped = value.strip(" ")
-    printable = all(" " <= letter <= "~" and letter != "\\" for letter in stripped)
-    if not stripped or len(stripped) > AE_TITLE_LENGTH or not printable:
-        raise ValueError("an AE title has 1 to 16 plain letters, digits or signs and no backslash")
-    return stripped
-
-
-def _web_address(value: str) -> str:
-    if not value.startswith(("http://", "https://")):
-        raise ValueError("a web address begins with https:// or http://")
-    try:
-        parts = urlsplit(value)
-        usable = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ValueError(
-            "a web address names a host and a port between 1 and 65535; in a password %40 stands"
-            " for @, %3A for :, %2F for / and %23 for #"
-        ) from None
-    return value.rstrip("/")
-
-
-def _service_root(value: str) -> str:
-    """A DICOMweb service root: it stands in logs and on the page, so it holds no secret."""
-    address = _web_address(value)
-    parts = urlsplit(address)
-    if parts.username is not None or parts.password is not None:
-        raise ValueError(
-            "an address holds no user name and no password, write them as `username` and"
-            " `password` (or `token`), best with an environment variable"
-        )
-    if parts.query or parts.fragment or not parts.hostname:
-        raise ValueError(
-            "a service root is a host and a path, such as https://pacs.example/dicom-web"
-        )
-    return address
-
-
-def _hour(value: object) -> object:
-    """YAML reads 19:00 without quotes as the number 1140."""
-    if isinstance(value, int | float):
-        raise ValueError('an hour stands in quotes, such as "19:00"')
-    return value
-
-
-AeTitle = Annotated[str, AfterValidator(_ae_title)]
-Host = Annotated[str, Field(min_length=1)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Name = Annotated[str, Field(min_length=1)]
-WebAddress = Annotated[str, AfterValidator(_web_address)]
-ServiceRoot = Annotated[str, AfterValidator(_service_root)]
-Seconds = Annotated[float, Field(ge=0.0)]
-Hour = Annotated[time, BeforeValidator(_hour)]
-Days = Annotated[float, Field(ge=0.0)]
 
 
 class Section(BaseModel):

@@ -234,7 +234,6 @@ def test_a_postgresql_url_gets_the_driver_that_is_installed(tmp_path: Path) -> N
         ("https://hunter2@pacs.example/dicom-web", "holds no user name and no password"),
         ("https://pacs.example/dicom-web?token=hunter2", "is a host and a path"),
         ("https://pacs.example/dicom-web#hunter2", "is a host and a path"),
-        ("https:///dicom-web", "is a host and a path"),
     ],
 )
 def test_the_address_of_a_peer_holds_no_secret(url: str, words: str) -> None:
