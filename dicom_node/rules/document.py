@@ -10,7 +10,8 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from dicom_node.rules.condition import Condition
 from dicom_node.rules.outcome import Decision, Denoise, Incomplete, Priority, Skip
-from dicom_node.settings.sections import AeTitle, Name, Section
+from dicom_node.settings.sections import Section
+from dicom_node.settings.values import AeTitle, Name
 
 TESTS = frozenset(Condition.model_fields) - {"keyword"}
 
