@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test torture lint format clean
+.PHONY: demo test test-data torture lint format clean
 .DEFAULT_GOAL := demo
 
 demo: $(INSTALLED)
@@ -16,6 +16,11 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest tests/unit tests/integration tests/acceptance
+
+# The few tests that need development data, which is not part of the repository: MAN_TEST_DATA names
+# its folder.
+test-data: $(INSTALLED)
+	$(BIN)/python -m pytest -m data tests/unit
 
 # The worst day at length: parts killed by the hundred and before every single step, the PACS away,
 # the disk full (root only), damaged messages by the thousand. TORTURE_KILLS, TORTURE_SEED and

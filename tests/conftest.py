@@ -1,10 +1,12 @@
 """Puts this folder on the import path: a test says ``from ct_factory import make_series``."""
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 from postgres import PostgreSQL, postgresql
 
@@ -22,6 +24,43 @@ def logging_as_before() -> Iterator[None]:
     root.handlers[:] = handlers
     root.setLevel(level)
     logging.captureWarnings(False)
+
+
+DATA_VARIABLE = "MAN_TEST_DATA"
+"""Environment variable that names the folder of development data, for the tests marked `data`."""
+
+BFLOAT16_FEATURES = ("avx512_bf16", "amx_bf16")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--bfloat16",
+        choices=("on", "off"),
+        help="Fit as on a processor that computes in bfloat16, or as on one that does not.",
+    )
+
+
+@pytest.fixture(scope="session")
+def development_data() -> Path:
+    """The folder of real CT and perceptual weights, which is not part of this repository."""
+    named = os.environ.get(DATA_VARIABLE)
+    if not named:
+        pytest.skip(f"needs development data: {DATA_VARIABLE} names no folder")
+    return Path(named)
+
+
+@pytest.fixture(autouse=True)
+def same_everywhere(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Hide what this machine happens to have: perceptual weights, arithmetic of its processor."""
+    monkeypatch.delenv("MAN_LPIPS_WEIGHTS", raising=False)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path_factory.getbasetemp() / "no-torch-home"))
+    if wanted := request.config.getoption("--bfloat16"):
+        features = torch.cpu.get_capabilities() | dict.fromkeys(BFLOAT16_FEATURES, wanted == "on")
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features)
 
 
 @pytest.fixture(scope="session")

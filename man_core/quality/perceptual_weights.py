@@ -28,7 +28,6 @@ FEATURES_SHA256 = {
 HEADS_SHA256 = "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0"
 """The linear heads v0.1 (BSD-2-Clause) that torchmetrics carries as ``lpips_models/alex.pth``."""
 
-SAFETENSORS_NAME = "alexnet_features_fp16.safetensors"
 TORCHVISION_PATTERN = "alexnet-owt-*.pth"
 
 
@@ -39,13 +38,15 @@ class PerceptualWeightsError(ValueError):
 def find_features() -> Path | None:
     """AlexNet's weights on this machine.
 
-    Looked for in this order: the file that MAN_LPIPS_WEIGHTS names, this package's ``weights``
-    folder, torch's download folder, and the development data beside a source checkout.
+    The file that MAN_LPIPS_WEIGHTS names, else torchvision's own in torch's download folder.
     """
+    import torch
+
     named = os.environ.get(FEATURES_VARIABLE)
     if named:
         return Path(named)
-    return next((path for path in _usual_places() if path.is_file()), None)
+    downloads = Path(torch.hub.get_dir()) / "checkpoints"
+    return next(iter(sorted(downloads.glob(TORCHVISION_PATTERN))), None)
 
 
 def load_features(path: Path | None = None) -> dict[str, Tensor]:
@@ -77,19 +78,6 @@ def load_heads() -> list[Tensor]:
     path = Path(spec.origin).parent / "functional" / "image" / "lpips_models" / "alex.pth"
     _check(path, (HEADS_SHA256,))
     return [head.float() for _, head in sorted(_read(path).items())]
-
-
-def _usual_places() -> list[Path]:
-    import torch
-
-    package = Path(__file__).parent
-    hub = Path(torch.hub.get_dir()) / "checkpoints"
-    beside_checkout = package.parents[2] / "shared" / "data" / "perceptual"
-    return [
-        package / "weights" / SAFETENSORS_NAME,
-        *sorted(hub.glob(TORCHVISION_PATTERN)),
-        beside_checkout / SAFETENSORS_NAME,
-    ]
 
 
 def _check(path: Path, accepted: tuple[str, ...]) -> None:

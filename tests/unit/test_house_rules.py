@@ -107,6 +107,13 @@ def test_no_file_is_called_utils() -> None:
     assert [name_of(p) for p in tracked() if p.name in names] == []
 
 
+def test_no_code_looks_beside_the_checkout() -> None:
+    """Data that is not the product's comes in by an environment variable."""
+    beside = re.compile(r"""["']shared["']|shared/data""")
+    every = (p for p in tracked() if p.suffix == ".py" and p != Path(__file__))
+    assert [name_of(p) for p in every if beside.search(p.read_text(encoding="utf-8"))] == []
+
+
 def test_nothing_prints() -> None:
     calls = [
         where(path, node.lineno, "print")

@@ -8,10 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+from torch import Tensor
 
 from training.data.dataset import CropSource
 from training.fit.loop import Fit
@@ -22,7 +25,19 @@ from training.settings import Recipe, load_recipe
 
 RECIPE = "man-autoencoder-tiny"
 ENDLESS = 1_000_000
+ROUNDING_SHARE = 0.02
+"""Most that sums in another order may move the weights, as a share of how far the fit moved them.
+Measured: 0 with as many threads on both sides; above 0.9 with other batches a step."""
 DEADLINE_SECONDS = 240.0  # a busy machine takes its time to import torch twice
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As many threads as each rank has: others sum in another order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def torchrun(*arguments: object) -> subprocess.Popen[bytes]:
@@ -38,7 +53,7 @@ def torchrun(*arguments: object) -> subprocess.Popen[bytes]:
 
 
 def test_two_ranks_fit_as_one_that_accumulates_and_stop_together(
-    small_set: Path, tmp_path: Path
+    small_set: Path, tmp_path: Path, one_thread: None
 ) -> None:
     run = tmp_path / "two"
     process = torchrun("--data", small_set, "--out", run, "--steps", ENDLESS)
@@ -53,9 +68,12 @@ def test_two_ranks_fit_as_one_that_accumulates_and_stop_together(
     assert said.decode().count("stopped early, go on with --resume") == 1
 
     ended = state_of(run)
-    alone = accumulated(small_set, tmp_path / "one", ended["step"])
-    for name, values in ended["averaged"]["autoencoder"].items():
-        torch.testing.assert_close(values, alone["averaged"]["autoencoder"][name])
+    begun, alone = accumulated(small_set, tmp_path / "one", ended["step"])
+    moved, apart = (
+        flat(alone["averaged"]) - begun,
+        flat(ended["averaged"]) - flat(alone["averaged"]),
+    )
+    assert float(apart.norm() / moved.norm()) < ROUNDING_SHARE
 
     assert "2 × 1 threads" in json.loads((run / "facts.json").read_text("utf-8"))["hardware"]
     lines = [json.loads(text) for text in (run / "metrics.jsonl").read_text().splitlines()]
@@ -63,8 +81,12 @@ def test_two_ranks_fit_as_one_that_accumulates_and_stop_together(
     assert steps == sorted(set(steps)), "one rank alone keeps the journal"
 
 
-def accumulated(data: Path, run: Path, steps: int) -> dict[str, Any]:
-    """The same batches in this process alone, two to a step, with the same learning rates."""
+def accumulated(data: Path, run: Path, steps: int) -> tuple[Tensor, dict[str, Any]]:
+    """The same batches in this process alone, two to a step, with the same learning rates.
+
+    Returns:
+        The weights before the first step, and the state after the last.
+    """
     recipe = load_recipe(RECIPE)
     changes = {"steps": ENDLESS, "accumulate": 2}
     changed = recipe.model_dump() | {"fit": recipe.fit.model_dump() | changes}
@@ -73,8 +95,14 @@ def accumulated(data: Path, run: Path, steps: int) -> dict[str, Any]:
     source = CropSource(data, recipe.data, recipe.seed, "train")
     fit = Fit(recipe, build_task(recipe, torch.device("cpu")), run, Budget(ENDLESS), source, [])
     fit.start()
+    begun = flat(fit.task.state_dict())
     fit.go(None, lambda step, _progress, _scalars: fit.stop() if step == steps else None)
-    return state_of(run)
+    return begun, state_of(run)
+
+
+def flat(weights: Mapping[str, Any]) -> Tensor:
+    """All numbers of the autoencoder in one row."""
+    return torch.cat([values.flatten().clone() for values in weights["autoencoder"].values()])
 
 
 def state_of(run: Path) -> dict[str, Any]:

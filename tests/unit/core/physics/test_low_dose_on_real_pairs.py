@@ -13,29 +13,27 @@ from pydicom import dcmread
 from man_core.noise import estimate_noise_and_texture, noise_hu_per_slice, soft_tissue
 from man_core.physics.low_dose import insert_noise
 
-PAIR = Path(__file__).parents[5] / "shared" / "data" / "validation" / "L096"
+PAIR = "validation/L096"
 PIXEL_MM = 0.742188
 SLICES = 3
 
-pytestmark = pytest.mark.skipif(
-    not PAIR.is_dir(), reason="the data pack with real dose pairs is not beside the repository"
-)
+pytestmark = pytest.mark.data
 
 
-def read(folder: str) -> NDArray[np.float32]:
-    datasets = [dcmread(path) for path in sorted((PAIR / folder).glob("*.dcm"))[:SLICES]]
+def read(folder: Path) -> NDArray[np.float32]:
+    datasets = [dcmread(path) for path in sorted(folder.glob("*.dcm"))[:SLICES]]
     slices = [d.pixel_array * float(d.RescaleSlope) + float(d.RescaleIntercept) for d in datasets]
     return np.stack(slices).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
-def full() -> NDArray[np.float32]:
-    return read("full-D45f")
+def full(development_data: Path) -> NDArray[np.float32]:
+    return read(development_data / PAIR / "full-D45f")
 
 
 @pytest.fixture(scope="module")
-def real(full: NDArray[np.float32]) -> NDArray[np.float32]:
-    return read("quarter-D45f")
+def real(development_data: Path) -> NDArray[np.float32]:
+    return read(development_data / PAIR / "quarter-D45f")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,11 @@ from man_core.quality import (
     scores,
 )
 from man_core.quality.lpips import LAYERS
+from man_core.quality.perceptual_weights import FEATURES_VARIABLE
 
 SHAPES = ((64, 3, 11), (192, 64, 5), (384, 192, 3), (256, 384, 3), (256, 256, 3))
-L096 = Path(__file__).parents[5] / "shared" / "data" / "validation" / "L096"
+L096 = "validation/L096"
+FEATURES = "perceptual/alexnet_features_fp16.safetensors"
 
 
 def random_features() -> dict[str, torch.Tensor]:
@@ -129,20 +132,45 @@ def test_without_weights_the_other_scores_stand(monkeypatch: pytest.MonkeyPatch)
         Lpips()
 
 
+def test_nothing_but_the_variable_and_torchs_downloads_is_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert find_features() is None
+    downloads = tmp_path / "hub" / "checkpoints"
+    downloads.mkdir(parents=True)
+    kept = downloads / "alexnet-owt-7be5be79.pth"
+    kept.touch()
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert find_features() == kept
+    monkeypatch.setenv(FEATURES_VARIABLE, str(tmp_path / "named"))
+    assert find_features() == tmp_path / "named"
+
+
 def stack(folder: Path) -> NDArray[np.float32]:
     headers = sorted(map(pydicom.dcmread, folder.iterdir()), key=lambda h: h.InstanceNumber)
     return np.stack([h.pixel_array * h.RescaleSlope + h.RescaleIntercept for h in headers])
 
 
-@pytest.mark.skipif(not L096.is_dir(), reason="needs ../shared/data (development data)")
-@pytest.mark.skipif(find_features() is None, reason="needs AlexNet's weights (docs/perceptual.md)")
+@pytest.fixture
+def published(development_data: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """AlexNet's published weights in use."""
+    monkeypatch.setenv(FEATURES_VARIABLE, str(development_data / FEATURES))
+    scores._lpips.cache_clear()
+    yield
+    scores._lpips.cache_clear()
+
+
+@pytest.mark.data
+@pytest.mark.usefixtures("published")
 @pytest.mark.parametrize(
     ("blur_pixels", "row"), [(0.0, (19.23, 0.694, 0.194)), (0.8, (23.35, 0.718, 0.179))]
 )
 def test_reference_rows_of_the_real_quarter_dose(
-    blur_pixels: float, row: tuple[float, float, float]
+    blur_pixels: float, row: tuple[float, float, float], development_data: Path
 ) -> None:
-    truth, low_dose = stack(L096 / "full-D45f"), stack(L096 / "quarter-D45f")
+    truth, low_dose = (
+        stack(development_data / L096 / name) for name in ("full-D45f", "quarter-D45f")
+    )
     found = measure(gaussian_filter(low_dose, (0, blur_pixels, blur_pixels)), truth)
     assert (found.psnr_db, found.ssim, found.lpips) == pytest.approx(row, abs=0.005)
     assert (found.ssim, found.lpips) == pytest.approx(row[1:], abs=0.0006)
