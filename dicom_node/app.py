@@ -16,6 +16,7 @@ from typing import IO
 
 from dicom_node.audit import Audit
 from dicom_node.errors import ConfigurationError, StorageError
+from dicom_node.exposure import every_exposure
 from dicom_node.ledger.engine import open_ledger
 from dicom_node.logs import get_logger
 from dicom_node.observation import beating, certificate_days, forget_counts, observed
@@ -88,6 +89,8 @@ def run_part(
         if command == "receive":
             from dicom_node.net.receiving import run_receiver
 
+            if listener is None:
+                _tell_exposures(settings)
             run_receiver(settings, should_stop=beating(should_stop), audit=audit, listener=listener)
         else:
             _run_body(command, settings, audit, beating(should_stop), should_reload)
@@ -102,6 +105,7 @@ def run_receivers(config: Path | None, settings: Settings, *, should_stop: Shoul
     Raises:
         ConfigurationError: The address or port cannot be had, or a receiver refuses to start.
     """
+    _tell_exposures(settings)
     with _shared_listener(settings, should_stop) as listener:
         door = listener.fileno()
         words = ["receive", "--listener", str(door)]
@@ -119,6 +123,12 @@ def run_receivers(config: Path | None, settings: Settings, *, should_stop: Shoul
                 child.ask_to_end()
             for child in children:
                 child.wait()
+
+
+def _tell_exposures(settings: Settings) -> None:
+    """Write into the log what is open to others; the receiver does it, wherever it runs."""
+    for exposure in every_exposure(settings):
+        log.warning("open to others", reason=exposure)
 
 
 def _shared_listener(settings: Settings, should_stop: ShouldStop) -> socket.socket:

@@ -63,6 +63,14 @@ def same_everywhere(
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features)
 
 
+@pytest.fixture(autouse=True)
+def umask_as_before() -> Iterator[None]:
+    """Commands that are called within this process make its files private."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[PostgreSQL]:
     """One server for all tests that ask for it; each takes a database of its own."""

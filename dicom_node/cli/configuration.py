@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from dicom_node.cli.privacy import share_files
 from dicom_node.errors import ConfigurationError
 from dicom_node.settings import Settings, load_settings
 
@@ -21,11 +22,13 @@ ConfigPath = Annotated[
 def read_settings(config: Path | None) -> Settings:
     """The configuration a command was given, or that of the working directory.
 
+    From here on the command's files are shared as ``storage_access`` says.
+
     Raises:
         ConfigurationError: It is missing or wrong.
     """
     try:
-        return load_settings(config)
+        settings = load_settings(config)
     except ConfigurationError as error:
         if config is None and not DEFAULT.exists():
             raise ConfigurationError(
@@ -33,3 +36,5 @@ def read_settings(config: Path | None) -> Settings:
                 " `dicom-node init`."
             ) from error
         raise
+    share_files(settings.storage_access)
+    return settings

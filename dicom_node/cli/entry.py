@@ -12,6 +12,7 @@ import typer
 
 import dicom_node
 from dicom_node.cli import checkup, demonstration, jobs, offline, peers, processes, rules
+from dicom_node.cli.privacy import keep_files_private
 from dicom_node.errors import NodeError
 
 UNEXPECTED = 1
@@ -30,6 +31,7 @@ for group in (processes, checkup, jobs, rules, offline, peers, demonstration):
 
 def main() -> None:
     """Run the command in ``sys.argv`` and end the process with its exit code."""
+    keep_files_private()
     _keep_header_values_private()
     try:
         app(prog_name="dicom-node")

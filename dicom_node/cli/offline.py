@@ -11,6 +11,7 @@ import typer
 
 from dicom_node.cli.configuration import ConfigPath, read_settings
 from dicom_node.cli.output import AsJson, progress, write_json, write_table
+from dicom_node.cli.privacy import modes_of_the_caller
 from dicom_node.errors import ConfigurationError, ModelUnavailable, NodeError
 from dicom_node.settings import (
     DerivedSettings,
@@ -72,7 +73,7 @@ def denoise(
     labelled = DeriveOptions(**labels.model_dump())
     options = DenoiseOptions(wanted.strength, labelled, guard_options(watch))
     denoiser = load_model(wanted)
-    with progress("denoising") as report:
+    with modes_of_the_caller(), progress("denoising") as report:
         outcomes = denoise_folder(
             source,
             destination,

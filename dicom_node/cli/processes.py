@@ -12,6 +12,7 @@ import typer
 
 from dicom_node import app as node
 from dicom_node.cli.configuration import ConfigPath, read_settings
+from dicom_node.cli.privacy import modes_of_the_caller
 from dicom_node.cli.stopping import ReloadFlag, StopFlag
 from dicom_node.errors import ConfigurationError, NodeError, StorageError
 from dicom_node.logs import configure_logging, get_logger
@@ -41,14 +42,19 @@ def init(
             f"{folder / existing[0]} is there already and is left as it is: name another folder."
         )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in TEMPLATES:
-            text = resources.files("dicom_node.templates").joinpath(name).read_text("utf-8")
-            (folder / name).write_text(text, encoding="utf-8")
-            typer.echo(f"written: {folder / name}")
+        with modes_of_the_caller():  # the node's user is often another than who writes these
+            _write_templates(folder)
     except OSError as error:
         raise StorageError(f"{folder} cannot be written: {error.strerror}.") from error
     typer.echo("Next: put your PACS into node.yaml, then run `dicom-node check`.")
+
+
+def _write_templates(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in TEMPLATES:
+        text = resources.files("dicom_node.templates").joinpath(name).read_text("utf-8")
+        (folder / name).write_text(text, encoding="utf-8")
+        typer.echo(f"written: {folder / name}")
 
 
 def start(config: ConfigPath = None, supervised: Supervised = False) -> None:

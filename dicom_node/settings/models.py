@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -59,6 +59,7 @@ class Settings(BaseSettings):
 
     Attributes:
         storage: Absolute folder of inbox, outbox, quarantine and reports.
+        storage_access: Who may read what the node writes there: its own user, or the group too.
         database: SQLAlchemy URL of the ledger; a SQLite path in it is absolute.
         complete_after_seconds: A series with no new image for so long is complete.
         destinations: Names of the peers that get the derived series, where no rule says otherwise.
@@ -78,6 +79,7 @@ class Settings(BaseSettings):
     listen: ListenSettings = ListenSettings()
     accept: AcceptSettings = AcceptSettings()
     storage: Path = Path("var")
+    storage_access: Literal["owner", "group"] = "owner"
     database: str = "sqlite:///var/ledger.db"
     complete_after_seconds: Seconds = 60.0
     completion: CompletionSettings = CompletionSettings()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from dicom_node.cli.checkup import door, machine, neighbours, work
+from dicom_node.cli.checkup import door, machine, neighbours, privacy, work
 from dicom_node.cli.checkup.verdict import FAILED, OK, Attempts, Verdict, judge
 from dicom_node.cli.configuration import ConfigPath, read_settings
 from dicom_node.cli.output import AsJson, write_json, write_table
@@ -37,4 +37,5 @@ def _attempts(settings: Settings) -> Attempts:
     yield from machine.attempts(settings)
     yield from work.attempts(settings)
     yield from door.attempts(settings)
+    yield from privacy.attempts(settings)
     yield from neighbours.attempts(settings)

@@ -29,6 +29,7 @@ listen:
   processes: 1
 accept: {require_called_ae: true, calling: [LOOPPACS], hosts: [], enhanced_ct: false}
 storage: var
+storage_access: owner
 database: sqlite:///var/ledger.db
 complete_after_seconds: 60
 completion: {gap_after_seconds: 600, at_most_seconds: 3600}

@@ -1,0 +1,23 @@
+"""Who could see or send what should be kept apart: files, doors, secrets on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dicom_node.cli.checkup.verdict import Attempts, Doubt
+from dicom_node.exposure import open_door, plain_secrets, readable_files
+from dicom_node.settings import Settings
+
+
+def attempts(settings: Settings) -> Attempts:
+    """Private files, senders that nobody named, secrets without encryption."""
+    yield "private files", lambda: _none(readable_files(settings), "nobody else can read them")
+    yield "open doors", lambda: _none(open_door(settings), "only whom the configuration names")
+    yield "secrets", lambda: _none(plain_secrets(settings), "none goes unencrypted")
+
+
+def _none(found: Iterator[str], otherwise: str) -> str:
+    sentences = list(found)
+    if sentences:
+        raise Doubt(" ".join(sentences))
+    return otherwise
