@@ -10,6 +10,7 @@ from typing import Literal
 from pydicom import Dataset
 
 from dicom_node.ct.headers import number
+from dicom_node.ct.identity import marks_of
 from dicom_node.ct.product import PRODUCT_VERSION
 from dicom_node.ct.provenance import DeriveOptions, Provenance
 from dicom_node.ct.read import CtSeries, read_series
@@ -113,6 +114,7 @@ def denoise_series(
             denoise=result,
             missing=missing,
             remarks=source.remarks,
+            patient_marks=marks_of(source.headers, source.series_uid),
         )
         if options.guard.action == "block" and result.verdict is Verdict.BLOCK:
             raise ImplausibleResult(replace(report, files=(), blocked=True))

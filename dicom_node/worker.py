@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from dicom_node import telemetry
+from dicom_node.ct.identity import check_marks
 from dicom_node.ct.report import ImplausibleResult
 from dicom_node.errors import DeviceFault
 from dicom_node.ledger.engine import Ledger, open_when_ready
@@ -21,8 +22,9 @@ from dicom_node.ledger.jobs import (
     source_names,
 )
 from dicom_node.ledger.leases import Heartbeat, is_dead, owner_name, settle_fault, work_until
+from dicom_node.ledger.lineage import earlier_tokens, former_tokens
 from dicom_node.ledger.model import Job
-from dicom_node.ledger.operations import earlier_tokens, release_lost_leases
+from dicom_node.ledger.operations import release_lost_leases
 from dicom_node.logs import bound, get_logger, short_hash
 from dicom_node.model_denoise import ModelDenoise
 from dicom_node.settings import OffPeakSettings, RetrySettings, Settings
@@ -142,6 +144,7 @@ class Worker:
             self._outbox.discard(staging)
             staging, report = self._denoised(job, sources, None, should_stop)
         try:
+            self._check_patient(job, report)
             self._keep(job, report)
             return self._outbox.commit(job.token, staging)
         except BaseException:
@@ -176,9 +179,25 @@ class Worker:
 
         Otherwise they would stand as a fragment of a series beside it.
         """
-        reports = [self._reports / f"{one}.json" for one in earlier_tokens(self._ledger, job)]
-        known = [path.read_text(encoding="utf-8") for path in reports if path.is_file()]
+        known = self._kept(earlier_tokens(self._ledger, job))
         return {_derived_series(text) for text in known} <= {_derived_series(report)}
+
+    def _check_patient(self, job: Job, report: str) -> None:
+        """Compare with what was derived of the series before, also where its images are gone.
+
+        Raises:
+            InputError: These images are another patient's.
+        """
+        present = json.loads(report).get("patient_marks")
+        for text in self._kept(former_tokens(self._ledger, job)):
+            earlier = json.loads(text).get("patient_marks")  # older versions wrote none
+            if earlier is not None and present is not None:
+                check_marks(earlier, present)
+
+    def _kept(self, tokens: Sequence[str]) -> list[str]:
+        """The reports of other jobs, as far as they are still kept."""
+        paths = [self._reports / f"{token}.json" for token in tokens]
+        return [path.read_text(encoding="utf-8") for path in paths if path.is_file()]
 
     def _settle(self, job: Job, error: Exception, *, stopped: bool, lost: bool) -> None:
         now = self._clock()

@@ -20,6 +20,7 @@ from pydicom import Dataset
 
 from dicom_node.ct import geometry, headers, pixels
 from dicom_node.ct.folder import find_series, scan_folder
+from dicom_node.ct.identity import check_one_patient
 from dicom_node.ct.series import CtSeries
 from dicom_node.ct.units import check_unspecified
 from dicom_node.errors import IncompleteSeries, InputError, UnreadableFile
@@ -63,6 +64,7 @@ def read_series(
     if not paths:
         raise InputError("there are no files to read: give at least one CT image")
     loaded = [_load_header(path) for path in paths]
+    check_one_patient(loaded)
     whole = _stack(loaded, paths)
     if contiguous and whole.holes:
         raise _hole_error(whole, loaded, paths)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ class RunReport:
         missing: Which slices the source lacked; empty when nothing is known to be missing.
         uncertainty: Spread over seeds; None where it was not asked for.
         remarks: What a person should know of the way the source was taken; phrases.
+        patient_marks: Short hashes by which later images are known to be of another patient.
         blocked: Whether the guard kept the result back; the derived files are then not there.
     """
 
@@ -40,6 +42,7 @@ class RunReport:
     uncertainty: UncertaintySummary | None = None
     remarks: tuple[str, ...] = ()
     blocked: bool = False
+    patient_marks: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; files by their number only, as paths can hold names."""
@@ -53,6 +56,7 @@ class RunReport:
             "uncertainty": None if self.uncertainty is None else asdict(self.uncertainty),
             "remarks": list(self.remarks),
             "blocked": self.blocked,
+            "patient_marks": dict(self.patient_marks),
             **self.denoise.to_dict(),
         }
 

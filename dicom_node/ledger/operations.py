@@ -231,23 +231,6 @@ def mark_notified(ledger: Ledger, job_id: int, *, now: float) -> None:
         session.execute(told.values(notified_at=now))
 
 
-def earlier_tokens(ledger: Ledger, job: Job) -> list[str]:
-    """Tokens of the jobs whose results this job's results join."""
-    chosen = (
-        select(JobRow.token)
-        .join(SeriesRow, SeriesRow.id == JobRow.series_id)
-        .where(
-            SeriesRow.series_uid == job.series_uid,
-            JobRow.generation <= job.since_generation,
-            JobRow.model == job.model,
-            JobRow.strength == job.strength,
-            JobRow.derived_at.is_not(None),
-        )
-    )
-    with ledger.read() as session:
-        return list(session.scalars(chosen))
-
-
 def closed_tokens(ledger: Ledger, *, before: float) -> set[str]:
     """Outbox folders of jobs that were DONE or CANCELLED before a moment."""
     chosen = select(JobRow.token).where(JobRow.state.in_(CLOSED), JobRow.updated_at < before)
