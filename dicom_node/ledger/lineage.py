@@ -26,7 +26,7 @@ def former_tokens(ledger: Ledger, job: Job) -> list[str]:
         return list(session.scalars(_derived_before(job)))
 
 
-def _derived_before(job: Job) -> Select[tuple[str]]:
+def _derived_before(job: Job) -> Select[str]:
     return (
         select(JobRow.token)
         .join(SeriesRow, SeriesRow.id == JobRow.series_id)
