@@ -29,6 +29,7 @@ class Recorded(StrEnum):
     DUPLICATE = "duplicate"
     CONFLICT = "conflict"
     GONE = "gone"
+    OTHER_STUDY = "other study"
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,10 @@ def record_instances(
 
     Returns:
         For each NEW, DUPLICATE (the same bytes were here), CONFLICT (other bytes are known under
-        this SOP Instance UID: the ledger keeps the first, the caller quarantines this file) or
-        GONE (the file is no longer there, nothing was entered: the sender should try again).
+        this SOP Instance UID: the ledger keeps the first, the caller quarantines this file),
+        GONE (the file is no longer there, nothing was entered: the sender should try again) or
+        OTHER_STUDY (the series is known in another study, nothing was entered: the caller refuses
+        the image).
 
     Raises:
         StorageError: The database is not there. What was entered all the same is a duplicate when
@@ -142,8 +145,11 @@ class _Entry:
     def record(self, arrival: Arrival) -> Recorded:
         series = self._series[arrival.series_uid]
         known = self._known.get((series.id, arrival.sop_uid))
-        if known is not None and known.sha256 != arrival.sha256:
-            return Recorded.CONFLICT
+        if known is None or known.sha256 != arrival.sha256:
+            if arrival.study_uid != series.study_uid:
+                return Recorded.OTHER_STUDY
+            if known is not None:
+                return Recorded.CONFLICT
         _be_heard(series, self._now)
         if known is None:
             self._add(series, arrival)

@@ -7,7 +7,7 @@ image can be to the ledger is left to :mod:`dicom_node.ledger.arrivals`, at seve
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from sqlalchemy import BindParameter, Connection, Insert, bindparam, case, update
 from sqlalchemy.dialects.postgresql import insert as insert_postgresql
@@ -32,7 +32,7 @@ _HEAR = (
             else_=_NOW,
         )
     )
-    .returning(SeriesRow.id, SeriesRow.generation)
+    .returning(SeriesRow.id, SeriesRow.generation, SeriesRow.study_uid)
 )
 """Locks the series and notes that it was heard of, if it is arriving."""
 
@@ -43,6 +43,10 @@ class Arrived(Protocol):
     @property
     def series_uid(self) -> str:
         """Series Instance UID."""
+
+    @property
+    def study_uid(self) -> str:
+        """Study Instance UID."""
 
     @property
     def sop_uid(self) -> str:
@@ -59,6 +63,14 @@ class Arrived(Protocol):
     @property
     def size(self) -> int:
         """Bytes of the file."""
+
+
+class _Heard(NamedTuple):
+    """A series that is arriving."""
+
+    id: int
+    generation: int
+    study_uid: str
 
 
 _Arrived = TypeVar("_Arrived", bound=Arrived)
@@ -90,26 +102,28 @@ def enter_ordinary(
     entered = set()
     for place, arrival in enumerate(arrivals):
         row = series[arrival.series_uid]
-        if row is not None and exists(arrival) and _insert(connection, insert, arrival, row, now):
+        if row is None or row.study_uid != arrival.study_uid or not exists(arrival):
+            continue
+        if _insert(connection, insert, arrival, row, now):
             entered.add(place)
     return entered
 
 
-def _hear(connection: Connection, uid: str, now: float) -> tuple[int, int] | None:
+def _hear(connection: Connection, uid: str, now: float) -> _Heard | None:
     row = connection.execute(_HEAR, {"uid": uid, "now": now}).one_or_none()
-    return None if row is None else (row[0], row[1])
+    return None if row is None else _Heard(*row)
 
 
 def _insert(
-    connection: Connection, insert: Insert, arrival: Arrived, series: tuple[int, int], now: float
+    connection: Connection, insert: Insert, arrival: Arrived, series: _Heard, now: float
 ) -> bool:
     values = {
-        "series_id": series[0],
+        "series_id": series.id,
         "sop_uid": arrival.sop_uid,
         "sha256": arrival.sha256,
         "name": arrival.name,
         "size": arrival.size,
-        "generation": series[1],
+        "generation": series.generation,
         "purged": False,
         "received_at": now,
     }

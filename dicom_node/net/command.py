@@ -26,6 +26,7 @@ _UIDS = {
     0x1000: "affected_instance",
     0x1001: "requested_instance",
 }
+_ERROR_COMMENT = 0x0902
 _NUMBERS = {
     0x0100: "field",
     0x0110: "message_id",
@@ -36,7 +37,10 @@ _NUMBERS = {
     0x1008: "action_type",
 }
 _DATA_SET_TYPE = 0x0800
-_ELEMENTS = sorted([*_UIDS, *_NUMBERS, _DATA_SET_TYPE])
+_ELEMENTS = sorted([*_UIDS, *_NUMBERS, _DATA_SET_TYPE, _ERROR_COMMENT])
+
+MAX_COMMENT_CHARACTERS = 64
+"""Of an Error Comment (VR LO)."""
 
 
 class MalformedCommand(ValueError):  # noqa: N818 - the name says what the bytes are
@@ -50,6 +54,7 @@ class Command:
     Attributes:
         field: What is asked, or answered with the ``RESPONSE`` bit.
         has_data_set: Whether a data set follows.
+        error_comment: Of an answer: why, for whoever looks at the peer's log (PS3.7, annex C).
     """
 
     field: int
@@ -64,6 +69,7 @@ class Command:
     status: int | None = None
     event_type: int | None = None
     action_type: int | None = None
+    error_comment: str = ""
 
     @property
     def is_response(self) -> bool:
@@ -80,6 +86,8 @@ class Command:
         for element in _ELEMENTS:
             if element == _DATA_SET_TYPE:
                 parts.append(_number(element, _DATA_SET if self.has_data_set else _NO_DATA_SET))
+            elif element == _ERROR_COMMENT:
+                parts.append(_comment(element, self.error_comment))
             elif element in _UIDS:
                 parts.append(_uid(element, getattr(self, _UIDS[element])))
             else:
@@ -104,6 +112,8 @@ def decode(data: bytes) -> Command:
             found[_NUMBERS[element]] = _short(value)
         elif element == _DATA_SET_TYPE:
             data_set_type = _short(value)
+        elif element == _ERROR_COMMENT:
+            found["error_comment"] = value.decode("ascii", "replace").strip("\0 ")
     if "field" not in found:
         raise MalformedCommand("no command field")
     return Command(has_data_set=data_set_type != _NO_DATA_SET, **found)  # type: ignore[arg-type]
@@ -138,6 +148,14 @@ def _uid(element: int, value: str) -> bytes:
         return b""
     encoded = value.encode("ascii")
     encoded += b"\0" * (len(encoded) % 2)
+    return struct.pack("<HHI", 0, element, len(encoded)) + encoded
+
+
+def _comment(element: int, value: str) -> bytes:
+    if not value:
+        return b""
+    encoded = value[:MAX_COMMENT_CHARACTERS].replace("\\", "/").encode("ascii", "replace")
+    encoded += b" " * (len(encoded) % 2)
     return struct.pack("<HHI", 0, element, len(encoded)) + encoded
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from pydicom.uid import UID
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
@@ -15,7 +16,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from dicom_node import telemetry
 from dicom_node.audit import Transfer
 from dicom_node.ct.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from dicom_node.errors import UnreadableFile
+from dicom_node.errors import InputError, UnreadableFile
 from dicom_node.ledger.arrivals import Arrival, Recorded
 from dicom_node.ledger.engine import Ledger
 from dicom_node.logs import get_logger, reason_of, short_hash
@@ -90,6 +91,7 @@ class Intake:
 
     Attributes:
         header: Of the image, once it is kept.
+        comment: Why it is refused, for the sender; empty where that is this node's own matter.
     """
 
     def __init__(
@@ -104,7 +106,7 @@ class Intake:
         self._transfer = transfer
         self._walk = Walk(context.transfer_syntax)
         self._draft: Draft | None = None
-        self._refusal = 0
+        self._refusal, self.comment = 0, ""
         self._next_check = 0
         self.header: Header | None = None
         with self._answering():
@@ -145,21 +147,23 @@ class Intake:
         try:
             yield
         except UnreadableFile as error:
-            self._refuse(CANNOT_UNDERSTAND, str(error))
+            self._refuse(CANNOT_UNDERSTAND, str(error), comment=str(error))
+        except OtherStudy as error:
+            self._refuse(CANNOT_UNDERSTAND, str(error), comment=OtherStudy.COMMENT)
         except WrongInstance as error:
-            self._refuse(DOES_NOT_MATCH, str(error))
+            self._refuse(DOES_NOT_MATCH, str(error), comment=str(error))
         except _WrongContext as error:
-            self._refuse(CLASS_NOT_SUPPORTED, str(error))
+            self._refuse(CLASS_NOT_SUPPORTED, str(error), comment=str(error))
         except Exception as error:
             # Whatever is wrong, the sender must learn that the image is not kept; it can retry.
             self._refuse(OUT_OF_RESOURCES, reason_of(error))
 
-    def _refuse(self, status: int, reason: str) -> None:
+    def _refuse(self, status: int, reason: str, comment: str = "") -> None:
         log.warning(
             "image refused", status=f"0x{status:04X}", reason=reason, calling=self._caller.ae_title
         )
         telemetry.image_refused(status)
-        self._refusal = status
+        self._refusal, self.comment = status, comment
         self.discard()
 
     def _begin(self, context: AcceptedContext) -> None:
@@ -193,6 +197,9 @@ class Intake:
             source_ae=self._caller.ae_title,
         )
         recorded = self._reception.committer.enter(arrival, stored)
+        if recorded is Recorded.OTHER_STUDY:
+            inbox.discard(stored)
+            raise OtherStudy(header.series_uid)
         self._transfer.add(
             study_uid=header.study_uid,
             patient_id=header.patient_id,
@@ -207,6 +214,19 @@ class Intake:
             )
         self.header = header
         return recorded
+
+
+class OtherStudy(InputError):  # noqa: N818 - the name says where the series is known
+    """The series of an image is known here in another study, to which its images belong."""
+
+    COMMENT: Final = "This Series UID is known here in another study: not stored."
+    """Fits into an Error Comment (VR LO, 64 characters)."""
+
+    def __init__(self, series_uid: str) -> None:
+        super().__init__(
+            f"Series {short_hash(series_uid)} is known here in another study than this image names,"
+            " so the image is not kept; give the series in that study a Series UID of its own."
+        )
 
 
 class _WrongContext(Exception):  # noqa: N818 - the name says what was asked

@@ -41,6 +41,10 @@ SLOWEST_BYTES_PER_SECOND = 1024
 class _Sink(Protocol):
     """Where the data set of a request goes."""
 
+    @property
+    def comment(self) -> str:
+        """Why the request is refused, for whoever sent it; empty where there is nothing to say."""
+
     def write(self, data: memoryview) -> None:
         """Take the next bytes."""
 
@@ -163,9 +167,9 @@ class Requests:
             self.last_image_at = time.monotonic()
         if command.is_response or command.field == C_CANCEL_RQ:
             return  # nothing was asked, and nothing is under way that could be cancelled
-        self._answer(command, status)
+        self._answer(command, status, sink.comment)
 
-    def _answer(self, asked: Command, status: int) -> None:
+    def _answer(self, asked: Command, status: int, comment: str) -> None:
         answer = Command(
             field=asked.field | RESPONSE,
             affected_class=asked.affected_class or asked.requested_class,
@@ -174,12 +178,15 @@ class Requests:
             status=status,
             event_type=asked.event_type,
             action_type=asked.action_type,
+            error_comment=comment,
         )
         self._inlet.send_message(self._context.id, answer.encode(), None)
 
 
 class _Collector:
     """A request that brings no image: its data set is kept in memory until it is whole."""
+
+    comment = ""
 
     def __init__(
         self, caller: Caller, context: AcceptedContext, command: Command, handler: Handler | None

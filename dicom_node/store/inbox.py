@@ -117,6 +117,15 @@ class Inbox:
             sync_folder(aside.parent)
         return aside
 
+    def discard(self, stored: StoredFile) -> None:
+        """Delete an image that was not entered in the ledger, and that its sender is refused.
+
+        Raises:
+            StorageError: The disk is not writable.
+        """
+        with disk_faults(stored.path.parent):
+            self._remove_image(stored.name)
+
     def remove_series(self, series_uid: str) -> None:
         """Delete the images of a series; for retention, under the ledger's write lock."""
         with disk_faults(self.root):

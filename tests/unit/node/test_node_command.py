@@ -71,11 +71,17 @@ uids = st.just("") | st.from_regex(r"[0-9]+(\.[0-9]+){0,8}", fullmatch=True)
         status=numbers,
         event_type=numbers,
         action_type=numbers,
+        error_comment=st.just("") | st.from_regex(r"[!-\[\]-~]{1,64}", fullmatch=True),
     )
 )
 def test_what_is_written_is_read_back(command: Command) -> None:
     assert decode(command.encode()) == command
     assert command.is_response == bool(command.field & RESPONSE)
+
+
+def test_a_comment_is_one_short_line_of_plain_letters() -> None:
+    answer = Command(field=C_STORE_RQ | RESPONSE, error_comment="Größe\\" + "x" * 100)
+    assert decode(answer.encode()).error_comment == "Gr??e/" + "x" * 58
 
 
 @given(st.binary(max_size=200))
