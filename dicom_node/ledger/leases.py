@@ -191,12 +191,15 @@ class _Fault:
     def of(cls, error: Exception, work: Job | Delivery, retry: RetrySettings) -> Self:
         delay = retry.delay_seconds(work.attempts + work.waits)
         device = isinstance(error, DeviceFault)  # which may be the work's own doing
-        if isinstance(error, NodeError) and not device:
+        known = isinstance(error, NodeError) and not device
+        if isinstance(error, NodeError) and known and not (error.transient and error.counted):
             return cls(str(error), error.transient, False, delay)
-        reason = str(error) if device else f"unexpected {where(error)}"
+        reason = str(error) if known or device else f"unexpected {where(error)}"
         if work.attempts < retry.attempts:
             return cls(reason, True, True, delay)
-        return cls(f"{reason} (after {work.attempts} attempts)", False, True, delay)
+        end = "." if reason.endswith(".") else ""
+        reason = f"{reason.removesuffix('.')} (after {work.attempts} attempts){end}"
+        return cls(reason, False, True, delay)
 
 
 def _machine() -> str:

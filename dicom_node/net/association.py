@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -11,8 +10,9 @@ from dataclasses import replace
 import pynetdicom
 from pynetdicom.presentation import PresentationContext
 
+from dicom_node.deadline import Deadline, sending_seconds
 from dicom_node.errors import PeerError
-from dicom_node.net.command import RESPONSE, Command
+from dicom_node.net.command import C_STORE_RQ, RESPONSE, Command
 from dicom_node.net.connection import (
     ABORT,
     ASSOCIATE_RQ,
@@ -51,6 +51,14 @@ OnRequest = Callable[[AcceptedContext, Message], int]
 """Handles a request from the peer and returns the status to answer with (PS3.7, annex C)."""
 
 
+ShouldStop = Callable[[], bool]
+"""Whether this process is to stop; what is under way is then given up soon."""
+
+
+def _never() -> bool:
+    return False
+
+
 def _unrecognized(_: AcceptedContext, __: Message) -> int:
     return _UNRECOGNIZED_OPERATION
 
@@ -61,14 +69,18 @@ class Association:
     Args:
         connection: To the peer.
         agreement: What was negotiated.
+        should_stop: Asked while the peer is waited for.
 
     Attributes:
+        agreement: What was negotiated.
         on_request: Called when the peer sends a request of its own.
         ended: Whether it is over; nothing more can be sent.
     """
 
-    def __init__(self, connection: Connection, agreement: Agreement) -> None:
-        self._connection, self._agreement = connection, agreement
+    def __init__(
+        self, connection: Connection, agreement: Agreement, should_stop: ShouldStop = _never
+    ) -> None:
+        self._connection, self.agreement, self._should_stop = connection, agreement, should_stop
         self._messages = MessageReader(connection)
         self._message_id = 0
         self.on_request: OnRequest = _unrecognized
@@ -76,7 +88,7 @@ class Association:
 
     def context(self, sop_class: str, transfer_syntax: str = "") -> AcceptedContext | None:
         """The accepted context for a SOP class (in this transfer syntax), if there is one."""
-        for context in self._agreement.contexts.values():
+        for context in self.agreement.contexts.values():
             if context.sop_class == sop_class and transfer_syntax in ("", context.transfer_syntax):
                 return context
         return None
@@ -91,9 +103,10 @@ class Association:
         """
         self._message_id = self._message_id % _LARGEST_MESSAGE_ID + 1
         asked = replace(command, message_id=self._message_id, has_data_set=data_set is not None)
+        size = len(data_set) if data_set is not None else 0
+        deadline = Deadline(ANSWER_SECONDS + sending_seconds(size), self._should_stop)
         with self._abort_when_lost():
-            self._connection.send_message(context.id, asked.encode(), data_set)
-            deadline = time.monotonic() + ANSWER_SECONDS
+            self._connection.send_message(context.id, asked.encode(), data_set, deadline)
             while (answer := self._next_answer(deadline)) is None:
                 pass
             _check(answer, asked)
@@ -105,7 +118,7 @@ class Association:
         Raises:
             ConnectionLost: The peer ended the association.
         """
-        deadline = time.monotonic() + seconds
+        deadline = Deadline(seconds, self._should_stop)
         with self._abort_when_lost():
             try:
                 while not done():
@@ -118,19 +131,19 @@ class Association:
         """End in order (A-RELEASE); a peer that does not answer is hung up on."""
         if self.ended:
             return
-        deadline = time.monotonic() + RELEASE_SECONDS
+        deadline = Deadline(RELEASE_SECONDS)
         with suppress(ConnectionLost):
-            self._connection.send(RELEASE_RQ, NOTHING)
+            self._connection.send(RELEASE_RQ, NOTHING, deadline)
             while (kind := self._connection.receive(deadline)[0]) not in (RELEASE_RP, ABORT):
                 if kind == RELEASE_RQ:  # both sides asked at once
-                    self._connection.send(RELEASE_RP, NOTHING)
+                    self._connection.send(RELEASE_RP, NOTHING, deadline)
         self._close()
 
     def abort(self) -> None:
         """End at once (A-ABORT)."""
         if not self.ended:
             with suppress(ConnectionLost):
-                self._connection.send(ABORT, NOTHING, seconds=ABORT_SECONDS)
+                self._connection.send(ABORT, NOTHING, Deadline(ABORT_SECONDS))
             self._close()
 
     def _close(self) -> None:
@@ -146,18 +159,18 @@ class Association:
             self.abort()
             raise
 
-    def _next_answer(self, deadline: float) -> Command | None:
+    def _next_answer(self, deadline: Deadline) -> Command | None:
         """The next message when it is an answer; a request is served and None returned."""
         message = self._messages.read(deadline)
-        context = self._agreement.contexts.get(message.context_id)
+        context = self.agreement.contexts.get(message.context_id)
         if context is None:
             raise ConnectionLost("used a presentation context that was not agreed on")
         if message.command.is_response:
             return message.command
-        self._serve(context, message)
+        self._serve(context, message, deadline)
         return None
 
-    def _serve(self, context: AcceptedContext, message: Message) -> None:
+    def _serve(self, context: AcceptedContext, message: Message, deadline: Deadline) -> None:
         asked = message.command
         answer = Command(
             field=asked.field | RESPONSE,
@@ -167,7 +180,7 @@ class Association:
             status=self.on_request(context, message),
             event_type=asked.event_type,
         )
-        self._connection.send_message(message.context_id, answer.encode(), None)
+        self._connection.send_message(message.context_id, answer.encode(), None, deadline)
 
 
 @contextmanager
@@ -178,6 +191,7 @@ def associate(
     calling_ae: str,
     tls: ssl.SSLContext | None = None,
     provided: Sequence[str] = (),
+    should_stop: ShouldStop = _never,
 ) -> Iterator[Association]:
     """An association with a peer, released (or given up) at the end.
 
@@ -187,6 +201,7 @@ def associate(
         calling_ae: This node's AE title.
         tls: Speak TLS with these certificates.
         provided: SOP classes of which this node is the provider, not the user.
+        should_stop: Asked while the peer is waited for.
 
     Raises:
         PeerError: The peer cannot be reached, refuses, or accepts none of the contexts. Transient
@@ -198,7 +213,7 @@ def associate(
         raise unreachable(peer, error) from error
     try:
         proposal = request_pdu(peer, contexts, calling_ae=calling_ae, provided=provided)
-        association = _negotiate(connection, proposal, contexts, peer)
+        association = _negotiate(connection, proposal, contexts, peer, should_stop)
         try:
             yield association
         except BaseException:
@@ -212,28 +227,40 @@ def associate(
 
 
 def _negotiate(
-    connection: Connection, proposal: bytes, contexts: Sequence[PresentationContext], peer: Peer
+    connection: Connection,
+    proposal: bytes,
+    contexts: Sequence[PresentationContext],
+    peer: Peer,
+    should_stop: ShouldStop,
 ) -> Association:
+    deadline = Deadline(NEGOTIATION_SECONDS, should_stop)
     try:
-        connection.send(ASSOCIATE_RQ, proposal)
-        kind, body = connection.receive(time.monotonic() + NEGOTIATION_SECONDS)
+        connection.send(ASSOCIATE_RQ, proposal, deadline)
+        kind, body = connection.receive(deadline)
     except ConnectionLost as error:
         raise ConnectionLost(f"{error} while the association was negotiated") from error
     try:
         agreement = read_answer(kind, body, contexts, peer)
     except PeerError:
         with suppress(ConnectionLost):
-            connection.send(ABORT, NOTHING, seconds=ABORT_SECONDS)
+            connection.send(ABORT, NOTHING, Deadline(ABORT_SECONDS))
         raise
     connection.largest_pdu = agreement.largest_pdu
-    association = Association(connection, agreement)
+    association = Association(connection, agreement, should_stop)
     if not agreement.contexts:
         association.release()
-        raise none_accepted(peer, contexts)
+        raise none_accepted(peer, agreement)
     return association
 
 
 def _check(answer: Command, asked: Command) -> None:
+    """Compare an answer with its request; a C-STORE's also by what it names (PS3.7, 9.3.1.2)."""
     fits = answer.field == asked.field | RESPONSE and answer.responded_to == asked.message_id
     if not fits or answer.status is None:
         raise ConnectionLost("answered something that was not asked")
+    if asked.field != C_STORE_RQ:
+        return
+    if answer.affected_instance not in ("", asked.affected_instance):
+        raise ConnectionLost("answered for another SOP instance than the one that was sent")
+    if answer.affected_class not in ("", asked.affected_class):
+        raise ConnectionLost("answered for another SOP class than the one that was sent")

@@ -10,11 +10,12 @@ from __future__ import annotations
 import socket
 import ssl
 import struct
-import time
 from collections.abc import Iterator, Sequence
 from typing import Self
 
+from dicom_node.deadline import Deadline
 from dicom_node.errors import PeerError
+from dicom_node.timed_socket import receive_some, send_all
 
 ASSOCIATE_RQ, ASSOCIATE_AC, ASSOCIATE_RJ = 0x01, 0x02, 0x03
 DATA, RELEASE_RQ, RELEASE_RP, ABORT = 0x04, 0x05, 0x06, 0x07
@@ -27,7 +28,7 @@ CONNECT_SECONDS = 10.0
 """A host that is switched off does not answer at all."""
 
 STALL_SECONDS = 60.0
-"""A peer that takes no byte for so long is given up."""
+"""Time for a peer to take an answer."""
 
 LARGEST_SENT_BYTES = 131072
 """Longest PDU sent, also to a peer that sets no limit."""
@@ -36,7 +37,8 @@ LARGEST_TAKEN_BYTES = 1 << 20
 """A peer that announces a longer PDU is not speaking DICOM: an answer has a few hundred bytes."""
 
 _READ_BYTES = 65536
-_PARTS_PER_CALL = 512
+_ABORT_BYTES = 10
+_LAST_WORDS_SECONDS = 0.2
 _QUICK_ACKNOWLEDGEMENT = getattr(socket, "TCP_QUICKACK", None)  # Linux has it
 
 
@@ -89,32 +91,35 @@ class Connection:
         """End the connection."""
         self._socket.close()
 
-    def send(self, kind: int, body: bytes, *, seconds: float = STALL_SECONDS) -> None:
-        """Send one PDU.
+    def send(self, kind: int, body: bytes, deadline: Deadline | None = None) -> None:
+        """Send one PDU; without a deadline it may take `STALL_SECONDS`.
 
         Raises:
-            ConnectionLost: The peer is gone or takes nothing for so long.
+            ConnectionLost: The peer is gone or does not take it in time.
         """
-        self._send_parts([struct.pack(">BxI", kind, len(body)), body], seconds)
+        self._send_parts([struct.pack(">BxI", kind, len(body)), body], deadline)
 
     def send_message(
-        self, context_id: int, command: bytes, data_set: bytes | memoryview | None
+        self,
+        context_id: int,
+        command: bytes,
+        data_set: bytes | memoryview | None,
+        deadline: Deadline | None = None,
     ) -> None:
         """Send a command set and its data set, cut into fragments that fit the peer's PDUs.
 
+        Without a deadline both together may take `STALL_SECONDS`.
+
         Raises:
-            ConnectionLost: The peer is gone or takes nothing.
+            ConnectionLost: The peer is gone or does not take it in time.
         """
         parts = list(self._fragments(context_id, command, COMMAND))
         if data_set is not None:
             parts += self._fragments(context_id, data_set, 0)
-        self._send_parts(parts, STALL_SECONDS)
+        self._send_parts(parts, deadline)
 
-    def receive(self, deadline: float) -> tuple[int, bytes]:
-        """The next PDU: its type and what follows its header.
-
-        Args:
-            deadline: Of ``time.monotonic``.
+    def receive(self, deadline: Deadline) -> tuple[int, bytes]:
+        """Return the next PDU: its type and what follows its header.
 
         Raises:
             ConnectionLost: The peer hung up, announced more than anybody needs, or was silent.
@@ -132,7 +137,7 @@ class Connection:
         self, context_id: int, data: bytes | memoryview, control: int
     ) -> Iterator[bytes | memoryview]:
         """Header, fragment, header, fragment: nothing of the data is copied."""
-        size, view = self.largest_pdu - 6, memoryview(data)
+        size, view = (self.largest_pdu - 6) & ~1, memoryview(data)  # of even length (PS3.8, E.1)
         for begin in range(0, max(len(data), 1), size):
             fragment = view[begin : begin + size]
             last = LAST if begin + size >= len(data) else 0
@@ -140,40 +145,30 @@ class Connection:
             yield struct.pack(">BxIIBB", DATA, length + 4, length, context_id, control | last)
             yield fragment
 
-    def _send_parts(self, parts: Sequence[bytes | memoryview], seconds: float) -> None:
+    def _send_parts(self, parts: Sequence[bytes | memoryview], deadline: Deadline | None) -> None:
         try:
-            self._socket.settimeout(seconds)
-            if isinstance(self._socket, ssl.SSLSocket):  # knows no scattered data
-                self._socket.sendall(b"".join(parts))
-            else:
-                self._send_scattered([memoryview(part) for part in parts])
+            send_all(self._socket, parts, deadline or Deadline(STALL_SECONDS))
         except TimeoutError as error:
             raise ConnectionLost("takes nothing more", silent=True) from error
         except OSError as error:
-            raise _hung_up(error) from error
+            raise self._last_words() or _hung_up(error) from error
 
-    def _send_scattered(self, parts: list[memoryview]) -> None:
-        first = 0
-        while first < len(parts):
-            sent = self._socket.sendmsg(parts[first : first + _PARTS_PER_CALL])
-            while first < len(parts) and sent >= len(parts[first]):
-                sent -= len(parts[first])
-                first += 1
-            if sent:
-                parts[first] = parts[first][sent:]
+    def _last_words(self) -> ConnectionLost | None:
+        """An A-ABORT that came before the connection broke under what was being sent."""
+        try:
+            self._fill(_ABORT_BYTES, Deadline(_LAST_WORDS_SECONDS))
+        except ConnectionLost:
+            return None
+        return aborted(bytes(self._read[6:10])) if self._read[0] == ABORT else None
 
-    def _fill(self, size: int, deadline: float) -> None:
+    def _fill(self, size: int, deadline: Deadline) -> None:
         """Read until so many bytes are there."""
         while len(self._read) < size:
-            remaining = deadline - time.monotonic()
             try:
-                if remaining <= 0:
-                    raise TimeoutError
                 self._acknowledge_at_once()
-                self._socket.settimeout(remaining)
-                data = self._socket.recv(_READ_BYTES)
+                data = receive_some(self._socket, _READ_BYTES, deadline)
             except TimeoutError as error:
-                raise ConnectionLost("gave no answer", silent=True) from error
+                raise ConnectionLost("gave no answer in time", silent=True) from error
             except OSError as error:
                 raise _hung_up(error) from error
             if not data:
@@ -188,6 +183,29 @@ class Connection:
         """
         if _QUICK_ACKNOWLEDGEMENT is not None:
             self._socket.setsockopt(socket.IPPROTO_TCP, _QUICK_ACKNOWLEDGEMENT, 1)
+
+
+def aborted(body: bytes) -> ConnectionLost:
+    """Return what an A-ABORT says, by the content after its header (PS3.8, 9.3.8)."""
+    source, reason = (body[2], body[3]) if len(body) >= 4 else (0, 0)
+    if source != _PROVIDER:
+        return ConnectionLost("aborted the association (A-ABORT, source 0: service user)")
+    meaning = _ABORT_REASONS.get(reason, "reserved")
+    return ConnectionLost(
+        f"aborted the association (A-ABORT, source 2: service provider, reason {reason}: {meaning})"
+    )
+
+
+_PROVIDER = 2
+_ABORT_REASONS = {
+    0: "not specified",
+    1: "unrecognized PDU",
+    2: "unexpected PDU",
+    4: "unrecognized PDU parameter",
+    5: "unexpected PDU parameter",
+    6: "invalid PDU parameter value",
+}
+"""PS3.8, table 9-26."""
 
 
 def _hung_up(error: OSError) -> ConnectionLost:

@@ -15,6 +15,7 @@ import struct
 import time
 from contextlib import suppress
 
+from dicom_node.deadline import Deadline
 from dicom_node.net.connection import (
     ABORT,
     ASSOCIATE_RQ,
@@ -112,7 +113,7 @@ class Inlet(Connection):
     def abort(self, reason: int = UNSPECIFIED) -> None:
         """Tell the peer that the association ends (A-ABORT), if it still listens."""
         with suppress(ConnectionLost):
-            self.send(ABORT, bytes((0, 0, _BY_PROVIDER, reason)), seconds=LINGER_SECONDS)
+            self.send(ABORT, bytes((0, 0, _BY_PROVIDER, reason)), Deadline(LINGER_SECONDS))
 
     def shut(self) -> None:
         """End both directions at once; wakes whoever reads. From any thread."""

@@ -6,8 +6,10 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from dicom_node.deadline import Deadline
 from dicom_node.net.command import Command, MalformedCommand, decode
 from dicom_node.net.connection import (
+    ABORT,
     COMMAND,
     DATA,
     LAST,
@@ -15,6 +17,7 @@ from dicom_node.net.connection import (
     RELEASE_RQ,
     Connection,
     ConnectionLost,
+    aborted,
 )
 
 LARGEST_MESSAGE_BYTES = 16 << 20
@@ -59,11 +62,8 @@ class MessageReader:
         self._connection = connection
         self._waiting: deque[Fragment] = deque()
 
-    def read(self, deadline: float) -> Message:
-        """The next whole message.
-
-        Args:
-            deadline: Of ``time.monotonic``.
+    def read(self, deadline: Deadline) -> Message:
+        """Return the next whole message.
 
         Raises:
             ConnectionLost: The association has ended, or what came is no message.
@@ -77,7 +77,7 @@ class MessageReader:
             raise ConnectionLost("changed the presentation context within a message")
         return Message(context_id, command, data_set)
 
-    def _whole(self, deadline: float, *, is_command: bool) -> tuple[bytes, int]:
+    def _whole(self, deadline: Deadline, *, is_command: bool) -> tuple[bytes, int]:
         """The fragments up to the last one, joined, and the context of it."""
         joined = bytearray()
         while True:
@@ -90,14 +90,16 @@ class MessageReader:
             if fragment.is_last:
                 return bytes(joined), fragment.context_id
 
-    def _next(self, deadline: float) -> Fragment:
+    def _next(self, deadline: Deadline) -> Fragment:
         while not self._waiting:
             kind, body = self._connection.receive(deadline)
             if kind == RELEASE_RQ:
-                self._connection.send(RELEASE_RP, NOTHING)
+                self._connection.send(RELEASE_RP, NOTHING, deadline)
                 raise ConnectionLost("released the association")
+            if kind == ABORT:
+                raise aborted(body)
             if kind != DATA:
-                raise ConnectionLost("broke the association off")
+                raise ConnectionLost(f"sent a PDU of type 0x{kind:02X} that has no place here")
             self._waiting.extend(fragments(body))
         return self._waiting.popleft()
 

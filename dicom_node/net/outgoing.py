@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 from pynetdicom.dsutils import encode, split_dataset
 
 from dicom_node.errors import UnreadableFile
@@ -30,13 +31,18 @@ class OutgoingFile:
     def as_it_is(self) -> memoryview:
         """The data set as it lies on disk.
 
+        A deflated one of odd length gets the null byte that makes it even (PS3.5, A.5).
+
         Raises:
             UnreadableFile: The file has gone.
         """
         try:
-            return memoryview(self.path.read_bytes())[self.offset :]
+            data = memoryview(self.path.read_bytes())[self.offset :]
         except OSError as error:
             raise _unreadable(self.path) from error
+        if len(data) % 2 and self.transfer_syntax == DeflatedExplicitVRLittleEndian:
+            return memoryview(bytes(data) + b"\0")
+        return data
 
     def as_implicit(self) -> bytes:
         """The data set encoded anew in Implicit VR Little Endian.

@@ -24,7 +24,13 @@ from pynetdicom.presentation import PresentationContext, build_context
 
 from dicom_node.ct.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.errors import PeerError
-from dicom_node.net.connection import ASSOCIATE_AC, ASSOCIATE_RJ, LARGEST_SENT_BYTES
+from dicom_node.net.connection import (
+    ABORT,
+    ASSOCIATE_AC,
+    ASSOCIATE_RJ,
+    LARGEST_SENT_BYTES,
+    aborted,
+)
 from dicom_node.net.peers import Peer, describe
 from dicom_node.net.tls import why_refused
 
@@ -57,10 +63,19 @@ class Agreement:
     Attributes:
         contexts: By context identifier.
         largest_pdu: Longest PDU body the peer takes, bytes.
+        refused: In words, each SOP class and transfer syntax that was not accepted, and why.
     """
 
     contexts: Mapping[int, AcceptedContext]
     largest_pdu: int
+    refused: tuple[str, ...] = ()
+
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """In words, each SOP class and transfer syntax that was accepted."""
+        return tuple(
+            _kind(context.sop_class, context.transfer_syntax) for context in self.contexts.values()
+        )
 
 
 def storage_contexts(kinds: Iterable[tuple[str, str]]) -> list[PresentationContext]:
@@ -138,19 +153,28 @@ def read_answer(
     try:
         if kind == ASSOCIATE_RJ:
             raise _rejected(whole, peer)
+        if kind == ABORT:
+            raise PeerError(
+                f"{describe(peer)} {aborted(body)} while it was negotiated.", transient=True
+            )
         if kind != ASSOCIATE_AC:
             raise _broke_off(peer)
         return _accepted(whole, {int(c.context_id or 0): c for c in proposed})
     except PeerError:
         raise
     except Exception as error:  # the decoder fails in as many ways as bytes can be wrong
-        raise PeerError(f"{describe(peer)} answered with nonsense.", transient=True) from error
+        raise PeerError(
+            f"{describe(peer)} answered with nonsense: no DICOM system listens there;"
+            " check host and port.",
+            transient=True,
+            counted=True,
+        ) from error
 
 
-def none_accepted(peer: Peer, proposed: Sequence[PresentationContext]) -> PeerError:
+def none_accepted(peer: Peer, agreement: Agreement) -> PeerError:
     """The peer is there but takes nothing of what was proposed."""
-    names = sorted({_class_name(context) for context in proposed})
-    return PeerError(f"{describe(peer)} accepts none of: {', '.join(names)}.", transient=False)
+    refused = "; ".join(agreement.refused)
+    return PeerError(f"{describe(peer)} accepts none of: {refused}.", transient=False)
 
 
 def unreachable(peer: Peer, error: OSError) -> PeerError:
@@ -189,17 +213,46 @@ def _accepted(whole: bytes, proposed: Mapping[int, PresentationContext]) -> Agre
     pdu.decode(whole)
     answer = pdu.to_primitive()
     contexts = {}
+    results: dict[int, int | None] = {}
     for result in answer.presentation_context_definition_results_list:
-        asked = proposed.get(int(result.context_id or 0))
+        number = int(result.context_id or 0)
+        asked = proposed.get(number)
+        results[number] = result.result
         if asked is None or result.result != _ACCEPTED:
             continue
         (syntax,) = result.transfer_syntax
         if syntax in asked.transfer_syntax:
-            number = int(result.context_id or 0)
             contexts[number] = AcceptedContext(number, str(asked.abstract_syntax), str(syntax))
     largest = int(answer.maximum_length_received or LARGEST_SENT_BYTES)
-    return Agreement(contexts, min(max(largest, _SMALLEST_PDU_BYTES), LARGEST_SENT_BYTES))
+    return Agreement(
+        contexts,
+        min(max(largest, _SMALLEST_PDU_BYTES), LARGEST_SENT_BYTES),
+        tuple(
+            f"{_kinds(asked)} ({_why(results.get(number))})"
+            for number, asked in proposed.items()
+            if number not in contexts
+        ),
+    )
 
 
-def _class_name(context: PresentationContext) -> str:
-    return context.abstract_syntax.name if context.abstract_syntax is not None else "unknown"
+_REFUSALS = {
+    0: "accepted in another transfer syntax",
+    1: "refused by its user",
+    2: "refused without a reason",
+    3: "SOP class not supported",
+    4: "transfer syntax not supported",
+}
+"""PS3.8, table 9-18."""
+
+
+def _why(result: int | None) -> str:
+    return "not answered" if result is None else _REFUSALS.get(result, "refused")
+
+
+def _kinds(context: PresentationContext) -> str:
+    syntaxes = ", ".join(UID(syntax).name for syntax in context.transfer_syntax)
+    return f"{UID(context.abstract_syntax or '').name} in {syntaxes}"
+
+
+def _kind(sop_class: str, transfer_syntax: str) -> str:
+    return f"{UID(sop_class).name} in {UID(transfer_syntax).name}"

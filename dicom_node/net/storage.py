@@ -12,6 +12,7 @@ from typing import Self
 from pydicom.uid import ImplicitVRLittleEndian
 
 from dicom_node.errors import PeerError
+from dicom_node.logs import get_logger
 from dicom_node.net.association import Association, associate
 from dicom_node.net.command import C_STORE_RQ, Command
 from dicom_node.net.commitment_calls import OnReport, ask_commitment, commitment_context
@@ -20,6 +21,8 @@ from dicom_node.net.outcome import NO_CONTEXT, SendResult
 from dicom_node.net.outgoing import OutgoingFile, describe_file, kinds
 from dicom_node.net.peers import Peer, describe
 from dicom_node.net.proposal import storage_contexts
+
+log = get_logger(__name__)
 
 ATTEMPTS_PER_IMAGE = 2
 """An association that breaks off takes one answer with it: the image is sent again on a new one."""
@@ -67,6 +70,8 @@ class StorageSession:
         self._stack = ExitStack()
         self._association: Association | None = None
         self._losses = 0
+        self._lost: ConnectionLost | None = None
+        self._should_stop = _never
 
     def __enter__(self) -> Self:
         return self
@@ -80,7 +85,7 @@ class StorageSession:
         self._stack.__exit__(kind, error, trace)
 
     def send(self, should_stop: Callable[[], bool] = _never) -> Iterator[SendResult]:
-        """Send the files in order, one result each; stops between two when told to.
+        """Send the files in order, one result each; ends early when told to stop.
 
         An image without an answer has no status and may be sent again: the same SOP Instance UID
         never makes a second copy. A peer that has fallen silent is not tried any further.
@@ -88,10 +93,19 @@ class StorageSession:
         Raises:
             PeerError: No association could be made to begin with.
         """
+        self._should_stop = should_stop
         for file in self._files:
             if should_stop():
                 return
-            yield SendResult(file.path, file.sop_instance_uid, self._send(file))
+            try:
+                result = self._send(file)
+            except PeerError:
+                if should_stop():  # given up for that
+                    return
+                raise
+            if result.status is None and should_stop():
+                return  # the image goes again
+            yield result
 
     def ask_commitment(
         self,
@@ -125,7 +139,11 @@ class StorageSession:
                 wait_seconds=wait_seconds,
             )
         except ConnectionLost as error:
-            raise PeerError(f"{describe(self._peer)} {error}.", transient=True) from error
+            raise PeerError(
+                f"{describe(self._peer)} {error} when asked for storage commitment.",
+                transient=True,
+                counted=not error.silent,
+            ) from error
 
     def _associated(self) -> Association:
         """The association in use, or a new one.
@@ -136,33 +154,56 @@ class StorageSession:
         if self._association is None or self._association.ended:
             self._stack.close()
             asked = associate(
-                self._peer, self._contexts, calling_ae=self._calling_ae, tls=self._tls
+                self._peer,
+                self._contexts,
+                calling_ae=self._calling_ae,
+                tls=self._tls,
+                should_stop=self._should_stop,
             )
             self._association = self._stack.enter_context(asked)
         return self._association
 
-    def _send(self, file: OutgoingFile) -> int | None:
-        """The status of one image, None when it got no answer."""
+    def _send(self, file: OutgoingFile) -> SendResult:
         if self._losses >= LARGEST_LOSS:
-            return None
+            return self._unanswered(file)
         for _ in range(ATTEMPTS_PER_IMAGE):
             first = self._association is None
             try:
                 status = _store(self._associated(), file)
             except ConnectionLost as lost:
+                self._note_loss(lost)
                 if lost.silent:  # another minute for each image would not help
                     self._losses = LARGEST_LOSS
-                    return None
+                    return self._unanswered(file)
             except PeerError:
                 if first:
                     raise
+                self._lost = ConnectionLost(_NOT_AGAIN, silent=True)
                 self._losses = LARGEST_LOSS
-                return None
+                return self._unanswered(file)
             else:
                 self._losses = 0
-                return status
+                return SendResult(file.path, file.sop_instance_uid, status)
         self._losses += 1
-        return None
+        return self._unanswered(file)
+
+    def _unanswered(self, file: OutgoingFile) -> SendResult:
+        words, silent = (str(self._lost), self._lost.silent) if self._lost else ("", False)
+        return SendResult(file.path, file.sop_instance_uid, None, words, silent)
+
+    def _note_loss(self, lost: ConnectionLost) -> None:
+        self._lost = lost
+        agreement = self._association.agreement if self._association is not None else None
+        log.warning(
+            "association broke",
+            peer=self._peer.name,
+            reason=str(lost),
+            accepted=agreement.accepted if agreement else (),
+            refused=agreement.refused if agreement else (),
+        )
+
+
+_NOT_AGAIN = "broke the association off and cannot be called again"
 
 
 def _store(association: Association, file: OutgoingFile) -> int | None:

@@ -36,6 +36,10 @@ class SendResult(Protocol):
         """Whether sending it again later can succeed."""
 
     @property
+    def away(self) -> bool:
+        """Whether the peer says, or shows, that it takes nothing for the time being."""
+
+    @property
     def sentence(self) -> str:
         """The outcome in words."""
 

@@ -33,9 +33,12 @@ from wire import (
     user_information,
 )
 
+from dicom_node import deadline
 from dicom_node.errors import PeerError
 from dicom_node.net import association
+from dicom_node.net.outcome import SendResult
 from dicom_node.net.sender import send_files
+from dicom_node.net.storage import StorageSession
 from dicom_node.settings import PeerSettings
 
 NOTHING = b"\0\0\0\0"
@@ -54,15 +57,26 @@ def accept(*contexts: tuple[int, int, bytes], largest: int = 16384) -> bytes:
     return pdu(ASSOCIATE_AC, fixed + item(0x10, APPLICATION_CONTEXT) + answers + information)
 
 
-def stored(message: int, *, status: int = 0, field: int = 0x8001, number: int = 1) -> bytes:
+CT, MR = b"1.2.840.10008.5.1.4.1.1.2", b"1.2.840.10008.5.1.4.1.1.4"
+
+
+def stored(
+    message: int,
+    *,
+    status: int = 0,
+    field: int = 0x8001,
+    number: int = 1,
+    sop_class: bytes = CT,
+    instance: bytes = b"",
+) -> bytes:
     """The answer to a C-STORE."""
     encoded = command(
-        uid(0x0002, b"1.2.840.10008.5.1.4.1.1.2"),
+        uid(0x0002, sop_class),
         short(0x0100, field),
         short(0x0120, message),
         short(0x0800, 0x0101),
         short(0x0900, status),
-        uid(0x1000, b"1.2.3"),
+        *([uid(0x1000, instance)] if instance else []),
     )
     return p_data(encoded, COMMAND | LAST, number=number)
 
@@ -73,14 +87,16 @@ class Impostor:
     def __init__(self) -> None:
         self.script: list[bytes] = []
         self.silent = False
+        self.sips = False
+        self.heard = 0
         self.calls = 0
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.listener = socket.create_server(("127.0.0.1", 0))
         self._thread = threading.Thread(target=self._serve)
         self._released = threading.Event()
 
     @property
     def peer(self) -> PeerSettings:
-        port = self._socket.getsockname()[1]
+        port = self.listener.getsockname()[1]
         return PeerSettings(name="pacs", ae_title="PACS", host="127.0.0.1", port=port)
 
     @contextlib.contextmanager
@@ -90,14 +106,14 @@ class Impostor:
             yield self
         finally:
             self._released.set()
-            self._socket.shutdown(socket.SHUT_RDWR)
-            self._socket.close()
+            self.listener.shutdown(socket.SHUT_RDWR)
+            self.listener.close()
             self._thread.join()
 
     def _serve(self) -> None:
         while True:
             try:
-                connection, _ = self._socket.accept()
+                connection, _ = self.listener.accept()
             except OSError:
                 return
             self.calls += 1
@@ -109,8 +125,10 @@ class Impostor:
         for reply in self.script:
             self._hear(connection)
             connection.sendall(reply)
-        while self.silent and connection.recv(65536):
-            pass
+        while self.silent and (data := connection.recv(65536)):
+            self.heard += len(data)
+        while self.sips and connection.recv(1):
+            self._released.wait(0.05)
 
     def _hear(self, connection: socket.socket) -> None:
         """Everything up to the end of a request, or of what is said instead of one."""
@@ -204,7 +222,7 @@ def test_nonsense_for_an_answer_is_no_answer(
         (pdu(ASSOCIATE_RJ, b""), "nonsense", True),
         (pdu(ASSOCIATE_AC, b""), "nonsense", True),
         (pdu(ASSOCIATE_AC, b"\xff" * 300), "nonsense", True),
-        (pdu(ABORT, NOTHING), "broke off", True),
+        (pdu(ABORT, NOTHING), "aborted the association", True),
         (pdu(P_DATA, b"", length=0xFFFFFFFF), "not DICOM", True),
         (accept((1, 3, EXPLICIT)), "accepts none of", False),
         (accept((5, 0, EXPLICIT)), "accepts none of", False),
@@ -220,6 +238,73 @@ def test_nonsense_for_an_acceptance_is_one_sentence(
         statuses(impostor, files)
     assert error.value.transient is transient
     assert impostor.calls == 1
+
+
+def results(impostor: Impostor, files: list[Path]) -> list[SendResult]:
+    return send_files(impostor.peer, files, calling_ae="DENOISE")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"instance": b"1.2.3"}, "answered for another SOP instance"),
+        ({"sop_class": MR}, "answered for another SOP class"),
+    ],
+)
+def test_an_answer_that_names_another_image_stores_none(
+    impostor: Impostor, files: list[Path], wrong: dict[str, bytes], words: str
+) -> None:
+    impostor.script = [accept(), stored(1, **wrong)]
+    told = results(impostor, files)
+    assert [item.status for item in told] == [None, None]
+    assert not any(item.ok or item.away for item in told)
+    assert words in told[0].sentence
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (b"\0\0\0\0", "A-ABORT, source 0: service user"),
+        (b"\0\0\2\2", "A-ABORT, source 2: service provider, reason 2: unexpected PDU"),
+        (b"\0\0\2\1", "A-ABORT, source 2: service provider, reason 1: unrecognized PDU"),
+    ],
+)
+def test_an_abort_is_told_in_the_peers_own_words(
+    impostor: Impostor, files: list[Path], said: bytes, words: str
+) -> None:
+    impostor.script = [accept(), pdu(ABORT, said)]
+    told = results(impostor, files)
+    assert [item.status for item in told] == [None, None]
+    assert all(item.transient and not item.away for item in told)  # it is there, and breaks off
+    assert words in told[0].sentence
+
+
+def test_silence_says_that_the_peer_is_away(impostor: Impostor, files: list[Path]) -> None:
+    impostor.script, impostor.silent = [accept()], True
+    told = results(impostor, files)
+    assert all(item.away for item in told)
+    assert "gave no answer in time" in told[0].sentence
+
+
+def test_a_peer_that_takes_too_little_at_a_time_is_given_up(
+    impostor: Impostor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deadline, "MIN_BYTES_PER_SECOND", 1 << 30)
+    impostor.script, impostor.sips = [accept()], True
+    impostor.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    told = results(impostor, make_series(tmp_path, slices=1, size=2048))
+    assert [(item.status, item.away) for item in told] == [(None, True)]
+    assert "takes nothing more" in told[0].sentence
+
+
+def test_a_stop_is_not_held_up_by_a_peer_that_says_nothing(
+    impostor: Impostor, files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(association, "ANSWER_SECONDS", 600.0)
+    monkeypatch.setattr(deadline, "STOP_GRACE_SECONDS", 0.1)
+    impostor.script, impostor.silent = [accept()], True
+    with StorageSession(impostor.peer, files, calling_ae="DENOISE") as session:
+        assert list(session.send(lambda: impostor.heard > 1)) == []
 
 
 @pytest.mark.parametrize("tail", [b"", b"\x06", pdu(RELEASE_RQ, NOTHING), pdu(P_DATA, b"\0" * 9)])

@@ -17,7 +17,7 @@ from dicom_node.ledger.commitment_requests import accept_request, claim_report
 from dicom_node.ledger.commitments import overdue, report
 from dicom_node.ledger.jobs import claim, derived
 from dicom_node.ledger.model import Job
-from dicom_node.ledger.operations import cancel, get_job, retry
+from dicom_node.ledger.operations import cancel, get_job, retry, unnotified
 from dicom_node.ledger.states import DeliveryState, JobState
 from dicom_node.sending import Sender, courier
 from dicom_node.sending.courier import LONGEST_ABSENCE_SECONDS
@@ -45,6 +45,10 @@ class Result:
     @property
     def transient(self) -> bool:
         return self.status in (None, 0xA700)
+
+    @property
+    def away(self) -> bool:
+        return self.status == 0xA700
 
     @property
     def sentence(self) -> str:
@@ -288,6 +292,47 @@ def test_a_lasting_refusal_is_parked_at_once(
     office.send(START + 40)
     assert get_job(node.ledger, job.id).state == JobState.DONE
     assert len(network.received) == len(set(network.received)) == 6
+
+
+def test_a_peer_that_is_there_and_breaks_off_uses_up_attempts(
+    node: NodeFixture, office: Office, network: Network
+) -> None:
+    """No answer from a peer that can be called: told after a while, not waited for without end."""
+    job = ready(node)
+    network.plan = {("pacs", f"{n}.dcm"): [None] * 99 for n in (1, 2, 3)}
+    attempts = node.settings.retry.attempts
+    for attempt in range(1, attempts + 1):
+        assert office.send(START + 10_000 * attempt)
+        waiting = get_job(node.ledger, job.id).deliveries[0]
+        assert (waiting.attempts, waiting.waits) == (attempt, 0)
+    failed = get_job(node.ledger, job.id)
+    assert failed.state == JobState.FAILED
+    assert failed.reason == (
+        f"pacs: 3 of 3 images not stored, status None (after {attempts} attempts)."
+    )
+    assert [told.id for told in unnotified(node.ledger)] == [job.id]
+
+
+def test_progress_uses_up_no_attempt(node: NodeFixture, office: Office, network: Network) -> None:
+    job = ready(node)
+    network.plan = {("pacs", "3.dcm"): [None]}
+    office.send()
+    assert get_job(node.ledger, job.id).deliveries[0].attempts == 0
+    office.send(START + 30)
+    assert get_job(node.ledger, job.id).state == JobState.DONE
+
+
+def test_a_peer_out_of_resources_is_waited_for(
+    node: NodeFixture, office: Office, network: Network
+) -> None:
+    job = ready(node)
+    network.plan = {("pacs", f"{n}.dcm"): [0xA700] * 30 for n in (1, 2, 3)}
+    for half_hour in range(30):
+        assert office.send(START + 1800 * half_hour)
+    assert get_job(node.ledger, job.id).deliveries[0].attempts == 0
+    office.send(START + 1800 * 30)
+    assert get_job(node.ledger, job.id).state == JobState.DONE
+    assert len(network.received) == len(set(network.received)) == 3
 
 
 def test_stopping_keeps_what_was_stored(
