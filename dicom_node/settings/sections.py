@@ -13,6 +13,7 @@ from dicom_node.settings.values import (
     AeTitle,
     Days,
     Host,
+    HostName,
     Hour,
     Name,
     Port,
@@ -186,10 +187,15 @@ class RetentionSettings(Section):
 
 
 class WebSettings(Section):
-    """Where status page, metrics and health are served."""
+    """Where status page, metrics and health are served.
+
+    Attributes:
+        allowed_hosts: Names beside the machine's own by which browsers and Prometheus call it.
+    """
 
     host: Host = "127.0.0.1"
     port: Port = 8042
+    allowed_hosts: tuple[HostName, ...] = ()
 
 
 class SyslogSettings(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import time
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -10,6 +11,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 AE_TITLE_LENGTH = 16
 """Longest AE title (PS3.5 section 6.2, VR AE)."""
+
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?")
 
 
 def _ae_title(value: str) -> str:
@@ -53,6 +56,15 @@ def _service_root(value: str) -> str:
     return address
 
 
+def _host_name(value: str) -> str:
+    if _HOST_NAME.fullmatch(value) is None:
+        raise ValueError(
+            "a host name stands alone, without https:// and without port, such as"
+            " node.hospital.example"
+        )
+    return value
+
+
 def _hour(value: object) -> object:
     """YAML reads 19:00 without quotes as the number 1140."""
     if isinstance(value, int | float):
@@ -62,6 +74,7 @@ def _hour(value: object) -> object:
 
 AeTitle = Annotated[str, AfterValidator(_ae_title)]
 Host = Annotated[str, Field(min_length=1)]
+HostName = Annotated[str, AfterValidator(_host_name)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, Field(min_length=1)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]

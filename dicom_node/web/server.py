@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from importlib import resources
+from typing import cast
 
 import uvicorn
 from jinja2 import Environment, Template
@@ -16,12 +19,15 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from dicom_node.errors import ConfigurationError
 from dicom_node.ledger.engine import Ledger, open_when_ready
 from dicom_node.logs import get_logger
 from dicom_node.settings import Settings, WebSettings
+from dicom_node.web.connections import DEFAULT_LIMITS, LimitedConnection, Limits
 from dicom_node.web.document import status_document
+from dicom_node.web.guard import HEADERS, Guard, names_of
 from dicom_node.web.health import reasons_against
 from dicom_node.web.metrics import MEDIA_TYPE, render_metrics
 from dicom_node.web.snapshot import CertificateDays, Snapshot, take_snapshot
@@ -31,17 +37,6 @@ log = get_logger(__name__)
 BACKLOG = 64
 STOP_SECONDS = 5.0
 IDLE_SECONDS = 5
-MOST_REQUESTS = 64
-"""So many requests at a time; more are told to come again (status 503)."""
-
-HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
-"""The page loads nothing and runs nothing."""
 
 
 class WebServer:
@@ -103,6 +98,7 @@ def web_served(
     *,
     certificate_days: CertificateDays,
     should_stop: Callable[[], bool] = lambda: False,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Iterator[int | None]:
     """Serve while the block runs, if ``web`` is configured.
 
@@ -110,6 +106,7 @@ def web_served(
         settings: Address, storage and ledger.
         certificate_days: How long the certificates are still good.
         should_stop: Asked while the ledger's server is away.
+        limits: What clients may take.
 
     Yields:
         The TCP port; None when there is no web server.
@@ -124,7 +121,7 @@ def web_served(
     listener = _listen(settings.web)
     with listener, closing(open_when_ready(settings.database, should_stop)) as ledger:
         web = WebServer(settings, ledger, certificate_days=certificate_days)
-        server = _uvicorn(web.application())
+        server = _uvicorn(Guard(web.application(), names_of(settings.web)), limits)
         thread = threading.Thread(
             target=server.run, kwargs={"sockets": [listener]}, name="web", daemon=True
         )
@@ -138,16 +135,17 @@ def web_served(
             thread.join(STOP_SECONDS)
 
 
-def _uvicorn(application: Starlette) -> uvicorn.Server:
+def _uvicorn(application: ASGIApp, limits: Limits) -> uvicorn.Server:
+    protocol = cast(type[asyncio.Protocol], partial(LimitedConnection, limits=limits))
     return uvicorn.Server(
         uvicorn.Config(
             application,
+            http=protocol,
             log_config=None,
             access_log=False,
             server_header=False,
             lifespan="off",
             ws="none",
-            limit_concurrency=MOST_REQUESTS,
             timeout_keep_alive=IDLE_SECONDS,
             timeout_graceful_shutdown=1,
         )

@@ -58,7 +58,7 @@ retention:
   report_days: 365
   disk_high_watermark: 0.9
   disk_reserve_gib: 5
-web: {host: 127.0.0.1, port: 8042}
+web: {host: 127.0.0.1, port: 8042, allowed_hosts: []}
 audit: {file: null, syslog: null, patient: hashed}
 notify: {email: null, webhook: null}
 logging: {format: console, level: info}
