@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from ledger_factory import START, NodeFixture
 
@@ -187,12 +189,13 @@ def test_many_images_are_entered_at_once_and_each_gets_its_answer(node: NodeFixt
         arrival("3"),
         arrival("1", series_uid="1.3"),
         arrival("9", series_uid="1.4"),
+        replace(arrival("4"), study_uid="1.9"),
     ]
     answers = record_instances(
         node.ledger, batch, now=START + 5, exists=lambda item: item.sop_uid not in ("3", "9")
     )
-    new, duplicate, conflict, gone = Recorded
-    assert answers == [duplicate, conflict, new, duplicate, conflict, gone, new, gone]
+    new, duplicate, conflict, gone, other = Recorded
+    assert answers == [duplicate, conflict, new, duplicate, conflict, gone, new, gone, other]
     assert {item.series_uid: item.names for item in list_series(node.ledger)} == {
         "1.2": ("1-a", "2-a"),
         "1.3": ("1-a",),
