@@ -138,6 +138,7 @@ def _denoise(
             source.condition,
             seed=settings.seed,
             strength=settings.strength,
+            padding=source.padding,
             limits=None if guard.action == "off" else guard.limits,
             on_result=derivation.put,
             on_progress=on_progress,

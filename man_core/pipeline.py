@@ -86,6 +86,7 @@ def denoise_volume(
     *,
     seed: int,
     strength: float = 1.0,
+    padding: NDArray[np.bool_] | None = None,
     limits: GuardLimits | None = GuardLimits(),  # noqa: B008 - frozen
     on_result: OnResult | None = None,
     on_progress: Callable[[int, int], None] | None = None,
@@ -100,6 +101,8 @@ def denoise_volume(
         seed: See ``series_seed``; every batch starts from it. Arithmetic may still round otherwise
             in batches of another size.
         strength: 0 to 1, blended in HU.
+        padding: Where nothing was measured [slice, row, column]: the result is the source there,
+            and the guard does not look. None: nowhere.
         limits: Of the guard, whose findings stand in the report; None turns it off.
         on_result: See ``OnResult``; what it raises ends the work.
         on_progress: Called with (slices done, slices in all).
@@ -120,6 +123,7 @@ def denoise_volume(
         condition,
         seed=seed,
         strength=strength,
+        padding=padding,
         on_result=on_result,
         on_progress=on_progress,
         should_stop=should_stop,
@@ -127,7 +131,7 @@ def denoise_volume(
     seconds = time.monotonic() - started
     denoised = volume.with_hu(hu)
     settings = _Settings(denoiser, strength, seed, seconds)
-    return denoised, _report(volume, denoised, settings, limits)
+    return denoised, _report(volume, denoised, settings, limits, padding)
 
 
 def denoise_slices(
@@ -137,6 +141,7 @@ def denoise_slices(
     *,
     seed: int,
     strength: float = 1.0,
+    padding: NDArray[np.bool_] | None = None,
     on_result: OnResult | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -158,6 +163,8 @@ def denoise_slices(
             step = _smaller(step)
             continue
         hu[part] = _blend(source[part], result, strength)
+        if padding is not None:
+            np.copyto(hu[part], source[part], where=padding[part])
         if on_result is not None:
             on_result(done, hu[part])
         done = part.stop
@@ -201,14 +208,18 @@ class _Settings:
 
 
 def _report(
-    source: Volume, denoised: Volume, settings: _Settings, limits: GuardLimits | None
+    source: Volume,
+    denoised: Volume,
+    settings: _Settings,
+    limits: GuardLimits | None,
+    padding: NDArray[np.bool_] | None,
 ) -> DenoiseReport:
     started = time.monotonic()
     before = estimate_noise_and_texture(source.hu)
     after = estimate_noise_and_texture(denoised.hu)
     findings: tuple[Finding, ...] = ()
     if limits is not None:
-        findings = inspect(source, denoised.hu, limits, before=before, after=after)
+        findings = inspect(source, denoised.hu, limits, before=before, after=after, padding=padding)
     card = settings.denoiser.info
     return DenoiseReport(
         model=card.name,

@@ -11,6 +11,7 @@ from pydicom import Dataset
 from pydicom.pixels.utils import pixel_array
 
 from dicom_node.ct.checks import quoted
+from dicom_node.ct.padding import undeclared_padding
 from dicom_node.ct.syntaxes import READABLE
 from dicom_node.errors import UnreadableFile
 
@@ -42,13 +43,13 @@ class Encoding:
     @classmethod
     def of(cls, header: Dataset) -> Encoding:
         """Read the encoding from a header that has all of its attributes (``headers.check``)."""
-        signed = int(header.PixelRepresentation) == 1
+        signed, bits = int(header.PixelRepresentation) == 1, int(header.BitsStored)
         return cls(
             slope=float(header.RescaleSlope),
             intercept=float(header.RescaleIntercept),
-            bits=int(header.BitsStored),
+            bits=bits,
             signed=signed,
-            padding=_padding_of(header, signed),
+            padding=_padding_of(header, signed, bits),
         )
 
     @property
@@ -106,12 +107,33 @@ def values_of(words: NDArray[Any], encoding: Encoding) -> NDArray[Any]:
 
 
 def padding_mask(words: NDArray[Any], encoding: Encoding) -> NDArray[np.bool_]:
-    """Where the scanner had no data: Pixel Padding Value to Range Limit (PS3.3 C.7.5.1.1.2)."""
+    """Where the scanner had no data: what the header declares, and constants that are no signal.
+
+    Constants are looked for among the stored values and, where words have unused bits, among whole
+    words with a sign: so -2000 is found as the word 63536 of an unsigned image of twelve bits.
+    """
+    typed = words.astype(encoding.dtype, copy=False)
+    readings = [values_of(words, encoding)]
+    if encoding.bits < WORD_BITS:
+        readings.append(typed.view(np.int16))
+    mask = declared_padding(words, encoding)
+    for reading in readings:
+        mask |= undeclared_padding(reading, reading * encoding.slope + encoding.intercept)
+    return mask
+
+
+def declared_padding(words: NDArray[Any], encoding: Encoding) -> NDArray[np.bool_]:
+    """Where a word is Pixel Padding Value, or up to its Range Limit (PS3.3 C.7.5.1.1.2).
+
+    Compared as the whole word and as the value that Bits Stored holds, since unused bits need not
+    be the sign (PS3.5 8.1.1).
+    """
     if encoding.padding is None:
         return np.zeros(words.shape, dtype=np.bool_)
     low, high = encoding.padding
-    typed = words.astype(encoding.dtype, copy=False)
+    typed, values = words.astype(encoding.dtype, copy=False), values_of(words, encoding)
     mask: NDArray[np.bool_] = (typed >= low) & (typed <= high)
+    mask |= (values >= low) & (values <= high)
     return mask
 
 
@@ -125,21 +147,27 @@ def to_hu(words: NDArray[Any], encoding: Encoding) -> NDArray[np.float32]:
 def to_words(
     hu: NDArray[np.float32], encoding: Encoding, source_words: NDArray[Any]
 ) -> NDArray[Any]:
-    """HU back to stored words as the source stores them.
-
-    Rounded to the nearest stored value and clipped to what Bits Stored holds. Padding is the
-    source's, bit for bit, and no other pixel becomes padding.
+    """HU back to stored words as the source stores them; padding is the source's, bit for bit.
 
     Args:
         hu: [row, column], finite.
         encoding: The source image's.
         source_words: The source image's stored words [row, column].
     """
-    exact = (hu.astype(np.float64) - encoding.intercept) / encoding.slope
-    values = np.clip(np.rint(exact), encoding.lowest, encoding.highest)
-    words = _outside_padding(values, encoding).astype(encoding.dtype)
+    words = signal_words(hu, encoding)
     mask = padding_mask(source_words, encoding)
     words[mask] = source_words.astype(encoding.dtype, copy=False)[mask]
+    return words
+
+
+def signal_words(hu: NDArray[np.float32], encoding: Encoding) -> NDArray[Any]:
+    """Stored words of HU, none of which is what the header declares as padding.
+
+    Rounded to the nearest stored value and clipped to what Bits Stored holds.
+    """
+    exact = (hu.astype(np.float64) - encoding.intercept) / encoding.slope
+    values = np.clip(np.rint(exact), encoding.lowest, encoding.highest)
+    words: NDArray[Any] = _outside_padding(values, encoding).astype(encoding.dtype)
     return words
 
 
@@ -154,16 +182,18 @@ def _outside_padding(values: NDArray[np.float64], encoding: Encoding) -> NDArray
     return np.where((values >= low) & (values <= high), free, values)
 
 
-def _padding_of(header: Dataset, signed: bool) -> tuple[int, int] | None:
+def _padding_of(header: Dataset, signed: bool, bits: int) -> tuple[int, int] | None:
     value = header.get("PixelPaddingValue")
     if value is None or value == "":
         return None
     limit = header.get("PixelPaddingRangeLimit")
-    ends = [_as_word(value, signed), _as_word(value if limit in (None, "") else limit, signed)]
+    ends = [int(one) & 0xFFFF for one in (value, value if limit in (None, "") else limit)]
+    if signed:
+        # Writers confuse US and SS here, so that -2000 comes as 63536, or as 2096 of twelve bits.
+        narrow = all(1 << bits - 1 <= one < 1 << bits for one in ends)
+        ends = [_sign_extended(one, bits if narrow else WORD_BITS) for one in ends]
     return min(ends), max(ends)
 
 
-def _as_word(value: Any, signed: bool) -> int:
-    """The 16-bit word; writers confuse US and SS here, and -2000 comes as 63536."""
-    word = int(value) & 0xFFFF
-    return word - 0x10000 if signed and word >= 0x8000 else word
+def _sign_extended(word: int, bits: int) -> int:
+    return word - (1 << bits) if word >> bits - 1 & 1 else word

@@ -14,7 +14,7 @@ from pydicom.uid import CTImageStorage
 from pydicom.valuerep import format_number_as_ds
 
 from dicom_node.ct.files import file_meta_for, write_file
-from dicom_node.ct.pixels import WORD_BITS, Encoding, to_words
+from dicom_node.ct.pixels import WORD_BITS, Encoding, signal_words
 from dicom_node.ct.product import MANUFACTURER, PRODUCT_VERSION
 from dicom_node.ct.uids import named_uid
 from man_core import Volume
@@ -161,7 +161,7 @@ def _add_pixels(
     dataset: Dataset, hu: NDArray[np.float32], scan: Scan, padding: NDArray[np.bool_] | None
 ) -> None:
     encoding = scan.encoding
-    words = to_words(hu, encoding, np.full(hu.shape, encoding.highest, encoding.dtype))
+    words = signal_words(hu, encoding)
     if encoding.padding is not None and padding is not None:
         words[padding] = encoding.padding[0]
     dataset.Rows, dataset.Columns = hu.shape

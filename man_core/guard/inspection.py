@@ -30,6 +30,7 @@ def inspect(
     *,
     before: NoiseTexture | None = None,
     after: NoiseTexture | None = None,
+    padding: NDArray[np.bool_] | None = None,
 ) -> tuple[Finding, ...]:
     """Judge a result.
 
@@ -39,6 +40,7 @@ def inspect(
         limits: From which value on it is flagged or blocked.
         before: Noise of the source, if it is known already.
         after: Noise of the result, if it is known already.
+        padding: Where nothing was measured [slice, row, column]; not looked at. None: nowhere.
 
     Returns:
         One finding for each check; only the one that failed where the result has another shape or
@@ -53,7 +55,7 @@ def inspect(
         return (Finding(Check.FINITE, Verdict.BLOCK, float(bad), 0.0, "voxels", text),)
     before = before or estimate_noise_and_texture(source.hu)
     after = after or estimate_noise_and_texture(hu)
-    statistics = residual_statistics(source.hu, hu, source.spacing_mm[1], before)
+    statistics = residual_statistics(source.hu, hu, source.spacing_mm[1], before, padding)
     return (
         Finding(Check.SHAPE, Verdict.OK, None, None, "", "the result has its source's shape"),
         Finding(Check.FINITE, Verdict.OK, 0.0, 0.0, "voxels", "all voxels are finite"),

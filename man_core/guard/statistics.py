@@ -44,6 +44,10 @@ EDGE_SHARE = 0.1
 """Share of the range of HU nearby by which an averaged residual may differ and be no lesion: edges
 of metal, cortical bone and lung walls have a check of their own."""
 
+MIN_LEVEL_HU = 0.5
+"""Noise that an average of a quiet image holds at least: rounding and a drift of 1 HU are no
+lesions. At the default limits a spot is flagged from 3 HU and blocked from 4 HU."""
+
 LOUDEST = 3.0
 """Noise may be so many times louder somewhere than in the series' typical soft tissue."""
 
@@ -77,7 +81,7 @@ class Blob:
         hu: Residual averaged with a Gaussian of `BLOB_FWHM_MM`, HU; positive where the result is
             lower than its source.
         ratio: Its size, less what an edge beside it explains, over the standard deviation that
-            noise of the source's texture keeps under the same average.
+            noise of the source's texture keeps under the same average, at least `MIN_LEVEL_HU`.
         slice_index: From 0.
     """
 
@@ -109,6 +113,7 @@ def residual_statistics(
     result: NDArray[np.float32],
     pixel_mm: float,
     noise: NoiseTexture,
+    padding: NDArray[np.bool_] | None = None,
 ) -> ResidualStatistics:
     """Measure a result against its source.
 
@@ -120,12 +125,15 @@ def residual_statistics(
         result: HU, of the same shape, finite.
         pixel_mm: Side of a pixel.
         noise: Amplitude and texture of the source's noise.
+        padding: Where nothing was measured, of the same shape; left out with what lies beside it.
     """
     sums = _Sums()
     if min(source.shape[1:]) >= SMALLEST:
         for first in range(0, len(source), _SLICES_AT_ONCE):
             part = slice(first, first + _SLICES_AT_ONCE)
-            sums.add(_Pair(_tensor(source[part]), _tensor(result[part]), pixel_mm), noise, first)
+            void = None if padding is None else torch.from_numpy(padding[part])
+            pair = _Pair(_tensor(source[part]), _tensor(result[part]), pixel_mm, void)
+            sums.add(pair, noise, first)
     return sums.statistics()
 
 
@@ -145,7 +153,9 @@ def averaged_noise_share(noise: NoiseTexture, sigma: float) -> tuple[float, floa
 class _Pair:
     """Some slices of source and result, and what is derived from both."""
 
-    def __init__(self, source: Tensor, result: Tensor, pixel_mm: float) -> None:
+    def __init__(
+        self, source: Tensor, result: Tensor, pixel_mm: float, void: Tensor | None = None
+    ) -> None:
         smooth, self.smooth = filters.gaussian(torch.stack((source, result)), EDGE_SIGMA)
         self.removed = smooth - self.smooth
         self.sigma = max(
@@ -158,13 +168,17 @@ class _Pair:
         self.change = -filters.halved(residual)
         fine = filters.halved((residual - self.removed) ** 2)
         self.fine = filters.box(fine, _NOISE_BOX).sqrt()
-        clipped = filters.halved((source <= CLIPPED_HU).to(source.dtype))
-        self.whole = filters.box(clipped, _NEAR_BOX) < _CLIPPED_SHARE
+        clipped = (source <= CLIPPED_HU).to(source.dtype)
+        self.measured: Tensor | None = None
+        if void is not None and bool(void.any()):
+            clipped = torch.maximum(clipped, void.to(source.dtype))
+            self.measured = filters.box(void.to(source.dtype), _NEAR_BOX) == 0.0
+        self.whole = filters.box(filters.halved(clipped), _NEAR_BOX) < _CLIPPED_SHARE
 
     def blob_ratio(self, noise: NoiseTexture) -> Tensor:
         """Averaged residual over the noise there [slice, half row, half column]; 0 in air."""
         kept, fine = averaged_noise_share(noise, self.sigma)
-        usual = max(noise.std_hu * kept, 1e-3)
+        usual = max(noise.std_hu * kept, MIN_LEVEL_HU)
         level = (self.fine * (kept / fine)).clamp(usual, LOUDEST * usual)
         low, high = filters.extremes(filters.halved(self.smooth), _NEAR_BOX)
         excess = self.blob.abs() - EDGE_SHARE * (high - low)
@@ -183,6 +197,8 @@ class _Sums:
 
     def add(self, pair: _Pair, noise: NoiseTexture, first: int) -> None:
         curvature, slope = filters.laplacian(pair.smooth), filters.gradient(pair.smooth)
+        if pair.measured is not None:
+            slope = slope * pair.measured
         strong = slope >= STRONG_EDGE
         self._strong += _edge_sums(pair.removed, curvature, strong)
         self._faint += _edge_sums(pair.removed, curvature, (slope >= FAINT_EDGE) & ~strong)

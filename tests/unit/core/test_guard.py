@@ -180,6 +180,24 @@ def test_small_and_empty_images_hold_nothing_to_object_to(shape: tuple[int, int,
     assert found[Check.COHERENCE].value is None
 
 
+@pytest.mark.parametrize("source", [TRUTH, np.full_like(TRUTH, 40.0)], ids=["body", "plain"])
+@pytest.mark.parametrize("change", ["everywhere", "spot", "rounding", "half"])
+def test_a_change_of_1_hu_in_an_image_without_noise_is_no_fault(source: Hu, change: str) -> None:
+    by_hu = {
+        "everywhere": np.ones_like(source),
+        "spot": np.stack([disc(110, 80, 8.0)] * 2),
+        "rounding": np.random.default_rng(0).choice([-1.0, 1.0], source.shape),
+        "half": np.where(np.arange(SIZE) < SIZE // 2, 1.0, 0.0) + np.zeros_like(source),
+    }[change]
+    assert objections((source + by_hu).astype(np.float32), source) == {}
+
+
+def test_a_lesion_taken_out_of_an_image_without_noise_is_found() -> None:
+    without = TRUTH - 20.0 * np.stack([disc(110, 80, 8.0)] * 2)
+    found = findings(without.astype(np.float32), TRUTH)
+    assert found[Check.COHERENCE].verdict is Verdict.BLOCK
+
+
 def test_the_batches_do_not_change_the_figures() -> None:
     """Slices enter sums one after the other: twice the series gives the same findings."""
     once = findings(GOOD)
