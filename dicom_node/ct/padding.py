@@ -83,5 +83,4 @@ def _runs(stored: NDArray[Any], low: NDArray[np.bool_]) -> NDArray[np.int_]:
     begins = np.ones(stored.shape, np.bool_)
     same = (stored[:, 1:] == stored[:, :-1]) & low[:, 1:] & low[:, :-1]
     begins[:, 1:] = ~same
-    numbers: NDArray[np.int_] = np.cumsum(begins).reshape(stored.shape)
-    return numbers
+    return np.cumsum(begins, dtype=np.int_).reshape(stored.shape)
