@@ -214,13 +214,10 @@ def _calm_patches(residual: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _are_calm(residual: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """The patches with the least structure: the lower half by variance, without the very lowest.
-
-    At least one: of two patches the calmer.
-    """
+    """The lower half by variance, without the very lowest; of two patches the calmer."""
     std = _patch_std(residual)
     low, high = np.quantile(std, _CALM)
-    calm: NDArray[np.bool_] = (std >= low) & (std <= high)
+    calm = np.asarray((std >= low) & (std <= high))
     return calm if calm.any() else std == std.min()
 
 
