@@ -29,6 +29,7 @@ COUNTERS = {
     "received_bytes": "Bytes of the images that came in.",
     "images_refused": "Images answered with another status than success, by DIMSE status.",
     "associations": "Associations of peers, by outcome.",
+    "associations_refused": "Associations and connections that were refused, by reason.",
     "images_sent": "Images that a destination answered for, by outcome.",
     "sent_bytes": "Bytes of the images that a destination has taken.",
     "audit_lost": "Audit messages that could not be handed on.",
@@ -41,7 +42,8 @@ STAGE_BOUNDS = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 
 """Upper bounds of the histogram of what a stage takes, in seconds."""
 
 RECEIVED_OUTCOMES = ("stored", "duplicate", "quarantined")
-ASSOCIATION_OUTCOMES = ("accepted", "rejected", "aborted", "tls_failed")
+ASSOCIATION_OUTCOMES = ("accepted", "rejected", "aborted", "tls_failed", "given_up")
+REFUSAL_REASONS = ("full", "peer", "address", "connections", "disk", "title", "host", "protocol")
 STAGES = ("denoise", "send")
 
 PREFIX = "dicom_node_"
@@ -131,6 +133,12 @@ def association(outcome: str) -> None:
     """Count an association of a peer, by one of `ASSOCIATION_OUTCOMES`."""
     for counts in _current:
         counts.add("associations", outcome=outcome)
+
+
+def association_refused(reason: str) -> None:
+    """Count an association or connection that was refused, by one of `REFUSAL_REASONS`."""
+    for counts in _current:
+        counts.add("associations_refused", reason=reason)
 
 
 def image_sent(destination: str, ok: bool, size: int) -> None:
@@ -230,6 +238,8 @@ class _Counts:
             self.add("images_received", 0.0, outcome=outcome)
         for outcome in ASSOCIATION_OUTCOMES:
             self.add("associations", 0.0, outcome=outcome)
+        for reason in REFUSAL_REASONS:
+            self.add("associations_refused", 0.0, reason=reason)
         for stage in STAGES:
             for bound in (*STAGE_BOUNDS, float("inf")):
                 self.observe(stage, bound, times=0.0)

@@ -15,7 +15,7 @@ from pynetdicom.presentation import PresentationContext
 from dicom_node import telemetry
 from dicom_node.audit import Audit, Peer, Transfer
 from dicom_node.logs import get_logger, reason_of
-from dicom_node.net.admission import Place
+from dicom_node.net.associate import MAX_REQUEST_BYTES, AssociationRequest, read_request
 from dicom_node.net.connection import (
     ABORT,
     ASSOCIATE_AC,
@@ -27,21 +27,17 @@ from dicom_node.net.connection import (
     ConnectionLost,
 )
 from dicom_node.net.inlet import (
+    INVALID_PARAMETER,
     SILENCE_SECONDS,
     UNEXPECTED_PDU,
     UNSPECIFIED,
     Inlet,
     Violation,
 )
-from dicom_node.net.message import NOTHING, fragments
-from dicom_node.net.negotiation import (
-    PERMANENT,
-    AssociationRequest,
-    Refusal,
-    accept,
-    read_request,
-    why_refused,
-)
+from dicom_node.net.knocks import Knock, Knocks
+from dicom_node.net.message import NOTHING, MalformedFragment, fragments
+from dicom_node.net.negotiation import PERMANENT, TOO_MANY, Refusal, accept, describe, why_refused
+from dicom_node.net.places import Place
 from dicom_node.net.reception import Reception
 from dicom_node.net.requests import Requests
 from dicom_node.net.services import Caller, Service
@@ -57,7 +53,8 @@ class Offer:
     Attributes:
         contexts: What negotiation compares a proposal with.
         services: By SOP class, besides Storage and Verification.
-        audit: Told of what came in, and of whoever is refused for good.
+        audit: Told of what came in.
+        knocks: Told of whoever is refused, and of associations that break.
     """
 
     settings: Settings
@@ -65,6 +62,7 @@ class Offer:
     contexts: Sequence[PresentationContext]
     services: Mapping[str, Service]
     audit: Audit
+    knocks: Knocks
 
 
 class _Ended(Exception):  # noqa: N818 - the name says what happened
@@ -79,15 +77,14 @@ class Acceptor:
         host: The peer's address.
         offer: What it may use.
 
-    Attributes:
-        has_asked: Whether the peer has asked for an association.
     """
 
     def __init__(self, inlet: Inlet, host: str, offer: Offer) -> None:
         self._inlet, self._offer = inlet, offer
         self._caller = Caller("", "", host)
-        self.has_asked = False
         self._place: Place | None = None
+        self._is_given_up = False
+        self._refused = ""
         self._transfer: Transfer | None = None
         self._failure = ""
         self._requests: Requests | None = None
@@ -96,6 +93,11 @@ class Acceptor:
     def last_image_at(self) -> float:
         """When it last answered an image, of ``time.monotonic``; 0 for never."""
         return self._requests.last_image_at if self._requests is not None else 0.0
+
+    @property
+    def has_place(self) -> bool:
+        """Whether the peer has an association, not only a connection."""
+        return self._place is not None
 
     def run(self) -> None:
         """Serve until the association has ended, however it ends; never raises."""
@@ -107,6 +109,8 @@ class Acceptor:
             log.debug("association ended", calling=self._caller.ae_title)
         except Violation as error:
             self._break_off(str(error), error.reason)
+        except MalformedFragment as error:
+            self._break_off(str(error), INVALID_PARAMETER)
         except ConnectionLost as error:
             self._break_off(str(error), UNSPECIFIED)
         except Exception as error:
@@ -120,32 +124,51 @@ class Acceptor:
         self._inlet.abort()
         self._inlet.shut()
 
+    def give_way(self) -> None:
+        """End the association if others wait for its place; from another thread, now and then."""
+        place = self._place
+        if place is not None and not self._is_given_up and place.should_leave():
+            self._is_given_up = True
+            telemetry.association("given_up")
+            self.abort()
+
     def _negotiate(self) -> None:
         kind, length = self._inlet.next_header()
         if kind != ASSOCIATE_RQ:
             raise Violation("did not ask for an association first", UNEXPECTED_PDU)
+        if length > MAX_REQUEST_BYTES:
+            raise Violation("announced a request of an impossible length", INVALID_PARAMETER)
         request = read_request(self._inlet.body(length))
-        self.has_asked = True
         self._caller = Caller(request.calling, request.called, self._caller.host)
         refusal = why_refused(request, self._offer.settings) or self._find_place(request)
         if refusal is not None:
             self._refuse(refusal)
             return
-        answer, contexts = accept(request, self._offer.contexts)
+        agreed = accept(request, self._offer.contexts)
+        self._refused = describe(agreed.refused)
         self._inlet.largest_pdu = request.largest_pdu
         self._inlet.allow(SILENCE_SECONDS)
         offer, peer = self._offer, Peer(request.calling, self._caller.host)
         self._transfer = offer.audit.incoming(peer)
+        assert self._place is not None
         self._requests = Requests(
-            self._inlet, self._caller, contexts, offer.reception, offer.services, self._transfer
+            self._inlet,
+            self._caller,
+            agreed.contexts,
+            offer.reception,
+            offer.services,
+            self._transfer,
+            self._place,
         )
-        self._inlet.send(ASSOCIATE_AC, answer)
+        self._inlet.send(ASSOCIATE_AC, agreed.answer)
         telemetry.association("accepted")
         log.debug("association accepted", calling=request.calling, host=self._caller.host)
 
     def _find_place(self, request: AssociationRequest) -> Refusal | None:
         admission = self._offer.reception.admission
-        place = admission.admit(request.calling, verifies_only=request.verifies_only)
+        place = admission.admit(
+            request.calling, self._caller.host, verifies_only=request.verifies_only
+        )
         if isinstance(place, Refusal):
             return place
         self._place = place
@@ -153,17 +176,25 @@ class Acceptor:
 
     def _refuse(self, refusal: Refusal) -> None:
         telemetry.association("rejected")
-        log.warning(
-            "association refused",
-            calling=self._caller.ae_title,
-            called=self._caller.called_ae_title,
-            host=self._caller.host,
-            reason=refusal.words,
-        )
-        if refusal.result == PERMANENT:
-            peer = Peer(self._caller.ae_title, self._caller.host)
-            self._offer.audit.security_alert(f"association refused: {refusal.words}", peer=peer)
+        telemetry.association_refused(refusal.kind)
+        if refusal == TOO_MANY:
+            self._offer.reception.admission.note_turned_away()
+        is_alarming = refusal.result == PERMANENT
+        self._tell("association refused", refusal.words, is_alarming=is_alarming)
         self._inlet.send(ASSOCIATE_RJ, refusal.encode())
+
+    def _tell(self, event: str, reason: str, *, is_alarming: bool = False) -> None:
+        caller = self._caller
+        self._offer.knocks.tell(
+            Knock(
+                event,
+                reason,
+                Peer(caller.ae_title, caller.host),
+                alert=f"{event}: {reason}" if is_alarming else "",
+                called=caller.called_ae_title,
+                refused=self._refused,
+            )
+        )
 
     def _take_pdu(self, requests: Requests) -> None:
         kind, length = self._inlet.next_header()
@@ -173,6 +204,8 @@ class Acceptor:
                 requests.take(fragment)
         elif kind == RELEASE_RQ:
             self._inlet.send(RELEASE_RP, NOTHING)
+            if self._refused and not requests.count:
+                self._tell("association without a request", "what it needs was refused")
             raise _Ended
         elif kind == ABORT:
             self._note_break_off("broke it off")
@@ -181,20 +214,17 @@ class Acceptor:
             raise Violation("sent a PDU that does not belong here", UNEXPECTED_PDU)
 
     def _break_off(self, reason: str, code: int) -> None:
-        self._note_break_off(reason)
+        self._note_break_off(
+            "brought no image while others waited" if self._is_given_up else reason
+        )
         self._inlet.abort(code)
 
     def _note_break_off(self, reason: str) -> None:
         self._failure = f"association broken off: the peer {reason}"
-        if self._requests is not None:
+        if self._requests is not None and not self._is_given_up:
             telemetry.association("aborted")
         if self._inlet.heard:  # whoever connects and says nothing is a port check
-            log.warning(
-                "association broken off",
-                calling=self._caller.ae_title,
-                host=self._caller.host,
-                reason=f"the peer {reason}",
-            )
+            self._tell("association broken off", f"the peer {reason}")
 
     def _end(self) -> None:
         if self._requests is not None:

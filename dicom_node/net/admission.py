@@ -1,8 +1,7 @@
 """Whom the receiver lets in: allowed addresses, limits over all of its processes, room on the disk.
 
-A place is a file that is locked while its association lasts. The kernel unlocks it however the
-process ends, so that no crash ever costs a place, and every receiver process of this host sees the
-places that the others hold.
+No title and no address gets more than its share of the places, and whoever keeps one without
+bringing images gives it up as soon as somebody else comes.
 """
 
 from __future__ import annotations
@@ -11,15 +10,26 @@ import fcntl
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from ipaddress import ip_address
 
 from dicom_node.errors import StorageError
 from dicom_node.logs import get_logger
-from dicom_node.net.negotiation import NO_ROOM, TOO_MANY, TOO_MANY_OF_PEER, Refusal
+from dicom_node.net.negotiation import (
+    NO_ROOM,
+    TOO_MANY,
+    TOO_MANY_OF_ADDRESS,
+    TOO_MANY_OF_PEER,
+    Refusal,
+)
+from dicom_node.net.places import Holder, Place, address_key, ask_to_leave, lock, look_at
 from dicom_node.settings import Settings
 from dicom_node.store.durable import disk_faults
+from dicom_node.turned_away import note_turned_away
 
 log = get_logger(__name__)
 
@@ -28,29 +38,22 @@ GIB = 1024**3
 ECHO_PLACES = 8
 """For associations that can only be asked for an echo: those have to be answered always."""
 
-_LONGEST_TITLE_BYTES = 64
+ECHO_PLACES_OF_ADDRESS = 6
+
+MAX_WAIT_SECONDS = 2.0
+"""How long a newcomer waits for a place that somebody was asked to give up."""
+
+_LOOK_SECONDS = 0.05
 
 
-class Place:
-    """A place that one association holds.
+@dataclass(frozen=True)
+class _Limits:
+    """How many places there are of a kind, and how many of them one peer and one address get."""
 
-    Args:
-        descriptor: Of the locked file.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def mark(self, title: bytes) -> None:
-        """Say who holds it."""
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, title, 0)
-
-    def leave(self) -> None:
-        """Make room for the next; more than once is no harm."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+    kind: str
+    most: int
+    of_peer: int
+    of_address: int
 
 
 class Admission:
@@ -62,8 +65,15 @@ class Admission:
 
     def __init__(self, settings: Settings) -> None:
         self._hosts = settings.accept.hosts
-        self._most = settings.listen.max_associations
-        self._most_of_peer = settings.listen.max_associations_per_peer
+        self._metrics = settings.metrics_folder
+        listen = settings.listen
+        self._storing = _Limits(
+            "store",
+            listen.max_associations,
+            listen.max_associations_per_peer,
+            listen.most_of_address,
+        )
+        self._echoing = _Limits("echo", ECHO_PLACES, ECHO_PLACES, ECHO_PLACES_OF_ADDRESS)
         self._storage = settings.storage
         self._reserve_bytes = settings.retention.disk_reserve_gib * GIB
         self._folder = settings.storage / "associations" / socket.gethostname()
@@ -76,22 +86,31 @@ class Admission:
         mapped = getattr(address, "ipv4_mapped", None)
         return any((mapped or address) in network for network in self._hosts)
 
-    def admit(self, calling: str, *, verifies_only: bool) -> Place | Refusal:
+    def admit(self, calling: str, host: str, *, verifies_only: bool) -> Place | Refusal:
         """A place for an association, or why there is none now.
 
-        On a disk without a single free block no new place can be made either: whoever wants to
-        store is told to come again, and whoever asks for an echo gets it without a place.
+        It may wait a moment for one that somebody else is asked to give up. On a disk without a
+        single free block no new place can be made either: whoever wants to store is told to come
+        again, and whoever asks for an echo gets it without a place.
         """
+        newcomer = Holder(calling, address_key(host), time.monotonic())
         try:
             if verifies_only:
-                return self._take("echo", ECHO_PLACES, calling, ECHO_PLACES)
+                return self._take(newcomer, self._echoing)
             if self.has_room():
-                return self._take("store", self._most, calling, self._most_of_peer)
+                return self._take(newcomer, self._storing)
         except StorageError as error:
             log.warning("no place can be made", reason=str(error))
             if verifies_only:
                 return Place(os.open(os.devnull, os.O_RDWR))
         return NO_ROOM
+
+    def note_turned_away(self) -> None:
+        """Leave word for the health check that somebody found no place at all."""
+        try:
+            note_turned_away(self._metrics, time.time())
+        except OSError as error:
+            log.warning("a refusal cannot be noted", reason=error.strerror)
 
     def has_room(self) -> bool:
         """Whether the disk has more than its reserve free."""
@@ -115,29 +134,52 @@ class Admission:
             self._storage.mkdir(parents=True, exist_ok=True)
             return shutil.disk_usage(self._storage).free
 
-    def _take(self, kind: str, most: int, calling: str, most_of_peer: int) -> Place | Refusal:
-        title = calling.encode("utf-8", "replace")[:_LONGEST_TITLE_BYTES]
-        with disk_faults(self._folder), self._alone():
-            place, holders = self._look(kind, most)
-            if place is None or holders.count(title) >= most_of_peer:
+    def _take(self, newcomer: Holder, limits: _Limits) -> Place | Refusal:
+        """A place within the limits; once, somebody who brings nothing is asked for his."""
+        deadline = newcomer.admitted_at + MAX_WAIT_SECONDS
+        has_asked = False
+        while True:
+            with disk_faults(self._folder), self._alone():
+                place, holders = self._look(limits)
+                refusal = _refusal(newcomer, holders.values(), limits, place)
+                if place is not None and refusal is None:
+                    place.mark(newcomer)
+                    return place
                 if place is not None:
                     place.leave()
-                return TOO_MANY if place is None else TOO_MANY_OF_PEER
-            place.mark(title)
-            return place
+                has_asked = has_asked or self._ask(newcomer, holders, refusal)
+            if refusal is not None and (not has_asked or time.monotonic() > deadline):
+                return refusal
+            time.sleep(_LOOK_SECONDS)
 
-    def _look(self, kind: str, most: int) -> tuple[Place | None, list[bytes]]:
-        """A free place, and the titles of those who hold the others."""
-        place, holders = None, []
-        for number in range(most):
-            descriptor = self._open(f"{kind}-{number}")
-            if not _lock(descriptor):
-                holders.append(os.pread(descriptor, _LONGEST_TITLE_BYTES, 0))
+    def _ask(
+        self, newcomer: Holder, holders: Mapping[str, Holder], refusal: Refusal | None
+    ) -> bool:
+        """Ask whoever should give way to a newcomer first; False when nobody has to."""
+        rivals = [name for name, holder in holders.items() if _is_rival(holder, newcomer, refusal)]
+        if not rivals:
+            return False
+        shares = Counter(holder.address for holder in holders.values())
+        descriptor = self._open(min(rivals, key=lambda name: _order(holders[name], shares)))
+        try:
+            ask_to_leave(descriptor)
+        finally:
+            os.close(descriptor)
+        return True
+
+    def _look(self, limits: _Limits) -> tuple[Place | None, dict[str, Holder]]:
+        """A free place, and who holds the others, by name of the place."""
+        place, holders = None, {}
+        for number in range(limits.most):
+            name = f"{limits.kind}-{number}"
+            descriptor = self._open(name)
+            if not lock(descriptor):
+                holders[name] = look_at(descriptor)
             elif place is None:
                 place = Place(descriptor)
                 continue
             os.close(descriptor)
-        return place, holders
+        return place, {name: holder for name, holder in holders.items() if holder is not None}
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -154,9 +196,29 @@ class Admission:
         return os.open(self._folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
 
-def _lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+def _refusal(
+    newcomer: Holder, others: Iterable[Holder], limits: _Limits, place: Place | None
+) -> Refusal | None:
+    """The limit that stands against a newcomer, the narrowest first."""
+    of_address = [item for item in others if item.address == newcomer.address]
+    of_peer = [item for item in of_address if item.title == newcomer.title]
+    if len(of_peer) >= limits.of_peer:
+        return TOO_MANY_OF_PEER
+    if len(of_address) >= limits.of_address:
+        return TOO_MANY_OF_ADDRESS
+    return TOO_MANY if place is None else None
+
+
+def _is_rival(holder: Holder, newcomer: Holder, refusal: Refusal | None) -> bool:
+    """Whether a place would help a newcomer, and its holder has to give it up."""
+    if refusal in (TOO_MANY_OF_PEER, TOO_MANY_OF_ADDRESS) and holder.address != newcomer.address:
         return False
-    return True
+    if refusal == TOO_MANY_OF_PEER and holder.title != newcomer.title:
+        return False
+    return not holder.is_wanted and holder.may_be_given_up(newcomer.admitted_at)
+
+
+def _order(holder: Holder, shares: Counter[str]) -> tuple[int, bool, float]:
+    """Of the address with most places first; who has never brought an image before who has."""
+    idle_since = max(holder.admitted_at, holder.last_image_at)
+    return -shares[holder.address], holder.last_image_at > 0, idle_since

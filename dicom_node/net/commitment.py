@@ -20,6 +20,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from dicom_node.errors import InputError
+from dicom_node.net.lenient_uid import is_usable_uid
 
 STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
 """SOP class of the push model, the only one there is."""
@@ -227,6 +228,6 @@ def _sequence(dataset: Dataset, keyword: str) -> Sequence[Dataset]:
 
 def _uid(dataset: Dataset, keyword: str) -> str:
     value = dataset.get(keyword)
-    if not isinstance(value, UID) or not value.is_valid:
+    if not isinstance(value, UID) or not is_usable_uid(value):
         raise MalformedCommitment(f"{keyword} is missing or malformed.", INVALID_ARGUMENT)
     return str(value)

@@ -11,7 +11,6 @@ import struct
 from dataclasses import dataclass, field
 
 from pydicom.uid import (
-    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
@@ -20,6 +19,7 @@ from pydicom.uid import (
 from dicom_node.errors import InputError, UnreadableFile
 from dicom_node.net.inflation import inflated
 from dicom_node.net.leniency import read_values
+from dicom_node.net.lenient_uid import is_usable_uid
 
 SOP_CLASS_UID, SOP_INSTANCE_UID = 0x0008_0016, 0x0008_0018
 PATIENT_ID = 0x0010_0020
@@ -256,7 +256,7 @@ def check_announced(header: Header, *, sop_class_uid: str, sop_instance_uid: str
 
 def _header(texts: dict[int, str]) -> Header:
     for tag, keyword in NEEDED.items():
-        if not UID(texts.get(tag, "")).is_valid:
+        if not is_usable_uid(texts.get(tag, "")):
             raise UnreadableFile(f"The data set has no usable {keyword}.")
     return Header(
         sop_class_uid=texts[SOP_CLASS_UID],

@@ -27,6 +27,10 @@ NOTHING = b"\0\0\0\0"
 """Body of the PDUs that only say what they are."""
 
 
+class MalformedFragment(ConnectionLost):
+    """A P-DATA-TF PDU that is none (PS3.8, 9.3.5)."""
+
+
 @dataclass(frozen=True)
 class Message:
     """A message from the peer.
@@ -108,14 +112,16 @@ def fragments(body: bytes | memoryview) -> Iterator[Fragment]:
     """The presentation data values of one P-DATA-TF PDU (PS3.8, 9.3.5); nothing is copied.
 
     Raises:
-        ConnectionLost: Their lengths do not fit the PDU.
+        MalformedFragment: There is none, or their lengths do not fit the PDU.
     """
+    if not body:
+        raise MalformedFragment("sent a P-DATA-TF PDU without a presentation data value")
     offset = 0
     while offset < len(body):
         length = int.from_bytes(body[offset : offset + 4], "big")
         end = offset + 4 + length
         if length < 2 or end > len(body):
-            raise ConnectionLost("sent a fragment of an impossible length")
+            raise MalformedFragment("sent a fragment of an impossible length")
         control = body[offset + 5]
         data = body[offset + 6 : end]
         yield Fragment(body[offset + 4], bool(control & COMMAND), bool(control & LAST), data)

@@ -5,42 +5,44 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import pynetdicom
-from pydicom.uid import UID
-from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
-from pynetdicom.pdu_primitives import (
-    A_ASSOCIATE,
-    ImplementationClassUIDNotification,
-    ImplementationVersionNameNotification,
-    MaximumLengthNotification,
-    SCP_SCU_RoleSelectionNegotiation,
-)
-from pynetdicom.presentation import PresentationContext, negotiate_as_acceptor
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+from pydicom.uid import UID, ExplicitVRBigEndian
+from pynetdicom.presentation import PresentationContext
 
-from dicom_node.ct.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from dicom_node.net.connection import ASSOCIATE_RQ, LARGEST_SENT_BYTES
-from dicom_node.net.inlet import HEADER_BYTES, INVALID_PARAMETER, Violation
-from dicom_node.net.proposal import PDU_BYTES, AcceptedContext
+from dicom_node.net.associate import (
+    APPLICATION_CONTEXT,
+    AssociationRequest,
+    ContextResult,
+    ProposedContext,
+    Role,
+    encode_acceptance,
+)
+from dicom_node.net.lenient_uid import is_usable_uid
+from dicom_node.net.proposal import AcceptedContext
 from dicom_node.settings import Settings
 
-_APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 _PROTOCOL_VERSION_1 = 0x0001
-_ACCEPTED = 0x00
-_SMALLEST_PDU_BYTES = 64
 
-# Titles outside ASCII are wrong (PS3.5, table 6.2-1) but in use; they must not end an association.
-pynetdicom._config.CODECS = ("ascii", "utf-8", "latin-1")
+ACCEPTED, REJECTED_BY_USER, NO_ABSTRACT_SYNTAX, NO_TRANSFER_SYNTAX = 0, 1, 3, 4
+"""Results of a presentation context (PS3.8, table 9-18)."""
+
+
+MAX_TOLD = 8
+"""Of so many refused contexts, and syntaxes of each, the log tells."""
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why an association is rejected: result, source and reason of PS3.8, table 9-21, in words."""
+    """Why an association is rejected: result, source and reason of PS3.8, table 9-21, in words.
+
+    Attributes:
+        kind: Under which it is counted.
+    """
 
     result: int
     source: int
     reason: int
     words: str
+    kind: str
 
     def encode(self) -> bytes:
         """The body of the A-ASSOCIATE-RJ."""
@@ -50,63 +52,36 @@ class Refusal:
 PERMANENT = 1
 """The result of a refusal that will be the same next time; 2 is one that may pass."""
 
-WRONG_VERSION = Refusal(PERMANENT, 2, 2, "protocol version not supported")
-WRONG_APPLICATION = Refusal(PERMANENT, 1, 2, "application context name not supported")
-WRONG_CALLING = Refusal(PERMANENT, 1, 3, "calling AE title not recognised")
-WRONG_CALLED = Refusal(PERMANENT, 1, 7, "called AE title not recognised")
-NO_ROOM = Refusal(2, 3, 1, "the disk is at its reserve")
-TOO_MANY = Refusal(2, 3, 2, "the limit of associations is reached")
-TOO_MANY_OF_PEER = Refusal(2, 3, 2, "the peer's limit is reached")
+WRONG_VERSION = Refusal(PERMANENT, 2, 2, "protocol version not supported", "protocol")
+WRONG_APPLICATION = Refusal(PERMANENT, 1, 2, "application context name not supported", "protocol")
+WRONG_CALLING = Refusal(PERMANENT, 1, 3, "calling AE title not recognised", "title")
+WRONG_CALLED = Refusal(PERMANENT, 1, 7, "called AE title not recognised", "title")
+NO_ROOM = Refusal(2, 3, 1, "the disk is at its reserve", "disk")
+TOO_MANY = Refusal(2, 3, 2, "the limit of associations is reached", "full")
+TOO_MANY_OF_PEER = Refusal(2, 3, 2, "the peer's limit is reached", "peer")
+TOO_MANY_OF_ADDRESS = Refusal(2, 3, 2, "the limit of its address is reached", "address")
 
 
 @dataclass(frozen=True)
-class AssociationRequest:
-    """What a peer asks for.
+class Agreement:
+    """What both sides may use an association for.
 
     Attributes:
-        largest_pdu: Longest PDU body that it takes, bytes.
+        answer: The body of the A-ASSOCIATE-AC.
+        contexts: What was accepted, by identifier.
+        refused: What was asked for and refused.
     """
 
-    calling: str
-    called: str
-    protocol_version: int
-    primitive: A_ASSOCIATE
-    largest_pdu: int
-
-    @property
-    def verifies_only(self) -> bool:
-        """Whether nothing but an echo can come of it."""
-        proposed = self.primitive.presentation_context_definition_list
-        return all(context.abstract_syntax == Verification for context in proposed)
-
-
-def read_request(body: memoryview) -> AssociationRequest:
-    """What follows the header of an A-ASSOCIATE-RQ.
-
-    Raises:
-        Violation: It is damaged.
-    """
-    pdu = A_ASSOCIATE_RQ()
-    try:
-        pdu.decode(bytes((ASSOCIATE_RQ, 0)) + len(body).to_bytes(4, "big") + bytes(body))
-        primitive = pdu.to_primitive()
-        largest = int(primitive.maximum_length_received or LARGEST_SENT_BYTES)
-        return AssociationRequest(
-            calling=str(primitive.calling_ae_title).strip(),
-            called=str(primitive.called_ae_title).strip(),
-            protocol_version=int(pdu.protocol_version),
-            primitive=primitive,
-            largest_pdu=min(max(largest, _SMALLEST_PDU_BYTES), LARGEST_SENT_BYTES),
-        )
-    except Exception as error:  # the decoder fails in as many ways as bytes can be wrong
-        raise Violation("sent a damaged association request", INVALID_PARAMETER) from error
+    answer: bytes
+    contexts: Mapping[int, AcceptedContext]
+    refused: Sequence[ProposedContext]
 
 
 def why_refused(request: AssociationRequest, settings: Settings) -> Refusal | None:
     """Why a peer may not associate at all, if so; room and limits are looked at later."""
     if not request.protocol_version & _PROTOCOL_VERSION_1:
         return WRONG_VERSION
-    if request.primitive.application_context_name != _APPLICATION_CONTEXT:
+    if request.application_context != APPLICATION_CONTEXT:
         return WRONG_APPLICATION
     if settings.accept.require_called_ae and request.called != settings.ae_title:
         return WRONG_CALLED
@@ -115,54 +90,69 @@ def why_refused(request: AssociationRequest, settings: Settings) -> Refusal | No
     return None
 
 
-def accept(
-    request: AssociationRequest, supported: Sequence[PresentationContext]
-) -> tuple[bytes, Mapping[int, AcceptedContext]]:
-    """Agree on presentation contexts and roles.
+def accept(request: AssociationRequest, supported: Sequence[PresentationContext]) -> Agreement:
+    """Agree on presentation contexts and roles."""
+    known = {str(context.abstract_syntax): context for context in supported}
+    roles = {uid: _role(asked, known[uid]) for uid, asked in request.roles.items() if uid in known}
+    granted = {uid: role for uid, role in roles.items() if role is not None}
+    results = [
+        _result(asked, known.get(asked.abstract_syntax), granted) for asked in request.contexts
+    ]
+    pairs = list(zip(request.contexts, results, strict=True))
+    return Agreement(
+        answer=encode_acceptance(request, results, granted),
+        contexts={
+            asked.id: AcceptedContext(asked.id, asked.abstract_syntax, result.transfer_syntax)
+            for asked, result in pairs
+            if result.result == ACCEPTED
+        },
+        refused=[asked for asked, result in pairs if result.result != ACCEPTED],
+    )
 
-    Returns:
-        The body of the A-ASSOCIATE-AC, and the accepted contexts by identifier.
 
-    Raises:
-        Violation: What was asked for cannot be answered.
+def describe(contexts: Sequence[ProposedContext]) -> str:
+    """What was asked for, in words for the log: class and syntaxes of each context."""
+    told = [_words(item) for item in contexts[:MAX_TOLD]]
+    left = len(contexts) - len(told)
+    return "; ".join([*told, f"and {left} more"] if left else told)
+
+
+def _words(asked: ProposedContext) -> str:
+    syntaxes = ", ".join(_name(syntax) for syntax in asked.transfer_syntaxes[:MAX_TOLD])
+    return f"{_name(asked.abstract_syntax)} ({syntaxes})"
+
+
+def _name(uid: str) -> str:
+    """The name of a UID; what is none is not repeated."""
+    return UID(uid).name if is_usable_uid(uid) else "malformed UID"
+
+
+def _result(
+    asked: ProposedContext, served: PresentationContext | None, granted: Mapping[str, Role]
+) -> ContextResult:
+    if served is None:
+        return ContextResult(asked.id, NO_ABSTRACT_SYNTAX)
+    if granted.get(asked.abstract_syntax) == (False, False):
+        return ContextResult(asked.id, REJECTED_BY_USER)
+    syntax = _preferred(asked, [str(item) for item in served.transfer_syntax or ()])
+    if syntax is None:
+        return ContextResult(asked.id, NO_TRANSFER_SYNTAX)
+    return ContextResult(asked.id, ACCEPTED, syntax)
+
+
+def _preferred(asked: ProposedContext, served: Sequence[str]) -> str | None:
+    """The peer's first transfer syntax that is served: it has its images in that one.
+
+    Who proposes a compressed syntax first may not be able to decompress. Big endian, which the
+    standard has retired, is taken only if nothing else is.
     """
-    asked = request.primitive
-    roles = {
-        item.sop_class_uid: (item.scu_role, item.scp_role)
-        for item in asked.user_information
-        if isinstance(item, SCP_SCU_RoleSelectionNegotiation) and item.sop_class_uid
-    }
-    try:
-        results, granted = negotiate_as_acceptor(
-            asked.presentation_context_definition_list, list(supported), roles
-        )
-        answer = _answer(asked, results, granted)
-        contexts = {
-            int(item.context_id or 0): AcceptedContext(
-                int(item.context_id or 0), str(item.abstract_syntax), str(item.transfer_syntax[0])
-            )
-            for item in results
-            if item.result == _ACCEPTED
-        }
-        return bytes(A_ASSOCIATE_AC(answer).encode()[HEADER_BYTES:]), contexts
-    except Exception as error:  # names and UIDs that pass the decoder and not the encoder
-        raise Violation("asked for something that has no answer", INVALID_PARAMETER) from error
+    usable = [syntax for syntax in asked.transfer_syntaxes if syntax in served]
+    others = [syntax for syntax in usable if syntax != ExplicitVRBigEndian]
+    return next(iter(others or usable), None)
 
 
-def _answer(
-    asked: A_ASSOCIATE,
-    results: list[PresentationContext],
-    granted: list[SCP_SCU_RoleSelectionNegotiation],
-) -> A_ASSOCIATE:
-    answer = A_ASSOCIATE()
-    answer.application_context_name = UID(_APPLICATION_CONTEXT)
-    answer.calling_ae_title, answer.called_ae_title = asked.calling_ae_title, asked.called_ae_title
-    answer.result, answer.result_source = 0x00, 0x01
-    answer.presentation_context_definition_results_list = results
-    length, implementation = MaximumLengthNotification(), ImplementationClassUIDNotification()
-    length.maximum_length_received = PDU_BYTES
-    implementation.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
-    version = ImplementationVersionNameNotification()
-    version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    answer.user_information = [length, implementation, version, *granted]
-    return answer
+def _role(asked: Role, served: PresentationContext) -> Role | None:
+    """The roles that a peer may have of those it proposes; None when they are not negotiated."""
+    if served.scu_role is None or served.scp_role is None:
+        return None
+    return asked[0] and served.scu_role, asked[1] and served.scp_role

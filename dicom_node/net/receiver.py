@@ -14,6 +14,7 @@ import socket
 import ssl
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -31,7 +32,9 @@ from dicom_node.logs import get_logger
 from dicom_node.net.acceptor import Acceptor, Offer
 from dicom_node.net.admission import ECHO_PLACES
 from dicom_node.net.inlet import REQUEST_SECONDS, Inlet
+from dicom_node.net.knocks import Knock, Knocks
 from dicom_node.net.listening import listen
+from dicom_node.net.places import address_key
 from dicom_node.net.reception import Reception
 from dicom_node.net.services import Service
 from dicom_node.net.tls import why_refused
@@ -81,7 +84,8 @@ class Receiver:
         self._offer = _offer(settings, reception, services, audit)
         self._most = settings.listen.max_associations + ECHO_PLACES + UNASKED
         self._connections: dict[threading.Thread, Acceptor | None] = {}
-        self._waiting: dict[threading.Thread, socket.socket] = {}
+        self._waiting: dict[threading.Thread, tuple[socket.socket, str]] = {}
+        self._looked_at = 0.0
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._accept_all, name="listener", daemon=True)
@@ -122,6 +126,7 @@ class Receiver:
                 break
             time.sleep(POLL_SECONDS)
         self._listener = None
+        self._offer.knocks.close()
 
     def _abort(self, associations: Sequence[Acceptor | None]) -> None:
         log.info("idle connections closed", count=len(associations))
@@ -137,6 +142,7 @@ class Receiver:
         assert self._listener is not None
         while not self._stopping.is_set():
             ready, _, _ = select.select([self._listener], [], [], POLL_SECONDS)
+            self._look_around()
             if not ready or self._stopping.is_set():
                 continue
             if self._is_one_of_many:  # whoever has less to do takes it first
@@ -150,26 +156,42 @@ class Receiver:
                 continue
             self._welcome(transport, str(address[0]))
 
-    def _welcome(self, transport: socket.socket, host: str) -> None:
-        reason = ""
-        if not self._offer.reception.admission.is_allowed(host):
-            reason = "its address is not in accept.hosts"
-            self._offer.audit.security_alert(f"connection refused: {reason}", peer=Peer("", host))
-        elif len(self._connections) >= self._most and not self._make_way():
-            reason = "too many connections"
-        if reason:
-            telemetry.association("rejected")
-            log.warning("connection refused", host=host, reason=reason)
-            transport.close()
+    def _look_around(self) -> None:
+        """See whose place others wait for, and tell what was counted; several times a second."""
+        now = time.monotonic()
+        if now < self._looked_at + POLL_SECONDS:
             return
-        self._begin(transport, host)
+        self._looked_at = now
+        self._offer.knocks.sweep()
+        for association in self._associations():
+            if association is not None:
+                association.give_way()
+
+    def _welcome(self, transport: socket.socket, host: str) -> None:
+        admission = self._offer.reception.admission
+        if not admission.is_allowed(host):
+            self._turn_away(transport, host, "its address is not in accept.hosts", "host")
+        elif len(self._connections) >= self._most and not self._make_way():
+            admission.note_turned_away()
+            self._turn_away(transport, host, "too many connections", "connections")
+        else:
+            self._begin(transport, host)
+
+    def _turn_away(self, transport: socket.socket, host: str, reason: str, kind: str) -> None:
+        telemetry.association("rejected")
+        telemetry.association_refused(kind)
+        event = "connection refused"
+        alert = f"{event}: {reason}" if kind == "host" else ""
+        self._offer.knocks.tell(Knock(event, reason, Peer("", host), alert=alert))
+        transport.close()
 
     def _begin(self, transport: socket.socket, host: str) -> None:
         thread = threading.Thread(
             target=self._serve, args=(transport, host), name="association", daemon=True
         )
         with self._lock:
-            self._connections[thread], self._waiting[thread] = None, transport
+            self._connections[thread] = None
+            self._waiting[thread] = transport, address_key(host)
         try:
             thread.start()
         except RuntimeError:  # the system gives no further thread
@@ -177,17 +199,24 @@ class Receiver:
             self._forget(thread, transport)
 
     def _make_way(self) -> bool:
-        """Hang up on whoever has been connected longest without asking for an association."""
+        """Hang up on a connection without an association: the oldest of the busiest address."""
         with self._lock:
-            while self._waiting:
-                thread = next(iter(self._waiting))
-                transport, acceptor = self._waiting.pop(thread), self._connections[thread]
-                if acceptor is None or not acceptor.has_asked:
-                    log.warning("connection closed", reason="others wait and it asks for nothing")
-                    with suppress(OSError):
-                        transport.shutdown(socket.SHUT_RDWR)
-                    return True
-        return False
+            idle = {thread: self._waiting[thread][1] for thread in self._without_association()}
+            if not idle:
+                return False
+            crowds = Counter(idle.values())
+            thread = max(idle, key=lambda item: crowds[idle[item]])
+            transport, address = self._waiting.pop(thread)
+        reason = "others wait and it asks for nothing"
+        self._offer.knocks.tell(Knock("connection closed", reason, Peer("", address)))
+        with suppress(OSError):
+            transport.shutdown(socket.SHUT_RDWR)
+        return True
+
+    def _without_association(self) -> list[threading.Thread]:
+        """The oldest first."""
+        served = {t for t, acceptor in self._connections.items() if acceptor and acceptor.has_place}
+        return [thread for thread in self._waiting if thread not in served]
 
     def _forget(self, thread: threading.Thread, transport: socket.socket) -> None:
         with suppress(OSError):
@@ -220,15 +249,16 @@ class Receiver:
             return None  # whoever connects and says nothing is a port check, and no attack
         secured = self._tls.wrap_socket(transport, server_side=True, do_handshake_on_connect=False)
         with self._lock:
-            self._waiting[threading.current_thread()] = secured
+            self._waiting[threading.current_thread()] = secured, address_key(host)
         try:
             secured.settimeout(REQUEST_SECONDS)
             secured.do_handshake()
         except OSError as error:
             telemetry.association("tls_failed")
             reason = why_refused(error)
-            log.warning("TLS handshake failed", host=host, reason=reason)
-            self._offer.audit.security_alert(f"TLS handshake failed: {reason}", peer=Peer("", host))
+            event = "TLS handshake failed"
+            knock = Knock(event, reason, Peer("", host), alert=f"{event}: {reason}")
+            self._offer.knocks.tell(knock)
             secured.close()
             return None
         return secured
@@ -250,4 +280,5 @@ def _offer(
         ],
         services={service.sop_class_uid: service for service in services},
         audit=audit,
+        knocks=Knocks(audit),
     )

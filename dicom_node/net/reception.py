@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from pydicom.uid import UID
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     CTImageStorage,
     EnhancedCTImageStorage,
@@ -15,7 +13,6 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from dicom_node import telemetry
 from dicom_node.audit import Transfer
-from dicom_node.ct.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.errors import InputError, UnreadableFile
 from dicom_node.ledger.arrivals import Arrival, Recorded
 from dicom_node.ledger.engine import Ledger
@@ -23,6 +20,8 @@ from dicom_node.logs import get_logger, reason_of, short_hash
 from dicom_node.net.admission import Admission
 from dicom_node.net.command import Command
 from dicom_node.net.committer import Committer
+from dicom_node.net.encoding import actual_syntax
+from dicom_node.net.file_meta import file_meta
 from dicom_node.net.header import (
     Header,
     Walk,
@@ -31,6 +30,8 @@ from dicom_node.net.header import (
     check_announced,
     read_header,
 )
+from dicom_node.net.inlet import INVALID_PARAMETER, Violation
+from dicom_node.net.lenient_uid import is_conformant_uid, is_usable_uid
 from dicom_node.net.proposal import AcceptedContext
 from dicom_node.net.services import Caller
 from dicom_node.settings import Settings
@@ -49,7 +50,6 @@ CLASS_NOT_SUPPORTED = 0x0122
 STORAGE_CLASSES = (str(CTImageStorage), str(EnhancedCTImageStorage))
 """What can be taken in; of these the configuration admits the second or not."""
 
-PREAMBLE = b"\x00" * 128 + b"DICM"
 ROOM_CHECK_BYTES = 16 << 20
 """How much of a large image may come before the free disk is looked at again."""
 
@@ -70,14 +70,28 @@ class Reception:
 
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
         self.admission = Admission(settings)
+        self.max_image_bytes = settings.accept.max_image_mib << 20
         self.inbox = Inbox(settings.inbox_folder, settings.quarantine_folder)
         self.committer = Committer(ledger, self.inbox)
 
     def begin(
-        self, caller: Caller, context: AcceptedContext, command: Command, transfer: Transfer
+        self,
+        caller: Caller,
+        context: AcceptedContext,
+        command: Command,
+        transfer: Transfer,
+        remarks: set[str],
     ) -> Intake:
-        """A C-STORE request has come; its data set follows."""
-        return Intake(self, caller, context, command, transfer)
+        """A C-STORE request has come; its data set follows.
+
+        Args:
+            caller: Who sends it.
+            context: Presentation context of the request.
+            command: The request.
+            transfer: Told of the image once it is kept.
+            remarks: What was remarked on this association; each remark is made once.
+        """
+        return Intake(self, caller, context, command, transfer, remarks)
 
 
 class Intake:
@@ -88,6 +102,8 @@ class Intake:
         caller: Who sends it.
         context: Presentation context of the request.
         command: The request.
+        transfer: Told of the image once it is kept.
+        remarks: What was remarked on this association.
 
     Attributes:
         header: Of the image, once it is kept.
@@ -101,10 +117,12 @@ class Intake:
         context: AcceptedContext,
         command: Command,
         transfer: Transfer,
+        remarks: set[str],
     ) -> None:
         self._reception, self._caller, self._command = reception, caller, command
-        self._transfer = transfer
-        self._walk = Walk(context.transfer_syntax)
+        self._transfer, self._remarks = transfer, remarks
+        self._syntax, self._received = context.transfer_syntax, 0
+        self._walk = Walk(self._syntax)
         self._draft: Draft | None = None
         self._refusal, self.comment = 0, ""
         self._next_check = 0
@@ -112,11 +130,26 @@ class Intake:
         with self._answering():
             self._begin(context)
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether nothing speaks against it yet."""
+        return self._draft is not None
+
     def write(self, fragment: memoryview) -> None:
-        """Take the next bytes of the data set."""
-        if self._draft is None:
+        """Take the next bytes of the data set.
+
+        Raises:
+            Violation: There is no end of it.
+        """
+        self._received += len(fragment)
+        if self._received > 2 * self._reception.max_image_bytes:
+            raise Violation("sent a data set without end", INVALID_PARAMETER)
+        if self._refusal or not fragment:
             return
         with self._answering():
+            self._check_length()
+            if self._draft is None:
+                self._draft = self._open(fragment)
             if self._draft.size > self._next_check:
                 self._reception.admission.check_room()
                 self._next_check += ROOM_CHECK_BYTES
@@ -130,6 +163,8 @@ class Intake:
             The status to answer with; success only when it is in the inbox and the ledger.
         """
         with self._answering():
+            if self._draft is None and not self._refusal:
+                raise UnreadableFile("The data set is empty.")
             if self._draft is not None:
                 telemetry.image_received(_OUTCOMES[self._keep(self._draft)], self._draft.size)
         self.discard()
@@ -172,11 +207,30 @@ class Intake:
             raise _WrongContext("The request names another SOP class than its context.")
         if not command.has_data_set:
             raise UnreadableFile("The request has no data set.")
-        if not UID(command.affected_instance).is_valid:
+        if not is_usable_uid(command.affected_instance):
             raise UnreadableFile("The request has no usable SOP Instance UID.")
         self._reception.admission.check_room()
-        meta = file_meta(command.affected_class, command.affected_instance, context.transfer_syntax)
-        self._draft = self._reception.inbox.begin(meta)
+
+    def _check_length(self) -> None:
+        most = self._reception.max_image_bytes
+        if self._received > most:
+            raise UnreadableFile(f"The data set is over accept.max_image_mib: {most >> 20} MiB.")
+
+    def _open(self, fragment: memoryview) -> Draft:
+        """Begin the file, with the transfer syntax in which the data set really is."""
+        syntax = actual_syntax(self._syntax, fragment)
+        if syntax != self._syntax:
+            self._remark("the data set is not in the transfer syntax that was agreed on")
+            self._syntax, self._walk = syntax, Walk(syntax)
+        command = self._command
+        meta = file_meta(command.affected_class, command.affected_instance, syntax)
+        return self._reception.inbox.begin(meta)
+
+    def _remark(self, what: str) -> None:
+        """Warn, once an association, of what breaks a rule and is taken all the same."""
+        if what not in self._remarks:
+            self._remarks.add(what)
+            log.warning("image taken with a fault", calling=self._caller.ae_title, reason=what)
 
     def _keep(self, draft: Draft) -> Recorded:
         header = read_header(self._walk, draft.data_set())
@@ -185,6 +239,10 @@ class Intake:
             sop_class_uid=self._command.affected_class,
             sop_instance_uid=self._command.affected_instance,
         )
+        if not all(
+            map(is_conformant_uid, (header.study_uid, header.series_uid, header.sop_instance_uid))
+        ):
+            self._remark("a UID breaks the rules of PS3.5, 9.1")
         inbox = self._reception.inbox
         stored = inbox.keep(draft, series_uid=header.series_uid, sop_uid=header.sop_instance_uid)
         arrival = Arrival(
@@ -231,23 +289,3 @@ class OtherStudy(InputError):  # noqa: N818 - the name says where the series is 
 
 class _WrongContext(Exception):  # noqa: N818 - the name says what was asked
     """The request is not of the SOP class for which its context was agreed on."""
-
-
-def file_meta(sop_class_uid: str, sop_instance_uid: str, transfer_syntax: str) -> bytes:
-    """Preamble and File Meta Information (PS3.10, 7.1) of an image stored as it was sent."""
-    elements = b"".join((
-        _element(0x0001, b"OB", b"\0\1"),
-        _element(0x0002, b"UI", sop_class_uid.encode()),
-        _element(0x0003, b"UI", sop_instance_uid.encode()),
-        _element(0x0010, b"UI", transfer_syntax.encode()),
-        _element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID.encode()),
-        _element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME.encode()),
-    ))  # fmt: skip
-    return PREAMBLE + _element(0x0000, b"UL", struct.pack("<I", len(elements))) + elements
-
-
-def _element(number: int, vr: bytes, value: bytes) -> bytes:
-    value += (b" " if vr == b"SH" else b"\0") * (len(value) % 2)
-    if vr == b"OB":
-        return struct.pack("<HH2sxxI", 0x0002, number, vr, len(value)) + value
-    return struct.pack("<HH2sH", 0x0002, number, vr, len(value)) + value

@@ -18,6 +18,7 @@ from dicom_node.net.command import (
 )
 from dicom_node.net.inlet import INVALID_PARAMETER, Inlet, Violation
 from dicom_node.net.message import Fragment
+from dicom_node.net.places import Place
 from dicom_node.net.proposal import AcceptedContext
 from dicom_node.net.reception import STORAGE_CLASSES, Reception
 from dicom_node.net.services import LARGEST_DATA_SET_BYTES, Caller, Handler, Request, Service
@@ -37,9 +38,16 @@ PATIENCE_SECONDS = 120.0
 SLOWEST_BYTES_PER_SECOND = 1024
 """A message that takes longer than the patience must at least come at this rate."""
 
+PROGRESS_BYTES = 256 << 10
+"""An image on its way, of which so much more has come, keeps its place."""
+
 
 class _Sink(Protocol):
     """Where the data set of a request goes."""
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it is an image that will be kept, as far as is known."""
 
     @property
     def comment(self) -> str:
@@ -65,8 +73,10 @@ class Requests:
         reception: Takes images.
         services: By SOP class, for requests that bring no image.
         transfer: Told of each image that is kept.
+        place: Renewed as images come.
 
     Attributes:
+        count: How many requests were answered.
         last_image_at: When an image was last answered, of ``time.monotonic``.
     """
 
@@ -78,8 +88,12 @@ class Requests:
         reception: Reception,
         services: Mapping[str, Service],
         transfer: Transfer,
+        place: Place,
     ) -> None:
-        self._transfer = transfer
+        self._transfer, self._place = transfer, place
+        self._renewed_at_size = 0
+        self._remarks: set[str] = set()
+        self.count = 0
         self._inlet, self._caller, self._contexts = inlet, caller, contexts
         self._reception, self._services = reception, services
         self._encoded = bytearray()
@@ -105,6 +119,9 @@ class Requests:
             raise Violation("changed the context within a message", INVALID_PARAMETER)
         else:
             self._sink.write(memoryview(fragment.data))
+            if self._size > self._renewed_at_size + PROGRESS_BYTES and self._sink.is_kept:
+                self._renewed_at_size = self._size
+                self._place.renew()
             if fragment.is_last:
                 self._finish()
 
@@ -148,7 +165,9 @@ class Requests:
     def _sink_for(self, command: Command) -> _Sink:
         sop_class = self._context.sop_class
         if command.field == C_STORE_RQ and sop_class in STORAGE_CLASSES:
-            return self._reception.begin(self._caller, self._context, command, self._transfer)
+            return self._reception.begin(
+                self._caller, self._context, command, self._transfer, self._remarks
+            )
         handler: Handler | None = None
         if command.field == C_ECHO_RQ:
             handler = _echo
@@ -162,9 +181,12 @@ class Requests:
         assert sink is not None
         status = sink.finish()
         self._command = self._sink = None
-        self._encoded, self._size = bytearray(), 0
+        self._encoded, self._size, self._renewed_at_size = bytearray(), 0, 0
+        self.count += 1
         if command.field == C_STORE_RQ:
             self.last_image_at = time.monotonic()
+            if status == SUCCESS:
+                self._place.renew()
         if command.is_response or command.field == C_CANCEL_RQ:
             return  # nothing was asked, and nothing is under way that could be cancelled
         self._answer(command, status, sink.comment)
@@ -194,6 +216,10 @@ class _Collector:
         self._caller, self._context, self._command = caller, context, command
         self._handler = handler
         self._data = bytearray()
+
+    @property
+    def is_kept(self) -> bool:
+        return False
 
     def write(self, data: memoryview) -> None:
         if len(self._data) + len(data) > LARGEST_DATA_SET_BYTES:

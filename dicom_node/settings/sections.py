@@ -33,6 +33,8 @@ class ListenSettings(Section):
     """Where the receiver listens and how many associations it takes.
 
     Attributes:
+        max_associations_per_peer: Of one calling title at one address.
+        max_associations_per_address: Of all titles at one address; null: see `most_of_address`.
         tls: Take mutual TLS connections only, with the files of ``tls``.
         processes: Receiver processes that share the port.
     """
@@ -41,8 +43,20 @@ class ListenSettings(Section):
     port: Port = 11112
     max_associations: Annotated[int, Field(ge=1)] = 25
     max_associations_per_peer: Annotated[int, Field(ge=1)] = 10
+    max_associations_per_address: Annotated[int, Field(ge=1)] | None = None
     tls: bool = False
     processes: Annotated[int, Field(ge=1, le=16)] = 1
+
+    @property
+    def most_of_address(self) -> int:
+        """How many associations one address gets: what is set, or four fifths of all places.
+
+        A gateway may be the only sender of a site: a single title behind it is held to its own
+        limit only.
+        """
+        if self.max_associations_per_address is not None:
+            return self.max_associations_per_address
+        return max(self.max_associations_per_peer, self.max_associations * 4 // 5)
 
 
 class AcceptSettings(Section):
@@ -51,12 +65,14 @@ class AcceptSettings(Section):
     Attributes:
         hosts: Addresses and networks such as ``192.0.2.10`` or ``192.0.2.0/24``.
         enhanced_ct: Take Enhanced CT Image Storage too; such images are kept and skipped.
+        max_image_mib: Largest data set of one image.
     """
 
     require_called_ae: bool = True
     calling: tuple[AeTitle, ...] = ()
     hosts: tuple[IPv4Network | IPv6Network, ...] = ()
     enhanced_ct: bool = False
+    max_image_mib: Annotated[int, Field(ge=1, le=1 << 20)] = 2048
 
 
 class PeerSettings(Section):

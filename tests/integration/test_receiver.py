@@ -5,14 +5,14 @@ from __future__ import annotations
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ct_factory import make_series, recode
-from peers import free_port, listening, require_program, wait_until
+from peers import listening, require_program, wait_until
 from pydicom import dcmread
 from pydicom.uid import (
     EnhancedCTImageStorage,
@@ -29,15 +29,12 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
 from pynetdicom.sop_class import CTImageStorage, Verification
+from receivers import Running, Start, data_set_of, starting
 
 from dicom_node.ct.syntaxes import UNCOMPRESSED
 from dicom_node.errors import ConfigurationError, PeerError, StorageError
-from dicom_node.ledger.engine import Ledger, open_ledger
 from dicom_node.ledger.series import list_series
-from dicom_node.net.receiver import Receiver
-from dicom_node.net.reception import Reception
-from dicom_node.net.sender import echo, send_files
-from dicom_node.settings import PeerSettings, Settings
+from dicom_node.net.sender import echo
 from dicom_node.store.inbox import Inbox
 
 OUT_OF_RESOURCES = 0xA700
@@ -47,57 +44,10 @@ CANNOT_UNDERSTAND = 0xC000
 PACKED = (JPEGLSLossless, RLELossless)
 
 
-def settings_in(folder: Path, **changes: Any) -> Settings:
-    return Settings.model_validate(
-        {
-            "ae_title": "DENOISE",
-            "listen": {"host": "127.0.0.1", "port": free_port(), **changes.pop("listen", {})},
-            "storage": folder / "var",
-            "database": f"sqlite:///{folder}/var/ledger.db",
-            "peers": [{"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}],
-            "destinations": ["pacs"],
-            "retention": {"disk_reserve_gib": 0},
-            **changes,
-        }
-    )
-
-
-class Running:
-    """A receiver in this process, and what it kept."""
-
-    def __init__(self, settings: Settings, ledger: Ledger) -> None:
-        self.settings = settings
-        self.ledger = ledger
-        self.receiver = Receiver(settings, Reception(settings, ledger))
-        self.peer = PeerSettings(
-            name="node", ae_title="DENOISE", host="127.0.0.1", port=settings.listen.port
-        )
-
-    def files(self) -> list[Path]:
-        return sorted(self.settings.inbox_folder.rglob("*.dcm"))
-
-    def send(self, files: list[Path], calling: str = "SCANNER") -> list[int | None]:
-        return [item.status for item in send_files(self.peer, files, calling_ae=calling)]
-
-
-Start = Callable[..., Running]
-
-
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    running: list[Running] = []
-
-    def begin(**changes: Any) -> Running:
-        settings = settings_in(tmp_path, **changes)
-        node = Running(settings, open_ledger(settings.database))
-        node.receiver.start()
-        running.append(node)
-        return node
-
-    yield begin
-    for node in running:
-        node.receiver.stop(drain_seconds=0)
-        node.ledger.close()
+    with starting(tmp_path) as begin:
+        yield begin
 
 
 def test_images_are_in_inbox_and_ledger_before_the_answer(start: Start, tmp_path: Path) -> None:
@@ -370,9 +320,3 @@ def connections() -> list[threading.Thread]:
 
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def data_set_of(path: Path) -> bytes:
-    """The bytes behind the file meta information."""
-    whole = path.read_bytes()
-    return whole[144 + int.from_bytes(whole[140:144], "little") :]

@@ -1,0 +1,26 @@
+"""UIDs as they come: what names one object and no other, though it may break PS3.5, section 9.1.
+
+Makers write leading zeros into components, and UIDs of more than 64 characters. Other archives take
+such images, so this node does, byte for byte: a UID that was made right would name another object.
+"""
+
+from __future__ import annotations
+
+import re
+
+from pydicom.uid import UID
+
+MAX_UID_LENGTH = 128
+"""Twice what the standard allows."""
+
+_USABLE = re.compile(r"[0-9]+(?:\.[0-9]+)*")
+
+
+def is_usable_uid(text: str) -> bool:
+    """Whether a text can serve as a UID: components of digits, and not without end."""
+    return len(text) <= MAX_UID_LENGTH and _USABLE.fullmatch(text) is not None
+
+
+def is_conformant_uid(text: str) -> bool:
+    """Whether a UID is as PS3.5, section 9.1, wants it."""
+    return is_usable_uid(text) and bool(UID(text).is_valid)
