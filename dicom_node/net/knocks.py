@@ -1,7 +1,7 @@
-"""Knocks at the door that come to nothing: told once, then counted, an address and reason each.
+"""Knocks at the door that come to nothing: told, then counted, an address and reason each.
 
-One address could otherwise fill log and audit trail with a kilobyte for every knock. The first of a
-kind is told at once, those that follow within a minute in one message with their number. What is
+One address could otherwise fill log and audit trail with a kilobyte for every knock. The first few
+of a kind are told at once, those that follow in one message a minute with their number. What is
 remembered is bounded: beyond so many addresses the others are told together.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from threading import Lock
 
 from dicom_node.audit import Audit, Peer
@@ -19,6 +19,9 @@ from dicom_node.net.places import address_key
 log = get_logger(__name__)
 
 FOLDING_SECONDS = 60.0
+MAX_TOLD_COUNT = 3
+"""So many of a kind are told one by one before they are counted."""
+
 MAX_FOLDED_COUNT = 256
 SEVERAL = "several addresses"
 
@@ -48,7 +51,8 @@ class Knock:
 class _Fold:
     until: float
     last: Knock
-    count: int = field(default=0)
+    told: int = 1
+    count: int = 0
 
 
 class Knocks:
@@ -68,10 +72,13 @@ class Knocks:
         """Tell of a knock at once, or count it."""
         with self._lock:
             fold = self._folds.get(self._key(knock))
-            if fold is not None:
+            if fold is None:
+                self._folds[self._key(knock)] = _Fold(self._clock() + FOLDING_SECONDS, knock)
+            elif fold.told < MAX_TOLD_COUNT:
+                fold.told += 1
+            else:
                 fold.last, fold.count = knock, fold.count + 1
                 return
-            self._folds[self._key(knock)] = _Fold(self._clock() + FOLDING_SECONDS, knock)
         self._write(knock, 0)
 
     def sweep(self) -> None:
@@ -82,7 +89,7 @@ class Knocks:
             for key, fold in over:
                 del self._folds[key]
                 if fold.count:
-                    self._folds[key] = _Fold(now + FOLDING_SECONDS, fold.last)
+                    self._folds[key] = _Fold(now + FOLDING_SECONDS, fold.last, MAX_TOLD_COUNT)
         self._tell_counts(over)
 
     def close(self) -> None:
@@ -94,14 +101,10 @@ class Knocks:
     def _tell_counts(self, folds: list[tuple[tuple[str, str, str], _Fold]]) -> None:
         for (*_, address), fold in folds:
             if fold.count:
-                several = address == SEVERAL
-                knock = fold.last
-                self._write(
-                    Knock(knock.event, knock.reason, Peer("", SEVERAL), knock.alert)
-                    if several
-                    else knock,
-                    fold.count,
+                knock = (
+                    replace(fold.last, peer=Peer("", SEVERAL)) if address == SEVERAL else fold.last
                 )
+                self._write(knock, fold.count)
 
     def _key(self, knock: Knock) -> tuple[str, str, str]:
         key = knock.event, knock.reason, address_key(knock.peer.host)

@@ -56,7 +56,7 @@ class ListenSettings(Section):
         """
         if self.max_associations_per_address is not None:
             return self.max_associations_per_address
-        return max(self.max_associations_per_peer, self.max_associations * 4 // 5)
+        return max(self.max_associations_per_peer, -(-self.max_associations * 4 // 5))
 
 
 class AcceptSettings(Section):
