@@ -94,7 +94,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _private_paths(storage: Path) -> list[Path]:
-    """What lies in the storage folder, unless the folder itself keeps others out."""
+    """Everything in the storage folder, unless the folder itself keeps others out."""
     if not _open_to(storage, GROUP_AND_OTHERS):
         return []
     return sorted(storage.iterdir())

@@ -18,6 +18,7 @@ from dicom_node.audit.message import Message, Outcome
 from dicom_node.errors import ConfigurationError
 from dicom_node.logs import get_logger
 from dicom_node.settings import SyslogSettings, TlsSettings
+from dicom_node.tls_contexts import calling_context, public_context
 
 log = get_logger(__name__)
 
@@ -107,7 +108,7 @@ class SyslogDestination:
 
     def __init__(self, settings: SyslogSettings, tls: TlsSettings | None) -> None:
         self._settings = settings
-        self._context = _tls_context(tls) if settings.transport == "tls" else None
+        self._context = _context(tls) if settings.transport == "tls" else None
         self._waiting: queue.Queue[bytes | None] = queue.Queue(QUEUE_LENGTH)
         self._ending = threading.Event()
         self._connection: socket.socket | None = None
@@ -200,6 +201,10 @@ def syslog_line(message: Message) -> bytes:
     return header.encode("ascii", "replace") + _BYTE_ORDER_MARK + message.to_xml().encode()
 
 
+def _context(tls: TlsSettings | None) -> ssl.SSLContext:
+    return calling_context(tls) if tls is not None else public_context()
+
+
 def _hung_up(connection: socket.socket) -> bool:
     """A collector sends nothing: what can be read is the end, and the next write would be lost."""
     connection.settimeout(0.0)
@@ -211,18 +216,3 @@ def _hung_up(connection: socket.socket) -> bool:
         return True
     finally:
         connection.settimeout(NETWORK_SECONDS)
-
-
-def _tls_context(tls: TlsSettings | None) -> ssl.SSLContext:
-    try:
-        authorities = str(tls.authorities) if tls is not None else None
-        context = ssl.create_default_context(cafile=authorities)
-        if tls is not None:
-            context.load_cert_chain(tls.certificate, tls.key)
-    except OSError as error:
-        raise ConfigurationError(
-            f"The certificates for the audit collector cannot be used ({error.strerror}): check"
-            " the files under `tls` in node.yaml."
-        ) from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context

@@ -1,10 +1,4 @@
-"""Mutual TLS: the contexts for both directions, the state of the certificates, and why one failed.
-
-PS3.15 annex B, the profiles after BCP 195 (RFC 8996, RFC 9325): TLS 1.2 or newer, forward secrecy,
-and both sides show a certificate. Whom this node calls must show a certificate for the host name or
-address that the configuration calls; whoever calls this node must show one that the authorities
-vouch for (who may call from where is said by ``accept``).
-"""
+"""Mutual TLS: the state of the certificates, and why a handshake failed."""
 
 from __future__ import annotations
 
@@ -17,6 +11,12 @@ from typing import Literal
 
 from dicom_node.errors import ConfigurationError
 from dicom_node.settings import TlsSettings
+from dicom_node.tls_contexts import (
+    calling_context,
+    listening_context,
+    no_certificate,
+    read_pem,
+)
 
 RENEW_DAYS = 30
 """`check` finds fault with a certificate that ends sooner."""
@@ -47,29 +47,6 @@ class Certificate:
     def days_left(self, now: float) -> float:
         """Days until it ends; negative when it has ended."""
         return (self.ends_at - now) / DAY_SECONDS
-
-
-def listening_context(tls: TlsSettings) -> ssl.SSLContext:
-    """What the listener asks of whoever connects: a certificate, or the connection ends.
-
-    Raises:
-        ConfigurationError: A file is missing, unreadable or of no use.
-    """
-    context = _loaded(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), tls)
-    context.verify_mode = ssl.CERT_REQUIRED
-    # A session ticket is data without a message in it: a reader that waits for a message would
-    # take it for one. Sessions are not resumed here.
-    context.num_tickets = 0
-    return context
-
-
-def calling_context(tls: TlsSettings) -> ssl.SSLContext:
-    """What this node asks of a peer that it calls: a certificate for the host name it calls.
-
-    Raises:
-        ConfigurationError: A file is missing, unreadable or of no use.
-    """
-    return _loaded(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), tls)
 
 
 def certificates(tls: TlsSettings) -> list[Certificate]:
@@ -134,62 +111,14 @@ _REASONS = {
 """What OpenSSL calls the usual troubles."""
 
 
-def _loaded(context: ssl.SSLContext, tls: TlsSettings) -> ssl.SSLContext:
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION
-    # A peer's own certificate among the authorities vouches for that peer and nobody else.
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    for path in (tls.certificate, tls.key, tls.authorities):
-        _read(path)
-    try:
-        # Without an answer to its question for a password OpenSSL would ask at the terminal.
-        context.load_cert_chain(tls.certificate, tls.key, password=lambda: "")
-    except (ssl.SSLError, ValueError) as error:
-        raise ConfigurationError(_unusable_pair(tls, error)) from error
-    try:
-        context.load_verify_locations(tls.authorities)
-    except ssl.SSLError as error:
-        raise ConfigurationError(_no_certificate(tls.authorities)) from error
-    return context
-
-
-def _unusable_pair(tls: TlsSettings, error: Exception) -> str:
-    reason = getattr(error, "reason", None)
-    if reason == "KEY_VALUES_MISMATCH":
-        return (
-            f"{tls.key} is not the key of {tls.certificate}: name the pair under `tls` in"
-            " node.yaml."
-        )
-    if reason == "EE_KEY_TOO_SMALL":
-        return f"The key of {tls.certificate} is too short: have one of at least 2048 bits made."
-    return (
-        f"{tls.certificate} and {tls.key} cannot be used: both must be PEM files, the key without"
-        " a password."
-    )
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii", errors="replace")
-    except OSError as error:
-        raise ConfigurationError(
-            f"{path} cannot be read ({error.strerror}): correct `tls` in node.yaml, or the file's"
-            " owner."
-        ) from error
-
-
-def _no_certificate(path: Path) -> str:
-    return f"{path} holds no readable certificate: it must be a PEM file."
-
-
 def _certificates_in(path: Path, role: Literal["certificate", "authorities"]) -> list[Certificate]:
-    text = _read(path)
+    text = read_pem(path)
     try:
         found = [Certificate(path, role, *_validity(pem)) for pem in _blocks(text)]
     except (ValueError, IndexError) as error:
-        raise ConfigurationError(_no_certificate(path)) from error
+        raise ConfigurationError(no_certificate(path)) from error
     if not found:
-        raise ConfigurationError(_no_certificate(path))
+        raise ConfigurationError(no_certificate(path))
     return found
 
 

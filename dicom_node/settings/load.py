@@ -192,7 +192,7 @@ def _rules_file(named: Path | None, folder: Path) -> Path | None:
 def _tls_files(settings: Settings, folder: Path) -> TlsSettings | None:
     if settings.tls is None:
         return None
-    files = {name: _absolute(path, folder) for name, path in settings.tls}
+    files = {name: _absolute(path, folder) for name, path in settings.tls if isinstance(path, Path)}
     return settings.tls.model_copy(update=files)
 
 

@@ -116,11 +116,13 @@ class TlsSettings(Section):
 
     Attributes:
         authorities: Certificates that sign the peers', or the peers' own.
+        key_password: Of the key, if it is encrypted.
     """
 
     certificate: Path
     key: Path
     authorities: Path
+    key_password: SecretStr | None = None
 
 
 class CompletionSettings(Section):

@@ -1,4 +1,4 @@
-"""What stands before the web pages: names that count as this node's, headers, a limit of answers.
+"""Guard before the web pages: names that count as this node's, headers, a limit of answers.
 
 A page of somebody else's in a browser of the hospital may give its own host name the address of
 this node (DNS rebinding) and would then read the status as its own. Its requests carry that name in

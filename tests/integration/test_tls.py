@@ -30,13 +30,9 @@ from peers import (
 
 from dicom_node.errors import ConfigurationError, PeerError
 from dicom_node.net.sender import echo, send_files
-from dicom_node.net.tls import (
-    calling_context,
-    certificates,
-    check_certificates,
-    listening_context,
-)
+from dicom_node.net.tls import certificates, check_certificates
 from dicom_node.settings import PeerSettings, TlsSettings
+from dicom_node.tls_contexts import calling_context, listening_context, public_context
 
 REFUSED = {
     "stranger": Office.of_a_stranger,
@@ -69,7 +65,7 @@ class Node:
 def receiver(office: Office, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     home, ports, tls = tmp_path_factory.mktemp("node"), Ports(), office.good("node")
     listen = {"host": "127.0.0.1", "port": ports.node, "tls": True}
-    files = {name: str(path) for name, path in tls}
+    files = {name: str(path) for name, path in tls if path is not None}
     config = write_node(home, node_settings(ports, listen=listen, tls=files))
     command = [sys.executable, "-m", "dicom_node.cli", "receive", "-c", config]
     peer = PeerSettings(name="node", ae_title="DENOISE", host="127.0.0.1", port=ports.node)
@@ -261,6 +257,69 @@ def test_files_that_cannot_serve_are_told_in_a_sentence(office: Office, tmp_path
             with pytest.raises(ConfigurationError, match=words) as error:
                 use(tls)
             assert "\n" not in str(error.value)
+
+
+CBC = "ECDHE-ECDSA-AES256-SHA384:ECDHE-ECDSA-AES128-SHA256:ECDHE-ECDSA-AES256-SHA"
+GCM = "ECDHE-ECDSA-AES256-GCM-SHA384"
+
+
+@pytest.mark.parametrize(("suites", "code"), [(CBC, 1), (GCM, 0)])
+def test_a_client_with_cbc_suites_only_is_refused(
+    receiver: Node, office: Office, suites: str, code: int
+) -> None:
+    tls = office.good()
+    command = [
+        require_program("openssl"), "s_client", "-connect", f"127.0.0.1:{receiver.peer.port}",
+        "-tls1_2", "-cipher", f"{suites}:@SECLEVEL=0", "-cert", str(tls.certificate),
+        "-key", str(tls.key), "-CAfile", str(tls.authorities), "-verify_return_error",
+    ]  # fmt: skip
+    done = subprocess.run(command, input=b"", capture_output=True, timeout=60, check=False)
+    assert done.returncode == code, done.stderr
+    still_serves(receiver, office)
+
+
+@pytest.mark.parametrize(("suites", "taken"), [(CBC, False), (GCM, True)])
+def test_a_server_with_cbc_suites_only_is_not_called(
+    office: Office, tmp_path: Path, suites: str, taken: bool
+) -> None:
+    tls, port = office.good(), free_port()
+    command = [
+        require_program("openssl"), "s_server", "-accept", f"127.0.0.1:{port}", "-tls1_2",
+        "-cipher", f"{suites}:@SECLEVEL=0", "-cert", str(tls.certificate), "-key", str(tls.key),
+        "-quiet",
+    ]  # fmt: skip
+    with running(command, tmp_path / "s_server.log", cwd=tmp_path):
+        wait_until("the server listens", lambda: listening(port))
+        with socket.create_connection(("127.0.0.1", port), 60) as plain:
+            assert shakes_hands(plain, calling_context(tls)) is taken
+
+
+def shakes_hands(plain: socket.socket, context: ssl.SSLContext) -> bool:
+    try:
+        context.wrap_socket(plain, server_hostname="127.0.0.1").close()
+    except OSError:
+        return False
+    return True
+
+
+def test_every_context_offers_the_same_suites(office: Office) -> None:
+    contexts = [listening_context(office.good()), calling_context(office.good()), public_context()]
+    for context in contexts:
+        assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+        for suite in context.get_ciphers():
+            assert suite["aead"], suite["name"]
+            assert suite["kea"] in ("kx-ecdhe", "kx-any"), suite["name"]
+
+
+def test_an_encrypted_key_opens_with_its_password_alone(office: Office, tmp_path: Path) -> None:
+    good = office.good()
+    files = {**dict(good), "key": locked(good.key, tmp_path)}
+    for use in (listening_context, calling_context):
+        assert use(TlsSettings(**{**files, "key_password": "secret"}))
+        for password in (None, "wrong", ""):
+            with pytest.raises(ConfigurationError, match=r"`tls\.key_password`") as error:
+                use(TlsSettings(**{**files, "key_password": password}))
+            assert "wrong" not in str(error.value)
 
 
 def locked(key: Path, folder: Path) -> Path:

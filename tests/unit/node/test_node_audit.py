@@ -13,6 +13,7 @@ import pytest
 import trustme
 from audit_schema import faults
 from collectors import tls_collector, udp_collector
+from cryptography.hazmat.primitives import serialization
 from hypothesis import given
 from hypothesis import strategies as st
 from peers import Ports, free_port, node_settings, wait_until, write_node
@@ -329,8 +330,26 @@ def test_wrong_certificates_are_said_in_a_sentence(tmp_path: Path, authority: tr
     files = tls_files(tmp_path, authority)
     (tmp_path / "node.key").write_text("no key")
     syslog = {"host": "127.0.0.1", "transport": "tls"}
-    with pytest.raises(ConfigurationError, match="certificates for the audit collector"):
+    with pytest.raises(
+        ConfigurationError, match=r"node\.key cannot be used: both must be PEM files"
+    ):
         open_audit(settings(tmp_path, {"syslog": syslog}, tls=files))
+
+
+def test_a_key_under_a_password_is_never_asked_for(tmp_path: Path, authority: trustme.CA) -> None:
+    files = tls_files(tmp_path, authority)
+    private = serialization.load_pem_private_key((tmp_path / "node.key").read_bytes(), None)
+    encrypted = private.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"of the key"),
+    )
+    (tmp_path / "node.key").write_bytes(encrypted)
+    syslog = {"host": "127.0.0.1", "port": free_port(), "transport": "tls"}
+    with pytest.raises(ConfigurationError, match=r"the one in `tls\.key_password`"):
+        open_audit(settings(tmp_path, {"syslog": syslog}, tls=files))
+    opened = {**files, "key_password": "of the key"}
+    open_audit(settings(tmp_path, {"syslog": syslog}, tls=opened)).close()
 
 
 @pytest.mark.parametrize(
