@@ -11,8 +11,9 @@ from typing import Protocol
 from dicom_node import telemetry
 from dicom_node.ct.identity import check_marks
 from dicom_node.ct.report import ImplausibleResult
+from dicom_node.custody import open_custody
 from dicom_node.errors import DeviceFault
-from dicom_node.ledger.engine import Ledger, open_when_ready
+from dicom_node.ledger.engine import Ledger
 from dicom_node.ledger.jobs import (
     LeaseLost,
     claim,
@@ -227,7 +228,8 @@ def run_worker(settings: Settings, *, should_stop: ShouldStop) -> None:
         StorageError: The ledger cannot be opened.
     """
     denoise = ModelDenoise(settings)
-    ledger = open_when_ready(settings.database, should_stop)
+    custody = open_custody(settings, should_stop)
+    ledger = custody.ledger
     worker = Worker(
         ledger,
         Inbox(settings.inbox_folder, settings.quarantine_folder),
@@ -238,6 +240,8 @@ def run_worker(settings: Settings, *, should_stop: ShouldStop) -> None:
         off_peak=settings.off_peak,
     )
     try:
+        if not custody.wait(should_stop):
+            return
         release_lost_leases(
             ledger, now=time.time(), attempts=settings.retry.attempts, is_dead=is_dead
         )

@@ -136,13 +136,15 @@ class House:
 
     def __init__(self, node: NodeFixture) -> None:
         # Heavy, and the processes that the ledger's own tests start need none of it.
+        from dicom_node.custody import Custody
         from dicom_node.housekeeping.completion import Completion
         from dicom_node.housekeeping.queue import Queue
         from dicom_node.housekeeping.retention import Retention
 
         completion = Completion(node.ledger, node.inbox, node.settings)
         queue = Queue(node.ledger, node.settings)
-        retention = Retention(node.ledger, node.inbox, node.outbox, node.settings)
+        custody = Custody(node.ledger, node.settings)
+        retention = Retention(custody, node.inbox, node.outbox, node.settings)
         self.complete_series = completion.complete_series
         self.release_leases, self.wake_jobs = queue.release_leases, queue.wake_jobs
         self.correct_clock = queue.correct_clock

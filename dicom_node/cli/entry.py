@@ -11,7 +11,7 @@ from pathlib import Path
 import typer
 
 import dicom_node
-from dicom_node.cli import checkup, demonstration, jobs, offline, peers, processes, rules
+from dicom_node.cli import checkup, demonstration, jobs, offline, peers, processes, rules, unknown
 from dicom_node.cli.privacy import keep_files_private
 from dicom_node.errors import NodeError
 
@@ -25,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (processes, checkup, jobs, rules, offline, peers, demonstration):
+for group in (processes, checkup, jobs, unknown, rules, offline, peers, demonstration):
     group.register(app)
 
 

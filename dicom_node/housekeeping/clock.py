@@ -8,11 +8,11 @@ from datetime import UTC
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from dicom_node.custody import open_custody
 from dicom_node.housekeeping.completion import Completion
 from dicom_node.housekeeping.notification import Notification
 from dicom_node.housekeeping.queue import Queue
 from dicom_node.housekeeping.retention import Retention
-from dicom_node.ledger.engine import open_when_ready
 from dicom_node.logs import get_logger, reason_of
 from dicom_node.rules import LiveRules
 from dicom_node.settings import Settings
@@ -55,10 +55,11 @@ def run_housekeeping(
         StorageError: The ledger cannot be opened.
     """
     rules = LiveRules(settings)
-    ledger = open_when_ready(settings.database, should_stop)
+    custody = open_custody(settings, should_stop)
+    ledger = custody.ledger
     inbox = Inbox(settings.inbox_folder, settings.quarantine_folder)
     completion, queue = Completion(ledger, inbox, settings, rules), Queue(ledger, settings)
-    retention = Retention(ledger, inbox, Outbox(settings.outbox_folder), settings)
+    retention = Retention(custody, inbox, Outbox(settings.outbox_folder), settings)
     clock = _clock(
         (completion.complete_series, COMPLETION_SECONDS),
         (queue.wake_jobs, WAKE_SECONDS),
@@ -70,7 +71,9 @@ def run_housekeeping(
         (retention.enforce_retention, RETENTION_SECONDS),
     )
     try:
-        retention.sweep_leftovers()
+        if not custody.wait(should_stop):
+            return
+        _run_sweep(retention.begin)
         clock.start()
         log.info("housekeeping started", rules=len(rules.rules))
         while not should_stop():

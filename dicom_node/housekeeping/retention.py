@@ -6,16 +6,16 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from dicom_node.ledger.engine import Ledger
+from dicom_node.custody import UNKNOWN_SECONDS, Custody, set_aside_unknown
 from dicom_node.ledger.operations import busy_tokens, closed_tokens
 from dicom_node.ledger.purging import purge_old_series
-from dicom_node.ledger.strays import remove_strays, stray_tokens
 from dicom_node.logs import get_logger
 from dicom_node.settings import Settings
 from dicom_node.store.disk import Usage, used_share
-from dicom_node.store.inbox import Inbox, folder_of
+from dicom_node.store.inbox import Inbox
 from dicom_node.store.leftovers import remove_old_files, sweep_parts
 from dicom_node.store.outbox import Outbox
+from dicom_node.store.unknown import Unknown
 
 log = get_logger(__name__)
 
@@ -33,7 +33,7 @@ class Retention:
     """Deletes what is owed to nobody; unsent and failed work stays, whatever its age.
 
     Args:
-        ledger: The ledger.
+        custody: Ledger and storage; nothing is deleted while they do not belong together.
         inbox: Received images.
         outbox: Derived images.
         settings: Ages, watermark, folders.
@@ -42,20 +42,37 @@ class Retention:
 
     def __init__(
         self,
-        ledger: Ledger,
+        custody: Custody,
         inbox: Inbox,
         outbox: Outbox,
         settings: Settings,
         *,
         disk_usage: Callable[[Path], Usage] = shutil.disk_usage,
     ) -> None:
-        self._ledger, self._inbox, self._outbox = ledger, inbox, outbox
+        self._custody, self._ledger = custody, custody.ledger
+        self._inbox, self._outbox = inbox, outbox
+        self._unknown = Unknown(settings.unknown_folder)
         self._settings, self._limits = settings, settings.retention
         self._disk_usage = disk_usage
         self._told_at: float | None = None
 
+    def begin(self, now: float) -> None:
+        """Look after what an earlier run, or a ledger put back from a backup, has left.
+
+        Raises:
+            StorageError: Ledger and storage do not belong together, or the disk is not writable.
+        """
+        self._custody.verify()
+        self._set_aside(now)
+        self.sweep_leftovers()
+
     def enforce_retention(self, now: float) -> None:
-        """Delete what has reached its age: finished series, results, reports, quarantine."""
+        """Delete what has reached its age: finished series, results, reports, what was set aside.
+
+        Raises:
+            StorageError: Ledger and storage do not belong together, or the disk is not writable.
+        """
+        self._custody.verify()
         limits, before = self._limits, now - self._limits.days * SECONDS_PER_DAY
         series = len(self._purge(before, now))
         results = self._remove_results(before)
@@ -67,23 +84,33 @@ class Retention:
         )
         if series or results or reports or aside:
             log.info("retention", series=series, results=results, reports=reports, quarantine=aside)
-        self._remove_strays(before)
+        self._set_aside(now)
+        images, old = self._unknown.remove_old(before)
+        if images or old:
+            log.warning("unknown files deleted by age", images=images, results=old)
         self.sweep_leftovers()
 
     def relieve_disk(self, now: float) -> None:
         """Above the watermark, delete finished work before its time, the oldest first.
 
         Results that every destination has confirmed go first: they are at the PACS. Then go the
-        images of series that are owed to nobody.
+        images of series that are owed to nobody, then results that no ledger knows: they can be
+        made again from their images, which stay for ``retention.days`` however full the disk is.
+
+        Raises:
+            StorageError: Ledger and storage do not belong together, or the disk is not writable.
         """
+        self._custody.verify()
         if not self._is_tight():
             self._told_at = None
             return
         results, series = self._remove_results(now, while_tight=True), 0
         while self._is_tight() and (gone := self._purge(now, now, limit=SERIES_PER_BATCH)):
             series += len(gone)
-        if results or series:
-            log.warning("disk relieved", results=results, series=series, used=self._used())
+        unknown = self._discard_unknown_results()
+        if results or series or unknown:
+            told = {"results": results, "series": series, "unknown_results": unknown}
+            log.warning("disk relieved", used=self._used(), **told)
         if self._is_tight():
             self._tell(now)
 
@@ -99,20 +126,26 @@ class Retention:
             self._ledger, before=before, now=now, remove=self._inbox.remove_series, limit=limit
         )
 
-    def _remove_strays(self, before: float) -> None:
-        """Delete what no ledger knows and nobody has touched for as long as finished work stays."""
-        images = remove_strays(
-            self._ledger,
-            self._inbox.folders_untouched_since(before),
-            name_of=folder_of,
-            remove=self._inbox.remove_folder,
-        )
-        old = [token for token, made_at in self._outbox.made_at().items() if made_at < before]
-        results = stray_tokens(self._ledger, old) if old else set()
-        for token in results:
-            self._outbox.remove(token)
-        if images or results:
-            log.warning("files without an entry deleted", series=len(images), results=len(results))
+    def _set_aside(self, now: float) -> None:
+        """Keep what no ledger knows for a person to decide."""
+        aside = set_aside_unknown(self._custody, self._settings, before=now - UNKNOWN_SECONDS)
+        if aside.images or aside.results:
+            log.error(
+                "files that no ledger knows",
+                images=aside.images,
+                results=aside.results,
+                reason=f"they are kept in {self._unknown.root} for `retention.days`: see"
+                " `dicom-node unknown list`.",
+            )
+
+    def _discard_unknown_results(self) -> int:
+        discarded = 0
+        for token in self._unknown.tokens():
+            if not self._is_tight():
+                break
+            self._unknown.discard_result(token)
+            discarded += 1
+        return discarded
 
     def _remove_results(self, before: float, *, while_tight: bool = False) -> int:
         closed = closed_tokens(self._ledger, before=before)

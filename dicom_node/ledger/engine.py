@@ -15,16 +15,17 @@ import functools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from dicom_node.errors import StorageError
+from dicom_node.ledger.presence import LedgerFile
 from dicom_node.logs import get_logger
 
 log = get_logger(__name__)
@@ -59,16 +60,36 @@ class BrokenOff(StorageError):  # noqa: N818 - the name says what happened
     """The database broke a transaction off in favour of another; running it again succeeds."""
 
 
+Guard = Callable[[Connection], None]
+"""Called in every transaction that writes, before anything else; raises where none may write."""
+
+
+def _unguarded(_connection: Connection) -> None:
+    """Whoever only looks, or has no storage folder, writes unguarded."""
+
+
 @dataclass(frozen=True)
 class Ledger:
-    """An open ledger. One a process; not to be carried across a fork."""
+    """An open ledger. One a process; not to be carried across a fork.
+
+    Attributes:
+        engine: Its connections.
+        file: The file that they have open; None for a server.
+        guard: See :data:`Guard`.
+    """
 
     engine: Engine
+    file: LedgerFile | None = None
+    guard: Guard = _unguarded
+
+    def guarded(self, guard: Guard) -> Ledger:
+        """The same ledger on the same connections, with a guard."""
+        return replace(self, guard=guard)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A session that only reads."""
-        with _faults(), Session(self.engine, expire_on_commit=False) as session:
+        with self._present(), _faults(), Session(self.engine, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
@@ -76,18 +97,30 @@ class Ledger:
         """A transaction that holds the write lock; commits at the end, rolls back on any error."""
         writing = self.engine.execution_options(**{_BEGIN: "IMMEDIATE"})
         with (
+            self._present(),
             _faults(),
             Session(writing, expire_on_commit=False) as session,
             session.begin(),
         ):
+            self.guard(session.connection())
             yield session
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """As :meth:`write`, without a session: a third cheaper, for what comes by the thousand."""
         writing = self.engine.execution_options(**{_BEGIN: "IMMEDIATE"})
-        with _faults(), writing.begin() as connection:
+        with self._present(), _faults(), writing.begin() as connection:
+            self.guard(connection)
             yield connection
+
+    @contextmanager
+    def _present(self) -> Iterator[None]:
+        """See before and after that the open file is the one at its path."""
+        if self.file is not None:
+            self.file.check()
+        yield
+        if self.file is not None:
+            self.file.check()
 
     def close(self) -> None:
         """Close every connection."""
@@ -109,7 +142,7 @@ def open_ledger(url: str) -> Ledger:
     """
     from dicom_node.ledger.upgrade import upgrade
 
-    ledger = Ledger(_engine(url))
+    ledger = _opened(url)
     try:
         with ledger.write() as session:
             upgrade(session.connection())
@@ -170,24 +203,32 @@ def _faults() -> Iterator[None]:
         raise kind(f"the ledger cannot be used: {said}.") from error
 
 
-def _engine(url: str) -> Engine:
+def _opened(url: str) -> Ledger:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(
-            parsed,
-            pool_pre_ping=True,
-            connect_args={
-                "connect_timeout": CONNECT_SECONDS,
-                "options": _POSTGRESQL,
-                "application_name": "dicom-node",
-            },
-        )
-    if parsed.database:
-        _make_folder(Path(parsed.database).parent)
+        return Ledger(_postgresql(parsed))
     engine = create_engine(parsed)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
-    return engine
+    if not parsed.database:
+        return Ledger(engine)
+    path = Path(parsed.database)
+    _make_folder(path.parent)
+    file = LedgerFile(path)
+    file.watch(engine)
+    return Ledger(engine, file)
+
+
+def _postgresql(url: URL) -> Engine:
+    return create_engine(
+        url,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": CONNECT_SECONDS,
+            "options": _POSTGRESQL,
+            "application_name": "dicom-node",
+        },
+    )
 
 
 def _make_folder(folder: Path) -> None:
@@ -206,6 +247,8 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute("SELECT count(*) FROM sqlite_master")  # opens the write-ahead log
+    cursor.fetchall()
     cursor.close()
 
 

@@ -1,7 +1,7 @@
-"""Files of which the ledger knows nothing: never answered with success, or the ledger was lost.
+"""Files of which the ledger knows nothing: entered nowhere, or in a ledger that was lost.
 
-A receiver that dies between an image's file and its row leaves such a file. Mostly the sender comes
-again and it gets its row; when nobody ever comes, it must not stay for ever.
+A receiver that dies between an image's file and its row leaves such a file, and so does a ledger
+that was put back from a backup: nobody can tell which images were answered with success.
 """
 
 from __future__ import annotations
@@ -14,55 +14,21 @@ from sqlalchemy.orm import Session
 
 from dicom_node.ledger.arrivals import entered_names, names_entered
 from dicom_node.ledger.engine import Ledger, repeated
-from dicom_node.ledger.tables import InstanceRow, JobRow, SeriesRow
+from dicom_node.ledger.tables import JobRow
 
 
 @repeated
-def remove_strays(
-    ledger: Ledger,
-    folders: Collection[str],
-    *,
-    name_of: Callable[[str], str],
-    remove: Callable[[str], None],
-) -> list[str]:
-    """Remove those folders of series of which no image is entered.
+def take_unentered(ledger: Ledger, names: Sequence[str], take: Callable[[str], None]) -> list[str]:
+    """Take those images out of the inbox that the ledger does not count on.
 
     Args:
         ledger: The ledger.
-        folders: Names of folders that have been left alone for long.
-        name_of: The folder's name for a Series Instance UID.
-        remove: Removes a folder; called while no series can be entered, so that no image is
-            entered whose file is just being removed.
+        names: Of files in the inbox.
+        take: Moves a file elsewhere; called while no image can be entered. One that comes again
+            just now is not entered without its file, and its sender hears so.
 
     Returns:
-        Names of the folders removed.
-    """
-    if not folders:
-        return []
-    entered = select(InstanceRow.series_id).where(InstanceRow.purged.is_(False))
-    with _nothing_entered(ledger) as session:
-        uids = session.scalars(select(SeriesRow.series_uid).where(SeriesRow.id.in_(entered)))
-        known = {name_of(uid) for uid in uids}
-        strays = [folder for folder in folders if folder not in known]
-        for folder in strays:
-            remove(folder)
-        return strays
-
-
-@repeated
-def remove_unentered(
-    ledger: Ledger, names: Sequence[str], remove: Callable[[str], None]
-) -> list[str]:
-    """Remove those images that the ledger does not count on.
-
-    Args:
-        ledger: The ledger.
-        names: Of files in the inbox, of one series at most.
-        remove: Removes a file; called while no image can be entered. One that comes again just now
-            is not entered without its file, and its sender hears so.
-
-    Returns:
-        Names of the images removed.
+        Names of the images taken.
     """
     unknown = set(names) - entered_names(ledger, names)
     if not unknown:
@@ -70,7 +36,7 @@ def remove_unentered(
     with _nothing_entered(ledger) as session:
         strays = sorted(unknown - names_entered(session, sorted(unknown)))
         for name in strays:
-            remove(name)
+            take(name)
         return strays
 
 

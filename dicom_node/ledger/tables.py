@@ -219,6 +219,16 @@ class CommitmentRequestRow(Base):
     reported_at: Mapped[float | None]
 
 
+class IdentityRow(Base):
+    """The one row that says to which storage folder this ledger belongs."""
+
+    __tablename__ = "identity"
+    __table_args__ = (CheckConstraint("id = 1", name="only_one"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    value: Mapped[str]
+
+
 class PauseRow(Base):
     """A stage of the line in which nothing is begun until an operator lets it go on."""
 

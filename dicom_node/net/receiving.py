@@ -5,13 +5,10 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
-from functools import partial
 
 from dicom_node.audit import SILENT, Audit
-from dicom_node.errors import NodeError
-from dicom_node.ledger.engine import Ledger, open_when_ready
-from dicom_node.ledger.strays import remove_unentered
-from dicom_node.logs import get_logger, reason_of
+from dicom_node.custody import open_custody
+from dicom_node.logs import get_logger
 from dicom_node.net.commitment_service import commitment_service
 from dicom_node.net.receiver import POLL_SECONDS, Receiver
 from dicom_node.net.reception import Reception
@@ -19,9 +16,6 @@ from dicom_node.settings import Settings
 from dicom_node.tls_contexts import listening_context
 
 log = get_logger(__name__)
-
-UNKNOWN_SECONDS = 3600.0
-"""An image that is not in the ledger after so long has lost its receiver before it was entered."""
 
 
 def run_receiver(
@@ -46,18 +40,16 @@ def run_receiver(
     tls = None
     if settings.listen.tls and settings.tls is not None:
         tls = listening_context(settings.tls)
-    ledger = open_when_ready(settings.database, should_stop)
+    custody = open_custody(settings, should_stop)
+    ledger = custody.ledger
     try:
-        reception = Reception(settings, ledger)
-        left_over = reception.inbox.sweep_leftovers()
-        if left_over:
-            log.info("unfinished files of an earlier run removed", files=left_over)
+        reception = Reception(settings, ledger, verify=custody.check)
+        _sweep_leftovers(reception)
         services = [commitment_service(settings, ledger)]
         receiver = Receiver(
             settings, reception, tls=tls, services=services, audit=audit, listener=listener
         )
         receiver.start()
-        _sweep_unknown(reception, ledger)
         while not should_stop():
             time.sleep(POLL_SECONDS)
         receiver.stop()
@@ -65,13 +57,11 @@ def run_receiver(
         ledger.close()
 
 
-def _sweep_unknown(reception: Reception, ledger: Ledger) -> None:
+def _sweep_leftovers(reception: Reception) -> None:
     try:
-        swept = reception.inbox.sweep_unknown(
-            partial(remove_unentered, ledger), before=time.time() - UNKNOWN_SECONDS
-        )
-    except (NodeError, OSError) as error:  # it is tried again at the next start
-        log.warning("the inbox could not be swept", reason=reason_of(error))
+        swept = reception.inbox.sweep_leftovers()
+    except OSError as error:  # it is tried again at the next start
+        log.warning("unfinished files of an earlier run stay", reason=error.strerror)
     else:
         if swept:
-            log.info("images that were never answered for removed", files=swept)
+            log.info("unfinished files of an earlier run removed", files=swept)

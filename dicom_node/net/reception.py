@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -66,9 +66,13 @@ class Reception:
     Args:
         settings: Where to keep it, and how much disk must stay free.
         ledger: Where it is recorded.
+        verify: Raises a ``StorageError`` while ledger and storage do not belong together.
     """
 
-    def __init__(self, settings: Settings, ledger: Ledger) -> None:
+    def __init__(
+        self, settings: Settings, ledger: Ledger, *, verify: Callable[[], None] = lambda: None
+    ) -> None:
+        self.verify = verify
         self.admission = Admission(settings)
         self.max_image_bytes = settings.accept.max_image_mib << 20
         self.inbox = Inbox(settings.inbox_folder, settings.quarantine_folder)
@@ -209,6 +213,7 @@ class Intake:
             raise UnreadableFile("The request has no data set.")
         if not is_usable_uid(command.affected_instance):
             raise UnreadableFile("The request has no usable SOP Instance UID.")
+        self._reception.verify()
         self._reception.admission.check_room()
 
     def _check_length(self) -> None:

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 
 from dicom_node.audit import Audit
+from dicom_node.custody import open_custody
 from dicom_node.errors import StorageError
 from dicom_node.ledger.deliveries import waiting_destinations
-from dicom_node.ledger.engine import open_when_ready
 from dicom_node.ledger.leases import POLL_SECONDS, owner_name
 from dicom_node.logs import get_logger, where
 from dicom_node.sending.courier import Courier
@@ -122,10 +122,13 @@ def run_sender(
         ConfigurationError: The ledger belongs to another version of this program.
         StorageError: The ledger cannot be opened.
     """
-    ledger = open_when_ready(settings.database, should_stop)
+    custody = open_custody(settings, should_stop)
+    ledger = custody.ledger
     outbox = Outbox(settings.outbox_folder)
     sender = Sender(Depot(ledger, outbox, transport, settings, owner_name(), audit))
     try:
+        if not custody.wait(should_stop):
+            return
         while not should_stop():
             try:
                 sender.look_around(should_stop)

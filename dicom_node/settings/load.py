@@ -28,6 +28,10 @@ from dicom_node.settings.sections import TlsSettings
 DEFAULT_FILE = Path("node.yaml")
 DEFAULT_RULES = "rules.yaml"
 
+LEDGER_FILE = "ledger.db"
+EARLIER_LEDGER = Path("var/ledger.db")
+"""Where the default was before it followed ``storage``, from the configuration's folder."""
+
 BACKENDS = ("sqlite", "postgresql")
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
@@ -149,6 +153,9 @@ def _resolved(settings: Settings, folder: Path, source: str) -> Settings:
 
 def _located(settings: Settings, folder: Path, source: str) -> str:
     """The database's URL with an absolute file, or with the driver that this program brings."""
+    if not settings.database:
+        path = _default_ledger(_absolute(settings.storage, folder), folder)
+        return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
     url = _database_url(settings.database, source)
     if url.get_backend_name() == "postgresql":
         return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
@@ -179,6 +186,12 @@ def _database_url(text: str, source: str) -> URL:
             f"{source}: 'database' has an @ in its password or host; write %40 for it."
         )
     return url
+
+
+def _default_ledger(storage: Path, folder: Path) -> Path:
+    """The ledger in the storage folder; one that an earlier version made elsewhere stays."""
+    inside, earlier = storage / LEDGER_FILE, (folder / EARLIER_LEDGER).resolve()
+    return earlier if earlier.is_file() and not inside.is_file() else inside
 
 
 def _rules_file(named: Path | None, folder: Path) -> Path | None:

@@ -60,7 +60,8 @@ class Settings(BaseSettings):
     Attributes:
         storage: Absolute folder of inbox, outbox, quarantine and reports.
         storage_access: Who may read what the node writes there: its own user, or the group too.
-        database: SQLAlchemy URL of the ledger; a SQLite path in it is absolute.
+        database: SQLAlchemy URL of the ledger; a SQLite path in it is absolute. Reading the
+            configuration puts ``ledger.db`` in the storage folder where none is named.
         complete_after_seconds: A series with no new image for so long is complete.
         destinations: Names of the peers that get the derived series, where no rule says otherwise.
         rules: The rules file; None when there is none.
@@ -80,7 +81,7 @@ class Settings(BaseSettings):
     accept: AcceptSettings = AcceptSettings()
     storage: Path = Path("var")
     storage_access: Literal["owner", "group"] = "owner"
-    database: str = "sqlite:///var/ledger.db"
+    database: str = ""
     complete_after_seconds: Seconds = 60.0
     completion: CompletionSettings = CompletionSettings()
     peers: tuple[AnyPeer, ...] = ()
@@ -96,6 +97,11 @@ class Settings(BaseSettings):
     audit: AuditSettings = AuditSettings()
     notify: NotifySettings = NotifySettings()
     logging: LoggingSettings = LoggingSettings()
+
+    @field_validator("database", mode="before")
+    @classmethod
+    def _no_database_is_the_default(cls, database: object) -> object:
+        return "" if database is None else database
 
     @field_validator("listen")
     @classmethod
@@ -148,6 +154,11 @@ class Settings(BaseSettings):
     def quarantine_folder(self) -> Path:
         """Images whose bytes contradict an image of the same SOP Instance UID."""
         return self.storage / "quarantine"
+
+    @property
+    def unknown_folder(self) -> Path:
+        """Images and results that no ledger knows."""
+        return self.storage / "unknown"
 
     @property
     def reports_folder(self) -> Path:

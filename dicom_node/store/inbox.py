@@ -6,7 +6,9 @@ under a known UID therefore never overwrite anything, and no name tells who the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +29,17 @@ from dicom_node.store.durable import (
 def folder_of(series_uid: str) -> str:
     """Name of a series' folder."""
     return hashed(series_uid)
+
+
+def inbox_name(series_uid: str, sop_uid: str, sha256: str) -> str:
+    """Name of an image relative to the inbox.
+
+    Args:
+        series_uid: Series Instance UID.
+        sop_uid: SOP Instance UID.
+        sha256: Of the data set.
+    """
+    return f"{folder_of(series_uid)}/{hashed(sop_uid)}-{sha256[:16]}.dcm"
 
 
 @dataclass(frozen=True)
@@ -80,7 +93,7 @@ class Inbox:
             StorageError: The disk is full or not writable.
         """
         sha256 = draft.sha256()
-        name = f"{folder_of(series_uid)}/{hashed(sop_uid)}-{sha256[:16]}.dcm"
+        name = inbox_name(series_uid, sop_uid, sha256)
         path = self.path(name)
         with disk_faults(path.parent):
             make_folder(path.parent)
@@ -124,54 +137,38 @@ class Inbox:
             StorageError: The disk is not writable.
         """
         with disk_faults(stored.path.parent):
-            self._remove_image(stored.name)
+            stored.path.unlink(missing_ok=True)
+
+    def put_back(self, source: Path, name: str) -> None:
+        """Give an image that was set aside its name in the inbox again, as :meth:`keep` does.
+
+        It stays where it is too: the caller removes it when the ledger has entered the image.
+
+        Raises:
+            StorageError: The disk is not writable.
+        """
+        path = self.path(name)
+        with disk_faults(path.parent):
+            make_folder(path.parent)
+            with suppress(FileExistsError):
+                os.link(source, path)
+            sync_folder(path.parent)
 
     def remove_series(self, series_uid: str) -> None:
         """Delete the images of a series; for retention, under the ledger's write lock."""
         with disk_faults(self.root):
             remove_tree(self.root / folder_of(series_uid))
 
-    def folders_untouched_since(self, moment: float) -> list[str]:
-        """Names of the series' folders to which nothing was added since (seconds since 1970)."""
-        folders = self.root.iterdir() if self.root.is_dir() else ()
-        return sorted(
-            folder.name
-            for folder in folders
-            if not folder.name.endswith(PART_SUFFIX) and last_written(folder) < moment
-        )
+    def names(self) -> Iterator[str]:
+        """All images, by the names that the ledger keeps."""
+        return (str(path.relative_to(self.root)) for path in self.root.glob("*/*.dcm"))
 
-    def remove_folder(self, name: str) -> None:
-        """Delete a series' folder by its name."""
-        with disk_faults(self.root):
-            remove_tree(self.root / name)
-
-    def sweep_unknown(
-        self,
-        remove_unknown: Callable[[Sequence[str], Callable[[str], None]], list[str]],
-        *,
-        before: float,
-    ) -> int:
-        """Delete images that no ledger knows: a crash came between the file and its entry.
-
-        Nobody was told that they are kept, so their sender sends them again.
-
-        Args:
-            remove_unknown: Takes names and a function that deletes a file, calls it for those that
-                no ledger counts on, and returns them.
-            before: Files that were touched after this, seconds since 1970, may still be entered.
-
-        Returns:
-            How many were deleted.
-        """
-        removed = 0
+    def series_untouched_since(self, moment: float) -> Iterator[list[str]]:
+        """Names of the images to which nobody came since (seconds since 1970), series by series."""
         for folder in self.root.glob("*/"):
-            old = [path for path in folder.glob("*.dcm") if last_written(path) < before]
-            names = [f"{folder.name}/{path.name}" for path in old]
-            removed += len(remove_unknown(names, self._remove_image))
-        return removed
-
-    def _remove_image(self, name: str) -> None:
-        self.path(name).unlink(missing_ok=True)
+            old = [path.name for path in folder.glob("*.dcm") if last_written(path) < moment]
+            if old:
+                yield [f"{folder.name}/{name}" for name in sorted(old)]
 
     def sweep_leftovers(self) -> int:
         """Delete what dead receivers left half-written; what a living one writes is locked."""

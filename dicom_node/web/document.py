@@ -35,6 +35,7 @@ def status_document(snapshot: Snapshot, *, ae_title: str) -> Document:
             "total_bytes": snapshot.disk_total,
             "reserve_bytes": snapshot.disk_reserve,
         },
+        "unknown": {"images": snapshot.unknown_images, "results": snapshot.unknown_results},
         "parts": {part: round(snapshot.at - beat, 1) for part, beat in snapshot.beats.items()},
         "certificates": {name: round(days, 1) for name, days in snapshot.certificate_days.items()},
         **(_queues(queues, snapshot.at) if queues is not None else {}),

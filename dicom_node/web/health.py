@@ -15,12 +15,27 @@ PARTS = {"receive": "receiver", "work": "worker", "deliver": "sender"}
 
 def reasons_against(snapshot: Snapshot) -> list[str]:
     """Why the node is not healthy, a sentence each; empty when it is."""
-    return [*_ledger(snapshot), *_disk(snapshot), *_parts(snapshot)]
+    return [
+        *_ledger(snapshot),
+        *snapshot.custody,
+        *_unknown(snapshot),
+        *_disk(snapshot),
+        *_parts(snapshot),
+    ]
 
 
 def _ledger(snapshot: Snapshot) -> Iterator[str]:
     if snapshot.queues is None:
         yield f"The ledger cannot be read: {snapshot.fault}"
+
+
+def _unknown(snapshot: Snapshot) -> Iterator[str]:
+    if snapshot.unknown_images:
+        yield (
+            f"{snapshot.unknown_images} images are in no ledger and will be deleted after"
+            " `retention.days`: see `dicom-node unknown list`, then take them in again or discard"
+            " them."
+        )
 
 
 def _disk(snapshot: Snapshot) -> Iterator[str]:

@@ -42,6 +42,17 @@ class _State(Collector):
         yield _gauge(
             "ledger_up", "Whether the ledger can be read.", float(snapshot.queues is not None)
         )
+        yield _gauge(
+            "custody_ok",
+            "Whether ledger and storage belong together and can be written.",
+            float(not snapshot.custody),
+        )
+        yield _gauges(
+            "unknown_files",
+            "Images, and results of whole series, that no ledger knows.",
+            "kind",
+            {"image": snapshot.unknown_images, "result": snapshot.unknown_results},
+        )
         yield from _disk(snapshot)
         yield _gauges(
             "part_silent_seconds",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dicom_node import telemetry
+from dicom_node.custody import Custody, custody_faults
 from dicom_node.errors import NodeError
 from dicom_node.ledger.engine import Ledger
 from dicom_node.ledger.measures import Waiting, waiting
@@ -16,6 +17,7 @@ from dicom_node.ledger.operations import LedgerStatus, list_jobs, status
 from dicom_node.ledger.series import Series, list_series
 from dicom_node.ledger.states import JobState, SeriesState
 from dicom_node.settings import Settings
+from dicom_node.store.unknown import Unknown
 
 GIB = 1024**3
 
@@ -54,6 +56,9 @@ class Snapshot:
         disk_reserve: Bytes below which nothing is received.
         beats: When each part last said that it goes on.
         certificate_days: Days left, by file.
+        custody: What is wrong between ledger and storage, a sentence each.
+        unknown_images: Images that no ledger knows.
+        unknown_results: Results that no ledger knows.
     """
 
     at: float
@@ -64,6 +69,9 @@ class Snapshot:
     disk_reserve: float
     beats: Mapping[str, float]
     certificate_days: Mapping[str, float] = field(default_factory=dict)
+    custody: Sequence[str] = ()
+    unknown_images: int = 0
+    unknown_results: int = 0
 
 
 def take_snapshot(
@@ -71,6 +79,7 @@ def take_snapshot(
 ) -> Snapshot:
     """Look at the node; what cannot be looked at is said, not raised."""
     queues, fault = _queues(ledger)
+    unknown = Unknown(settings.unknown_folder)
     free, total = _disk(settings.storage)
     return Snapshot(
         at=now,
@@ -81,6 +90,9 @@ def take_snapshot(
         disk_reserve=settings.retention.disk_reserve_gib * GIB,
         beats=_beats(settings.metrics_folder),
         certificate_days=_certificate_days(certificate_days),
+        custody=custody_faults(Custody(ledger, settings) if queues else None, settings),
+        unknown_images=len(unknown.names()),
+        unknown_results=len(unknown.tokens()),
     )
 
 

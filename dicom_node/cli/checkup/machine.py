@@ -11,11 +11,13 @@ from pathlib import Path
 from sqlalchemy import make_url
 
 from dicom_node.cli.checkup.verdict import Attempts, Doubt
+from dicom_node.custody import Custody
 from dicom_node.errors import ConfigurationError, StorageError
 from dicom_node.ledger.clock import newest_moment
 from dicom_node.ledger.engine import open_ledger
 from dicom_node.settings import Settings
 from dicom_node.store.disk import used_share
+from dicom_node.store.unknown import Unknown
 
 GIB = 1024**3
 SECONDS_PER_DAY = 86_400.0
@@ -31,10 +33,11 @@ NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", 
 
 
 def attempts(settings: Settings) -> Attempts:
-    """Disk, folders, database, backups and clock."""
+    """Disk, folders, database, whether it is the storage's, backups and clock."""
     yield "disk", lambda: _disk(settings)
     yield "folders", lambda: _folders(settings)
     yield "database", lambda: _database(settings)
+    yield "ledger and storage", lambda: _custody(settings)
     yield "backups", lambda: _backups(settings)
     yield "clock", lambda: _clock(settings)
 
@@ -100,6 +103,22 @@ def _database(settings: Settings) -> str:
         return f"{dialect.name} {version}".strip() + ", tables up to date"
     finally:
         ledger.close()
+
+
+def _custody(settings: Settings) -> str:
+    ledger = open_ledger(settings.database)
+    try:
+        Custody(ledger, settings).verify()
+    finally:
+        ledger.close()
+    unknown = Unknown(settings.unknown_folder)
+    images, results = len(unknown.names()), len(unknown.tokens())
+    if images or results:
+        raise Doubt(
+            f"{images} images and {results} results in {unknown.root} are in no ledger and will be"
+            " deleted after `retention.days`: see `dicom-node unknown list`."
+        )
+    return "belong together; no file is unknown"
 
 
 def _file_system(folder: Path) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from ledger_factory import START, NodeFixture
 
+from dicom_node.custody import UNKNOWN_SECONDS, Custody
 from dicom_node.housekeeping.retention import GIB, REMIND_SECONDS, SECONDS_PER_DAY, Retention
 from dicom_node.ledger.jobs import claim, derived
 from dicom_node.ledger.operations import cancel, list_jobs
@@ -41,7 +42,8 @@ class Disk:
 
 
 def retention(node: NodeFixture, disk: Disk) -> Retention:
-    return Retention(node.ledger, node.inbox, node.outbox, node.settings, disk_usage=disk)
+    custody = Custody(node.ledger, node.settings)
+    return Retention(custody, node.inbox, node.outbox, node.settings, disk_usage=disk)
 
 
 def finished(node: NodeFixture, uid: str, now: float) -> str:
@@ -111,7 +113,8 @@ def test_the_reserve_counts_as_well_as_the_watermark(node: NodeFixture) -> None:
     )
     settings = node.settings.model_copy(update={"retention": limits})
     disk = Disk(node, others=60 * GIB)
-    keeper = Retention(node.ledger, node.inbox, node.outbox, settings, disk_usage=disk)
+    custody = Custody(node.ledger, settings)
+    keeper = Retention(custody, node.inbox, node.outbox, settings, disk_usage=disk)
     keeper.relieve_disk(START + 1)
     assert (disk.free, present(node)) == (30 * GIB, {"1.2"})
 
@@ -145,24 +148,42 @@ def test_a_report_half_written_is_swept_unless_its_job_is_in_hand(node: NodeFixt
     assert (in_hand.exists(), dead.exists()) == (True, False)
 
 
-def test_images_that_no_ledger_knows_go_when_they_are_old(node: NodeFixture) -> None:
-    """A receiver died before it had entered them, and the sender never came again."""
+def test_images_that_no_ledger_knows_are_set_aside_and_go_after_retention_days(
+    node: NodeFixture,
+) -> None:
+    """A receiver died before it had entered them, or the ledger is an older one: who knows."""
     known, stray = node.store(b"entered"), node.store(b"stray", series_uid="1.9")
     node.record(known)
-    old = time.time() - node.settings.retention.days * SECONDS_PER_DAY - 1
-    keeper = retention(node, Disk(node))
-    for folder in (known.path.parent, stray.path.parent):
-        keeper.enforce_retention(time.time())
-        assert folder.exists()
-        os.utime(folder, (old, old))
-    keeper.enforce_retention(time.time())
+    unknown = node.settings.unknown_folder / "inbox" / stray.name
+    keeper, now = retention(node, Disk(node)), time.time()
+    keeper.enforce_retention(now)
+    assert stray.path.exists()  # it may still be entered
+    for path in (known.path, stray.path):
+        os.utime(path, (now - UNKNOWN_SECONDS - 1,) * 2)
+    keeper.enforce_retention(now)
     assert (known.path.exists(), stray.path.parent.exists()) == (True, False)
+    days = node.settings.retention.days * SECONDS_PER_DAY
+    for later, kept in ((days - 60.0, True), (days + 60.0, False)):
+        keeper.enforce_retention(now + later)
+        assert unknown.is_file() is kept
+    assert known.path.exists()
 
 
-def test_results_of_no_job_go_when_they_are_old(node: NodeFixture) -> None:
-    """The ledger was put back from an older backup."""
-    token = unsent(node, "1.2", START)
-    node.outbox.commit("unknown", node.outbox.stage("unknown"))
-    os.utime(node.outbox.root / "unknown", (START, START))
-    retention(node, Disk(node)).enforce_retention(START + 365 * SECONDS_PER_DAY)
+def test_results_of_no_job_are_set_aside_and_go_when_the_disk_is_full(node: NodeFixture) -> None:
+    """The ledger was put back from an older backup. Their images stay however full the disk is."""
+    token, stray = unsent(node, "1.2", START), node.store(b"stray", series_uid="1.9")
+    staging = node.outbox.stage("unknown")
+    (staging / "0001.dcm").write_bytes(b"derived")
+    node.outbox.commit("unknown", staging)
+    for path in (stray.path, node.outbox.root / "unknown"):
+        os.utime(path, (START, START))
+    disk = Disk(node)
+    keeper = retention(node, disk)
+    keeper.enforce_retention(time.time())
+    aside = node.settings.unknown_folder
     assert node.outbox.tokens() == {token}
+    assert (aside / "outbox" / "unknown" / "0001.dcm").read_bytes() == b"derived"
+    disk.others = 90 * GIB
+    keeper.relieve_disk(time.time())
+    assert not (aside / "outbox" / "unknown").exists()
+    assert (aside / "inbox" / stray.name).exists()

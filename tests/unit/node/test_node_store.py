@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 import pytest
 from ledger_factory import META, NodeFixture
 
 from dicom_node.errors import StorageError
-from dicom_node.ledger.arrivals import Recorded
-from dicom_node.ledger.strays import remove_unentered
 
 
 def files_under(folder: Path) -> list[Path]:
@@ -105,16 +101,11 @@ def test_a_folder_that_cannot_be_made_is_told(node: NodeFixture) -> None:
         node.outbox.stage("token")
 
 
-def test_images_that_no_ledger_knows_are_swept_when_they_are_old(node: NodeFixture) -> None:
-    known = node.store(b"1", sop_uid="1.2.1")
-    unknown = node.store(b"2", sop_uid="1.2.2")
-    fresh = node.store(b"3", sop_uid="1.2.3")
-    node.record(known, sop_uid="1.2.1")
-    for stored in (known, unknown):
-        os.utime(stored.path, (1000.0, 1000.0))
-    swept = node.inbox.sweep_unknown(partial(remove_unentered, node.ledger), before=2000.0)
-    assert swept == 1
-    assert sorted(node.inbox.root.rglob("*.dcm")) == sorted([known.path, fresh.path])
+def test_only_images_that_lie_for_long_are_looked_up(node: NodeFixture) -> None:
+    old, fresh = node.store(b"2", sop_uid="1.2.2"), node.store(b"3", sop_uid="1.2.3")
+    os.utime(old.path, (1000.0, 1000.0))
+    assert list(node.inbox.series_untouched_since(2000.0)) == [[old.name]]
+    assert sorted(node.inbox.names()) == sorted([old.name, fresh.name])
 
 
 def test_a_draft_is_no_leftover_while_it_is_written(node: NodeFixture) -> None:
@@ -131,16 +122,3 @@ def test_a_torn_file_of_the_same_name_is_not_trusted(node: NodeFixture) -> None:
     stored.path.write_bytes(bytes(stored.size))
     assert node.store(b"pixels", sop_uid="1.2.1") == stored
     assert stored.path.read_bytes().endswith(b"pixels")
-
-
-def test_an_image_that_comes_again_while_it_is_swept_is_not_lost(node: NodeFixture) -> None:
-    """Its sender hears that it is not kept, unless it was entered before the sweep looked."""
-    stray = node.store(b"1")
-    os.utime(stray.path, (1000.0, 1000.0))
-
-    def comes_again(names: Sequence[str], remove: Callable[[str], None]) -> list[str]:
-        assert node.record(stray) is Recorded.NEW
-        return remove_unentered(node.ledger, names, remove)
-
-    assert node.inbox.sweep_unknown(comes_again, before=2000.0) == 0
-    assert stray.path.exists()

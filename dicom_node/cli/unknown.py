@@ -1,0 +1,124 @@
+"""``adopt`` and ``unknown``: ledger and storage joined on purpose, files that no ledger knows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from dicom_node.cli.configuration import ConfigPath, read_settings
+from dicom_node.cli.output import AsJson, moment, write_json, write_table
+from dicom_node.custody import Custody, set_aside_unknown
+from dicom_node.errors import ConfigurationError, StorageError
+from dicom_node.ledger.engine import open_ledger
+from dicom_node.net.retake import DAMAGED, take_in_again
+from dicom_node.settings import Settings
+from dicom_node.store.unknown import Unknown
+
+SECONDS_PER_DAY = 86_400.0
+
+MIN_AGE_SECONDS = 60.0
+"""A younger file in the inbox may belong to a receiver that is just entering it."""
+
+Confirmed = Annotated[bool, typer.Option("--yes", help="Do it without asking.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command()(adopt)
+    group = typer.Typer(help="Images and results that no ledger knows.", no_args_is_help=True)
+    group.command("list")(unknown_list)
+    group.command("take-in")(unknown_take_in)
+    group.command("discard")(unknown_discard)
+    app.add_typer(group, name="unknown")
+
+
+def adopt(yes: Confirmed = False, config: ConfigPath = None) -> None:
+    """Join this ledger and this storage folder, after one of them was lost or replaced."""
+    with _custody(config) as (custody, settings):
+        fault = custody.fault()
+        if not fault:
+            typer.echo("Ledger and storage folder belong together already.")
+            return
+        typer.echo(fault)
+        _confirm(yes, "Shall they belong together from now on?")
+        custody.adopt()
+        typer.echo(f"The ledger and {settings.storage} belong together now.")
+    typer.echo("Files that the ledger does not know: `dicom-node unknown take-in`.")
+
+
+def unknown_list(config: ConfigPath = None, as_json: AsJson = False) -> None:
+    """List images and results that no ledger knows, and when they will be deleted."""
+    settings = read_settings(config)
+    unknown = Unknown(settings.unknown_folder)
+    days = settings.retention.days * SECONDS_PER_DAY
+    series: dict[str, list[float]] = {}
+    for name in unknown.names():
+        series.setdefault(name.partition("/")[0], []).append(unknown.set_at(name))
+    rows = [(f"inbox/{name}", len(ages), min(ages) + days) for name, ages in series.items()]
+    rows += [
+        (f"outbox/{token}", unknown.result_count(token), unknown.result_set_at(token) + days)
+        for token in unknown.tokens()
+    ]
+    if as_json:
+        keys = ("folder", "images", "deleted_at")
+        write_json([dict(zip(keys, row, strict=True)) for row in rows])
+    elif not rows:
+        typer.echo(f"Nothing lies in {unknown.root}.")
+    else:
+        table = [(name, count, moment(deleted_at)) for name, count, deleted_at in rows]
+        write_table(("folder", "images", "deleted after"), table, title=str(unknown.root))
+
+
+def unknown_take_in(
+    source: Annotated[
+        str, typer.Option(metavar="AE", help="AE title that they are said to have come from.")
+    ] = "",
+    config: ConfigPath = None,
+) -> None:
+    """Enter images that no ledger knows as if they had just been received."""
+    with _custody(config) as (custody, settings):
+        set_aside_unknown(custody, settings, before=time.time() - MIN_AGE_SECONDS)
+        done = take_in_again(custody, settings, source_ae=source)
+    typer.echo(
+        f"{done['new']} images taken in, {done['duplicate']} known already,"
+        f" {done['conflict']} put into quarantine, {done[DAMAGED]} damaged."
+    )
+    if done[DAMAGED]:
+        raise StorageError(
+            f"{done[DAMAGED]} images are damaged and stay in {settings.unknown_folder}: have them"
+            " sent again."
+        )
+
+
+def unknown_discard(yes: Confirmed = False, config: ConfigPath = None) -> None:
+    """Delete all images and results that no ledger knows."""
+    unknown = Unknown(read_settings(config).unknown_folder)
+    names, tokens = unknown.names(), unknown.tokens()
+    typer.echo(f"{len(names)} images and {len(tokens)} results lie in {unknown.root}.")
+    if not (names or tokens):
+        return
+    _confirm(yes, "Delete them for good?")
+    for name in names:
+        unknown.discard_image(name)
+    for token in tokens:
+        unknown.discard_result(token)
+    typer.echo("They are deleted.")
+
+
+def _confirm(yes: bool, question: str) -> None:
+    if not yes and not typer.confirm(question):
+        raise ConfigurationError("Nothing was changed.")
+
+
+@contextmanager
+def _custody(config: ConfigPath) -> Iterator[tuple[Custody, Settings]]:
+    settings = read_settings(config)
+    ledger = open_ledger(settings.database)
+    try:
+        yield Custody(ledger, settings), settings
+    finally:
+        ledger.close()
