@@ -59,7 +59,7 @@ class Custody:
         here, there = row.read_identity(self._plain), file.read_identity(self._settings.storage)
         if here is None or there is None:
             here, there = self._join(here, there)
-        if here != there:
+        if here is None or here != there:
             raise self._mismatch()
 
     def fault(self) -> str:
@@ -71,11 +71,12 @@ class Custody:
         return ""
 
     def check(self) -> None:
-        """As :meth:`verify`, but no more than once in :data:`CHECK_SECONDS` while all is well.
+        """As :meth:`verify`, but identities no more than once in :data:`CHECK_SECONDS`.
 
         Raises:
             StorageError: As :meth:`verify`.
         """
+        self._plain.check_file()
         if time.monotonic() - self._verified_at >= CHECK_SECONDS:
             self.verify()
             self._verified_at = time.monotonic()

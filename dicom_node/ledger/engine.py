@@ -113,14 +113,21 @@ class Ledger:
             self.guard(connection)
             yield connection
 
+    def check_file(self) -> None:
+        """See that the open file is the one at its path; cheap enough to ask for every image.
+
+        Raises:
+            StorageError: It was deleted or replaced.
+        """
+        if self.file is not None:
+            self.file.check()
+
     @contextmanager
     def _present(self) -> Iterator[None]:
         """See before and after that the open file is the one at its path."""
-        if self.file is not None:
-            self.file.check()
+        self.check_file()
         yield
-        if self.file is not None:
-            self.file.check()
+        self.check_file()
 
     def close(self) -> None:
         """Close every connection."""

@@ -98,6 +98,23 @@ def test_relative_paths_start_at_the_files_folder(
     assert settings.database == f"sqlite:///{tmp_path}/var/ledger.db"
 
 
+@pytest.mark.parametrize("named", ["", "database: null\n"])
+def test_the_ledger_follows_the_storage_folder(tmp_path: Path, named: str) -> None:
+    settings = load(tmp_path, SMALLEST + named + f"storage: {tmp_path}/srv/node")
+    assert settings.database == f"sqlite:///{tmp_path}/srv/node/ledger.db"
+
+
+def test_a_ledger_where_the_default_was_stays_there(tmp_path: Path) -> None:
+    """Before, only the folder of the configuration decided."""
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var" / "ledger.db").touch()
+    moved = SMALLEST + f"storage: {tmp_path}/srv"
+    assert load(tmp_path, moved).database == f"sqlite:///{tmp_path}/var/ledger.db"
+    (tmp_path / "srv").mkdir()
+    (tmp_path / "srv" / "ledger.db").touch()
+    assert load(tmp_path, moved).database == f"sqlite:///{tmp_path}/srv/ledger.db"
+
+
 def test_the_environment_wins_and_leaves_its_neighbours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
