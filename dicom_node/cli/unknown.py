@@ -13,6 +13,7 @@ from dicom_node.cli.configuration import ConfigPath, read_settings
 from dicom_node.cli.output import AsJson, moment, write_json, write_table
 from dicom_node.custody import Custody, set_aside_unknown
 from dicom_node.errors import ConfigurationError, StorageError
+from dicom_node.ledger.arrivals import Recorded
 from dicom_node.ledger.engine import open_ledger
 from dicom_node.net.retake import DAMAGED, take_in_again
 from dicom_node.settings import Settings
@@ -83,9 +84,10 @@ def unknown_take_in(
     with _custody(config) as (custody, settings):
         set_aside_unknown(custody, settings, before=time.time() - MIN_AGE_SECONDS)
         done = take_in_again(custody, settings, source_ae=source)
+    aside = done[Recorded.CONFLICT] + done[Recorded.OTHER_STUDY]
     typer.echo(
-        f"{done['new']} images taken in, {done['duplicate']} known already,"
-        f" {done['conflict']} put into quarantine, {done[DAMAGED]} damaged."
+        f"{done[Recorded.NEW]} images taken in, {done[Recorded.DUPLICATE]} known already,"
+        f" {aside} put into quarantine, {done[DAMAGED]} damaged."
     )
     if done[DAMAGED]:
         raise StorageError(

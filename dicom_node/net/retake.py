@@ -39,8 +39,8 @@ def take_in_again(custody: Custody, settings: Settings, *, source_ae: str) -> Co
         source_ae: AE title that the images are said to have come from, for the rules.
 
     Returns:
-        How many were ``new``, ``duplicate`` (known already), ``conflict`` (now in quarantine) or
-        ``damaged`` (left where they are).
+        How many were ``new``, ``duplicate`` (known already), ``conflict`` or ``other study`` (now
+        in quarantine), or ``damaged`` (left where they are).
 
     Raises:
         StorageError: Ledger and storage do not belong together, or one cannot be written.
@@ -69,7 +69,7 @@ def _enter(
     )
     if recorded is Recorded.GONE:
         raise StorageError("An image left the inbox before it was entered; try again.")
-    if recorded is Recorded.CONFLICT:
+    if recorded in (Recorded.CONFLICT, Recorded.OTHER_STUDY):
         inbox.quarantine(stored)
     unknown.discard_image(name)
     return recorded
