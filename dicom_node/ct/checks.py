@@ -34,7 +34,7 @@ def loop_guard(dataset: Dataset) -> bool:
     if any(is_derived_uid(str(uid)) for uid in uids if uid):
         return True
     contributors = dataset.get("ContributingEquipmentSequence") or ()
-    return any(_is_ours(equipment) for equipment in (dataset, *contributors))
+    return any(is_ours(equipment) for equipment in (dataset, *contributors))
 
 
 def obstacle(dataset: Dataset) -> str | None:
@@ -66,7 +66,8 @@ def _first_reason(
     return next((reason for check in checks if (reason := check(dataset))), None)
 
 
-def _is_ours(equipment: Dataset) -> bool:
+def is_ours(equipment: Dataset) -> bool:
+    """Whether equipment that made or changed an image is this product."""
     return (
         str(equipment.get("Manufacturer") or "").strip() == MANUFACTURER
         and str(equipment.get("ManufacturerModelName") or "").strip() == MODEL_NAME

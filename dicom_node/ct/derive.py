@@ -58,11 +58,13 @@ def derive_image(
         A complete data set with file meta information, to be written as Explicit VR Little Endian.
 
     Raises:
+        InputError: The source's file is no longer there or is larger than any image's.
         ValueError: The slice does not have the source's shape.
     """
-    header, words = source.headers[index], source.stored[index]
+    words = source.stored[index]
     if hu.shape != words.shape:
         raise ValueError(f"a result of shape {hu.shape} is not of the source's shape")
+    header = headers.load_whole(source.files[index])  # one at a time: it may be large
     derived = kept_of(header)
     # The first 128 bytes of a file are free for other uses; the source's describe the source.
     derived.preamble = bytes(128)

@@ -8,16 +8,19 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-import pydicom
 from pydicom import Dataset, FileDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
 
-from dicom_node.ct.checks import obstacle
+from dicom_node.ct.checks import is_ours, obstacle
 from dicom_node.ct.pixels import WORD_BITS, Encoding
-from dicom_node.ct.preamble import HEAD_BYTES, begins_with_element, has_prefix, state_syntax
+from dicom_node.ct.preamble import state_syntax
+from dicom_node.ct.reading import Wanted, read_wanted
 from dicom_node.errors import InputError, NotForUs, StorageError, UnreadableFile
 from man_core import Condition
+
+MAX_SIDE_PIXELS: Final = 4096
+"""Largest number of rows or columns; scanners reconstruct at most 2048."""
 
 _LASTING: Final = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 """What trying again does not cure; other faults of the system (too many open files, a network
@@ -41,38 +44,72 @@ _NUMBERS: Final = {
 
 
 def load(path: Path, *, pixels: bool) -> FileDataset:
-    """Read a DICOM file.
+    """Read of a DICOM file what is needed to decide about it, and to place it.
+
+    Private elements, large values and sequences (but those in ``reading.LEAN_SEQUENCES``) are left
+    out, so that the headers of a whole series fit into memory, whatever it holds.
 
     Args:
         path: The file.
         pixels: Whether to read the pixel data too.
 
     Raises:
-        UnreadableFile: It is no DICOM file, or it is cut off within the header.
+        UnreadableFile: It is no DICOM file, it is cut off within the header, or it exceeds a bound.
         InputError: It is not there, or may not be opened.
         StorageError: The disk, or the system, cannot read it now.
     """
+    header = _read(path, Wanted(lean=True, pixels=pixels))
+    _forget_other_contributors(header)
+    return header
+
+
+def load_whole(path: Path) -> FileDataset:
+    """Read the header that goes into a derived image: all public elements.
+
+    Raises:
+        UnreadableFile: As :func:`load`, and where the header is larger than any image's.
+        InputError: It is not there, or may not be opened.
+        StorageError: The disk, or the system, cannot read it now.
+    """
+    return _read(path, Wanted(lean=False, pixels=False))
+
+
+def _read(path: Path, wanted: Wanted) -> FileDataset:
     try:
-        dataset = pydicom.dcmread(path, stop_before_pixels=not pixels, force=_is_bare(path))
+        with path.open("rb") as file:
+            dataset = read_wanted(file, wanted)
         state_syntax(dataset)
-        return dataset
     except InvalidDicomError as error:
         raise UnreadableFile(f"{path.name} is not a DICOM file: remove it") from error
     except OSError as error:
         lasting = isinstance(error, _LASTING)
         why = f"{path.name} cannot be opened: {error.strerror or 'read error'}"
         raise (InputError if lasting else StorageError)(why) from error
+    except UnreadableFile as error:
+        text = str(error).rstrip(".")
+        raise UnreadableFile(f"{path.name} is left alone: {text[:1].lower()}{text[1:]}") from error
+    except MemoryError:
+        raise
     except Exception as error:  # a damaged header can break the parser anywhere
         raise UnreadableFile(
             f"{path.name} is damaged or cut off: replace it with a whole copy"
         ) from error
+    dataset.buffer = None
+    return dataset
 
 
-def _is_bare(path: Path) -> bool:
-    """Whether the file holds a data set without preamble and prefix."""
-    with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
-    return not has_prefix(head) and begins_with_element(head)
+def _forget_other_contributors(header: Dataset) -> None:
+    """Keep of the contributing equipment the one entry that the loop guard looks for."""
+    try:
+        equipment = [
+            one for one in header.get("ContributingEquipmentSequence") or () if is_ours(one)
+        ]
+    except Exception:  # a value of a wrong type breaks its converter in any way
+        return
+    if equipment:
+        header.ContributingEquipmentSequence = equipment[:1]
+    elif "ContributingEquipmentSequence" in header:
+        del header.ContributingEquipmentSequence
 
 
 def image_name(header: Dataset, path: Path) -> str:
@@ -119,6 +156,11 @@ def _check(header: Dataset, name: str) -> None:
                 f"{name} has no usable {keyword}: the file is cut off or not a CT image"
             )
     _check_bits(header, name)
+    if max(int(header.Rows), int(header.Columns)) > MAX_SIDE_PIXELS:
+        raise UnreadableFile(
+            f"{name} says that it has {int(header.Rows)} x {int(header.Columns)} pixels: "
+            f"{MAX_SIDE_PIXELS} x {MAX_SIDE_PIXELS} are the most that can be denoised"
+        )
     if float(header.RescaleSlope) == 0:
         raise UnreadableFile(f"{name} has a RescaleSlope of 0, so its pixel values mean nothing")
     if min(numbers(header, "PixelSpacing")) <= 0:

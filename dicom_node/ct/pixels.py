@@ -8,9 +8,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
+from pydicom.encaps import get_frame
 from pydicom.pixels.utils import pixel_array
+from pydicom.uid import UID
 
 from dicom_node.ct.checks import quoted
+from dicom_node.ct.codestream import check_claim
 from dicom_node.ct.padding import undeclared_padding
 from dicom_node.ct.syntaxes import READABLE
 from dicom_node.errors import UnreadableFile
@@ -86,6 +89,7 @@ def decode(dataset: Dataset, name: str) -> NDArray[Any]:
         )
     if not dataset.get("PixelData"):
         raise UnreadableFile(f"{name} has no pixel data: the file is cut off, send it again")
+    _check_size(dataset, syntax, name)
     try:
         # Unused bits stay, so that padding which uses them is written back bit for bit.
         words: NDArray[Any] = pixel_array(dataset, raw=True, correct_unused_bits=False)
@@ -96,6 +100,21 @@ def decode(dataset: Dataset, name: str) -> NDArray[Any]:
     if words.shape != (int(dataset.Rows), int(dataset.Columns)):
         raise UnreadableFile(f"the pixel data of {name} has not the size that its header states")
     return words
+
+
+def _check_size(dataset: Dataset, syntax: UID, name: str) -> None:
+    """See that what a decoder will be given is what the header says, before it is given."""
+    if not syntax.is_encapsulated:
+        return
+    try:
+        frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+        check_claim(frame, syntax, rows=int(dataset.Rows), columns=int(dataset.Columns))
+    except UnreadableFile as error:
+        raise UnreadableFile(f"{name} cannot be decoded: {error}: send it again") from error
+    except Exception as error:  # damaged fragments break their parser in any way
+        raise UnreadableFile(
+            f"the pixel data of {name} is damaged or cut off: send it again"
+        ) from error
 
 
 def values_of(words: NDArray[Any], encoding: Encoding) -> NDArray[Any]:

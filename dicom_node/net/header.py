@@ -7,17 +7,15 @@ what is cut off is refused.
 
 from __future__ import annotations
 
-import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ImplicitVRLittleEndian,
 )
 
+from dicom_node.ct.elements import SINGLE_FRAME, Bounds, ElementWalk, Odd
+from dicom_node.ct.inflation import MAX_INFLATED_HEADER_BYTES, inflated
 from dicom_node.errors import InputError, UnreadableFile
-from dicom_node.net.inflation import inflated
 from dicom_node.net.leniency import read_values
 from dicom_node.net.lenient_uid import is_usable_uid
 
@@ -33,30 +31,17 @@ NEEDED = {
 }
 """Without these an image cannot be kept or found again."""
 
-LARGEST_KEPT_BYTES = 1 << 25
-"""Most of a deflated data set that is looked at in one piece."""
-
-DEEPEST_SEQUENCE = 32
+MAX_VALUE_BYTES = 1 << 16
+"""Longest value that is looked at; UIDs and patient IDs have at most 64 bytes."""
 
 _WANTED = {*NEEDED, PATIENT_ID}
 _CHARACTER_SET = 0x0008_0005
 _VRS = {**dict.fromkeys(NEEDED, b"UI"), PATIENT_ID: b"LO", _CHARACTER_SET: b"CS"}
 _PRINTABLE = frozenset(range(0x20, 0x7F))
-_PIXEL_DATA = 0x7FE0_0010
-_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFE_E000, 0xFFFE_E00D, 0xFFFE_E0DD
-_UNDEFINED = 0xFFFF_FFFF
-_FRAGMENTED, _ITEMIZED = (b"", b"OB", b"OW"), (b"", b"SQ", b"UN")
-_LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
-_SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
-"""VRs with a length of 32 and of 16 bits (PS3.5, 7.1.2)."""
 
 
 class WrongInstance(InputError):  # noqa: N818 - the name says what was sent
     """The data set is not the instance that the C-STORE request announced."""
-
-
-class _Odd(Exception):  # noqa: N818 - the name says what it is
-    """Not as the standard says, and perhaps readable all the same."""
 
 
 @dataclass(frozen=True)
@@ -74,134 +59,44 @@ class Header:
     patient_id: str
 
 
-@dataclass
-class Walk:
-    """A walk over the top-level elements of a data set, in as many steps as it arrives in.
+class Walk(ElementWalk):
+    """A walk that takes note of what the receiver must know.
+
+    Args:
+        transfer_syntax: Of the data set.
+        bounds: How much it may consist of.
 
     Attributes:
-        offset: Where the next element begins; beyond the end while an element is not whole.
         values: The wanted elements found so far.
         has_begun: Whether its first bytes were looked at; only they may be taken for its beginning.
     """
 
-    transfer_syntax: str
-    offset: int = 0
-    values: dict[int, bytes] = field(default_factory=dict)
-    has_begun: bool = False
-    _last: int = -1
+    def __init__(self, transfer_syntax: str, bounds: Bounds = SINGLE_FRAME) -> None:
+        super().__init__(transfer_syntax, bounds)
+        self.transfer_syntax, self.bounds = transfer_syntax, bounds
+        self.has_begun = False
 
-    def __post_init__(self) -> None:
-        self._explicit = self.transfer_syntax != ImplicitVRLittleEndian
-        self._order = ">" if self.transfer_syntax == ExplicitVRBigEndian else "<"
-        self._tag = struct.Struct(f"{self._order}HH")
-        self._long = struct.Struct(f"{self._order}I")
-        self._short = struct.Struct(f"{self._order}H")
+    def start_again(self) -> None:
+        """Forget everything seen so far."""
+        super().start_again()
+        self.values: dict[int, bytes] = {}
 
-    def go(self, data: bytes | memoryview, base: int = 0) -> None:
-        """Go on as far as the bytes reach.
-
-        Args:
-            data: Part of the data set.
-            base: Where in the data set they begin.
-
-        Raises:
-            UnreadableFile: An element is damaged.
-        """
-        end = base + len(data)
-        while self.offset < end:
-            following = self._element(data, self.offset - base, len(data))
-            if following < 0:
-                return
-            self.offset = base + following
-
-    def _element(self, data: bytes | memoryview, at: int, end: int) -> int:
-        """Where the element at ``at`` ends; -1 when its end cannot be seen yet."""
-        tag, vr, value, length = self._head(data, at, end, explicit=self._explicit)
-        if value < 0:
-            return -1
-        if tag <= self._last or tag >> 16 == 0xFFFE:
-            raise _Odd
-        if length == _UNDEFINED:
-            if vr not in (_FRAGMENTED if tag == _PIXEL_DATA else _ITEMIZED):
-                raise _Odd
-            nested = self._sequence(data, value, end, vr, tag)
-            if nested < 0:
-                return -1
-            value, length = nested, 0
-        elif tag in _VRS:
-            if value + length > end:
-                return -1
-            self._note(tag, vr, bytes(data[value : value + length]))
-        self._last = tag
-        return value + length
-
-    def _note(self, tag: int, vr: bytes, value: bytes) -> None:
+    def _found(
+        self, data: bytes | memoryview, base: int, tag: int, vr: bytes, value: int, length: int
+    ) -> bool:
         """Keep a wanted value. A damaged character set makes a whole data set unreadable."""
-        if vr not in (b"", _VRS[tag]):
-            raise _Odd
-        if tag == _CHARACTER_SET and not _PRINTABLE.issuperset(value.rstrip(b"\0")):
-            raise _Odd
-        self.values[tag] = value
-
-    def _head(
-        self, data: bytes | memoryview, at: int, end: int, *, explicit: bool
-    ) -> tuple[int, bytes, int, int]:
-        """Tag, VR, offset of the value (-1: not there yet) and its length."""
-        if at + 8 > end:
-            return 0, b"", -1, 0
-        group, element = self._tag.unpack_from(data, at)
-        tag = group << 16 | element
-        if not explicit or group == 0xFFFE:
-            return tag, b"", at + 8, self._long.unpack_from(data, at + 4)[0]
-        vr = bytes(data[at + 4 : at + 6])
-        if vr in _SHORT:
-            return tag, vr, at + 8, self._short.unpack_from(data, at + 6)[0]
-        if vr not in _LONG:
-            raise _Odd
-        if at + 12 > end:
-            return tag, vr, -1, 0
-        return tag, vr, at + 12, self._long.unpack_from(data, at + 8)[0]
-
-    def _sequence(
-        self, data: bytes | memoryview, at: int, end: int, vr: bytes, tag: int, depth: int = 0
-    ) -> int:
-        """Where a value of undefined length ends: items, or fragments of encapsulated pixels."""
-        if depth > DEEPEST_SEQUENCE:
-            raise UnreadableFile("The data set's sequences are nested too deeply.")
-        explicit = self._explicit and vr != b"UN"  # PS3.5, 6.2.2: then the content is implicit
-        while True:
-            kind, _, value, length = self._head(data, at, end, explicit=explicit)
-            if value < 0:
-                return -1
-            if kind == _SEQUENCE_END:
-                return value
-            if kind != _ITEM:
-                raise _Odd
-            if length != _UNDEFINED:
-                at = value + length
-            elif tag == _PIXEL_DATA:
-                raise _Odd
-            else:
-                at = self._item(data, value, end, explicit=explicit, depth=depth)
-            if at < 0 or at > end:
-                return -1
-
-    def _item(
-        self, data: bytes | memoryview, at: int, end: int, *, explicit: bool, depth: int
-    ) -> int:
-        while True:
-            tag, vr, value, length = self._head(data, at, end, explicit=explicit)
-            if value < 0:
-                return -1
-            if tag == _ITEM_END:
-                return value
-            if length == _UNDEFINED:
-                inner = vr if explicit else b"UN"
-                at = self._sequence(data, value, end, inner, tag, depth + 1)
-            else:
-                at = value + length
-            if at < 0 or at > end:
-                return -1
+        if tag not in _VRS:
+            return True
+        if vr not in (b"", _VRS[tag]) or length > MAX_VALUE_BYTES:
+            raise Odd
+        begin = value - base
+        if begin + length > len(data):
+            return False
+        found = bytes(data[begin : begin + length])
+        if tag == _CHARACTER_SET and not _PRINTABLE.issuperset(found.rstrip(b"\0")):
+            raise Odd
+        self.values[tag] = found
+        return True
 
 
 def read_header(walk: Walk, data: bytes | memoryview) -> Header:
@@ -215,16 +110,16 @@ def read_header(walk: Walk, data: bytes | memoryview) -> Header:
         UnreadableFile: The data set is cut off or damaged, or a UID is missing or malformed.
     """
     if walk.transfer_syntax == DeflatedExplicitVRLittleEndian:
-        return _read_deflated(data)
+        return _read_deflated(data, walk.bounds)
     try:
         walk.go(data[walk.offset :], walk.offset)
-    except _Odd:
+    except Odd:
         return _judged_by_pydicom(data, walk)
     return _checked(walk, len(data))
 
 
 def _checked(walk: Walk, size: int) -> Header:
-    if walk.offset != size:
+    if walk.offset != size or not walk.is_between:
         raise UnreadableFile("The data set is cut off.")
     texts = {tag: value.decode("ascii", "replace") for tag, value in walk.values.items()}
     return _header({tag: text.strip("\0 ") for tag, text in texts.items()})
@@ -237,9 +132,9 @@ def begin_walk(walk: Walk, data: bytes | memoryview) -> None:
     walk.has_begun = True
     try:
         walk.go(data)
-    except (_Odd, UnreadableFile):
+    except (Odd, UnreadableFile):
         # Finding it again at the end costs little and happens seldom.
-        walk.offset, walk.values, walk._last = 0, {}, -1
+        walk.start_again()
 
 
 def check_announced(header: Header, *, sop_class_uid: str, sop_instance_uid: str) -> None:
@@ -267,19 +162,18 @@ def _header(texts: dict[int, str]) -> Header:
     )
 
 
-def _read_deflated(data: bytes | memoryview) -> Header:
+def _read_deflated(data: bytes | memoryview, bounds: Bounds) -> Header:
     """The header of a deflated data set, of which never more than a piece is in memory."""
-    walk, kept, base = Walk(""), b"", 0
+    most = MAX_INFLATED_HEADER_BYTES
+    walk, kept, base = Walk("", replace(bounds, header_bytes=most)), b"", 0
     try:
         for piece in inflated(data):
             kept += piece
             walk.go(kept, base)
             passed = min(walk.offset - base, len(kept))
             kept, base = kept[passed:], base + passed
-            if len(kept) > LARGEST_KEPT_BYTES:
-                raise UnreadableFile("An element of the deflated data set is far too large.")
-    except _Odd:
-        return _judged_by_pydicom(b"".join(inflated(data, LARGEST_KEPT_BYTES)), Walk(""))
+    except Odd:
+        return _judged_by_pydicom(b"".join(inflated(data, most)), Walk(""))
     return _checked(walk, base + len(kept))
 
 

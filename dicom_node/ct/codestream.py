@@ -1,0 +1,181 @@
+"""The size that compressed pixels claim, compared with the header before a decoder sees them.
+
+A decoder reserves what the codestream claims: some hundred bytes can claim gigabytes, and a library
+that cannot get them may end the process. So the claim has to be the header's, frame by frame.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from pydicom.uid import (
+    JPEG2000,
+    JPEG2000Lossless,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+
+from dicom_node.errors import UnreadableFile
+
+WORD_BYTES: Final = 2
+MAX_BITS: Final = 16
+MAX_TILES: Final = 4096
+MIN_PRECINCT_LOG2: Final = 4
+"""JPEG 2000 may divide an image into as many parts as it has pixels; no CT writer does."""
+
+MAX_SEGMENT_RATIO: Final = 2
+"""An RLE segment takes at most two bytes for one (PS3.5, G.3)."""
+
+SEGMENT_SLACK_BYTES: Final = 64
+
+_NO_LENGTH = frozenset((0x01, *range(0xD0, 0xD8)))
+_FRAME_HEADERS = frozenset((*range(0xC0, 0xD0), 0xF7)) - {0xC4, 0xC8, 0xCC}
+_SCAN = 0xDA
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a codestream says that it holds.
+
+    Attributes:
+        rows: Lines.
+        columns: Samples a line.
+        samples: Components.
+        bits: Of a sample.
+    """
+
+    rows: int
+    columns: int
+    samples: int
+    bits: int
+
+
+class _Damaged(Exception):  # noqa: N818 - the name says what the codestream is
+    """The codestream has no header that can be read."""
+
+
+def check_claim(stream: bytes, transfer_syntax: str, *, rows: int, columns: int) -> None:
+    """See that a frame holds one grey image of the size that the header states.
+
+    Args:
+        stream: One frame's codestream.
+        transfer_syntax: Which says how it is compressed; others than the readable pass.
+        rows: Of the header.
+        columns: Of the header.
+
+    Raises:
+        UnreadableFile: It claims another size, or its header cannot be read.
+    """
+    if transfer_syntax == RLELossless:
+        _check_segments(stream, rows * columns)
+        return
+    read = _READERS.get(transfer_syntax)
+    if read is None:
+        return
+    try:
+        claim = read(stream)
+    except (_Damaged, struct.error, IndexError) as error:
+        raise UnreadableFile("its compressed pixels have no readable header") from error
+    if (claim.rows, claim.columns, claim.samples) != (rows, columns, 1) or claim.bits > MAX_BITS:
+        raise UnreadableFile(
+            f"its compressed pixels claim to be {claim.rows} x {claim.columns} with "
+            f"{claim.samples} samples of {claim.bits} bits, its header says {rows} x {columns}"
+        )
+
+
+def _jpeg(stream: bytes) -> Claim:
+    """The frame header of JPEG (ITU-T T.81, B.2.2) or JPEG-LS (ITU-T T.87, C.2.2)."""
+    if stream[:2] != b"\xff\xd8":
+        raise _Damaged
+    at, claim = 2, None
+    while True:
+        if stream[at] != 0xFF:
+            raise _Damaged
+        marker = stream[at + 1]
+        if marker == 0xFF:  # a fill byte
+            at += 1
+            continue
+        if marker in _NO_LENGTH:
+            at += 2
+            continue
+        if marker == _SCAN:
+            break
+        if marker in _FRAME_HEADERS:
+            if claim is not None:
+                raise _Damaged
+            bits, rows, columns, samples = struct.unpack_from(">BHHB", stream, at + 4)
+            claim = Claim(rows, columns, samples, bits)
+        at += 2 + struct.unpack_from(">H", stream, at + 2)[0]
+    if claim is None:
+        raise _Damaged
+    return claim
+
+
+def _jpeg_2000(stream: bytes) -> Claim:
+    """The SIZ segment, which follows the first marker (ITU-T T.800, A.5.1)."""
+    at = _codestream_offset(stream)
+    if stream[at : at + 4] != b"\xff\x4f\xff\x51":
+        raise _Damaged
+    _, _, right, lower, left, upper, wide, high, _, _, samples, depth, across, down = (
+        struct.unpack_from(">HH8IHBBB", stream, at + 4)
+    )
+    if not (wide and high) or (across, down) != (1, 1):
+        raise _Damaged
+    if -(-right // wide) * -(-lower // high) > MAX_TILES:
+        raise _Damaged
+    _check_precincts(stream, at + 4 + struct.unpack_from(">H", stream, at + 4)[0])
+    return Claim(lower - upper, right - left, samples, (depth & 0x7F) + 1)
+
+
+def _codestream_offset(stream: bytes) -> int:
+    """Where the codestream begins; some writers put the whole JP2 file into the fragment."""
+    if stream[4:8] != b"jP  ":
+        return 0
+    at = 0
+    while stream[at + 4 : at + 8] != b"jp2c":
+        size = struct.unpack_from(">I", stream, at)[0]
+        if size < 8:
+            raise _Damaged
+        at += size
+    return at + (16 if struct.unpack_from(">I", stream, at)[0] == 1 else 8)
+
+
+def _check_precincts(stream: bytes, at: int) -> None:
+    """Precincts of the main header's COD and COC segments (ITU-T T.800, A.6.1 and A.6.2)."""
+    while at + 4 <= len(stream) and stream[at] == 0xFF and stream[at + 1] != 0x90:
+        length = struct.unpack_from(">H", stream, at + 2)[0]
+        sizes = {0x52: (4, 14), 0x53: (5, 11)}.get(stream[at + 1])
+        if sizes is not None and stream[at + sizes[0]] & 1:
+            found = stream[at + sizes[1] : at + 2 + length]
+            if any(min(one & 0xF, one >> 4) < MIN_PRECINCT_LOG2 for one in found):
+                raise _Damaged
+        at += 2 + length
+
+
+def _check_segments(stream: bytes, pixels: int) -> None:
+    """The RLE header (PS3.5, G.5): one segment for each byte of a pixel, none too long."""
+    if len(stream) < SEGMENT_SLACK_BYTES:
+        raise UnreadableFile("its compressed pixels have no readable header")
+    count, *offsets = struct.unpack_from("<16I", stream)
+    if count != WORD_BYTES:
+        raise UnreadableFile(
+            f"its compressed pixels have {count} segments, one for each of {WORD_BYTES} bytes "
+            "of a pixel are expected"
+        )
+    ends = [*offsets[1:count], len(stream)]
+    longest = max(end - begin for begin, end in zip(offsets[:count], ends, strict=True))
+    if longest > MAX_SEGMENT_RATIO * pixels + SEGMENT_SLACK_BYTES:
+        raise UnreadableFile("its compressed pixels are larger than its header allows")
+
+
+_READERS: Final[Mapping[str, Callable[[bytes], Claim]]] = MappingProxyType(
+    dict.fromkeys((JPEGLSLossless, JPEGLSNearLossless, JPEGLossless, JPEGLosslessSV1), _jpeg)
+    | dict.fromkeys((JPEG2000, JPEG2000Lossless), _jpeg_2000)
+)

@@ -1,0 +1,124 @@
+"""Data sets that break a rule and are readable all the same: pydicom's judgement, within bounds.
+
+pydicom reads sequences of undefined length by recursion and keeps every element as an object of
+some hundred bytes. How often it reads, and how much, is therefore counted.
+"""
+
+from __future__ import annotations
+
+from typing import BinaryIO, Final
+
+import pydicom
+from pydicom import Dataset, FileDataset
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import BaseTag
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from dicom_node.ct.elements import MAX_DEPTH, SINGLE_FRAME, ElementWalk, is_sequence
+from dicom_node.errors import UnreadableFile
+
+READS_PER_ELEMENT: Final = 3
+MAX_ELEMENTS: Final = 50_000
+
+MAX_ODD_BYTES: Final = 1 << 16
+MAX_ODD_ITEMS: Final = 64
+"""A sequence that the walk does not understand is left to pydicom when it can do no harm."""
+
+_SYNTAXES: Final = {
+    (True, True): ImplicitVRLittleEndian,
+    (False, True): ExplicitVRLittleEndian,
+    (False, False): ExplicitVRBigEndian,
+}
+_ITEM_TAGS: Final = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
+
+
+class BoundedReader:
+    """A file for pydicom that ends with an error when too much is asked of it.
+
+    Args:
+        file: What is read.
+        most_bytes: So much may be read in all.
+    """
+
+    def __init__(self, file: BinaryIO, *, most_bytes: int) -> None:
+        self._file, self._left = file, most_bytes
+        self._reads = MAX_ELEMENTS * READS_PER_ELEMENT
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        """Read as a file does.
+
+        Raises:
+            UnreadableFile: The data set consists of too many elements or bytes.
+        """
+        data = self._file.read(min(size, self._left + 1) if size >= 0 else self._left + 1)
+        self._left -= len(data)
+        self._reads -= 1
+        if self._left < 0 or self._reads < 0:
+            raise UnreadableFile("The data set is irregular and too large to be looked at closer.")
+        return data
+
+
+def read_irregular(file: BinaryIO, *, pixels: bool, force: bool, most_bytes: int) -> FileDataset:
+    """Read what the walk does not understand.
+
+    Raises:
+        UnreadableFile: It exceeds a bound.
+        Exception: Whatever pydicom raises.
+    """
+    file.seek(0)
+    reader: BinaryIO = BoundedReader(file, most_bytes=most_bytes)  # type: ignore[assignment]
+    dataset = pydicom.dcmread(reader, stop_before_pixels=not pixels, force=force)
+    check_nesting(dataset)
+    return dataset
+
+
+def check_nesting(dataset: Dataset) -> None:
+    """Bound the depth of what pydicom has read; it converts inner sequences when they are used.
+
+    Raises:
+        UnreadableFile: It is nested too deeply, or holds too many items.
+    """
+    pending, items = [(dataset, 0)], 0
+    while pending:
+        one, depth = pending.pop()
+        for tag in list(one.keys()):
+            element = one.get_item(tag)
+            if isinstance(element, RawDataElement):
+                _check_raw(one, tag, element, depth)
+            elif element is not None and element.VR == "SQ":
+                pending += [(item, depth + 1) for item in element.value]
+                items += len(element.value)
+        if depth >= MAX_DEPTH or items > SINGLE_FRAME.items:
+            raise UnreadableFile("The data set's sequences are nested too deeply or too long.")
+
+
+def _check_raw(dataset: Dataset, tag: BaseTag, element: RawDataElement, depth: int) -> None:
+    if not is_sequence(tag, (element.VR or "").encode()):
+        return
+    syntax = _SYNTAXES.get((element.is_implicit_VR, element.is_little_endian))
+    if syntax is None or not is_harmless(element.value or b"", syntax, depth):
+        del dataset[tag]
+
+
+def is_harmless(value: bytes, transfer_syntax: str, depth: int = 0) -> bool:
+    """Whether a sequence can be left to pydicom: regular and within bounds, or odd and small.
+
+    Args:
+        value: Its items, encoded.
+        transfer_syntax: In which they are encoded.
+        depth: Sequences around it.
+
+    Raises:
+        UnreadableFile: It is nested too deeply or consists of too much.
+    """
+    walk = ElementWalk(transfer_syntax)
+    walk.enter_sequence(len(value), depth)
+    walk.go(value)
+    return not walk.passed_over or is_small(value)
+
+
+def is_small(value: bytes) -> bool:
+    """Whether an odd sequence can do no harm, whatever pydicom makes of it."""
+    items = max(value.count(tag) for tag in _ITEM_TAGS)
+    return len(value) <= MAX_ODD_BYTES and items <= MAX_ODD_ITEMS
