@@ -176,6 +176,12 @@ def _check_segments(stream: bytes, pixels: int) -> None:
 
 
 _READERS: Final[Mapping[str, Callable[[bytes], Claim]]] = MappingProxyType(
-    dict.fromkeys((JPEGLSLossless, JPEGLSNearLossless, JPEGLossless, JPEGLosslessSV1), _jpeg)
-    | dict.fromkeys((JPEG2000, JPEG2000Lossless), _jpeg_2000)
+    {
+        str(JPEGLSLossless): _jpeg,
+        str(JPEGLSNearLossless): _jpeg,
+        str(JPEGLossless): _jpeg,
+        str(JPEGLosslessSV1): _jpeg,
+        str(JPEG2000): _jpeg_2000,
+        str(JPEG2000Lossless): _jpeg_2000,
+    }
 )

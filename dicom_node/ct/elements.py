@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-from pydicom.datadict import DicomDictionary
+from pydicom._dicom_dict import DicomDictionary
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from dicom_node.errors import UnreadableFile
@@ -95,11 +95,14 @@ class ElementWalk:
         passed_over: Values of defined length so far whose content is odd.
     """
 
+    noted: frozenset[int] | None = None
+    """Tags that ``_found`` is asked about; None: all."""
+
     def __init__(self, transfer_syntax: str, bounds: Bounds = SINGLE_FRAME) -> None:
         order = ">" if transfer_syntax == ExplicitVRBigEndian else "<"
         self._tag = struct.Struct(f"{order}HH")
         self._long, self._short = struct.Struct(f"{order}I"), struct.Struct(f"{order}H")
-        self._bounds = bounds
+        self._bounds, self._most_elements = bounds, bounds.elements
         self._explicit = transfer_syntax != ImplicitVRLittleEndian
         self.start_again()
 
@@ -186,45 +189,63 @@ class ElementWalk:
 
     def _element(self, data: bytes | memoryview, base: int, end: int, tag: int) -> bool:
         at, frame = self.offset - base, self._frame
+        vr, value = b"", at + 8
         if not frame.explicit:
-            vr, value, length = b"", at + 8, self._long.unpack_from(data, at + 4)[0]
+            length = self._long.unpack_from(data, at + 4)[0]
+        elif (vr := bytes(data[at + 4 : value - 2])) in _SHORT:
+            length = self._short.unpack_from(data, at + 6)[0]
+        elif vr not in _LONG:
+            raise Odd
+        elif base + at + 12 > end:
+            return False
         else:
-            vr = bytes(data[at + 4 : at + 6])
-            if vr in _SHORT:
-                value, length = at + 8, self._short.unpack_from(data, at + 6)[0]
-            elif vr not in _LONG:
-                raise Odd
-            elif base + at + 12 > end:
-                return False
-            else:
-                value, length = at + 12, self._long.unpack_from(data, at + 8)[0]
+            value, length = at + 12, self._long.unpack_from(data, at + 8)[0]
         if not self._stack:
             if tag <= self._last:
                 raise Odd
-            if not self._found(data, base, tag, vr, base + value, length):
+            noted = self.noted is None or tag in self.noted
+            if noted and not self._found(data, base, tag, vr, base + value, length):
                 return False
-            if tag == PIXEL_DATA:
-                self._note_pixels(base + value, length)
             self._last = tag
-        self._enter_or_pass(base + value, length, vr, tag)
-        self._count()
+        if vr in _SHORT and frame.limit < 0:
+            self.offset = base + value + length
+        else:
+            self._enter_or_pass(base + value, length, vr, tag)
+        self.elements += 1
+        if self.elements > self._most_elements:
+            raise UnreadableFile(_TOO_MANY.format(self._most_elements, "elements"))
         return True
+
+    def _pass(self, end: int) -> None:
+        if 0 <= self._frame.limit < end:
+            raise Odd
+        self.offset = end
 
     def _enter_or_pass(self, value: int, length: int, vr: bytes, tag: int) -> None:
         frame = self._frame
         if length == UNDEFINED:
             fragments = tag == PIXEL_DATA
+            if fragments and not self._stack:
+                self._pixels_from = value
             if not self._stack and vr not in (_FRAGMENTED if fragments else _ITEMIZED):
                 raise Odd
             self._enter(value, _OPEN, frame.explicit and vr != b"UN", fragments=fragments)
             return
-        end = value + length
-        if 0 <= frame.limit < end:
-            raise Odd
+        self._pass(value + length)
+        if tag == PIXEL_DATA and not self._stack:
+            self.pixel_bytes = length
+        self._check_header()
         if is_sequence(tag, vr):
+            end, self.offset = self.offset, value
             self._enter(value, end, frame.explicit and vr != b"UN")  # UN: PS3.5, 6.2.2
-        else:
-            self.offset = end
+
+    def _check_header(self) -> None:
+        """Bound what lies outside the pixel data, before it comes."""
+        most = self._bounds.header_bytes
+        if most is not None and self.offset - self.pixel_bytes > most:
+            raise UnreadableFile(
+                f"The data set has more than {most >> 20} MiB outside its pixel data."
+            )
 
     def _item(self, tag: int, offset: int, length: int) -> None:
         frame = self._frame
@@ -266,20 +287,3 @@ class ElementWalk:
                 self.passed_over += 1
                 return True
         return False
-
-    def _note_pixels(self, value: int, length: int) -> None:
-        if length == UNDEFINED:
-            self._pixels_from = value
-        else:
-            self.pixel_bytes = length
-
-    def _count(self) -> None:
-        """Bound what there is before it comes: the offset is that of the next element."""
-        self.elements += 1
-        if self.elements > self._bounds.elements:
-            raise UnreadableFile(_TOO_MANY.format(self._bounds.elements, "elements"))
-        most = self._bounds.header_bytes
-        if most is not None and self.offset - self.pixel_bytes > most:
-            raise UnreadableFile(
-                f"The data set has more than {most >> 20} MiB outside its pixel data."
-            )

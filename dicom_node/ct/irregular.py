@@ -6,6 +6,7 @@ some hundred bytes. How often it reads, and how much, is therefore counted.
 
 from __future__ import annotations
 
+import os
 from typing import BinaryIO, Final
 
 import pydicom
@@ -32,6 +33,29 @@ _SYNTAXES: Final = {
 _ITEM_TAGS: Final = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 
 
+class ViewFile:
+    """Bytes as a file, without a copy of them."""
+
+    def __init__(self, data: bytes | memoryview) -> None:
+        self._data, self._at = data, 0
+
+    def read(self, size: int = -1) -> bytes:
+        """Read as a file does."""
+        end = len(self._data) if size < 0 else min(self._at + size, len(self._data))
+        begin, self._at = self._at, max(self._at, end)
+        return bytes(self._data[begin:end])
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move as in a file; places beyond the end can be moved to, and nothing is read there."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: len(self._data)}[whence]
+        self._at = max(base + offset, 0)
+        return self._at
+
+    def tell(self) -> int:
+        """Where the next byte is read."""
+        return self._at
+
+
 class BoundedReader:
     """A file for pydicom that ends with an error when too much is asked of it.
 
@@ -40,7 +64,7 @@ class BoundedReader:
         most_bytes: So much may be read in all.
     """
 
-    def __init__(self, file: BinaryIO, *, most_bytes: int) -> None:
+    def __init__(self, file: BinaryIO | ViewFile, *, most_bytes: int) -> None:
         self._file, self._left = file, most_bytes
         self._reads = MAX_ELEMENTS * READS_PER_ELEMENT
         self.seek, self.tell = file.seek, file.tell

@@ -152,9 +152,8 @@ class _Deflated(_Plain):
         kept, base = b"", 0
         for piece in self._inflated():
             kept += piece
-            before = selection.offset
             selection.go(kept, base)
-            if selection.offset == before and len(kept) > LONGEST_HEAD_BYTES:
+            if base + len(kept) - selection.offset > LONGEST_HEAD_BYTES:
                 return  # it has what it wants
             passed = min(selection.offset - base, len(kept))
             kept, base = kept[passed:], base + passed

@@ -71,6 +71,8 @@ class Walk(ElementWalk):
         has_begun: Whether its first bytes were looked at; only they may be taken for its beginning.
     """
 
+    noted = frozenset(_VRS)
+
     def __init__(self, transfer_syntax: str, bounds: Bounds = SINGLE_FRAME) -> None:
         super().__init__(transfer_syntax, bounds)
         self.transfer_syntax, self.bounds = transfer_syntax, bounds
@@ -85,8 +87,6 @@ class Walk(ElementWalk):
         self, data: bytes | memoryview, base: int, tag: int, vr: bytes, value: int, length: int
     ) -> bool:
         """Keep a wanted value. A damaged character set makes a whole data set unreadable."""
-        if tag not in _VRS:
-            return True
         if vr not in (b"", _VRS[tag]) or length > MAX_VALUE_BYTES:
             raise Odd
         begin = value - base

@@ -7,13 +7,20 @@ count as received.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from io import BytesIO
+from typing import BinaryIO
 
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.filereader import data_element_generator, read_dataset
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
+from dicom_node.ct.irregular import BoundedReader, ViewFile, check_nesting
 from dicom_node.errors import UnreadableFile
+
+MAX_VALUE_BYTES = 1 << 16
+"""Longer values are passed by unread."""
+
+MAX_HEADER_BYTES = 16 << 20
+"""Most of such a data set that is read, encapsulated pixels not counted."""
 
 _UNDEFINED = 0xFFFF_FFFF
 
@@ -32,15 +39,26 @@ def read_values(
         UnreadableFile: It cannot be read, or not to its end.
     """
     little, size = transfer_syntax != ExplicitVRBigEndian, len(data)
+    implicit = transfer_syntax == ImplicitVRLittleEndian
     try:
-        found = read_dataset(BytesIO(data), transfer_syntax == ImplicitVRLittleEndian, little)
-        implicit = bool(found.original_encoding[0])
-        _check_whole(data_element_generator(BytesIO(data), implicit, little), size)
+        found = read_dataset(_reader(data), implicit, little, defer_size=MAX_VALUE_BYTES)
+        check_nesting(found)
+        elements = data_element_generator(
+            _reader(data), bool(found.original_encoding[0]), little, defer_size=MAX_VALUE_BYTES
+        )
+        _check_whole(elements, size)
         return {tag: str(found[tag].value or "") for tag in wanted if tag in found}
     except UnreadableFile:
         raise
     except Exception as error:  # a damaged data set breaks its reader in any way
         raise UnreadableFile("The data set cannot be read as DICOM.") from error
+
+
+def _reader(data: bytes | memoryview) -> BinaryIO:
+    reader: BinaryIO = BoundedReader(  # type: ignore[assignment]
+        ViewFile(data), most_bytes=MAX_HEADER_BYTES
+    )
+    return reader
 
 
 def _check_whole(elements: Iterable[RawDataElement | DataElement], size: int) -> None:
@@ -51,7 +69,7 @@ def _check_whole(elements: Iterable[RawDataElement | DataElement], size: int) ->
             end = size  # read up to its delimiter, or pydicom has raised
             continue
         end = element.value_tell + element.length
-        if len(element.value or b"") != element.length:
+        if end > size:
             raise UnreadableFile("The data set is cut off.")
     if end != size:
         raise UnreadableFile("Something that is no element follows the data set.")

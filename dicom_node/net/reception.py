@@ -13,6 +13,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from dicom_node import telemetry
 from dicom_node.audit import Transfer
+from dicom_node.ct.elements import MULTI_FRAME, SINGLE_FRAME
 from dicom_node.errors import InputError, UnreadableFile
 from dicom_node.ledger.arrivals import Arrival, Recorded
 from dicom_node.ledger.engine import Ledger
@@ -126,7 +127,8 @@ class Intake:
         self._reception, self._caller, self._command = reception, caller, command
         self._transfer, self._remarks = transfer, remarks
         self._syntax, self._received = context.transfer_syntax, 0
-        self._walk = Walk(self._syntax)
+        self._bounds = SINGLE_FRAME if context.sop_class == CTImageStorage else MULTI_FRAME
+        self._walk = Walk(self._syntax, self._bounds)
         self._draft: Draft | None = None
         self._refusal, self.comment = 0, ""
         self._next_check = 0
@@ -226,7 +228,7 @@ class Intake:
         syntax = actual_syntax(self._syntax, fragment)
         if syntax != self._syntax:
             self._remark("the data set is not in the transfer syntax that was agreed on")
-            self._syntax, self._walk = syntax, Walk(syntax)
+            self._syntax, self._walk = syntax, Walk(syntax, self._bounds)
         command = self._command
         meta = file_meta(command.affected_class, command.affected_instance, syntax)
         return self._reception.inbox.begin(meta)
