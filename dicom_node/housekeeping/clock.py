@@ -9,6 +9,7 @@ from datetime import UTC
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from dicom_node.custody import open_custody
+from dicom_node.housekeeping.background import in_background
 from dicom_node.housekeeping.completion import Completion
 from dicom_node.housekeeping.notification import Notification
 from dicom_node.housekeeping.queue import Queue
@@ -67,7 +68,7 @@ def run_housekeeping(
         (queue.end_commitments, COMMITMENT_SECONDS),
         (queue.correct_clock, CLOCK_SECONDS),
         (retention.relieve_disk, DISK_SECONDS),
-        (Notification(ledger, settings).notify, NOTIFY_SECONDS),
+        (in_background(Notification(ledger, settings).notify), NOTIFY_SECONDS),
         (retention.enforce_retention, RETENTION_SECONDS),
     )
     try:

@@ -1,0 +1,38 @@
+"""Sweeps that wait for other systems, each in a thread of its own."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+
+from dicom_node.logs import get_logger, reason_of
+
+log = get_logger(__name__)
+
+Sweep = Callable[[float], None]
+
+
+def in_background(sweep: Sweep) -> Sweep:
+    """Have a sweep run beside the others; while one is under way no second begins.
+
+    A mail server or a web hook that hangs then holds up neither the other sweeps nor the end of
+    the process.
+    """
+    running: list[threading.Thread] = []
+
+    @functools.wraps(sweep)
+    def begin(now: float) -> None:
+        if any(thread.is_alive() for thread in running):
+            return
+        running[:] = [threading.Thread(target=_run, args=(sweep, now), name="sweep", daemon=True)]
+        running[0].start()
+
+    return begin
+
+
+def _run(sweep: Sweep, now: float) -> None:
+    try:
+        sweep(now)
+    except Exception as error:
+        log.error("sweep failed", sweep=sweep.__name__, reason=reason_of(error))
