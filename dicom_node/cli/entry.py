@@ -11,7 +11,17 @@ from pathlib import Path
 import typer
 
 import dicom_node
-from dicom_node.cli import checkup, demonstration, jobs, offline, peers, processes, rules, unknown
+from dicom_node.cli import (
+    checkup,
+    demonstration,
+    jobs,
+    offline,
+    peers,
+    processes,
+    rules,
+    status,
+    unknown,
+)
 from dicom_node.cli.privacy import keep_files_private
 from dicom_node.errors import NodeError
 
@@ -25,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (processes, checkup, jobs, unknown, rules, offline, peers, demonstration):
+for group in (processes, checkup, status, jobs, unknown, rules, offline, peers, demonstration):
     group.register(app)
 
 

@@ -1,4 +1,4 @@
-"""``status`` and ``jobs``: what is queued, running, failed and why."""
+"""``jobs``: what is queued, running, failed and why."""
 
 from __future__ import annotations
 
@@ -11,27 +11,22 @@ import typer
 
 from dicom_node.cli.configuration import ConfigPath, read_settings
 from dicom_node.cli.output import AsJson, moment, write_json, write_table
-from dicom_node.ledger import history, measures, operations, pauses
+from dicom_node.ledger import history, operations, pauses
 from dicom_node.ledger.engine import Ledger, open_ledger
 from dicom_node.ledger.jobs import NORMAL, OFF_PEAK, URGENT
 from dicom_node.ledger.model import Delivery, Job
-from dicom_node.ledger.series import list_series
-from dicom_node.ledger.states import DeliveryState, JobState, SeriesState
+from dicom_node.ledger.states import DeliveryState, JobState
 
 JobId = Annotated[int, typer.Argument(metavar="ID", help="Number of the job.")]
 Stage = Annotated[
     str | None,
     typer.Argument(metavar="[STAGE]", help="denoise, send or send:PEER; alone: denoise and send."),
 ]
-SHOWN_SKIPPED = 5
-"""How many of the skipped series `status` names; the newest."""
-
 PRIORITIES = {URGENT: "urgent", NORMAL: "normal", OFF_PEAK: "off-peak"}
 
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands."""
-    app.command()(status)
     group = typer.Typer(
         help="List, show, retry, cancel or pause jobs.", invoke_without_command=True
     )
@@ -43,39 +38,6 @@ def register(app: typer.Typer) -> None:
     group.command("pause")(jobs_pause)
     group.command("resume")(jobs_resume)
     app.add_typer(group, name="jobs")
-
-
-def status(config: ConfigPath = None, as_json: AsJson = False) -> None:
-    """Show how many series and jobs stand where, what waits, failed or is paused."""
-    with _ledger(config) as ledger:
-        counts, waiting = operations.status(ledger), measures.waiting(ledger)
-        failed = operations.list_jobs(ledger, states=[JobState.FAILED, JobState.RETRY_WAIT])
-        skipped = list_series(ledger, states=[SeriesState.SKIPPED], limit=SHOWN_SKIPPED)
-    if as_json:
-        write_json(
-            {
-                **_counts(counts),
-                "oldest_open_at": counts.oldest_open_at,
-                "waiting_since": {
-                    "arriving": waiting.arriving,
-                    "denoise": waiting.denoise,
-                    "off_peak": waiting.off_peak,
-                    "send": waiting.send,
-                },
-                "paused": [_pause(item) for item in counts.pauses],
-                "failed": [_job(job) for job in failed],
-                "skipped": [{"series": item.series_uid, "reason": item.reason} for item in skipped],
-            }
-        )
-        return
-    _write_counts(counts)
-    _write_ages(waiting)
-    for item in counts.pauses:
-        typer.echo(f"{item.stage} is paused since {moment(item.since)}: {item.reason}")
-    for job in failed:
-        typer.echo(f"job {job.id} {job.state}: {job.reason}")
-    for series in skipped:
-        typer.echo(f"series {series.series_uid} skipped: {series.reason}")
 
 
 def jobs_default(context: typer.Context, config: ConfigPath = None) -> None:
@@ -94,7 +56,7 @@ def jobs_list(
     with _ledger(config) as ledger:
         found = operations.list_jobs(ledger, states=state or (), limit=limit)
     if as_json:
-        write_json([_job(job) for job in found])
+        write_json([job_document(job) for job in found])
     else:
         write_table(
             ("id", "state", "priority", "derived", "model", "sent to", "changed", "reason"),
@@ -120,9 +82,9 @@ def jobs_show(job_id: JobId, config: ConfigPath = None, as_json: AsJson = False)
         job = operations.get_job(ledger, job_id)
         events = history.of_job(ledger, job_id)
     if as_json:
-        write_json({**_job(job), "history": [_event(event) for event in events]})
+        write_json({**job_document(job), "history": [_event(event) for event in events]})
         return
-    about = {key: value for key, value in _job(job).items() if key != "deliveries"}
+    about = {key: value for key, value in job_document(job).items() if key != "deliveries"}
     write_table(("job", str(job.id)), list(about.items()))
     write_table(
         ("destination", "state", "stored", "tries", "next", "reason"),
@@ -210,52 +172,13 @@ def _stages(stage: str | None) -> tuple[str, ...]:
     return (stage,) if stage else ("denoise", "send")
 
 
-def _write_counts(counts: operations.LedgerStatus) -> None:
-    write_table(("series", ""), [(state, counts.series.get(state, 0)) for state in SeriesState])
-    write_table(("jobs", ""), [(state, counts.jobs.get(state, 0)) for state in JobState])
-    if counts.deliveries:
-        write_table(
-            ("deliveries", *DeliveryState),
-            [
-                (name, *(states.get(state, 0) for state in DeliveryState))
-                for name, states in counts.deliveries.items()
-            ],
-        )
-
-
-def _write_ages(waiting: measures.Waiting) -> None:
-    ages = {
-        "series that is not complete": waiting.arriving,
-        "job that is not denoised": waiting.denoise,
-        "off-peak job that is not denoised": waiting.off_peak,
-        **{f"result that {name} has not got": since for name, since in waiting.send.items()},
-    }
-    for what, since in ages.items():
-        if since is not None:
-            typer.echo(f"The oldest {what} has waited {max(0.0, time.time() - since):.0f} s.")
-
-
-def _counts(counts: operations.LedgerStatus) -> dict[str, Any]:
-    return {
-        "series": {state.value: counts.series.get(state, 0) for state in SeriesState},
-        "jobs": {state.value: counts.jobs.get(state, 0) for state in JobState},
-        "deliveries": {
-            name: {state.value: states.get(state, 0) for state in DeliveryState}
-            for name, states in counts.deliveries.items()
-        },
-    }
-
-
-def _pause(pause: pauses.Pause) -> dict[str, Any]:
-    return {"stage": pause.stage, "since": pause.since, "reason": pause.reason}
-
-
 def _confirmed(job: Job) -> str:
     done = [item for item in job.deliveries if item.state == DeliveryState.CONFIRMED]
     return f"{len(done)} of {len(job.deliveries)}"
 
 
-def _job(job: Job) -> dict[str, Any]:
+def job_document(job: Job) -> dict[str, Any]:
+    """A job as programs read it."""
     return {
         "id": job.id,
         "state": job.state.value,

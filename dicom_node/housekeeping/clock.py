@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from dicom_node import telemetry
+from dicom_node.beats import SweepBeats
 from dicom_node.custody import open_custody
 from dicom_node.housekeeping.background import in_background
 from dicom_node.housekeeping.completion import Completion
@@ -62,6 +65,7 @@ def run_housekeeping(
     completion, queue = Completion(ledger, inbox, settings, rules), Queue(ledger, settings)
     retention = Retention(custody, inbox, Outbox(settings.outbox_folder), settings)
     clock = _clock(
+        SweepBeats(telemetry.folder_of_host(settings.metrics_folder)),
         (completion.complete_series, COMPLETION_SECONDS),
         (queue.wake_jobs, WAKE_SECONDS),
         (queue.release_leases, LEASES_SECONDS),
@@ -86,19 +90,33 @@ def run_housekeeping(
         ledger.close()
 
 
-def _clock(*sweeps: tuple[Sweep, float]) -> BackgroundScheduler:
+def _clock(beats: SweepBeats, *sweeps: tuple[Sweep, float]) -> BackgroundScheduler:
+    _begin(beats, {sweep.__name__: seconds for sweep, seconds in sweeps})
     clock = BackgroundScheduler(
         timezone=UTC,
         job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
     )
     for sweep, seconds in sweeps:
-        clock.add_job(_run_sweep, "interval", (sweep,), seconds=seconds)
+        clock.add_job(_run_sweep, "interval", (sweep, beats), seconds=seconds)
     return clock
 
 
-def _run_sweep(sweep: Sweep) -> None:
-    """One sweep; what goes wrong is told, and the next beat of the clock tries again."""
+def _begin(beats: SweepBeats, sweeps: Mapping[str, float]) -> None:
+    try:
+        beats.begin(sweeps)
+    except OSError as error:  # a full disk must not keep the housekeeping from making room
+        log.warning("sweeps do not beat", reason=error.strerror)
+
+
+def _run_sweep(sweep: Sweep, beats: SweepBeats) -> None:
+    """One sweep; what goes wrong is told, and the next beat of the clock tries again.
+
+    One that fails does not beat: the health check misses it.
+    """
     try:
         sweep(time.time())
     except Exception as error:
         log.error("sweep failed", sweep=sweep.__name__, reason=reason_of(error))
+    else:
+        with suppress(OSError):
+            beats.beat(sweep.__name__)

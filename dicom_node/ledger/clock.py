@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func, select, update
+from collections.abc import Callable
+
+from sqlalchemy import func, select, text, update
 
 from dicom_node.ledger.engine import Ledger, repeated
 from dicom_node.ledger.jobs import LEASE_SECONDS
@@ -45,3 +47,13 @@ def newest_moment(ledger: Ledger) -> float | None:
     """When the newest transition happened by the clock of then; None in an empty ledger."""
     with ledger.read() as session:
         return session.scalar(select(func.max(HistoryRow.at)))
+
+
+def seconds_ahead_of_server(ledger: Ledger, *, clock: Callable[[], float]) -> float | None:
+    """By how much a clock is ahead of the database server's; None where there is no server."""
+    if ledger.engine.dialect.name != "postgresql":
+        return None
+    with ledger.read() as session:
+        before = clock()
+        server = session.scalar(text("SELECT extract(epoch FROM clock_timestamp())"))
+        return (before + clock()) / 2 - float(server or 0.0)

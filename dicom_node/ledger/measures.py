@@ -9,7 +9,13 @@ from sqlalchemy import func, select
 from dicom_node.ledger.engine import Ledger
 from dicom_node.ledger.jobs import OFF_PEAK
 from dicom_node.ledger.states import CLOSED, DeliveryState, JobState, SeriesState
-from dicom_node.ledger.tables import DeliveryRow, JobRow, SeriesRow
+from dicom_node.ledger.tables import (
+    CommitmentRequestRow,
+    CommitmentRow,
+    DeliveryRow,
+    JobRow,
+    SeriesRow,
+)
 
 
 @dataclass(frozen=True)
@@ -21,12 +27,16 @@ class Waiting:
         denoise: The oldest job whose results are not there yet, among those not failed.
         off_peak: The same for jobs that wait for the quiet hours.
         send: By destination, the oldest results that it has not got yet.
+        commit: By destination, the oldest storage commitment that it was asked for in vain.
+        reports: By AE title, the oldest report on storage commitment that this node owes.
     """
 
     arriving: float | None = None
     denoise: float | None = None
     off_peak: float | None = None
     send: dict[str, float] = field(default_factory=dict)
+    commit: dict[str, float] = field(default_factory=dict)
+    reports: dict[str, float] = field(default_factory=dict)
 
 
 def waiting(ledger: Ledger) -> Waiting:
@@ -34,12 +44,26 @@ def waiting(ledger: Ledger) -> Waiting:
     ended = {*CLOSED, JobState.FAILED}
     open_series = SeriesRow.state.in_((SeriesState.ARRIVING, SeriesState.COMPLETE))
     undone = JobRow.derived_at.is_(None) & JobRow.state.not_in(ended)
-    unsent = DeliveryRow.state.not_in((DeliveryState.CONFIRMED, DeliveryState.REFUSED))
+    over = (DeliveryState.CONFIRMED, DeliveryState.REFUSED)
+    unsent = DeliveryRow.state.not_in((*over, DeliveryState.COMMITTING))
     by_destination = (
         select(DeliveryRow.destination, func.min(JobRow.derived_at).label("since"))
         .join(JobRow, JobRow.id == DeliveryRow.job_id)
         .where(unsent, JobRow.derived_at.is_not(None), JobRow.state.not_in(ended))
         .group_by(DeliveryRow.destination)
+    )
+    uncommitted = (
+        select(DeliveryRow.destination, func.min(CommitmentRow.requested_at).label("since"))
+        .join(CommitmentRow, CommitmentRow.delivery_id == DeliveryRow.id)
+        .join(JobRow, JobRow.id == DeliveryRow.job_id)
+        .where(DeliveryRow.state.not_in(over), JobRow.state.not_in(ended))
+        .group_by(DeliveryRow.destination)
+    )
+    requests = CommitmentRequestRow
+    owed = (
+        select(requests.requester, func.min(requests.received_at).label("since"))
+        .where(requests.reported_at.is_(None))
+        .group_by(requests.requester)
     )
     by_night = JobRow.priority >= OFF_PEAK
     oldest_job = select(func.min(JobRow.created_at)).where(undone)
@@ -49,4 +73,6 @@ def waiting(ledger: Ledger) -> Waiting:
             denoise=session.scalar(oldest_job.where(~by_night)),
             off_peak=session.scalar(oldest_job.where(by_night)),
             send={row.destination: row.since for row in session.execute(by_destination)},
+            commit={row.destination: row.since for row in session.execute(uncommitted)},
+            reports={row.requester: row.since for row in session.execute(owed)},
         )

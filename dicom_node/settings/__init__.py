@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dicom_node.settings.guard import GuardSettings, guard_limits
+from dicom_node.settings.health import HealthSettings
 from dicom_node.settings.load import load_settings
 from dicom_node.settings.models import Settings
 from dicom_node.settings.sections import (
@@ -33,6 +34,7 @@ __all__ = [
     "DerivedSettings",
     "EmailSettings",
     "GuardSettings",
+    "HealthSettings",
     "ListenSettings",
     "LoggingSettings",
     "ModelSettings",

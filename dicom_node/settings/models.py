@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dicom_node.errors import ConfigurationError
 from dicom_node.settings.guard import GuardSettings
+from dicom_node.settings.health import HealthSettings
 from dicom_node.settings.sections import (
     AcceptSettings,
     AuditSettings,
@@ -96,6 +97,7 @@ class Settings(BaseSettings):
     web: WebSettings | None = WebSettings()
     audit: AuditSettings = AuditSettings()
     notify: NotifySettings = NotifySettings()
+    health: HealthSettings = HealthSettings()
     logging: LoggingSettings = LoggingSettings()
 
     @field_validator("database", mode="before")

@@ -9,34 +9,34 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dicom_node.ct.product import PRODUCT_VERSION
+from dicom_node.health import Snapshot, troubles_of, verdict
+from dicom_node.health.snapshot import Queues
 from dicom_node.ledger.model import Job
 from dicom_node.ledger.pauses import Pause
 from dicom_node.ledger.series import Series
 from dicom_node.ledger.states import DeliveryState, JobState, SeriesState
 from dicom_node.logs import short_hash
-from dicom_node.web.health import reasons_against
-from dicom_node.web.snapshot import Queues, Snapshot
 
 Document = dict[str, Any]
 
 
 def status_document(snapshot: Snapshot, *, ae_title: str) -> Document:
     """Everything that is shown, as JSON can carry it; ages are in seconds."""
-    reasons = reasons_against(snapshot)
+    troubles = troubles_of(snapshot)
     queues = snapshot.queues
     return {
         "ae_title": ae_title,
         "version": PRODUCT_VERSION,
         "at": datetime.fromtimestamp(snapshot.at, UTC).isoformat(timespec="seconds"),
-        "healthy": not reasons,
-        "reasons": reasons,
+        **verdict(troubles),
         "disk": {
             "free_bytes": snapshot.disk_free,
             "total_bytes": snapshot.disk_total,
             "reserve_bytes": snapshot.disk_reserve,
         },
         "unknown": {"images": snapshot.unknown_images, "results": snapshot.unknown_results},
-        "parts": {part: round(snapshot.at - beat, 1) for part, beat in snapshot.beats.items()},
+        "parts": {part: round(age, 1) for part, age in snapshot.silent_seconds.items()},
+        "sweeps": {sweep.name: round(sweep.silent_seconds, 1) for sweep in snapshot.sweeps},
         "certificates": {name: round(days, 1) for name, days in snapshot.certificate_days.items()},
         **(_queues(queues, snapshot.at) if queues is not None else {}),
     }
@@ -57,6 +57,8 @@ def _queues(queues: Queues, now: float) -> Document:
             "denoise": _age(waiting.denoise, now),
             "off_peak": _age(waiting.off_peak, now),
             "send": {name: _age(since, now) for name, since in waiting.send.items()},
+            "commit": {name: _age(since, now) for name, since in waiting.commit.items()},
+            "reports": {name: _age(since, now) for name, since in waiting.reports.items()},
         },
         "troubled": [_job(job) for job in queues.troubled],
         "skipped": [_series(series) for series in queues.skipped],

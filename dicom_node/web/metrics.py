@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -10,11 +11,11 @@ from prometheus_client.registry import Collector
 
 from dicom_node import telemetry
 from dicom_node.ct.product import PRODUCT_VERSION
+from dicom_node.health import KINDS, Snapshot, troubles_of
+from dicom_node.health.snapshot import Queues
 from dicom_node.ledger.states import DeliveryState, JobState, SeriesState
 from dicom_node.settings import Settings
 from dicom_node.telemetry import PREFIX
-from dicom_node.web.health import reasons_against
-from dicom_node.web.snapshot import Queues, Snapshot
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -36,8 +37,13 @@ class _State(Collector):
         info = InfoMetricFamily(f"{PREFIX}build", "Version of the node.")
         info.add_metric([], {"version": PRODUCT_VERSION})
         yield info
-        yield _gauge(
-            "healthy", "Whether the health check passes.", float(not reasons_against(snapshot))
+        troubles = Counter(trouble.kind for trouble in troubles_of(snapshot))
+        yield _gauge("healthy", "Whether the health check passes.", float(not troubles))
+        yield _gauges(
+            "troubles",
+            "Troubles that the node has, by kind.",
+            "kind",
+            {kind.name: float(troubles[kind.name]) for kind in KINDS},
         )
         yield _gauge(
             "ledger_up", "Whether the ledger can be read.", float(snapshot.queues is not None)
@@ -58,7 +64,13 @@ class _State(Collector):
             "part_silent_seconds",
             "Seconds since a part last said that it goes on.",
             "part",
-            {part: snapshot.at - beat for part, beat in snapshot.beats.items()},
+            dict(snapshot.silent_seconds),
+        )
+        yield _gauges(
+            "sweep_silent_seconds",
+            "Seconds since a sweep of the housekeeping last ended well.",
+            "sweep",
+            {sweep.name: sweep.silent_seconds for sweep in snapshot.sweeps},
         )
         yield _gauges(
             "certificate_days_left",
@@ -109,6 +121,12 @@ def _queues(queues: Queues, now: float) -> Iterator[GaugeMetricFamily]:
         "Age of the oldest results that a destination has not got yet.",
         "destination",
         sending,
+    )
+    yield _gauges(
+        "commitment_waiting_seconds",
+        "Age of the oldest storage commitment that a destination has not answered.",
+        "destination",
+        {name: _age(since, now) for name, since in waiting.commit.items()},
     )
 
 

@@ -21,16 +21,18 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from dicom_node.beats import Silences
 from dicom_node.errors import ConfigurationError
+from dicom_node.health import Severity, Snapshot, take_snapshot, troubles_of, verdict
+from dicom_node.health.snapshot import CertificateDays
+from dicom_node.health.words import age_in_words
 from dicom_node.ledger.engine import Ledger, open_when_ready
 from dicom_node.logs import get_logger
 from dicom_node.settings import Settings, WebSettings
 from dicom_node.web.connections import DEFAULT_LIMITS, LimitedConnection, Limits
 from dicom_node.web.document import status_document
 from dicom_node.web.guard import HEADERS, Guard, names_of
-from dicom_node.web.health import reasons_against
 from dicom_node.web.metrics import MEDIA_TYPE, render_metrics
-from dicom_node.web.snapshot import CertificateDays, Snapshot, take_snapshot
 
 log = get_logger(__name__)
 
@@ -53,6 +55,7 @@ class WebServer:
     ) -> None:
         self._settings, self._ledger = settings, ledger
         self._certificate_days = certificate_days
+        self._silences = Silences()
         self._page = _page()
 
     def application(self) -> Starlette:
@@ -61,6 +64,7 @@ class WebServer:
             routes=[
                 Route("/", self._status_page),
                 Route("/healthz", self._health),
+                Route("/livez", self._life),
                 Route("/metrics", self._metrics),
                 Route("/api/status", self._status),
             ]
@@ -71,13 +75,19 @@ class WebServer:
             self._settings,
             self._ledger,
             certificate_days=self._certificate_days,
+            silences=self._silences,
             now=time.time(),
         )
 
     def _health(self, _request: Request) -> Response:
-        reasons = reasons_against(self._look())
-        body = {"healthy": not reasons, "reasons": reasons}
-        return JSONResponse(body, status_code=503 if reasons else 200, headers=HEADERS)
+        body = verdict(troubles_of(self._look()))
+        return JSONResponse(body, status_code=200 if body["healthy"] else 503, headers=HEADERS)
+
+    def _life(self, _request: Request) -> Response:
+        """For whoever restarts what has stopped: no restart brings a destination back."""
+        body = verdict(troubles_of(self._look()))
+        code = 503 if body["status"] == Severity.UNHEALTHY else 200
+        return JSONResponse(body, status_code=code, headers=HEADERS)
 
     def _metrics(self, _request: Request) -> Response:
         text = render_metrics(self._settings, self._look())
@@ -183,10 +193,4 @@ def _page() -> Template:
 
 
 def _words(seconds: float | None) -> str:
-    """An age for people."""
-    if seconds is None:
-        return "–"
-    for name, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {name}"
-    return f"{seconds:.0f} s"
+    return "–" if seconds is None else age_in_words(seconds)

@@ -14,9 +14,9 @@ from ledger_factory import NodeFixture
 from prometheus_client.parser import text_string_to_metric_families
 
 from dicom_node import telemetry
+from dicom_node.health.snapshot import take_snapshot
 from dicom_node.ledger.jobs import claim, derived
 from dicom_node.web.metrics import render_metrics
-from dicom_node.web.snapshot import take_snapshot
 
 REPOSITORY = Path(__file__).parents[2]
 ALERTS = REPOSITORY / "deploy" / "prometheus" / "alerts.yaml"

@@ -2,64 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import socket
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from ledger_factory import NodeFixture
-from prometheus_client.parser import text_string_to_metric_families
+from peers import free_port
+from served import all_parts_run, ask, serving
 
 from dicom_node import telemetry
 from dicom_node.errors import ConfigurationError, StorageError
 from dicom_node.ledger.jobs import OFF_PEAK, claim, derived, fail
 from dicom_node.ledger.pauses import pause
 from dicom_node.logs import short_hash
-from dicom_node.settings import Settings
 from dicom_node.web import web_served
 
 SMALL = {"retention": {"disk_reserve_gib": 0}}
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    headers: Mapping[str, str]
-    body: str
-
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-    def metrics(self) -> dict[tuple[str, str], float]:
-        """(name, value of its only label) to value."""
-        return {
-            (sample.name, next(iter(sample.labels.values()), "")): sample.value
-            for family in text_string_to_metric_families(self.body)
-            for sample in family.samples
-        }
-
-
-def ask(port: int, path: str, method: str = "GET") -> Answer:
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method)
-    try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return Answer(answer.status, dict(answer.headers), answer.read().decode())
-    except urllib.error.HTTPError as error:
-        with error:
-            return Answer(error.code, dict(error.headers), error.read().decode())
-
-
-@contextlib.contextmanager
-def serving(settings: Settings, days: Mapping[str, float] | None = None) -> Iterator[int]:
-    with web_served(settings, certificate_days=lambda: days or {}) as port:
-        assert port is not None
-        yield port
 
 
 @pytest.fixture
@@ -68,17 +26,6 @@ def node(tmp_path: Path) -> Iterator[NodeFixture]:
     yield fixture
     telemetry.close_telemetry()
     fixture.ledger.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def all_parts_run(node: NodeFixture) -> None:
-    for part in ("receive", "work", "deliver"):
-        telemetry.open_telemetry(node.settings.metrics_folder, process=part)
 
 
 def failed_job(node: NodeFixture, reason: str) -> int:
@@ -92,7 +39,10 @@ def test_a_node_whose_parts_run_is_healthy(node: NodeFixture) -> None:
     all_parts_run(node)
     with serving(node.settings) as port:
         answer = ask(port, "/healthz")
-    assert (answer.status, answer.json()) == (200, {"healthy": True, "reasons": []})
+    assert (answer.status, answer.json()) == (
+        200,
+        {"healthy": True, "status": "healthy", "reasons": [], "troubles": []},
+    )
 
 
 def test_a_part_that_was_never_started_is_missed(node: NodeFixture) -> None:
@@ -103,6 +53,7 @@ def test_a_part_that_was_never_started_is_missed(node: NodeFixture) -> None:
         "The receiver has not been started",
         "The worker has not been started",
         "The sender has not been started",
+        "The housekeeping has not been started",
     ]
 
 

@@ -1,0 +1,99 @@
+"""Troubles of the node itself: ledger, storage, disk, parts, sweeps, clock, certificates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from dicom_node.health.snapshot import GIB, Snapshot
+from dicom_node.health.words import age_in_words
+
+PARTS = {
+    "receive": "receiver",
+    "work": "worker",
+    "deliver": "sender",
+    "serve": "housekeeping",
+}
+"""A worker is silent while a model is loaded, and between two steps on a slow machine."""
+
+EARLIEST_MOMENT = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+"""This program is younger: an earlier clock is wrong."""
+
+MAX_CLOCK_DIFFERENCE_SECONDS = 60.0
+"""Hosts that share a ledger may differ by so much."""
+
+
+def ledger(snapshot: Snapshot) -> Iterator[str]:
+    """The ledger cannot be read."""
+    if snapshot.queues is None:
+        yield f"The ledger cannot be read: {snapshot.fault}"
+
+
+def custody(snapshot: Snapshot) -> Iterator[str]:
+    """Ledger and storage do not belong together."""
+    yield from snapshot.custody
+
+
+def unknown(snapshot: Snapshot) -> Iterator[str]:
+    """Received images are in no ledger."""
+    if snapshot.unknown_images:
+        yield (
+            f"{snapshot.unknown_images} images are in no ledger and will be deleted after"
+            " `retention.days`: see `dicom-node unknown list`, then take them in again or discard"
+            " them."
+        )
+
+
+def disk(snapshot: Snapshot) -> Iterator[str]:
+    """The storage cannot be read or is full."""
+    if snapshot.disk_free is None:
+        yield "The storage folder cannot be read."
+    elif snapshot.disk_free < snapshot.disk_reserve:
+        yield (
+            f"Only {snapshot.disk_free / GIB:.1f} GiB are free, less than the reserve of"
+            f" {snapshot.disk_reserve / GIB:.1f} GiB: nothing is received; make room."
+        )
+
+
+def parts(snapshot: Snapshot) -> Iterator[str]:
+    """A part does not run."""
+    limits = snapshot.limits
+    allowed = {"receive": limits.receiver_seconds, "work": limits.worker_seconds}
+    for part, name in PARTS.items():
+        silent = snapshot.silent_seconds.get(part)
+        if silent is None:
+            yield f"The {name} has not been started: run `dicom-node {part}`."
+        elif silent > allowed.get(part, limits.part_seconds):
+            yield f"The {name} has not been heard of for {silent:.0f} s: see its log."
+
+
+def sweeps(snapshot: Snapshot) -> Iterator[str]:
+    """A sweep of the housekeeping is late."""
+    for sweep in snapshot.sweeps:
+        if sweep.silent_seconds > sweep.interval_seconds + snapshot.limits.sweep_seconds:
+            yield (
+                f"The housekeeping's sweep {sweep.name} ran {age_in_words(sweep.silent_seconds)}"
+                f" ago and is due every {sweep.interval_seconds:.0f} s: see the log of"
+                " `dicom-node serve`."
+            )
+
+
+def clock(snapshot: Snapshot) -> Iterator[str]:
+    """This machine's clock is wrong."""
+    if snapshot.at < EARLIEST_MOMENT:
+        shown = datetime.fromtimestamp(snapshot.at, UTC).isoformat(timespec="minutes")
+        yield f"This machine's clock says {shown}, which is wrong: check its time service."
+    ahead = snapshot.ahead_of_database_seconds
+    if ahead is not None and abs(ahead) > MAX_CLOCK_DIFFERENCE_SECONDS:
+        word = "ahead of" if ahead > 0 else "behind"
+        yield (
+            f"This machine's clock is {age_in_words(abs(ahead))} {word} that of the database"
+            " server: check the time service of both."
+        )
+
+
+def certificates(snapshot: Snapshot) -> Iterator[str]:
+    """A certificate has expired."""
+    for name, days in snapshot.certificate_days.items():
+        if days <= 0:
+            yield f"The certificate {name} has expired: renew it and restart the node."
