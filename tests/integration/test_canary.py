@@ -150,7 +150,7 @@ def shown_by_the_node(
         with contextlib.closing(open_ledger(f"sqlite:///{home}/var/ledger.db")) as ledger:
             wait_until("every series is settled", lambda: settled(ledger), SETTLED_SECONDS)
         wait_until("the failed jobs are told", lambda: hook.items)
-        wait_until("the node says that it is healthy", lambda: page(ports.rest, "/healthz"))
+        wait_until("every part of the node runs", lambda: page(ports.rest, "/livez"))
         return {path: page(ports.rest, path) for path in ("/", "/metrics", "/api/status")}
 
 
