@@ -11,7 +11,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from dicom_node import telemetry
 from dicom_node.beats import SweepBeats
-from dicom_node.custody import open_custody
+from dicom_node.custody import Custody, open_custody
 from dicom_node.housekeeping.background import in_background
 from dicom_node.housekeeping.completion import Completion
 from dicom_node.housekeeping.notification import Notification
@@ -61,24 +61,13 @@ def run_housekeeping(
     rules = LiveRules(settings)
     custody = open_custody(settings, should_stop)
     ledger = custody.ledger
-    inbox = Inbox(settings.inbox_folder, settings.quarantine_folder)
-    completion, queue = Completion(ledger, inbox, settings, rules), Queue(ledger, settings)
-    retention = Retention(custody, inbox, Outbox(settings.outbox_folder), settings)
-    clock = _clock(
-        SweepBeats(telemetry.folder_of_host(settings.metrics_folder)),
-        (completion.complete_series, COMPLETION_SECONDS),
-        (queue.wake_jobs, WAKE_SECONDS),
-        (queue.release_leases, LEASES_SECONDS),
-        (queue.end_commitments, COMMITMENT_SECONDS),
-        (queue.correct_clock, CLOCK_SECONDS),
-        (retention.relieve_disk, DISK_SECONDS),
-        (in_background(Notification(ledger, settings).notify), NOTIFY_SECONDS),
-        (retention.enforce_retention, RETENTION_SECONDS),
-    )
+    retention = _retention(custody, settings)
+    beats = SweepBeats(telemetry.folder_of_host(settings.metrics_folder))
+    clock = _clock(beats, *_sweeps(custody, retention, settings, rules))
     try:
         if not custody.wait(should_stop):
             return
-        _run_sweep(retention.begin)
+        _run_sweep(retention.begin, beats)
         clock.start()
         log.info("housekeeping started", rules=len(rules.rules))
         while not should_stop():
@@ -88,6 +77,29 @@ def run_housekeeping(
         clock.shutdown(wait=True)
     finally:
         ledger.close()
+
+
+def _retention(custody: Custody, settings: Settings) -> Retention:
+    inbox = Inbox(settings.inbox_folder, settings.quarantine_folder)
+    return Retention(custody, inbox, Outbox(settings.outbox_folder), settings)
+
+
+def _sweeps(
+    custody: Custody, retention: Retention, settings: Settings, rules: LiveRules
+) -> tuple[tuple[Sweep, float], ...]:
+    ledger = custody.ledger
+    inbox = Inbox(settings.inbox_folder, settings.quarantine_folder)
+    completion, queue = Completion(ledger, inbox, settings, rules), Queue(ledger, settings)
+    return (
+        (completion.complete_series, COMPLETION_SECONDS),
+        (queue.wake_jobs, WAKE_SECONDS),
+        (queue.release_leases, LEASES_SECONDS),
+        (queue.end_commitments, COMMITMENT_SECONDS),
+        (queue.correct_clock, CLOCK_SECONDS),
+        (retention.relieve_disk, DISK_SECONDS),
+        (in_background(Notification(ledger, settings).notify), NOTIFY_SECONDS),
+        (retention.enforce_retention, RETENTION_SECONDS),
+    )
 
 
 def _clock(beats: SweepBeats, *sweeps: tuple[Sweep, float]) -> BackgroundScheduler:

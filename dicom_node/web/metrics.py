@@ -60,26 +60,30 @@ class _State(Collector):
             {"image": snapshot.unknown_images, "result": snapshot.unknown_results},
         )
         yield from _disk(snapshot)
-        yield _gauges(
-            "part_silent_seconds",
-            "Seconds since a part last said that it goes on.",
-            "part",
-            dict(snapshot.silent_seconds),
-        )
-        yield _gauges(
-            "sweep_silent_seconds",
-            "Seconds since a sweep of the housekeeping last ended well.",
-            "sweep",
-            {sweep.name: sweep.silent_seconds for sweep in snapshot.sweeps},
-        )
-        yield _gauges(
-            "certificate_days_left",
-            "Days until a certificate expires.",
-            "file",
-            dict(snapshot.certificate_days),
-        )
+        yield from _life(snapshot)
         if snapshot.queues is not None:
             yield from _queues(snapshot.queues, snapshot.at)
+
+
+def _life(snapshot: Snapshot) -> Iterator[GaugeMetricFamily]:
+    yield _gauges(
+        "part_silent_seconds",
+        "Seconds since a part last said that it goes on.",
+        "part",
+        dict(snapshot.silent_seconds),
+    )
+    yield _gauges(
+        "sweep_silent_seconds",
+        "Seconds since a sweep of the housekeeping last ended well.",
+        "sweep",
+        {sweep.name: sweep.silent_seconds for sweep in snapshot.sweeps},
+    )
+    yield _gauges(
+        "certificate_days_left",
+        "Days until a certificate expires.",
+        "file",
+        dict(snapshot.certificate_days),
+    )
 
 
 def _disk(snapshot: Snapshot) -> Iterator[GaugeMetricFamily]:
