@@ -170,7 +170,9 @@ def _run_body(
 
         days = partial(certificate_days, settings)
         with web_served(settings, certificate_days=days, should_stop=should_stop):
-            run_housekeeping(settings, should_stop=should_stop, should_reload=should_reload)
+            run_housekeeping(
+                settings, should_stop=should_stop, should_reload=should_reload, audit=audit
+            )
 
 
 def _step_back() -> None:

@@ -86,6 +86,7 @@ class FileDestination:
         """In one write to the end, so that the lines of several processes do not mix."""
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
         try:
+            _leave_to_owner(descriptor, self._path.parent)
             if line:
                 os.write(descriptor, line)
         finally:
@@ -199,6 +200,13 @@ def syslog_line(message: Message) -> bytes:
         f" {os.getpid()} {_MESSAGE_ID} - "
     )
     return header.encode("ascii", "replace") + _BYTE_ORDER_MARK + message.to_xml().encode()
+
+
+def _leave_to_owner(descriptor: int, folder: Path) -> None:
+    """Let a file that root has made belong to the user of its folder, who writes it else."""
+    made, around = os.fstat(descriptor), folder.stat()
+    if os.geteuid() == 0 and made.st_size == 0 and made.st_uid != around.st_uid:
+        os.fchown(descriptor, around.st_uid, around.st_gid)
 
 
 def _context(tls: TlsSettings | None) -> ssl.SSLContext:

@@ -56,9 +56,12 @@ NODE_AUTHENTICATION = dcm("110126", "Node Authentication")
 APPLICATION = dcm("110150", "Application")
 DESTINATION_ROLE = dcm("110152", "Destination Role ID")
 SOURCE_ROLE = dcm("110153", "Source Role ID")
+SOFTWARE_CONFIGURATION = dcm("110131", "Software Configuration")
+RESTRICTED_FUNCTION = dcm("110132", "Use of Restricted Function")
 STUDY_INSTANCE_UID = dcm("110180", "Study Instance UID")
 NODE_ID = dcm("110182", "Node ID")
 PATIENT_NUMBER = Code("2", "RFC-3881", "Patient Number")
+URI = Code("12", "RFC-3881", "URI")
 
 
 class Action(Enum):
@@ -82,7 +85,8 @@ class Participant:
     """Who took part (``ActiveParticipantContents``).
 
     Attributes:
-        user_id: Process id, AE title or host name.
+        user_id: Process id, AE title, host name or login of a person.
+        user_name: More on a person; empty when there is nothing more.
         ae_title: Its AE title; empty when it has none.
         host: Its name or address; empty when unknown.
         requestor: Whether it began what is told.
@@ -93,12 +97,15 @@ class Participant:
     ae_title: str = ""
     host: str = ""
     requestor: bool = False
+    user_name: str = ""
 
     def element(self) -> ET.Element:
         """The participant as an element."""
         attributes = {"UserID": self.user_id}
         if self.ae_title:
             attributes["AlternativeUserID"] = f"AETITLES={self.ae_title}"
+        if self.user_name:
+            attributes["UserName"] = self.user_name
         attributes["UserIsRequestor"] = "true" if self.requestor else "false"
         if self.host:
             attributes["NetworkAccessPointID"] = self.host

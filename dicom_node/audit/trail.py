@@ -7,10 +7,12 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from dicom_node.audit import message as xml
 from dicom_node.audit.destinations import Destination, FileDestination, SyslogDestination
 from dicom_node.audit.message import Action, Code, Message, Outcome, Participant, Subject
+from dicom_node.audit.person import person
 from dicom_node.audit.pseudonym import Pseudonym, keyed_pseudonym, plain
 from dicom_node.audit.transfer import Content, Transfer
 from dicom_node.settings import Settings
@@ -93,25 +95,55 @@ class Audit:
             peer: Who it was about.
         """
         other = peer.participant()
-        alert = {"Alert Description": description}
-        subject = Subject(other.user_id, xml.NODE_ID, type_code="2", details=alert)
-        self._write(
-            Message(
-                event=xml.SECURITY_ALERT,
-                action=Action.EXECUTE,
-                event_type=xml.NODE_AUTHENTICATION,
-                source=self._source,
-                participants=(self._own, other),
-                subjects=(subject,),
-                outcome=Outcome.SERIOUS_FAILURE,
-                description=description,
-            )
-        )
+        subject = _alert_subject(other.user_id, xml.NODE_ID, description)
+        self._alert(xml.NODE_AUTHENTICATION, (self._own, other), subject, failure=description)
+
+    def act(self, act: str, *, subject: str, failure: str = "") -> None:
+        """A person has used the command line to change what the node does (A.5.3.11).
+
+        Args:
+            act: The command, such as ``jobs retry``.
+            subject: On what, such as ``job/17``.
+            failure: Why nothing came of it; empty when it was done.
+        """
+        if not self.wants_transfers:
+            return
+        about = _alert_subject(f"dicom-node:{subject}", xml.URI, f"dicom-node {act} {subject}")
+        participants = (self._own, person())
+        self._alert(xml.RESTRICTED_FUNCTION, participants, about, failure=failure)
+
+    def rules(self, path: Path, *, sha256: str, failure: str = "") -> None:
+        """The rules of a file are in force from now on, or were refused (A.5.3.11).
+
+        Args:
+            path: The file.
+            sha256: Of its bytes.
+            failure: Why the old rules stay; empty when these count.
+        """
+        about = _alert_subject(path.as_uri(), xml.URI, f"rules with SHA-256 {sha256}")
+        own = replace(self._own, requestor=True)
+        self._alert(xml.SOFTWARE_CONFIGURATION, (own,), about, failure=failure)
 
     def close(self) -> None:
         """Hand on what waits, for a short time."""
         for destination in self._destinations:
             destination.close()
+
+    def _alert(
+        self, kind: Code, participants: tuple[Participant, ...], subject: Subject, *, failure: str
+    ) -> None:
+        self._write(
+            Message(
+                event=xml.SECURITY_ALERT,
+                action=Action.EXECUTE,
+                event_type=kind,
+                source=self._source,
+                participants=participants,
+                subjects=(subject,),
+                outcome=Outcome.SERIOUS_FAILURE if failure else Outcome.SUCCESS,
+                description=failure,
+            )
+        )
 
     def _transfer(self, participants: tuple[Participant, ...], *, fresh: Action) -> Transfer:
         def tell(
@@ -147,6 +179,11 @@ class Audit:
         told = replace(message, when=time.time())
         for destination in self._destinations:
             destination.write(told)
+
+
+def _alert_subject(identifier: str, kind: Code, description: str) -> Subject:
+    details = {"Alert Description": description}
+    return Subject(identifier, kind, type_code="2", details=details)
 
 
 SILENT = Audit("", (), plain)

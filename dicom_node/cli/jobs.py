@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dicom_node.cli.acts import audited_ledger
 from dicom_node.cli.configuration import ConfigPath, read_settings
 from dicom_node.cli.output import AsJson, moment, write_json, write_table
 from dicom_node.ledger import history, operations, pauses
@@ -118,14 +119,14 @@ def jobs_show(job_id: JobId, config: ConfigPath = None, as_json: AsJson = False)
 
 def jobs_retry(job_id: JobId, config: ConfigPath = None) -> None:
     """Try a failed, waiting or cancelled job again now."""
-    with _ledger(config) as ledger:
+    with audited_ledger(config, "jobs retry", f"job/{job_id}") as ledger:
         job = operations.retry(ledger, job_id, now=time.time())
     typer.echo(f"job {job.id} is {job.state}.")
 
 
 def jobs_cancel(job_id: JobId, config: ConfigPath = None) -> None:
     """Give a job up; nothing is deleted, and `retry` takes it up again."""
-    with _ledger(config) as ledger:
+    with audited_ledger(config, "jobs cancel", f"job/{job_id}") as ledger:
         job = operations.cancel(ledger, job_id, now=time.time())
     typer.echo(f"job {job.id} is {job.state}.")
 
@@ -139,7 +140,7 @@ def jobs_pause(
     _, _, peer = (stage or "").partition(":")
     if peer:
         read_settings(config).peer(peer)
-    with _ledger(config) as ledger:
+    with audited_ledger(config, "jobs pause", f"stage/{','.join(_stages(stage))}") as ledger:
         for name in _stages(stage):
             pauses.pause(ledger, name, reason=reason, now=time.time())
             typer.echo(f"{name} is paused.")
@@ -147,7 +148,7 @@ def jobs_pause(
 
 def jobs_resume(stage: Stage = None, config: ConfigPath = None) -> None:
     """Let a paused stage go on; alone: all that are paused."""
-    with _ledger(config) as ledger:
+    with audited_ledger(config, "jobs resume", f"stage/{stage or 'all'}") as ledger:
         paused = [item.stage for item in pauses.list_pauses(ledger)]
         for name in [stage] if stage else paused:
             was = pauses.resume(ledger, name)

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from dicom_node.cli.acts import audited
 from dicom_node.cli.configuration import ConfigPath, read_settings
 from dicom_node.cli.output import AsJson, moment, write_json, write_table
 from dicom_node.custody import Custody, set_aside_unknown
@@ -46,7 +47,8 @@ def adopt(yes: Confirmed = False, config: ConfigPath = None) -> None:
             return
         typer.echo(fault)
         _confirm(yes, "Shall they belong together from now on?")
-        custody.adopt()
+        with audited(settings, "adopt", "storage"):
+            custody.adopt()
         typer.echo(f"The ledger and {settings.storage} belong together now.")
     typer.echo("Files that the ledger does not know: `dicom-node unknown take-in`.")
 
@@ -81,7 +83,8 @@ def unknown_take_in(
     config: ConfigPath = None,
 ) -> None:
     """Enter images that no ledger knows as if they had just been received."""
-    with _custody(config) as (custody, settings):
+    settings = read_settings(config)
+    with audited(settings, "unknown take-in", "unknown"), _custody(config) as (custody, _):
         set_aside_unknown(custody, settings, before=time.time() - MIN_AGE_SECONDS)
         done = take_in_again(custody, settings, source_ae=source)
     aside = done[Recorded.CONFLICT] + done[Recorded.OTHER_STUDY]
@@ -98,16 +101,18 @@ def unknown_take_in(
 
 def unknown_discard(yes: Confirmed = False, config: ConfigPath = None) -> None:
     """Delete all images and results that no ledger knows."""
-    unknown = Unknown(read_settings(config).unknown_folder)
+    settings = read_settings(config)
+    unknown = Unknown(settings.unknown_folder)
     names, tokens = unknown.names(), unknown.tokens()
     typer.echo(f"{len(names)} images and {len(tokens)} results lie in {unknown.root}.")
     if not (names or tokens):
         return
     _confirm(yes, "Delete them for good?")
-    for name in names:
-        unknown.discard_image(name)
-    for token in tokens:
-        unknown.discard_result(token)
+    with audited(settings, "unknown discard", "unknown"):
+        for name in names:
+            unknown.discard_image(name)
+        for token in tokens:
+            unknown.discard_result(token)
     typer.echo("They are deleted.")
 
 

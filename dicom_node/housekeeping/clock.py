@@ -10,6 +10,7 @@ from datetime import UTC
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from dicom_node import telemetry
+from dicom_node.audit import SILENT, Audit
 from dicom_node.beats import SweepBeats
 from dicom_node.custody import Custody, open_custody
 from dicom_node.housekeeping.background import in_background
@@ -45,6 +46,7 @@ def run_housekeeping(
     *,
     should_stop: Callable[[], bool],
     should_reload: Callable[[], bool] = lambda: False,
+    audit: Audit = SILENT,
 ) -> None:
     """Run the sweeps until told to stop; the one under way is finished.
 
@@ -52,6 +54,7 @@ def run_housekeeping(
         settings: The configuration.
         should_stop: Asked five times a second.
         should_reload: Likewise; whether to read the rules again.
+        audit: Told which rules are in force.
 
     Raises:
         ConfigurationError: The rules have mistakes, or the ledger belongs to another version of
@@ -69,14 +72,21 @@ def run_housekeeping(
             return
         _run_sweep(retention.begin, beats)
         clock.start()
-        log.info("housekeeping started", rules=len(rules.rules))
+        log.info("housekeeping started", rules=len(rules.rules), sha256=rules.sha256)
+        _tell_rules(audit, rules)
         while not should_stop():
             if should_reload():
-                rules.reload()
+                taken = rules.reload()
+                _tell_rules(audit, rules, "" if taken else "mistakes in it, the old rules stay")
             time.sleep(POLL_SECONDS)
         clock.shutdown(wait=True)
     finally:
         ledger.close()
+
+
+def _tell_rules(audit: Audit, rules: LiveRules, failure: str = "") -> None:
+    if rules.path is not None:
+        audit.rules(rules.path, sha256=rules.sha256, failure=failure)
 
 
 def _retention(custody: Custody, settings: Settings) -> Retention:

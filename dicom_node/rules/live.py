@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+
 from dicom_node.errors import ConfigurationError
 from dicom_node.logs import get_logger
 from dicom_node.rules.document import Rule
@@ -23,6 +26,7 @@ class LiveRules:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._sha256 = self._hash()
         self._rules = load_rules(settings)
 
     @property
@@ -30,12 +34,29 @@ class LiveRules:
         """The rules in force, in order."""
         return self._rules.rules
 
+    @property
+    def path(self) -> Path | None:
+        """The file; None when the configuration names none."""
+        return self._settings.rules
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the file as last read, with mistakes or without; empty without a file."""
+        return self._sha256
+
     def reload(self) -> bool:
         """Read the file again; with mistakes in it the old rules stay, and this returns False."""
+        self._sha256 = self._hash()
         try:
             self._rules = load_rules(self._settings)
         except ConfigurationError as error:
             log.error("rules refused, the old ones stay", reason=str(error))
             return False
-        log.info("rules read", rules=len(self.rules))
+        log.info("rules read", rules=len(self.rules), sha256=self._sha256)
         return True
+
+    def _hash(self) -> str:
+        try:
+            return hashlib.sha256(self.path.read_bytes()).hexdigest() if self.path else ""
+        except OSError:  # reading the rules says why
+            return ""
