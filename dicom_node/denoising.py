@@ -118,6 +118,8 @@ def denoise_series(
         )
         if options.guard.action == "block" and result.verdict is Verdict.BLOCK:
             raise ImplausibleResult(replace(report, files=(), blocked=True))
+        if result.objections:
+            derivation.remark_flag("; ".join(one.sentence for one in result.objections))
         spread = _uncertainty(source, denoiser, provenance, options.guard.seeds, should_stop)
     return replace(report, uncertainty=spread)
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_node.ct.derive import derive_image
+from dicom_node.ct.derive import derive_image, remark_flag
 from dicom_node.ct.files import write_file
+from dicom_node.ct.headers import load
 from dicom_node.ct.provenance import DeriveOptions, Provenance
 from dicom_node.ct.series import CtSeries
 from dicom_node.errors import StorageError
@@ -71,6 +72,19 @@ class Derivation:
         """
         for one in self._pending:
             one.result()
+
+    def remark_flag(self, flagged: str) -> None:
+        """Say in all files what the guard objects to; every slice must have been put.
+
+        Raises:
+            UnreadableFile: The header of a slice cannot be written.
+            StorageError: The disk is full or the folder not writable.
+        """
+        self.finish()
+        for header, file in zip(self._source.headers, self._files, strict=True):
+            image = load(file, pixels=True)
+            remark_flag(image, header, self._provenance, self._missing, flagged)
+            write_file(image, file)
 
     def _write(self, index: int, hu: NDArray[np.float32]) -> None:
         image = derive_image(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dicom_node.ct.completeness import completeness_of
@@ -13,8 +13,11 @@ from dicom_node.ct.headers import load, number
 from dicom_node.ct.report import ImplausibleResult, RunReport
 from dicom_node.denoising import DenoiseOptions, denoise_series
 from dicom_node.errors import InputError
-from dicom_node.rules import Denoise, Skip, decide
+from dicom_node.rules import Denoise, Rule, Skip, decide
 from man_core import Denoiser
+
+Load = Callable[[str], Denoiser]
+"""Gives the denoiser of a name."""
 
 OnSeries = Callable[[str, int, int], None]
 """Called with (name of the series or file, slices done, slices in all)."""
@@ -30,6 +33,7 @@ class SeriesOutcome:
         report: What was done, with what the guard found; None when nothing was.
         skipped: Why the series is not for us; None when it is.
         error: Why it failed; None when it did not.
+        rule: Name of the rule that took the series; empty where none did.
     """
 
     name: str
@@ -37,6 +41,28 @@ class SeriesOutcome:
     report: RunReport | None = None
     skipped: str | None = None
     error: str | None = None
+    rule: str = ""
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What decides about each series, beside the default work.
+
+    Attributes:
+        rules: The site's rules; the first that takes a series wins, as in the node.
+        source_ae: AE title of the sender that rules shall assume; files name none.
+        model: What rules call the default denoiser; empty: the name on its card.
+        load: Gives the denoiser that a rule names; None: every series gets the default one.
+        strength: Goes before what rules say; None: it does not.
+        incomplete: Take what is there of a series with missing slices, and say so in the header.
+    """
+
+    rules: Sequence[Rule] = ()
+    source_ae: str = ""
+    model: str = ""
+    load: Load | None = None
+    strength: float | None = None
+    incomplete: bool = False
 
 
 def denoise_folder(
@@ -46,7 +72,7 @@ def denoise_folder(
     options: DenoiseOptions = DenoiseOptions(),  # noqa: B008 - frozen
     on_progress: OnSeries | None = None,
     *,
-    incomplete: bool = False,
+    orders: Orders = Orders(),
 ) -> list[SeriesOutcome]:
     """Denoise every CT series below a folder.
 
@@ -56,10 +82,10 @@ def denoise_folder(
     Args:
         source: A folder, or a single file.
         destination: Folder for the derived files, made when missing.
-        denoiser: A method ready to run.
-        options: Strength and labels.
+        denoiser: A method ready to run, for every series for which no rule names another.
+        options: Strength, where no rule says another, and labels.
         on_progress: See ``OnSeries``.
-        incomplete: Take what is there of a series with missing slices, and say so in the header.
+        orders: Rules, and what goes before them.
 
     Returns:
         One outcome per series, then one per file that looks like DICOM and cannot be read. One
@@ -71,26 +97,48 @@ def denoise_folder(
         StorageError: The destination is full or not writable.
     """
     folder = scan_folder(source)
-    outcomes = []
-    for name, files, target in _plan(folder, source, destination):
-        headers = [load(path, pixels=False) for path in files]
-        wanted = Denoise(denoiser.info.name, options.strength, destinations=())
-        decision = decide(headers, otherwise=wanted)
-        if isinstance(decision, Skip):
-            outcomes.append(SeriesOutcome(name, skipped=decision.reason))
-        else:
-            missing = completeness_of(headers).missing if incomplete else ""
-            outcomes.append(
-                _denoise_one(name, files, target, denoiser, options, on_progress, missing)
-            )
+    outcomes = [
+        _one_series(one, denoiser, options, on_progress, orders)
+        for one in _plan(folder, source, destination)
+    ]
     broken = [SeriesOutcome(one.path.name, error=one.reason) for one in folder.unread]
     return outcomes + broken
 
 
+@dataclass(frozen=True)
+class _Planned:
+    """One series of the input, and where its result goes."""
+
+    name: str
+    files: tuple[Path, ...]
+    target: Path
+
+
+def _one_series(
+    series: _Planned,
+    denoiser: Denoiser,
+    options: DenoiseOptions,
+    on_progress: OnSeries | None,
+    orders: Orders,
+) -> SeriesOutcome:
+    headers = [load(path, pixels=False) for path in series.files]
+    otherwise = Denoise(orders.model or denoiser.info.name, options.strength, destinations=())
+    decision = decide(headers, otherwise=otherwise, rules=orders.rules, source_ae=orders.source_ae)
+    if isinstance(decision, Skip):
+        return SeriesOutcome(series.name, skipped=decision.reason, rule=decision.rule)
+    if orders.load is not None and decision.model != otherwise.model:
+        denoiser = orders.load(decision.model)
+    strength = decision.strength if orders.strength is None else orders.strength
+    as_it_is = orders.incomplete or decision.incomplete == "denoise"
+    missing = completeness_of(headers).missing if as_it_is else ""
+    outcome = _denoise_one(
+        series, denoiser, replace(options, strength=strength), on_progress, missing
+    )
+    return replace(outcome, rule=decision.rule)
+
+
 def _denoise_one(
-    name: str,
-    files: tuple[Path, ...],
-    target: Path,
+    series: _Planned,
     denoiser: Denoiser,
     options: DenoiseOptions,
     on_progress: OnSeries | None,
@@ -98,23 +146,20 @@ def _denoise_one(
 ) -> SeriesOutcome:
     def progress(done: int, total: int) -> None:
         if on_progress is not None:
-            on_progress(name, done, total)
+            on_progress(series.name, done, total)
 
     try:
         report = denoise_series(
-            files, target, denoiser, options, missing=missing, on_progress=progress
+            series.files, series.target, denoiser, options, missing=missing, on_progress=progress
         )
     except ImplausibleResult as error:
-        return SeriesOutcome(name, report=error.report, error=str(error))
+        return SeriesOutcome(series.name, report=error.report, error=str(error))
     except InputError as error:
-        return SeriesOutcome(name, error=str(error))
-    return SeriesOutcome(name, destination=target, report=report)
+        return SeriesOutcome(series.name, error=str(error))
+    return SeriesOutcome(series.name, destination=series.target, report=report)
 
 
-def _plan(
-    folder: Folder, source: Path, destination: Path
-) -> Iterator[tuple[str, tuple[Path, ...], Path]]:
-    """Name, files and target folder of each series."""
+def _plan(folder: Folder, source: Path, destination: Path) -> Iterator[_Planned]:
     base = source if source.is_dir() else source.parent
     parents = [files[0].parent.relative_to(base) for files in folder.series]
     shared = {parent for parent, count in Counter(parents).items() if count > 1}
@@ -125,4 +170,4 @@ def _plan(
         taken[place] += 1
         if taken[place] > 1:
             place = place.with_name(f"{label}-{taken[place]}")
-        yield (parent / label).as_posix(), files, destination / place
+        yield _Planned((parent / label).as_posix(), files, destination / place)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
-from dicom_node.cli.configuration import ConfigPath, read_settings
+from dicom_node.cli.configuration import read_settings
 from dicom_node.cli.output import AsJson, progress, write_json, write_table
 from dicom_node.cli.privacy import modes_of_the_caller
 from dicom_node.errors import ConfigurationError, ModelUnavailable, NodeError
+from dicom_node.rules import Rule, load_rules
 from dicom_node.settings import (
     DerivedSettings,
     GuardSettings,
@@ -33,6 +35,11 @@ Strength = Annotated[
 GuardAction = Annotated[
     Literal["block", "flag", "off"] | None,
     typer.Option(help="What an implausible result meets; default: block, nothing is written."),
+]
+SourceAe = Annotated[str, typer.Option(help="AE title of the sender that the rules shall assume.")]
+RulesToo = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="Configuration, with its rules; default: none is read."),
 ]
 Seeds = Annotated[
     int | None, typer.Option(min=2, help="Report the spread over so many seeds; a run each.")
@@ -57,22 +64,28 @@ def denoise(
     ] = False,
     guard: GuardAction = None,
     uncertainty: Seeds = None,
-    config: ConfigPath = None,
+    source_ae: SourceAe = "",
+    config: RulesToo = None,
     as_json: AsJson = False,
 ) -> None:
-    """Denoise the CT series in a folder; derived DICOM goes to another."""
+    """Denoise the CT series in a folder; derived DICOM goes to another.
+
+    With -c the site's rules decide as in the node; --model and --strength go before them.
+    """
     from dicom_node.ct.provenance import DeriveOptions
     from dicom_node.denoising import DenoiseOptions
     from dicom_node.model_denoise import guard_options
-    from dicom_node.offline import denoise_folder
+    from dicom_node.offline import Orders, denoise_folder
 
-    base, labels, watch = _settings(config)
-    wanted = _changed(base, name=model, strength=strength, steps=steps, device=device)
-    watch = _changed(watch, action=guard, seeds=uncertainty)
+    base = _base(config)
+    wanted = _changed(base.model, name=model, strength=strength, steps=steps, device=device)
+    watch = _changed(base.guard, action=guard, seeds=uncertainty)
     _check_destination(source, destination)
-    labelled = DeriveOptions(**labels.model_dump())
+    labelled = DeriveOptions(**base.derived.model_dump())
     options = DenoiseOptions(wanted.strength, labelled, guard_options(watch))
     denoiser = load_model(wanted)
+    load = None if model is not None else _loader(wanted)
+    orders = Orders(base.rules, source_ae, wanted.name, load, strength, incomplete)
     with modes_of_the_caller(), progress("denoising") as report:
         outcomes = denoise_folder(
             source,
@@ -80,7 +93,7 @@ def denoise(
             denoiser,
             options,
             lambda _name, done, total: report(done, total),
-            incomplete=incomplete,
+            orders=orders,
         )
     _tell(outcomes, as_json)
     if any(item.error for item in outcomes) or not any(item.destination for item in outcomes):
@@ -124,11 +137,32 @@ def load_model(wanted: ModelSettings) -> Denoiser:
         raise ModelUnavailable(f"{error}.") from error
 
 
-def _settings(config: Path | None) -> tuple[ModelSettings, DerivedSettings, GuardSettings]:
+@dataclass(frozen=True)
+class _Base:
+    """What the configuration says of offline work; without one, the defaults and no rules."""
+
+    model: ModelSettings
+    derived: DerivedSettings
+    guard: GuardSettings
+    rules: Sequence[Rule]
+
+
+def _base(config: Path | None) -> _Base:
     if config is None:
-        return ModelSettings(), DerivedSettings(), GuardSettings()
+        return _Base(ModelSettings(), DerivedSettings(), GuardSettings(), ())
     settings = read_settings(config)
-    return settings.model, settings.derived, settings.guard
+    rules = load_rules(settings).rules
+    return _Base(settings.model, settings.derived, settings.guard, rules)
+
+
+def _loader(wanted: ModelSettings) -> Callable[[str], Denoiser]:
+    """Loads the models that rules name, each once, with the device and steps of the others."""
+
+    @functools.cache
+    def load(name: str) -> Denoiser:
+        return load_model(wanted.model_copy(update={"name": name}))
+
+    return load
 
 
 def _changed(settings: S, **options: object) -> S:
@@ -162,20 +196,24 @@ def _tell(outcomes: Sequence[SeriesOutcome], as_json: bool) -> None:
         return
     for item in outcomes:
         if item.error is not None:
-            typer.echo(f"{item.name}: failed, {item.error}.", err=True)
+            typer.echo(f"{item.name}: failed, {item.error}{_by_rule(item)}.", err=True)
         elif item.report is not None:
             done = item.report.denoise
             typer.echo(
                 f"{item.name}: {done.slices} slices to {item.destination} by {done.model}"
                 f" {done.version} on {done.device}, {done.seconds / done.slices:.2f} s a slice;"
                 f" noise {_hu(done.noise_before_hu)} before, {_hu(done.noise_after_hu)} after;"
-                f" {_verdict(done)}."
+                f" {_verdict(done)}{_by_rule(item)}."
             )
             for remark in item.report.remarks:
                 typer.echo(f"{item.name}: {remark}.", err=True)
             _tell_uncertainty(item.report.uncertainty)
         else:
-            typer.echo(f"{item.name}: skipped, {item.skipped}.", err=True)
+            typer.echo(f"{item.name}: skipped, {item.skipped}{_by_rule(item)}.", err=True)
+
+
+def _by_rule(item: SeriesOutcome) -> str:
+    return f" (rule {item.rule!r})" if item.rule else ""
 
 
 def _verdict(report: DenoiseReport) -> str:
@@ -204,6 +242,7 @@ def _outcome(item: SeriesOutcome) -> dict[str, Any]:
         "report": None if item.report is None else item.report.to_dict(),
         "skipped": item.skipped,
         "error": item.error,
+        "rule": item.rule or None,
     }
 
 

@@ -31,6 +31,10 @@ DESCRIPTION_LENGTH: Final = 64
 DERIVATION_LENGTH: Final = 1024
 """Longest Derivation Description (VR ST)."""
 
+FLAGGED: Final = "Flagged by the plausibility guard"
+BESIDE: Final = "Read only beside the original image; Derivation Description says why."
+CUT: Final = " ..."
+
 LARGEST_SERIES_NUMBER: Final = 2**31 - 1
 """Largest integer string (VR IS)."""
 
@@ -69,8 +73,9 @@ def derive_image(
     # The first 128 bytes of a file are free for other uses; the source's describe the source.
     derived.preamble = bytes(128)
     _identify(derived, header, provenance.key(options))
-    _label(derived, header, options)
-    _describe(derived, header, provenance, missing)
+    _label(derived, header, provenance, options)
+    derived.DerivationDescription = describe(header, provenance, missing)
+    _refer(derived, header)
     name_equipment(derived, header, provenance, options)
     _put_words(derived, to_words(hu, Encoding.of(header), words))
     derived.file_meta = file_meta_for(derived)
@@ -82,21 +87,54 @@ def _identify(derived: Dataset, header: Dataset, key: str) -> None:
     derived.SeriesInstanceUID = derived_uid(str(header.SeriesInstanceUID), key)
 
 
-def _label(derived: Dataset, header: Dataset, options: DeriveOptions) -> None:
+def _label(
+    derived: Dataset, header: Dataset, provenance: Provenance, options: DeriveOptions
+) -> None:
     further = headers.texts(header, "ImageType")[2:] or ["AXIAL"]
     derived.ImageType = ["DERIVED", options.image_type, *further]
     number = int(headers.number(header, "SeriesNumber") or 0) + options.series_number_offset
     derived.SeriesNumber = min(number, LARGEST_SERIES_NUMBER)
-    append_text(derived, "SeriesDescription", options.description_suffix, DESCRIPTION_LENGTH)
+    append_text(derived, "SeriesDescription", provenance.suffix(options), DESCRIPTION_LENGTH)
 
 
-def _describe(derived: Dataset, header: Dataset, provenance: Provenance, missing: str) -> None:
+def describe(header: Dataset, provenance: Provenance, missing: str, flagged: str = "") -> str:
+    """What Derivation Description says: what was done before, what made this, and its doubts.
+
+    Args:
+        header: Of the source image.
+        provenance: What made the derived one.
+        missing: Which slices the source lacked; empty when none is known to be.
+        flagged: What the guard objects to; empty when nothing.
+
+    Returns:
+        At most 1024 characters; what was done before is cut first, then the objections.
+    """
     text = provenance.description()
     if missing:
         text = f"{text} The series was incomplete: {missing}."
+    if flagged:
+        text = f"{text} {FLAGGED}: {flagged.encode('ascii', 'replace').decode()}."
+    if len(text) > DERIVATION_LENGTH:
+        text = text[: DERIVATION_LENGTH - len(CUT)] + CUT
     earlier = "".join(headers.texts(header, "DerivationDescription")[:1])
-    earlier = earlier[: DERIVATION_LENGTH - len(text) - 2]
-    derived.DerivationDescription = f"{earlier}; {text}" if earlier else text
+    earlier = earlier[: max(0, DERIVATION_LENGTH - len(text) - 2)]
+    return f"{earlier}; {text}" if earlier else text
+
+
+def remark_flag(
+    derived: Dataset, header: Dataset, provenance: Provenance, missing: str, flagged: str
+) -> None:
+    """Say in a derived image what the guard objects to in its series.
+
+    Derivation Description says it in full. Image Comments, which viewers show, says it too unless
+    the source has comments of its own.
+    """
+    derived.DerivationDescription = describe(header, provenance, missing, flagged)
+    if not headers.texts(header, "ImageComments"):
+        derived.ImageComments = f"{FLAGGED}. {BESIDE}"
+
+
+def _refer(derived: Dataset, header: Dataset) -> None:
     # No code of CID 7203 means noise reduction; smoothing is the nearest (PS3.16).
     steps = list(derived.get("DerivationCodeSequence") or ())
     derived.DerivationCodeSequence = [*steps, _code_item(codes.DCM.Smoothing)]

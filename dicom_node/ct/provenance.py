@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 from dicom_node.ct.canonical import canonical_json
 from dicom_node.ct.product import MODEL_NAME, PRODUCT_VERSION
 from dicom_node.errors import ConfigurationError
+from dicom_node.label import check_suffix, fill_suffix
 
 if TYPE_CHECKING:
     from man_core import ModelCard
-
-LONGEST_SUFFIX: Final = 32
-"""At least as much room is left for the source's Series Description (64 characters in all)."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,8 @@ class DeriveOptions:
 
     Attributes:
         series_number_offset: Added to the source's Series Number.
-        description_suffix: Added to the source's Series Description, which is cut to make room.
+        description_suffix: Added to the source's Series Description, which is cut to make room;
+            ``{model}`` and ``{strength}`` in it are filled in.
         image_type: Second value of Image Type; many viewers show SECONDARY as screenshots.
         equipment: ``standard`` names this node in General Equipment and the scanner in Contributing
             Equipment, as PS3.3 C.12.1.1.5 says; ``keep_scanner`` the other way round.
@@ -38,13 +37,10 @@ class DeriveOptions:
     equipment: Literal["standard", "keep_scanner"] = "standard"
 
     def __post_init__(self) -> None:
-        suffix = self.description_suffix
-        plain = suffix.isascii() and (suffix.isprintable() or not suffix) and "\\" not in suffix
-        if not plain or len(suffix) > LONGEST_SUFFIX:
-            raise ConfigurationError(
-                f"description_suffix {suffix!r} cannot end a Series Description: use at most "
-                f"{LONGEST_SUFFIX} plain letters, digits, signs and no backslash"
-            )
+        try:
+            check_suffix(self.description_suffix)
+        except ValueError as error:
+            raise ConfigurationError(f"derived.description_suffix is wrong: {error}.") from error
 
 
 @dataclass(frozen=True)
@@ -94,6 +90,12 @@ class Provenance:
         strength = float(self.strength)
         deciding = (self.digest, int(self.steps), strength, int(self.seed), asdict(options))
         return hashlib.sha256(canonical_json(deciding).encode()).hexdigest()
+
+    def suffix(self, options: DeriveOptions) -> str:
+        """What ends the Series Description of what this made."""
+        return fill_suffix(
+            options.description_suffix, model=self.model, strength=float(self.strength)
+        )
 
     def description(self) -> str:
         """One paragraph for people, for Derivation Description (at most 1024 characters)."""

@@ -19,6 +19,7 @@ from dicom_node.settings.values import (
     Port,
     Seconds,
     ServiceRoot,
+    Suffix,
     WebAddress,
 )
 
@@ -161,10 +162,14 @@ class ModelSettings(Section):
 
 
 class DerivedSettings(Section):
-    """How the derived series is labelled."""
+    """How the derived series is labelled.
+
+    Attributes:
+        description_suffix: Ends the Series Description; ``{model}`` and ``{strength}`` are filled.
+    """
 
     series_number_offset: Annotated[int, Field(ge=1)] = 1000
-    description_suffix: str = " MAN"
+    description_suffix: Suffix = " MAN"
     image_type: Literal["PRIMARY", "SECONDARY"] = "PRIMARY"
     equipment: Literal["standard", "keep_scanner"] = "standard"
 

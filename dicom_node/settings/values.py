@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from dicom_node.label import check_suffix
+
 AE_TITLE_LENGTH = 16
 """Longest AE title (PS3.5 section 6.2, VR AE)."""
 
@@ -82,3 +84,4 @@ ServiceRoot = Annotated[str, AfterValidator(_service_root)]
 Seconds = Annotated[float, Field(ge=0.0)]
 Hour = Annotated[time, BeforeValidator(_hour)]
 Days = Annotated[float, Field(ge=0.0)]
+Suffix = Annotated[str, AfterValidator(check_suffix)]

@@ -12,7 +12,8 @@ from peers import require_program
 from pydicom import Dataset
 
 from dicom_node.ct.provenance import DeriveOptions
-from dicom_node.denoising import DenoiseOptions, denoise_series
+from dicom_node.denoising import DenoiseOptions, GuardOptions, denoise_series
+from dicom_node.settings import GuardSettings, guard_limits
 from man_core import load_denoiser
 
 STANDARD = DeriveOptions()
@@ -58,6 +59,17 @@ def test_validators_find_nothing_new(
     report = denoise_series(
         source, tmp_path / "derived", load_denoiser("identity"), DenoiseOptions(derived=labels)
     )
+    for original, derived in zip(source, report.files, strict=True):
+        assert lines_of("dciodvfy", [derived]) <= lines_of("dciodvfy", [original])
+    assert not lines_of("dcentvfy", [*source, *report.files])
+
+
+def test_validators_find_nothing_new_in_a_flagged_series(tmp_path: Path) -> None:
+    source = make_series(tmp_path / "source", slices=3, change=clinical)
+    limits = guard_limits(GuardSettings(limits={"noise": (0.5, 5.0)}).limits)
+    options = DenoiseOptions(guard=GuardOptions("flag", limits))
+    report = denoise_series(source, tmp_path / "derived", load_denoiser("identity"), options)
+    assert report.denoise.objections
     for original, derived in zip(source, report.files, strict=True):
         assert lines_of("dciodvfy", [derived]) <= lines_of("dciodvfy", [original])
     assert not lines_of("dcentvfy", [*source, *report.files])

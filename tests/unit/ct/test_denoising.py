@@ -14,7 +14,7 @@ from peers import wait_until
 
 from dicom_node.denoising import DenoiseOptions, denoise_series
 from dicom_node.errors import InputError, ModelUnavailable, StorageError, UnreadableFile
-from dicom_node.offline import denoise_folder
+from dicom_node.offline import Orders, denoise_folder
 from man_core import Condition, Denoiser, ModelCard, Stopped, load_denoiser
 
 IDENTITY = load_denoiser("identity")
@@ -159,7 +159,9 @@ def test_a_folder_of_several_series_is_mirrored_with_reasons(tmp_path: Path) -> 
 
 def test_what_is_there_of_an_incomplete_series_is_denoised_when_asked_for(tmp_path: Path) -> None:
     make_series(tmp_path / "in", slices=7)[3].unlink()
-    (outcome,) = denoise_folder(tmp_path / "in", tmp_path / "out", IDENTITY, incomplete=True)
+    (outcome,) = denoise_folder(
+        tmp_path / "in", tmp_path / "out", IDENTITY, orders=Orders(incomplete=True)
+    )
     assert outcome.report is not None
     assert outcome.report.missing == "1 slice is missing between images 3 and 5"
     assert len(outcome.report.files) == 6

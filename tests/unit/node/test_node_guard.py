@@ -12,8 +12,10 @@ import torch
 from ct_factory import make_series
 from ledger_factory import START, House, NodeFixture
 from prometheus_client import CollectorRegistry, generate_latest
+from pydicom import Dataset, dcmread
 
 from dicom_node import telemetry
+from dicom_node.ct.files import encode
 from dicom_node.ct.report import ImplausibleResult
 from dicom_node.denoising import DenoiseOptions, GuardOptions, denoise_series
 from dicom_node.ledger.jobs import claim
@@ -124,6 +126,54 @@ def test_a_flagged_result_is_sent_and_told(
     assert found["drift_soft_tissue"]["verdict"] == "flag"
     assert found["drift_soft_tissue"]["value"] == pytest.approx(FLAGGED_HU, abs=0.1)
     assert (metric(counted, "flag"), metric(counted, "block")) == (1.0, 0.0)
+
+
+def images_of(node: NodeFixture, job: Job) -> list[Dataset]:
+    return [dcmread(path) for path in node.outbox.committed(job.token)]
+
+
+def test_images_of_a_flagged_series_say_so_and_are_otherwise_the_same(
+    node: NodeFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The same work with wider limits is not flagged: only the statement differs."""
+    flagged, _ = work(node, monkeypatch, FLAGGED_HU)
+    other = NodeFixture(tmp_path / "other")
+    wide, _ = work(other, monkeypatch, FLAGGED_HU, limits={"drift_soft_tissue": (50.0, 60.0)})
+    for told, silent in zip(images_of(node, flagged), images_of(other, wide), strict=True):
+        text = str(told.DerivationDescription)
+        assert "Flagged by the plausibility guard: the mean of soft tissue shifts by" in text
+        assert str(told.ImageComments).startswith("Flagged by the plausibility guard.")
+        assert "ImageComments" not in silent
+        assert str(silent.DerivationDescription) in text
+        told.DerivationDescription = silent.DerivationDescription
+        del told.ImageComments
+        assert told == silent
+        assert encode(told) == encode(silent)
+
+
+def test_a_blocking_finding_that_is_let_pass_is_stated_too(
+    node: NodeFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, _ = work(node, monkeypatch, BLOCKED_HU, action="flag")
+    for image in images_of(node, job):
+        assert "Flagged by the plausibility guard" in str(image.DerivationDescription)
+
+
+def test_a_long_statement_fits_and_the_source_keeps_its_own_comments(tmp_path: Path) -> None:
+    def talkative(dataset: Dataset) -> None:
+        dataset.DerivationDescription, dataset.ImageComments = "y" * 1024, "of the scanner"
+
+    files = make_series(tmp_path / "in", change=talkative)
+    options = DenoiseOptions(guard=GuardOptions(action="flag"))
+    missing = "; ".join(f"1 slice is missing between images {n} and {n + 1}" for n in range(20))
+    report = denoise_series(
+        files, tmp_path / "out", Shift(BLOCKED_HU), options, missing=missing[:700]
+    )
+    for path in report.files:
+        image = dcmread(path)
+        assert len(image.DerivationDescription) <= 1024
+        assert "Flagged by the plausibility guard" in image.DerivationDescription
+        assert image.ImageComments == "of the scanner"
 
 
 def test_limits_of_the_site_count(node: NodeFixture, monkeypatch: pytest.MonkeyPatch) -> None:
