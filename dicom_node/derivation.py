@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.ct.derive import derive_image, remark_flag
-from dicom_node.ct.files import write_file
-from dicom_node.ct.headers import load
+from dicom_node.ct.files import read_back, write_file
+from dicom_node.ct.headers import load_whole
 from dicom_node.ct.provenance import DeriveOptions, Provenance
 from dicom_node.ct.series import CtSeries
 from dicom_node.errors import StorageError
@@ -81,9 +81,9 @@ class Derivation:
             StorageError: The disk is full or the folder not writable.
         """
         self.finish()
-        for header, file in zip(self._source.headers, self._files, strict=True):
-            image = load(file, pixels=True)
-            remark_flag(image, header, self._provenance, self._missing, flagged)
+        for source, file in zip(self._source.files, self._files, strict=True):
+            image = read_back(file)
+            remark_flag(image, load_whole(source), self._provenance, self._missing, flagged)
             write_file(image, file)
 
     def _write(self, index: int, hu: NDArray[np.float32]) -> None:

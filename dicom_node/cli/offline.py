@@ -23,6 +23,7 @@ from dicom_node.settings import (
 from man_core import ModelCard, ModelError, find_model, list_models
 
 if TYPE_CHECKING:  # what denoises needs torch, which other commands do not wait for
+    from dicom_node.denoising import DenoiseOptions
     from dicom_node.offline import SeriesOutcome
     from man_core import Denoiser, DenoiseReport, UncertaintySummary
 
@@ -72,17 +73,13 @@ def denoise(
 
     With -c the site's rules decide as in the node; --model and --strength go before them.
     """
-    from dicom_node.ct.provenance import DeriveOptions
-    from dicom_node.denoising import DenoiseOptions
-    from dicom_node.model_denoise import guard_options
     from dicom_node.offline import Orders, denoise_folder
 
     base = _base(config)
     wanted = _changed(base.model, name=model, strength=strength, steps=steps, device=device)
     watch = _changed(base.guard, action=guard, seeds=uncertainty)
     _check_destination(source, destination)
-    labelled = DeriveOptions(**base.derived.model_dump())
-    options = DenoiseOptions(wanted.strength, labelled, guard_options(watch))
+    options = _options(wanted, base.derived, watch)
     denoiser = load_model(wanted)
     load = None if model is not None else _loader(wanted)
     orders = Orders(base.rules, source_ae, wanted.name, load, strength, incomplete)
@@ -153,6 +150,15 @@ def _base(config: Path | None) -> _Base:
     settings = read_settings(config)
     rules = load_rules(settings).rules
     return _Base(settings.model, settings.derived, settings.guard, rules)
+
+
+def _options(model: ModelSettings, labels: DerivedSettings, watch: GuardSettings) -> DenoiseOptions:
+    from dicom_node.ct.provenance import DeriveOptions
+    from dicom_node.denoising import DenoiseOptions
+    from dicom_node.model_denoise import guard_options
+
+    labelled = DeriveOptions(**labels.model_dump())
+    return DenoiseOptions(model.strength, labelled, guard_options(watch))
 
 
 def _loader(wanted: ModelSettings) -> Callable[[str], Denoiser]:

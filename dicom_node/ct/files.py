@@ -5,7 +5,7 @@ from __future__ import annotations
 from io import BytesIO
 from pathlib import Path
 
-from pydicom import Dataset, dcmwrite
+from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
@@ -23,6 +23,18 @@ def file_meta_for(dataset: Dataset) -> FileMetaDataset:
     meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
     return meta
+
+
+def read_back(path: Path) -> Dataset:
+    """Read a file that :func:`write_file` has written, whole.
+
+    Raises:
+        StorageError: It cannot be read.
+    """
+    try:
+        return dcmread(path)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror or 'read error'}") from error
 
 
 def encode(dataset: Dataset) -> bytes:
