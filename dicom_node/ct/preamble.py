@@ -10,6 +10,7 @@ import struct
 from typing import Final
 
 from pydicom import FileDataset
+from pydicom.dataelem import RawDataElement
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pydicom.valuerep import VR
 
@@ -50,10 +51,21 @@ def _is_first_element(head: bytes, order: str) -> bool:
 
 
 def state_syntax(dataset: FileDataset) -> None:
-    """Put the transfer syntax into the file meta information of a data set that came without."""
-    if dataset.file_meta.get("TransferSyntaxUID") is None:
-        dataset.file_meta.TransferSyntaxUID = _SYNTAXES[dataset.original_encoding]
+    """Let a data set say the transfer syntax in which it is, where its file says another or none.
 
+    Writers put implicit VR under an explicit syntax, and the other way round; pydicom reads both,
+    and believes the label again when it writes. A syntax of compressed pixels stays.
+    """
+    implicit, little = dataset.original_encoding
+    as_read = next((one for one in dataset.values() if isinstance(one, RawDataElement)), None)
+    if little and as_read is not None:
+        implicit = as_read.VR is None
+        dataset.set_original_encoding(implicit, True, dataset.original_character_set)
+    if dataset.file_meta.get("TransferSyntaxUID") in _UNCOMPRESSED_LITTLE:
+        dataset.file_meta.TransferSyntaxUID = _SYNTAXES[implicit, little]
+
+
+_UNCOMPRESSED_LITTLE: Final = (None, ImplicitVRLittleEndian, ExplicitVRLittleEndian)
 
 _SYNTAXES: Final[dict[tuple[bool | None, bool | None], UID]] = {
     (True, True): ImplicitVRLittleEndian,

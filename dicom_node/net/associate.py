@@ -21,6 +21,9 @@ from dicom_node.net.proposal import LARGEST_CONTEXT_COUNT, PDU_BYTES
 MAX_REQUEST_BYTES = 1 << 16
 """Longest A-ASSOCIATE-RQ that is read: 128 contexts with nineteen transfer syntaxes each."""
 
+MAX_ITEM_COUNT = 1024
+"""In a request, in a context and in the user information."""
+
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 TITLE_BYTES = 16
 
@@ -213,7 +216,9 @@ def _user_information(value: bytes) -> tuple[dict[str, Role], int]:
 
 def _items(data: bytes, at: int) -> Iterator[tuple[int, bytes]]:
     """Kind and value of each item; kinds that nobody knows are for the caller to pass over."""
-    while at < len(data):
+    for _ in range(MAX_ITEM_COUNT):
+        if at == len(data):
+            return
         if at + 4 > len(data):
             raise _Damaged("that is cut off")
         end = at + 4 + int.from_bytes(data[at + 2 : at + 4], "big")
@@ -221,6 +226,7 @@ def _items(data: bytes, at: int) -> Iterator[tuple[int, bytes]]:
             raise _Damaged("with an item that is longer than what it is in")
         yield data[at], data[at + 4 : end]
         at = end
+    raise _Damaged("with too many items")
 
 
 def _uid(value: bytes) -> str:

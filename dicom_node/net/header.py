@@ -17,7 +17,7 @@ from dicom_node.ct.elements import SINGLE_FRAME, Bounds, ElementWalk, Odd
 from dicom_node.ct.inflation import MAX_INFLATED_HEADER_BYTES, inflated
 from dicom_node.errors import InputError, UnreadableFile
 from dicom_node.net.leniency import read_values
-from dicom_node.net.lenient_uid import is_usable_uid
+from dicom_node.net.lenient_uid import is_usable_uid, names_instance
 
 SOP_CLASS_UID, SOP_INSTANCE_UID = 0x0008_0016, 0x0008_0018
 PATIENT_ID = 0x0010_0020
@@ -137,6 +137,12 @@ def begin_walk(walk: Walk, data: bytes | memoryview) -> None:
         walk.start_again()
 
 
+def instance_of(walk: Walk, announced: str) -> str:
+    """The SOP Instance UID of a data set, which its request may have announced cut off."""
+    found = walk.values.get(SOP_INSTANCE_UID, b"").decode("ascii", "replace").strip("\0 ")
+    return found if names_instance(announced, found) else announced
+
+
 def check_announced(header: Header, *, sop_class_uid: str, sop_instance_uid: str) -> None:
     """See that a data set is what its C-STORE request announced (PS3.4, B.2.3: status A9xx).
 
@@ -145,7 +151,7 @@ def check_announced(header: Header, *, sop_class_uid: str, sop_instance_uid: str
     """
     if header.sop_class_uid != sop_class_uid:
         raise WrongInstance("The data set is of another SOP class than the request announced.")
-    if header.sop_instance_uid != sop_instance_uid:
+    if not names_instance(sop_instance_uid, header.sop_instance_uid):
         raise WrongInstance("The data set is another SOP instance than the request announced.")
 
 

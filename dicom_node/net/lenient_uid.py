@@ -10,6 +10,8 @@ import re
 
 from pydicom.uid import UID
 
+CONFORMANT_LENGTH = 64
+
 MAX_UID_LENGTH = 128
 """Twice what the standard allows."""
 
@@ -19,6 +21,15 @@ _USABLE = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 def is_usable_uid(text: str) -> bool:
     """Whether a text can serve as a UID: components of digits, and not without end."""
     return len(text) <= MAX_UID_LENGTH and _USABLE.fullmatch(text) is not None
+
+
+def names_instance(announced: str, uid: str) -> bool:
+    """Whether a C-STORE request announced this instance.
+
+    DCMTK as a sender announces a longer UID by its first 64 characters.
+    """
+    is_cut = len(uid) > CONFORMANT_LENGTH and uid[:CONFORMANT_LENGTH] == announced
+    return is_cut or uid == announced
 
 
 def is_conformant_uid(text: str) -> bool:

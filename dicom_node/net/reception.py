@@ -29,6 +29,7 @@ from dicom_node.net.header import (
     WrongInstance,
     begin_walk,
     check_announced,
+    instance_of,
     read_header,
 )
 from dicom_node.net.inlet import INVALID_PARAMETER, Violation
@@ -159,7 +160,6 @@ class Intake:
             if self._draft.size > self._next_check:
                 self._reception.admission.check_room()
                 self._next_check += ROOM_CHECK_BYTES
-            begin_walk(self._walk, fragment)
             self._draft.write(fragment)
 
     def finish(self) -> int:
@@ -213,7 +213,7 @@ class Intake:
             raise _WrongContext("The request names another SOP class than its context.")
         if not command.has_data_set:
             raise UnreadableFile("The request has no data set.")
-        if not is_usable_uid(command.affected_instance):
+        if not is_usable_uid(command.affected_instance.removesuffix(".")):
             raise UnreadableFile("The request has no usable SOP Instance UID.")
         self._reception.verify()
         self._reception.admission.check_room()
@@ -229,8 +229,9 @@ class Intake:
         if syntax != self._syntax:
             self._remark("the data set is not in the transfer syntax that was agreed on")
             self._syntax, self._walk = syntax, Walk(syntax, self._bounds)
-        command = self._command
-        meta = file_meta(command.affected_class, command.affected_instance, syntax)
+        begin_walk(self._walk, fragment)
+        instance = instance_of(self._walk, self._command.affected_instance)
+        meta = file_meta(self._command.affected_class, instance, syntax)
         return self._reception.inbox.begin(meta)
 
     def _remark(self, what: str) -> None:

@@ -18,7 +18,11 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from dicom_node.ct.derive import derive_image
+from dicom_node.ct.files import encode
+from dicom_node.ct.headers import load
 from dicom_node.ct.preamble import begins_with_element
+from dicom_node.ct.provenance import DeriveOptions, Provenance
 from dicom_node.ct.read import find_series, read_series, scan_folder
 from dicom_node.errors import InputError, UnreadableFile
 
@@ -193,6 +197,9 @@ def test_a_folder_without_dicom_is_one_clear_sentence(tmp_path: Path) -> None:
         find_series(tmp_path)
 
 
+MADE_BY = Provenance("man", "1.0", "ab" * 32, "cd" * 32, steps=20, strength=1.0, seed=7)
+
+
 def without_preamble(path: Path, syntax: str, *, meta: bool) -> None:
     """Write a file again as old archives do: with file meta information alone, or without."""
     recode(path, syntax)
@@ -214,6 +221,37 @@ def test_files_without_preamble_are_read(tmp_path: Path, syntax: str, meta: bool
     (found,) = find_series(tmp_path)
     assert found == renamed
     np.testing.assert_array_equal(read_series(found).volume.hu, expected)
+
+
+@pytest.mark.filterwarnings("ignore:Expected")  # pydicom says what is wrong with it
+@pytest.mark.parametrize(
+    ("real", "label"),
+    [
+        (ImplicitVRLittleEndian, ExplicitVRLittleEndian),
+        (ExplicitVRLittleEndian, ImplicitVRLittleEndian),
+    ],
+)
+def test_a_data_set_under_a_wrong_label_is_read_for_what_it_is(
+    tmp_path: Path, real: str, label: str
+) -> None:
+    paths = make_series(tmp_path)
+    expected = read_series(paths).volume.hu
+    for path in paths:
+        recode(path, real)
+        data = path.read_bytes()
+        (length,) = struct.unpack_from("<I", data, 140)
+        meta = data[144 : 144 + length].replace(uid_element(real), uid_element(label))
+        path.write_bytes(data[:140] + struct.pack("<I", len(meta)) + meta + data[144 + length :])
+        assert load(path, pixels=False).file_meta.TransferSyntaxUID == real
+    series = read_series(paths)
+    np.testing.assert_array_equal(series.volume.hu, expected)
+    encode(derive_image(series, 0, expected[0], MADE_BY, DeriveOptions()))
+
+
+def uid_element(syntax: str) -> bytes:
+    """(0002,0010) in explicit VR."""
+    value = syntax.encode() + b"\0" * (len(syntax) % 2)
+    return struct.pack("<HH2sH", 0x0002, 0x0010, b"UI", len(value)) + value
 
 
 @given(st.binary(max_size=200))
