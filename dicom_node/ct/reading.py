@@ -18,6 +18,7 @@ import pydicom
 from pydicom import FileDataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
+from dicom_node.ct.actual_syntax import actual_syntax
 from dicom_node.ct.elements import (
     MULTI_FRAME,
     PIXEL_DATA,
@@ -75,7 +76,8 @@ def read_wanted(file: BinaryIO, wanted: Wanted) -> FileDataset:
     """
     head = file.read(PIECE_BYTES)
     bare = not has_prefix(head) and begins_with_element(head)
-    start, syntax = _data_set_start(head)
+    start, label = _data_set_start(head)
+    syntax = actual_syntax(label, head[start:])
     source = _Deflated(file, start) if syntax == DEFLATED else _Plain(file, start)
     bounds = MULTI_FRAME if wanted.lean else SINGLE_FRAME  # what is lean is small all the same
     selection = _Selection(syntax, wanted, replace(bounds, header_bytes=source.most_bytes))

@@ -13,6 +13,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from dicom_node import telemetry
 from dicom_node.audit import Transfer
+from dicom_node.ct.actual_syntax import actual_syntax
 from dicom_node.ct.elements import MULTI_FRAME, SINGLE_FRAME
 from dicom_node.errors import InputError, UnreadableFile
 from dicom_node.ledger.arrivals import Arrival, Recorded
@@ -21,7 +22,6 @@ from dicom_node.logs import get_logger, reason_of, short_hash
 from dicom_node.net.admission import Admission
 from dicom_node.net.command import Command
 from dicom_node.net.committer import Committer
-from dicom_node.net.encoding import actual_syntax
 from dicom_node.net.file_meta import file_meta
 from dicom_node.net.header import (
     Header,

@@ -17,10 +17,10 @@ from pydicom.uid import (
 from receivers import settings_in
 
 from dicom_node.audit import Peer
+from dicom_node.ct.actual_syntax import actual_syntax
 from dicom_node.net import admission as door
 from dicom_node.net import knocks as folding
 from dicom_node.net.admission import Admission
-from dicom_node.net.encoding import actual_syntax
 from dicom_node.net.knocks import FOLDING_SECONDS, MAX_FOLDED_COUNT, SEVERAL, Knock, Knocks
 from dicom_node.net.lenient_uid import is_conformant_uid, is_usable_uid
 from dicom_node.net.negotiation import (
