@@ -1,13 +1,9 @@
-"""The clock of the sweeps. APScheduler is a clock only, never a queue: the ledger is the queue."""
+"""The sweeps of the housekeeping: which there are, how often each runs, by which time."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from datetime import UTC
-
-from apscheduler.schedulers.background import BackgroundScheduler
+from collections.abc import Callable
 
 from dicom_node import telemetry
 from dicom_node.audit import SILENT, Audit
@@ -18,7 +14,9 @@ from dicom_node.housekeeping.completion import Completion
 from dicom_node.housekeeping.notification import Notification
 from dicom_node.housekeeping.queue import Queue
 from dicom_node.housekeeping.retention import Retention
-from dicom_node.logs import get_logger, reason_of
+from dicom_node.housekeeping.rounds import Round, Rounds
+from dicom_node.housekeeping.steps import ClockWatch
+from dicom_node.logs import get_logger
 from dicom_node.rules import LiveRules
 from dicom_node.settings import Settings
 from dicom_node.store.inbox import Inbox
@@ -37,8 +35,6 @@ RETENTION_SECONDS = 600.0
 """How often each sweep runs; each asks the ledger one question when there is nothing to do."""
 
 POLL_SECONDS = 0.2
-
-Sweep = Callable[[float], None]
 
 
 def run_housekeeping(
@@ -64,22 +60,24 @@ def run_housekeeping(
     rules = LiveRules(settings)
     custody = open_custody(settings, should_stop)
     ledger = custody.ledger
-    retention = _retention(custody, settings)
+    queue, retention = Queue(ledger, settings), _retention(custody, settings)
+    watch = ClockWatch(queue.follow_clock)
     beats = SweepBeats(telemetry.folder_of_host(settings.metrics_folder))
-    clock = _clock(beats, *_sweeps(custody, retention, settings, rules))
+    rounds = Rounds(_rounds(custody, queue, retention, settings, rules), watch, beats)
     try:
         if not custody.wait(should_stop):
             return
-        _run_sweep(retention.begin, beats)
-        clock.start()
+        rounds.run(Round(retention.begin, 0.0))
+        rounds.start()
         log.info("housekeeping started", rules=len(rules.rules), sha256=rules.sha256)
         _tell_rules(audit, rules)
         while not should_stop():
+            rounds.follow_clock()
             if should_reload():
                 taken = rules.reload()
                 _tell_rules(audit, rules, "" if taken else "mistakes in it, the old rules stay")
             time.sleep(POLL_SECONDS)
-        clock.shutdown(wait=True)
+        rounds.stop()
     finally:
         ledger.close()
 
@@ -94,51 +92,19 @@ def _retention(custody: Custody, settings: Settings) -> Retention:
     return Retention(custody, inbox, Outbox(settings.outbox_folder), settings)
 
 
-def _sweeps(
-    custody: Custody, retention: Retention, settings: Settings, rules: LiveRules
-) -> tuple[tuple[Sweep, float], ...]:
+def _rounds(
+    custody: Custody, queue: Queue, retention: Retention, settings: Settings, rules: LiveRules
+) -> tuple[Round, ...]:
     ledger = custody.ledger
     inbox = Inbox(settings.inbox_folder, settings.quarantine_folder)
-    completion, queue = Completion(ledger, inbox, settings, rules), Queue(ledger, settings)
+    notify = in_background(Notification(ledger, settings).notify)
     return (
-        (completion.complete_series, COMPLETION_SECONDS),
-        (queue.wake_jobs, WAKE_SECONDS),
-        (queue.release_leases, LEASES_SECONDS),
-        (queue.end_commitments, COMMITMENT_SECONDS),
-        (queue.correct_clock, CLOCK_SECONDS),
-        (retention.relieve_disk, DISK_SECONDS),
-        (in_background(Notification(ledger, settings).notify), NOTIFY_SECONDS),
-        (retention.enforce_retention, RETENTION_SECONDS),
+        Round(Completion(ledger, inbox, settings, rules).complete_series, COMPLETION_SECONDS),
+        Round(queue.wake_jobs, WAKE_SECONDS),
+        Round(queue.release_leases, LEASES_SECONDS),
+        Round(queue.end_commitments, COMMITMENT_SECONDS),
+        Round(queue.correct_clock, CLOCK_SECONDS),
+        Round(retention.relieve_disk, DISK_SECONDS, ClockWatch.steady),
+        Round(notify, NOTIFY_SECONDS, ClockWatch.steady),
+        Round(retention.enforce_retention, RETENTION_SECONDS, ClockWatch.unhurried),
     )
-
-
-def _clock(beats: SweepBeats, *sweeps: tuple[Sweep, float]) -> BackgroundScheduler:
-    _begin(beats, {sweep.__name__: seconds for sweep, seconds in sweeps})
-    clock = BackgroundScheduler(
-        timezone=UTC,
-        job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
-    )
-    for sweep, seconds in sweeps:
-        clock.add_job(_run_sweep, "interval", (sweep, beats), seconds=seconds)
-    return clock
-
-
-def _begin(beats: SweepBeats, sweeps: Mapping[str, float]) -> None:
-    try:
-        beats.begin(sweeps)
-    except OSError as error:  # a full disk must not keep the housekeeping from making room
-        log.warning("sweeps do not beat", reason=error.strerror)
-
-
-def _run_sweep(sweep: Sweep, beats: SweepBeats) -> None:
-    """One sweep; what goes wrong is told, and the next beat of the clock tries again.
-
-    One that fails does not beat: the health check misses it.
-    """
-    try:
-        sweep(time.time())
-    except Exception as error:
-        log.error("sweep failed", sweep=sweep.__name__, reason=reason_of(error))
-    else:
-        with suppress(OSError):
-            beats.beat(sweep.__name__)

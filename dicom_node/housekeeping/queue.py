@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dicom_node.ledger.clock import correct_clock
+from dicom_node.ledger.clock import ClockStep, correct_clock, follow_clock
 from dicom_node.ledger.commitments import overdue
 from dicom_node.ledger.engine import Ledger
 from dicom_node.ledger.leases import is_dead
@@ -46,6 +46,14 @@ class Queue:
                 destination=delivery.destination,
                 state=delivery.state,
             )
+
+    def follow_clock(self, step: ClockStep) -> None:
+        """Bring what waits to the new time of a clock that was set.
+
+        Raises:
+            StorageError: The ledger cannot be used.
+        """
+        follow_clock(self._ledger, step)
 
     def correct_clock(self, now: float) -> None:
         """Bring back what was planned by a clock that has been set back since."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -104,8 +105,8 @@ class Retention:
         if not self._is_tight():
             self._told_at = None
             return
-        results, series = self._remove_results(now, while_tight=True), 0
-        while self._is_tight() and (gone := self._purge(now, now, limit=SERIES_PER_BATCH)):
+        results, series = self._remove_results(math.inf, while_tight=True), 0
+        while self._is_tight() and (gone := self._purge(math.inf, now, limit=SERIES_PER_BATCH)):
             series += len(gone)
         unknown = self._discard_unknown_results()
         if results or series or unknown:

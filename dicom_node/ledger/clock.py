@@ -1,17 +1,115 @@
-"""Clocks that were wrong: moments in the ledger that lie further ahead than any plan reaches."""
+"""Clocks that were wrong: moments that they left in the ledger are brought to the right time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import ColumnElement, case, func, select, text, update
+from sqlalchemy.orm import InstrumentedAttribute
 
 from dicom_node.ledger.engine import Ledger, repeated
 from dicom_node.ledger.jobs import LEASE_SECONDS
-from dicom_node.ledger.tables import CommitmentRequestRow, DeliveryRow, HistoryRow, JobRow
+from dicom_node.ledger.states import CLOSED, DeliveryState, JobState, SeriesState
+from dicom_node.ledger.tables import (
+    CommitmentRequestRow,
+    CommitmentRow,
+    DeliveryRow,
+    HistoryRow,
+    JobRow,
+    PauseRow,
+    SeriesRow,
+)
 
 CLOCK_SLACK_SECONDS = 60.0
 """Hosts that share a ledger may differ by so much."""
+
+READING_SECONDS = 1.0
+"""A moment may have been read so long before it was written."""
+
+
+@dataclass(frozen=True)
+class ClockStep:
+    """A step of the wall clock, set forward or back.
+
+    Attributes:
+        by_seconds: How far; negative when it was set back.
+        within_seconds: How long ago it happened, at most.
+        now: Seconds since 1970, after the step.
+    """
+
+    by_seconds: float
+    within_seconds: float
+    now: float
+
+    def moved(self, moment: Moment) -> ColumnElement[Any]:
+        """A past moment by the new time; one that was written after the step stays."""
+        return case((self._is_new(moment), moment), else_=moment + self.by_seconds)
+
+    def planned(self, moment: Moment, written: Moment) -> ColumnElement[Any]:
+        """The same for a moment ahead, by when its row was written."""
+        return case((self._is_new(written), moment), else_=moment + self.by_seconds)
+
+    def _is_new(self, moment: Moment) -> ColumnElement[bool]:
+        begin = self.now - self.within_seconds - READING_SECONDS
+        return moment.between(begin, self.now + READING_SECONDS)
+
+
+Moment = InstrumentedAttribute[float] | InstrumentedAttribute[float | None]
+
+
+@repeated
+def follow_clock(ledger: Ledger, step: ClockStep) -> None:
+    """Bring every open moment in the ledger to the new time of a clock that was set.
+
+    What has waited a minute has waited a minute still: no series completes early, no retry waits
+    longer, and whoever holds a lease has a whole one from now on. History and finished work keep
+    the moments of then.
+    """
+    moved, now = step.moved, step.now
+    open_series = SeriesRow.state.in_((SeriesState.ARRIVING, SeriesState.COMPLETE))
+    open_jobs = JobRow.state.not_in({*CLOSED, JobState.FAILED})
+    ended = (DeliveryState.CONFIRMED, DeliveryState.REFUSED)
+    requests = CommitmentRequestRow
+    statements = (
+        update(SeriesRow)
+        .where(open_series)
+        .values(
+            began_at=moved(SeriesRow.began_at), last_arrival_at=moved(SeriesRow.last_arrival_at)
+        ),
+        update(JobRow)
+        .where(open_jobs)
+        .values(
+            created_at=moved(JobRow.created_at),
+            derived_at=moved(JobRow.derived_at),
+            next_at=step.planned(JobRow.next_at, JobRow.updated_at),
+            updated_at=moved(JobRow.updated_at),
+        ),
+        update(DeliveryRow)
+        .where(DeliveryRow.state.not_in(ended))
+        .values(
+            next_at=step.planned(DeliveryRow.next_at, DeliveryRow.updated_at),
+            updated_at=moved(DeliveryRow.updated_at),
+        ),
+        update(requests)
+        .where(requests.reported_at.is_(None))
+        .values(
+            received_at=moved(requests.received_at),
+            next_at=step.planned(requests.next_at, requests.received_at),
+        ),
+        update(CommitmentRow)
+        .where(CommitmentRow.answered_at.is_(None))
+        .values(requested_at=moved(CommitmentRow.requested_at)),
+        update(PauseRow).values(since=moved(PauseRow.since)),
+        *(
+            update(table).where(table.owner.is_not(None)).values(lease_until=now + LEASE_SECONDS)
+            for table in (JobRow, DeliveryRow, CommitmentRequestRow)
+        ),
+    )
+    with ledger.write() as session:
+        for statement in statements:
+            session.execute(statement.execution_options(synchronize_session=False))
 
 
 @repeated

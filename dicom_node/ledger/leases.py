@@ -56,11 +56,12 @@ class Heartbeat:
         owner: str,
         lease_seconds: float = LEASE_SECONDS,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.lost = threading.Event()
         self._ledger, self._held, self._owner = ledger, held, owner
         self._extend = beat_delivery if isinstance(held, Delivery) else heartbeat
-        self._lease_seconds, self._clock = lease_seconds, clock
+        self._lease_seconds, self._clock, self._monotonic = lease_seconds, clock, monotonic
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -78,21 +79,21 @@ class Heartbeat:
         self._thread.join()
 
     def _beat(self) -> None:
-        lease_until = self._clock() + self._lease_seconds
+        lease_until = self._monotonic() + self._lease_seconds
         while not self._ended.wait(self._lease_seconds / BEATS_PER_LEASE):
-            now = self._clock()
+            asked_at = self._monotonic()
             try:
                 held = self._extend(
                     self._ledger,
                     self._held.id,
                     owner=self._owner,
                     lease_seconds=self._lease_seconds,
-                    now=now,
+                    now=self._clock(),
                 )
-                lease_until = now + self._lease_seconds
+                lease_until = asked_at + self._lease_seconds
             except StorageError as error:
                 log.warning("heartbeat failed", reason=str(error))
-                held = now < lease_until
+                held = self._monotonic() < lease_until
             if not held:
                 self.lost.set()
                 return

@@ -72,7 +72,7 @@ def test_a_heartbeat_outlives_a_passing_fault_of_the_disk(
 
     now = START
     monkeypatch.setattr(leases, "heartbeat", away)
-    with Heartbeat(node.ledger, job, owner="w", lease_seconds=0.03, clock=lambda: now) as beat:
+    with Heartbeat(node.ledger, job, owner="w", lease_seconds=0.03, monotonic=lambda: now) as beat:
         assert beaten.acquire(timeout=DEADLINE_SECONDS)
         assert beaten.acquire(timeout=DEADLINE_SECONDS)
         assert not beat.lost.is_set()
