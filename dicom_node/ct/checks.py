@@ -54,6 +54,14 @@ def why_not(dataset: Dataset) -> str | None:
     return _first_reason(dataset, (*_OBSTACLES, *_OUT_OF_SCOPE))
 
 
+def is_localizer(dataset: Dataset) -> bool:
+    """Whether Image Type says that it is a localizer (PS3.3 C.8.2.1.1.1)."""
+    try:
+        return _localizer(dataset) is not None
+    except Exception:  # a value of a wrong type can break its converter in any way
+        return False
+
+
 def quoted(value: object) -> str:
     """A header's code or name as it may stand in a sentence: short, and without odd characters."""
     text = re.sub(r"[^\w .()/-]", "?", str(value), flags=re.ASCII)

@@ -19,6 +19,7 @@ from pydicom import Dataset
 
 from dicom_node.ct import geometry, headers
 from dicom_node.ct.checks import obstacle
+from dicom_node.ct.holes import Hole, holes_of
 
 SHOWN_PLACES: Final = 5
 """So many holes are named one by one; a phrase has to fit into a header."""
@@ -65,16 +66,9 @@ def _holes(images: Sequence[Dataset]) -> tuple[str, str]:
     places = _places(images)
     if places is None:
         return "", ""
-    order = np.argsort(places)
-    distances = np.diff(places[order])
-    if distances.size == 0 or distances.min() <= geometry.SAME_POSITION_MM:
-        return "", ""  # several phases: its job says so
-    usual = geometry.usual_distance(distances)
-    if usual is None:
-        return "", "the slices lie at uneven distances"
-    holes = geometry.holes_in(distances, usual)
-    ordered = [images[index] for index in order]
-    return _describe(holes, usual, ordered), ""
+    holes = holes_of(images, places)
+    uneven = "the slices lie at uneven distances" if holes.uneven else ""
+    return _describe(holes.found, images, places), uneven
 
 
 def _places(images: Sequence[Dataset]) -> NDArray[np.float64] | None:
@@ -91,25 +85,26 @@ def _places(images: Sequence[Dataset]) -> NDArray[np.float64] | None:
         return None
 
 
-def _describe(holes: Sequence[geometry.Hole], usual_mm: float, ordered: Sequence[Dataset]) -> str:
+def _describe(holes: Sequence[Hole], images: Sequence[Dataset], places: NDArray[np.float64]) -> str:
     if not holes:
         return ""
-    counts = [round(hole.distance_mm / usual_mm) - 1 for hole in holes]
-    places = [_place(hole, ordered) for hole in holes[:SHOWN_PLACES]]
+    counts = [hole.missing for hole in holes]
+    named = [_place(hole, images, places) for hole in holes[:SHOWN_PLACES]]
     if len(holes) > 1:
-        places = [f"{place} ({count})" for place, count in zip(places, counts, strict=False)]
-    further = len(holes) - len(places)
+        named = [f"{place} ({count})" for place, count in zip(named, counts, strict=False)]
+    further = len(holes) - len(named)
     more = f" and at {further} more place{'s' * (further > 1)}" if further else ""
     verb = "slices are" if sum(counts) > 1 else "slice is"
-    return f"{sum(counts)} {verb} missing {', '.join(places)}{more}"
+    return f"{sum(counts)} {verb} missing {', '.join(named)}{more}"
 
 
-def _place(hole: geometry.Hole, ordered: Sequence[Dataset]) -> str:
+def _place(hole: Hole, images: Sequence[Dataset], places: NDArray[np.float64]) -> str:
     before, after = (
-        headers.number(ordered[at], "InstanceNumber") for at in (hole.after, hole.after + 1)
+        headers.number(images[at], "InstanceNumber") for at in (hole.before, hole.after)
     )
     if before is None or after is None:
-        return f"after slice {hole.after + 1} of {len(ordered)}"
+        below = int(np.count_nonzero(places <= places[hole.before]))
+        return f"after slice {below} of {len(images)}"
     first, second = sorted((before, after))
     return f"between images {first:.0f} and {second:.0f}"
 

@@ -1,9 +1,9 @@
 """Files to CT series in HU. The only place where DICOM becomes a Volume.
 
-Which spacings are accepted: when at least half of the distances between neighbours are the same,
-the series is regular, and a distance that is a multiple of it is a missing slice: an error.
-Other changes of spacing are the scanner's own and accepted. A series without a usual distance is a
-sample of slices, which is accepted too and handled slice by slice.
+A hole in a series is an error (``ct/holes.py``); changes of spacing are the scanner's own and
+accepted. A series without a usual distance is a sample of slices, which is accepted too and handled
+slice by slice. Localizers among other images are left out, with a remark. Images at one position
+are accepted where they are phases (``ct/phases.py``).
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from pydicom import Dataset
 
 from dicom_node.ct import geometry, headers, pixels
 from dicom_node.ct.folder import find_series, scan_folder
+from dicom_node.ct.holes import Hole, holes_of
 from dicom_node.ct.identity import check_one_patient
+from dicom_node.ct.phases import phases_of
+from dicom_node.ct.scouts import remark_on_scouts, without_scouts
 from dicom_node.ct.series import CtSeries
 from dicom_node.ct.units import check_unspecified
 from dicom_node.errors import IncompleteSeries, InputError, UnreadableFile
@@ -63,16 +66,19 @@ def read_series(
     """
     if not paths:
         raise InputError("there are no files to read: give at least one CT image")
-    loaded = [_load_header(path) for path in paths]
-    check_one_patient(loaded)
-    whole = _stack(loaded, paths)
-    if contiguous and whole.holes:
-        raise _hole_error(whole, loaded, paths)
+    everything = [headers.load(path, pixels=False) for path in paths]
+    check_one_patient(everything)
+    kept = without_scouts(everything)
+    loaded, paths = [everything[at] for at in kept], [paths[at] for at in kept]
+    for header, path in zip(loaded, paths, strict=True):
+        headers.check(header, headers.image_name(header, path))
+    whole = _stack(loaded, paths, contiguous=contiguous)
     stack = whole if only is None else _part(whole, loaded, paths, only)
     ordered = [loaded[index] for index in stack.order]
     files = tuple(Path(paths[index]) for index in stack.order)
     stored, padding, hu = _read_voxels(files, ordered)
-    remark = check_unspecified(ordered, hu, padding)
+    scouts = remark_on_scouts(len(everything) - len(kept))
+    remarks = (check_unspecified(ordered, hu, padding), scouts)
     return CtSeries(
         volume=Volume(hu, stack.spacing_mm, stack.affine),
         condition=headers.condition_of([loaded[index] for index in whole.order]),
@@ -81,17 +87,11 @@ def read_series(
         padding=padding,
         files=files,
         regular=stack.regular,
-        remarks=(remark,) if remark else (),
+        remarks=tuple(remark for remark in remarks if remark),
     )
 
 
-def _load_header(path: Path) -> Dataset:
-    header = headers.load(path, pixels=False)
-    headers.check(header, headers.image_name(header, path))
-    return header
-
-
-def _stack(loaded: Sequence[Dataset], paths: Sequence[Path]) -> geometry.Stack:
+def _stack(loaded: Sequence[Dataset], paths: Sequence[Path], *, contiguous: bool) -> geometry.Stack:
     _check_alike(loaded)
     orientation = headers.numbers(loaded[0], "ImageOrientationPatient")
     positions = _table(loaded, "ImagePositionPatient")
@@ -99,7 +99,11 @@ def _stack(loaded: Sequence[Dataset], paths: Sequence[Path]) -> geometry.Stack:
         places = geometry.places_along(positions, orientation)
     except ValueError as error:
         raise UnreadableFile(f"the ImageOrientationPatient is not usable: {error}") from error
-    _check_places(places, loaded, paths)
+    if phases_of(loaded, places) is None:
+        _refuse_copies(places, loaded, paths)
+    holes = holes_of(loaded, places).found
+    if contiguous and holes:
+        raise _hole_error(holes, loaded, paths)
     return _sorted(loaded)
 
 
@@ -142,7 +146,7 @@ def _check_alike(loaded: Sequence[Dataset]) -> None:
         )
 
 
-def _check_places(
+def _refuse_copies(
     places: NDArray[np.float64], loaded: Sequence[Dataset], paths: Sequence[Path]
 ) -> None:
     order = np.argsort(places, kind="stable")
@@ -150,22 +154,24 @@ def _check_places(
         if places[second] - places[first] <= geometry.SAME_POSITION_MM:
             names = [headers.image_name(loaded[i], Path(paths[i])) for i in sorted((first, second))]
             raise InputError(
-                f"{names[0]} and {names[1]} lie at the same position: remove copies, and split a "
-                "series of several phases into one series each"
+                f"{names[0]} and {names[1]} lie at the same position, and no acquisition, phase or "
+                "time in their headers tells them apart: remove copies, and send a series of "
+                "several phases as one series each"
             )
 
 
 def _hole_error(
-    stack: geometry.Stack, loaded: Sequence[Dataset], paths: Sequence[Path]
+    holes: Sequence[Hole], loaded: Sequence[Dataset], paths: Sequence[Path]
 ) -> IncompleteSeries:
-    hole = stack.holes[0]
-    beside = stack.order[hole.after : hole.after + 2]
-    before, after = (headers.image_name(loaded[i], Path(paths[i])) for i in beside)
-    missing = sum(round(one.distance_mm / (stack.usual_mm or 1)) - 1 for one in stack.holes)
+    hole = holes[0]
+    before, after = (
+        headers.image_name(loaded[i], Path(paths[i])) for i in (hole.before, hole.after)
+    )
+    missing = sum(one.missing for one in holes)
     slices = "1 slice is" if missing == 1 else f"{missing} slices are"
     return IncompleteSeries(
-        f"{slices} missing: {before} and {after} lie {hole.distance_mm:g} mm apart in a series "
-        f"with a slice every {stack.usual_mm:g} mm; send the whole series again"
+        f"{slices} missing: {before} and {after} lie {hole.distance_mm:g} mm apart where there is "
+        f"a slice every {hole.usual_mm:g} mm; send the whole series again"
     )
 
 

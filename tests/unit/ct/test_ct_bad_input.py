@@ -63,7 +63,8 @@ def multi_frame(paths: list[Path]) -> None:
 
 
 def localizer(paths: list[Path]) -> None:
-    change(paths[0], ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    for path in paths:
+        change(path, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
 
 
 def colour(paths: list[Path]) -> None:
