@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from dicom_node.ct import geometry
-from dicom_node.ct.headers import texts
+from dicom_node.ct.headers import number, texts
 
 TELLING_APART: Final = (
     "TemporalPositionIdentifier",
@@ -40,21 +41,61 @@ def phases_of(
         differ; None where nothing tells apart the images at one position.
     """
     everything = _sorted(list(range(len(images))), places)
-    if _distinct(everything, places):
+    repeats = _repeats(everything, places)
+    if not repeats.any():
         return [everything]
-    for keyword in TELLING_APART:
-        groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
-        for index, image in enumerate(images):
-            groups[tuple(texts(image, keyword))].append(index)
-        phases = [_sorted(group, places) for group in groups.values()]
-        if all(_distinct(phase, places) for phase in phases):
-            return phases
-    return None
+    values = {keyword: [_value(image, keyword) for image in images] for keyword in TELLING_APART}
+    stacks = (_by_value(values[keyword], places) for keyword in TELLING_APART)
+    whole = next((phases for phases in stacks if len(phases) == repeats.max() + 1), None)
+    if whole is not None:
+        return whole
+    ranked = (_by_rank(values[keyword], everything, repeats) for keyword in TELLING_APART)
+    return next((phases for phases in ranked if phases), None)
+
+
+def _repeats(order: NDArray[np.int_], places: NDArray[np.float64]) -> NDArray[np.int_]:
+    """For each image in order, how many before it lie at its position."""
+    repeats = np.zeros(len(order), np.int_)
+    for at in range(1, len(order)):
+        if places[order[at]] - places[order[at - 1]] <= geometry.SAME_POSITION_MM:
+            repeats[at] = repeats[at - 1] + 1
+    return repeats
+
+
+def _value(image: Dataset, keyword: str) -> tuple[float, str]:
+    """A value that sorts as a number where it is one."""
+    amount = number(image, keyword)
+    return (0.0 if amount is None else amount), "\\".join(texts(image, keyword))
+
+
+def _by_value(
+    values: Sequence[tuple[float, str]], places: NDArray[np.float64]
+) -> list[NDArray[np.int_]]:
+    """One phase for each value; none where a position stands twice in one of them."""
+    groups: dict[tuple[float, str], list[int]] = defaultdict(list)
+    for index, value in enumerate(values):
+        groups[value].append(index)
+    phases = [_sorted(groups[value], places) for value in sorted(groups)]
+    return [] if any(_repeats(phase, places).any() for phase in phases) else phases
+
+
+def _by_rank(
+    values: Sequence[tuple[float, str]], order: NDArray[np.int_], repeats: NDArray[np.int_]
+) -> list[NDArray[np.int_]]:
+    """The first of each position, the second of each, ...; none where two have the same value.
+
+    So come phases of which every image is an acquisition of its own.
+    """
+    phases: list[list[int]] = [[] for _ in range(int(repeats.max()) + 1)]
+    begins = np.append(np.flatnonzero(repeats == 0), len(order))
+    for begin, end in pairwise(begins):
+        here = sorted(order[begin:end].tolist(), key=lambda index: values[index])
+        if len({values[index] for index in here}) < len(here):
+            return []
+        for rank, index in enumerate(here):
+            phases[rank].append(index)
+    return [np.array(phase, np.int_) for phase in phases]
 
 
 def _sorted(indices: list[int], places: NDArray[np.float64]) -> NDArray[np.int_]:
     return np.array(indices, np.int_)[np.argsort(places[indices], kind="stable")]
-
-
-def _distinct(phase: NDArray[np.int_], places: NDArray[np.float64]) -> bool:
-    return bool((np.diff(places[phase]) > geometry.SAME_POSITION_MM).all())

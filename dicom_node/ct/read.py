@@ -67,11 +67,11 @@ def read_series(
     if not paths:
         raise InputError("there are no files to read: give at least one CT image")
     everything = [headers.load(path, pixels=False) for path in paths]
-    check_one_patient(everything)
     kept = without_scouts(everything)
     loaded, paths = [everything[at] for at in kept], [paths[at] for at in kept]
     for header, path in zip(loaded, paths, strict=True):
         headers.check(header, headers.image_name(header, path))
+    check_one_patient(everything)
     whole = _stack(loaded, paths, contiguous=contiguous)
     stack = whole if only is None else _part(whole, loaded, paths, only)
     ordered = [loaded[index] for index in stack.order]

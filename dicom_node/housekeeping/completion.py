@@ -7,18 +7,24 @@ from dataclasses import replace
 
 from pydicom import Dataset
 
+from dicom_node.ct.checks import is_localizer
 from dicom_node.ct.completeness import Completeness, completeness_of
 from dicom_node.ct.headers import load
+from dicom_node.ct.scouts import remark_on_scouts, without_scouts
 from dicom_node.errors import InputError
 from dicom_node.ledger.engine import Ledger
 from dicom_node.ledger.jobs import Work, enqueue
+from dicom_node.ledger.lineage import uncovered_names
 from dicom_node.ledger.series import Series, complete, quiet_series, skip, undecided
 from dicom_node.logs import get_logger, reason_of, short_hash
-from dicom_node.rules import Decision, LiveRules, Skip, decide, default_work
+from dicom_node.rules import Decision, Denoise, LiveRules, Skip, decide, default_work
 from dicom_node.settings import Settings
 from dicom_node.store.inbox import Inbox
 
 log = get_logger(__name__)
+
+LATE_SCOUTS = "only localizer (scout) images came late, and these are left out"
+"""Why nothing is done when a generation brings nothing else."""
 
 
 class Completion:
@@ -78,25 +84,31 @@ class Completion:
         log.info("series waits for images", why=why, **_known(series))
 
     def _decide(self, series: Series, now: float, headers: Sequence[Dataset] | None = None) -> None:
-        decision = self._decision(series, headers or list(self._headers(series)))
-        if isinstance(decision, Skip):
-            if skip(self._ledger, series, reason=decision.reason, rule=decision.rule, now=now):
-                log.info(
-                    "series skipped", reason=decision.reason, rule=decision.rule, **_known(series)
-                )
-            return
-        work = Work(
-            decision.model,
-            decision.strength,
-            decision.destinations,
-            priority=decision.priority,
-            rule=decision.rule,
-        )
+        headers = headers or list(self._headers(series))
+        decision = self._decision(series, headers)
+        if isinstance(decision, Denoise):
+            remark = remark_on_scouts(len(headers) - len(without_scouts(headers)))
+            work = _work(decision, remark)
+            if not self._only_scouts_came_late(series, work):
+                self._enqueue(series, work, now)
+                return
+            decision = Skip(LATE_SCOUTS, decision.rule)
+        if skip(self._ledger, series, reason=decision.reason, rule=decision.rule, now=now):
+            log.info("series skipped", reason=decision.reason, rule=decision.rule, **_known(series))
+
+    def _enqueue(self, series: Series, work: Work, now: float) -> None:
         job = enqueue(self._ledger, series, work, now=now)
         if job is not None:
             told = {"generation": job.generation, "missing": series.gap, "rule": job.rule}
-            told = {key: value for key, value in told.items() if value}
+            told = {key: value for key, value in (told | {"remark": work.remark}).items() if value}
             log.info("series complete", job=job.id, **told, **_known(series))
+
+    def _only_scouts_came_late(self, series: Series, work: Work) -> bool:
+        """Whether all that earlier jobs do not cover are localizers."""
+        if series.generation == 1 or not work.remark:
+            return False
+        fresh = list(self._loaded(series, uncovered_names(self._ledger, series, work)))
+        return bool(fresh) and all(map(is_localizer, fresh))
 
     def _decision(self, series: Series, headers: Sequence[Dataset]) -> Decision:
         decision = decide(
@@ -110,16 +122,30 @@ class Completion:
         return Skip(f"incomplete: {series.gap}", decision.rule)
 
     def _headers(self, series: Series) -> Iterator[Dataset]:
+        return self._loaded(series, series.names)
+
+    def _loaded(self, series: Series, names: Sequence[str]) -> Iterator[Dataset]:
         """The readable headers.
 
         Raises:
             StorageError: The disk is away; what cannot be read now must not count as missing.
         """
-        for name in series.names:
+        for name in names:
             try:
                 yield load(self._inbox.path(name), pixels=False)
             except InputError:
                 log.warning("image cannot be read", series=short_hash(series.series_uid))
+
+
+def _work(decision: Denoise, remark: str) -> Work:
+    return Work(
+        decision.model,
+        decision.strength,
+        decision.destinations,
+        priority=decision.priority,
+        rule=decision.rule,
+        remark=remark,
+    )
 
 
 def _evidence(series: Series, headers: Sequence[Dataset]) -> Completeness:

@@ -19,6 +19,7 @@ from dicom_node.ct.canonical import canonical_json
 from dicom_node.errors import NodeError
 from dicom_node.ledger.engine import Ledger, repeated
 from dicom_node.ledger.history import move_job, move_series, note
+from dicom_node.ledger.lineage import covered
 from dicom_node.ledger.model import Job, job_of
 from dicom_node.ledger.series import Series, awaiting_decision
 from dicom_node.ledger.states import JobState, SeriesState
@@ -45,6 +46,7 @@ class Work:
         destinations: Names of the peers that get the results.
         priority: 0 urgent, 1 normal, 2 off-peak.
         rule: Name of the rule that ordered it; empty for the default.
+        remark: What stands as the series' reason, such as what is left out; empty for nothing.
     """
 
     model: str
@@ -52,6 +54,7 @@ class Work:
     destinations: Sequence[str]
     priority: int = NORMAL
     rule: str = ""
+    remark: str = ""
 
 
 @repeated
@@ -72,7 +75,7 @@ def enqueue(ledger: Ledger, series: Series, work: Work, *, now: float) -> Job | 
         job = JobRow(
             series_id=row.id,
             generation=row.generation,
-            since_generation=_covered(session, row.id, row.generation, work),
+            since_generation=covered(session, row.id, row.generation, work),
             digest=_digest(session, row.id, work),
             token=uuid.uuid4().hex,
             state=JobState.QUEUED,
@@ -91,8 +94,8 @@ def enqueue(ledger: Ledger, series: Series, work: Work, *, now: float) -> Job | 
         )
         session.add(job)
         session.flush()
-        note(session, job, "", "", now)
-        move_series(session, row, SeriesState.ENQUEUED, now=now)
+        note(session, job, "", work.remark, now)
+        move_series(session, row, SeriesState.ENQUEUED, now=now, reason=work.remark)
         row.rule = work.rule
         return job_of(job)
 
@@ -265,27 +268,6 @@ def _supersede(session: Session, series_id: int, generation: int, now: float) ->
     for row in session.scalars(waiting.with_for_update()):
         reason = f"its images are part of generation {generation}"
         move_job(session, row, JobState.CANCELLED, now=now, reason=reason)
-
-
-def _covered(session: Session, series_id: int, generation: int, work: Work) -> int:
-    """Up to which generation earlier jobs make all images into the same results; 0 for none.
-
-    Each covers the images from its ``since_generation`` on; one that failed leaves a hole, and what
-    comes after it is not covered.
-    """
-    earlier = select(JobRow).where(
-        JobRow.series_id == series_id,
-        JobRow.generation < generation,
-        JobRow.model == work.model,
-        JobRow.strength == work.strength,
-        JobRow.state.not_in((JobState.FAILED, JobState.CANCELLED)),
-    )
-    wanted, covered = set(work.destinations), 0
-    for row in session.scalars(earlier.order_by(JobRow.generation)):
-        same = {delivery.destination for delivery in row.deliveries} == wanted
-        if same and row.since_generation <= covered:
-            covered = row.generation
-    return covered
 
 
 def _digest(session: Session, series_id: int, work: Work) -> str:

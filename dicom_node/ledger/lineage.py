@@ -1,12 +1,53 @@
-"""Earlier jobs of a job's series, by the tokens under which their results and reports are kept."""
+"""Earlier jobs of a series: the tokens of their results and reports, and what they cover."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
 
 from dicom_node.ledger.engine import Ledger
 from dicom_node.ledger.model import Job
-from dicom_node.ledger.tables import JobRow, SeriesRow
+from dicom_node.ledger.series import Series
+from dicom_node.ledger.states import JobState
+from dicom_node.ledger.tables import InstanceRow, JobRow, SeriesRow
+
+if TYPE_CHECKING:
+    from dicom_node.ledger.jobs import Work
+
+
+def covered(session: Session, series_id: int, generation: int, work: Work) -> int:
+    """Up to which generation earlier jobs make all images into the same results; 0 for none.
+
+    Each covers the images from its ``since_generation`` on; one that failed leaves a hole, and what
+    comes after it is not covered.
+    """
+    earlier = select(JobRow).where(
+        JobRow.series_id == series_id,
+        JobRow.generation < generation,
+        JobRow.model == work.model,
+        JobRow.strength == work.strength,
+        JobRow.state.not_in((JobState.FAILED, JobState.CANCELLED)),
+    )
+    wanted, up_to = set(work.destinations), 0
+    for row in session.scalars(earlier.order_by(JobRow.generation)):
+        same = {delivery.destination for delivery in row.deliveries} == wanted
+        if same and row.since_generation <= up_to:
+            up_to = row.generation
+    return up_to
+
+
+def uncovered_names(ledger: Ledger, series: Series, work: Work) -> list[str]:
+    """Inbox names of the images of which no earlier job makes the same results."""
+    with ledger.read() as session:
+        since = covered(session, series.id, series.generation, work)
+        chosen = select(InstanceRow.name).where(
+            InstanceRow.series_id == series.id,
+            InstanceRow.generation > since,
+            InstanceRow.purged.is_(False),
+        )
+        return list(session.scalars(chosen.order_by(InstanceRow.sop_uid)))
 
 
 def earlier_tokens(ledger: Ledger, job: Job) -> list[str]:

@@ -46,7 +46,13 @@ def copied_slice(paths: list[Path]) -> None:
 
 
 def mixed_sizes(paths: list[Path]) -> None:
-    small = make_series(paths[0].parent / "small", slices=2, size=32, patient_id="C4N4RY")
+    small = make_series(
+        paths[0].parent / "small",
+        slices=2,
+        size=32,
+        patient_name="CANARY^BIRD",
+        patient_id="C4N4RY",
+    )
     paths[1] = Path(shutil.copy(small[1], paths[1]))
 
 

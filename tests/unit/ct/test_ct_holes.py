@@ -156,10 +156,6 @@ def stations(overlap_mm: float, *, acquisitions: bool = True) -> Scan:
 @pytest.mark.parametrize("overlap_mm", [-2.5, 2.5, 7.5, 12.5, 22.5, 5.0, 10.0])
 def test_stations_that_overlap_are_whole(overlap_mm: float, acquisitions: bool) -> None:
     images = stations(overlap_mm, acquisitions=acquisitions)
-    if (
-        overlap_mm % 5 == 0 and not acquisitions
-    ):  # some positions twice, and nothing tells them apart
-        return
     assert completeness_of(images) == WHOLE
 
 
@@ -206,6 +202,17 @@ def test_phases_are_judged_one_by_one() -> None:
     assert completeness_of(images) == WHOLE
     del images[8]
     assert completeness_of(images).missing == "1 slice is missing between images 8 and 10"
+
+
+def test_phases_of_which_every_image_is_an_acquisition() -> None:
+    images = [image(5.0 * (place % 6), 5.0, place + 1) for place in range(12)]
+    assert completeness_of(numbered(images)) == WHOLE
+    del images[8]
+    assert completeness_of(images).missing.startswith("1 slice is missing")
+
+
+def test_images_at_one_position_only_are_whole() -> None:
+    assert completeness_of(numbered([image(5.0, 5.0, phase) for phase in range(1, 9)])) == WHOLE
 
 
 @pytest.mark.parametrize(("places", "missing"), [

@@ -344,3 +344,114 @@ def test_what_a_failed_job_owed_is_the_next_jobs_work(node: NodeFixture) -> None
         if generation == 2:
             fail(node.ledger, jobs(node)[0].id, owner="w", reason="broken", now=now)
     assert since == [0, 1, 0]
+
+
+def with_scout(folder: Path, slices: int = 5) -> list[Path]:
+    """A series whose first image is a localizer."""
+
+    def localizer(dataset: Dataset) -> None:
+        if dataset.InstanceNumber == 1:
+            dataset.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+            dataset.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+
+    return make_series(folder, slices=slices, change=localizer)
+
+
+def test_a_localizer_among_axial_images_is_left_out_and_told(
+    node: NodeFixture, tmp_path: Path
+) -> None:
+    send(node, with_scout(tmp_path / "scan"))
+    House(node).complete_series(START + QUIET)
+    remark = "1 localizer (scout) image was left out"
+    assert (the_series(node).state, the_series(node).reason) == (SeriesState.ENQUEUED, remark)
+    files = denoise(node, START + QUIET)
+    assert sorted(files) == [f"{number:04d}.dcm" for number in (2, 3, 4, 5)]
+    (job,) = jobs(node)
+    report = json.loads((node.settings.reports_folder / f"{job.token}.json").read_text())
+    assert report["remarks"] == [remark]
+
+
+def test_late_slices_join_a_series_with_a_localizer(node: NodeFixture, tmp_path: Path) -> None:
+    """Whether the localizer came before, with them or after: it is never denoised."""
+    house, scan = House(node), with_scout(tmp_path / "scan", slices=6)
+    send(node, scan[1:4])
+    house.complete_series(START + QUIET)
+    early = denoise(node, START + QUIET)
+    send(node, scan[:1], START + 100)
+    house.complete_series(START + 100 + QUIET)
+    assert (the_series(node).state, len(jobs(node))) == (SeriesState.SKIPPED, 1)
+    assert "localizer" in the_series(node).reason
+    send(node, scan[4:], START + 200)
+    house.complete_series(START + 200 + QUIET)
+    late = denoise(node, START + 200 + QUIET)
+    assert sorted(early) + sorted(late) == [f"{number:04d}.dcm" for number in (2, 3, 4, 5, 6)]
+    uids = {
+        dcmread(path, stop_before_pixels=True).SeriesInstanceUID
+        for job in jobs(node)
+        for path in node.outbox.committed(job.token)
+    }
+    assert len(uids) == 1
+
+
+def test_a_late_localizer_leaves_a_waiting_job_alone(node: NodeFixture, tmp_path: Path) -> None:
+    house, scan = House(node), with_scout(tmp_path / "scan")
+    send(node, scan[1:])
+    house.complete_series(START + QUIET)
+    send(node, scan[:1], START + 100)
+    house.complete_series(START + 100 + QUIET)
+    (job,) = jobs(node)
+    assert job.state == JobState.QUEUED
+    assert len(denoise(node, START + 100 + QUIET)) == 4
+
+
+def test_a_head_of_two_spacings_is_complete(node: NodeFixture, tmp_path: Path) -> None:
+    def upper(dataset: Dataset) -> None:
+        above = int(dataset.InstanceNumber) - 6
+        if above >= 0:
+            x, y, z = dataset.ImagePositionPatient
+            dataset.SliceThickness = 5
+            dataset.ImagePositionPatient = [x, y, z + 2.5 * (above + 1)]
+
+    scan = make_series(tmp_path / "head", slices=10, change=upper)
+    house = House(node)
+    send(node, scan)
+    house.complete_series(START + QUIET)
+    assert the_series(node).state == SeriesState.ENQUEUED
+    assert len(denoise(node, START + QUIET)) == 10
+
+
+@pytest.mark.parametrize("keyword", ["AcquisitionNumber", "TemporalPositionIdentifier"])
+def test_phases_at_equal_positions_are_all_denoised(
+    node: NodeFixture, tmp_path: Path, keyword: str
+) -> None:
+    def phase(dataset: Dataset) -> None:
+        number = int(dataset.InstanceNumber)
+        setattr(dataset, keyword, 1 + (number - 1) // 3)
+        x, y, _ = dataset.ImagePositionPatient
+        dataset.ImagePositionPatient = [x, y, 2.5 * (number % 3)]
+
+    send(node, make_series(tmp_path / "phases", slices=9, change=phase))
+    House(node).complete_series(START + QUIET)
+    assert sorted(denoise(node, START + QUIET)) == [f"{one:04d}.dcm" for one in range(1, 10)]
+
+
+def test_images_at_one_position_that_nothing_tells_apart_are_kept_with_a_sentence(
+    node: NodeFixture, tmp_path: Path
+) -> None:
+    def copy(dataset: Dataset) -> None:
+        if dataset.InstanceNumber == 4:
+            x, y, z = dataset.ImagePositionPatient
+            dataset.ImagePositionPatient = [x, y, z - 2.5]
+
+    files = make_series(tmp_path / "copies", slices=4, change=copy)
+    send(node, files)
+    House(node).complete_series(START + QUIET)
+    worker = Worker(
+        node.ledger, node.inbox, node.outbox, node.settings.reports_folder,
+        ModelDenoise(node.settings), node.settings.retry, clock=lambda: START + QUIET,
+    )  # fmt: skip
+    worker.work_once(lambda: False)
+    (job,) = jobs(node)
+    assert job.state == JobState.FAILED
+    assert "remove copies" in job.reason
+    assert all(node.inbox.path(name).is_file() for name in the_series(node).names)
