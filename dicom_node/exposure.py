@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import make_url
 
-from dicom_node.settings import Settings, WebPeerSettings
+from dicom_node.settings import Settings, WebPeerSettings, holds_secrets
 
 OTHERS = stat.S_IRWXO
 GROUP_AND_OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -35,6 +35,15 @@ def readable_files(settings: Settings) -> Iterator[str]:
     for path in _single_files(settings):
         if _open_to(path, mask):
             yield f"Other users of this machine can read {path}: run `chmod {wanted}-rwx {path}`."
+
+
+def readable_secrets(config: Path) -> Iterator[str]:
+    """A sentence on a configuration with passwords in it that other users can read."""
+    if _open_to(config, OTHERS) and holds_secrets(config):
+        yield (
+            f"Other users of this machine can read {config}, which holds a password or token: run"
+            f" `chmod o-rwx {config}`, or write ${{NAME}} there and take it from the environment."
+        )
 
 
 def open_door(settings: Settings) -> Iterator[str]:

@@ -19,6 +19,7 @@ from urllib.parse import quote, urlsplit
 from dicom_node.deadline import Deadline, sending_seconds
 from dicom_node.errors import PeerError
 from dicom_node.timed_socket import TimedSocket
+from dicom_node.tls_contexts import public_context
 
 CONNECT_SECONDS = 10.0
 """A host that is switched off does not answer at all."""
@@ -117,7 +118,7 @@ def _connect(url: str, tls: ssl.SSLContext | None, deadline: Deadline) -> socket
     if not secure:
         return transport
     try:
-        return (tls or ssl.create_default_context()).wrap_socket(transport, server_hostname=host)
+        return (tls or public_context()).wrap_socket(transport, server_hostname=host)
     except BaseException:
         transport.close()
         raise

@@ -9,7 +9,6 @@ from urllib.parse import unquote, urlsplit
 from dicom_node.errors import PeerError
 from dicom_node.housekeeping.news import News
 from dicom_node.settings import WebhookSettings
-from dicom_node.tls_contexts import public_context
 from dicom_node.web_client import ExchangeFailed, exchange
 
 HOOK_SECONDS = 15.0
@@ -31,7 +30,6 @@ class Webhook:
 
     def tell(self, news: News) -> None:
         """See :class:`Channel`."""
-        secure = self._settings.url.startswith("https://")
         try:
             answer = exchange(
                 "POST",
@@ -39,7 +37,6 @@ class Webhook:
                 seconds=self._seconds,
                 headers={"Content-Type": "application/json", **self._authorization()},
                 body=json.dumps(news.document).encode(),
-                tls=public_context() if secure else None,
             )
         except ExchangeFailed as error:
             raise _no_hook(str(error)) from error

@@ -26,6 +26,7 @@ from dicom_node.settings.sections import (
     WebPeerSettings,
     WebSettings,
 )
+from dicom_node.settings.written import holds_secrets
 
 __all__ = [
     "AcceptSettings",
@@ -50,5 +51,6 @@ __all__ = [
     "WebSettings",
     "WebhookSettings",
     "guard_limits",
+    "holds_secrets",
     "load_settings",
 ]

@@ -31,7 +31,7 @@ from dicom_node.logs import get_logger
 from dicom_node.settings import Settings, WebSettings
 from dicom_node.web.connections import DEFAULT_LIMITS, LimitedConnection, Limits
 from dicom_node.web.document import status_document
-from dicom_node.web.guard import HEADERS, Guard, names_of
+from dicom_node.web.guard import Guard, names_of
 from dicom_node.web.metrics import MEDIA_TYPE, render_metrics
 
 log = get_logger(__name__)
@@ -81,25 +81,25 @@ class WebServer:
 
     def _health(self, _request: Request) -> Response:
         body = verdict(troubles_of(self._look()))
-        return JSONResponse(body, status_code=200 if body["healthy"] else 503, headers=HEADERS)
+        return JSONResponse(body, status_code=200 if body["healthy"] else 503)
 
     def _life(self, _request: Request) -> Response:
         """For whoever restarts what has stopped: no restart brings a destination back."""
         body = verdict(troubles_of(self._look()))
         code = 503 if body["status"] == Severity.UNHEALTHY else 200
-        return JSONResponse(body, status_code=code, headers=HEADERS)
+        return JSONResponse(body, status_code=code)
 
     def _metrics(self, _request: Request) -> Response:
         text = render_metrics(self._settings, self._look())
-        return Response(text, media_type=MEDIA_TYPE, headers=HEADERS)
+        return Response(text, media_type=MEDIA_TYPE)
 
     def _status(self, _request: Request) -> Response:
         document = status_document(self._look(), ae_title=self._settings.ae_title)
-        return JSONResponse(document, headers=HEADERS)
+        return JSONResponse(document)
 
     def _status_page(self, _request: Request) -> Response:
         document = status_document(self._look(), ae_title=self._settings.ae_title)
-        return HTMLResponse(self._page.render(**document), headers=HEADERS)
+        return HTMLResponse(self._page.render(**document))
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from peers import (
 
 from dicom_node.app import run_part
 from dicom_node.cli import main
-from dicom_node.exposure import open_door, plain_secrets, readable_files
+from dicom_node.exposure import open_door, plain_secrets, readable_files, readable_secrets
 from dicom_node.net.sender import send_files
 from dicom_node.settings import PeerSettings, Settings, load_settings
 
@@ -149,6 +149,30 @@ def test_files_elsewhere_are_looked_at_too(made: Made, tmp_path: Path) -> None:
     audit.chmod(0o600)
     sentences = list(readable_files(made(tls=tls, audit={"file": str(audit)})))
     assert sentences == [f"Other users of this machine can read {key}: run `chmod go-rwx {key}`."]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("notify: {email: {password: secret}}", True),
+        ("peers: [{name: a, token: secret}]", True),
+        ("peers: [{name: a, token: 'Bearer${TOKEN}'}]", True),
+        ("database: postgresql://node:secret@host/name", True),
+        ("peers: [{name: a, token: '${TOKEN}'}]", False),
+        ("database: 'postgresql://node:${PASSWORD}@host/name'", False),
+        ("peers: [{name: a, token: null}]", False),
+        ("ae_title: [", False),
+    ],
+)
+def test_passwords_that_others_can_read_in_the_file_are_found(
+    tmp_path: Path, text: str, told: bool
+) -> None:
+    config = tmp_path / "node.yaml"
+    config.write_text(text)
+    config.chmod(0o644)
+    assert [f"`chmod o-rwx {config}`" in one for one in readable_secrets(config)] == [True] * told
+    config.chmod(0o640)
+    assert list(readable_secrets(config)) == []
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import typer
 
 from dicom_node.cli.checkup import door, machine, neighbours, privacy, work
 from dicom_node.cli.checkup.verdict import FAILED, OK, Attempts, Verdict, judge
-from dicom_node.cli.configuration import ConfigPath, read_settings
+from dicom_node.cli.configuration import DEFAULT, ConfigPath, read_settings
 from dicom_node.cli.output import AsJson, write_json, write_table
 from dicom_node.settings import Settings
 
@@ -24,6 +24,7 @@ def check(config: ConfigPath = None, as_json: AsJson = False) -> None:
     settings = read_settings(config)
     verdicts = [Verdict("configuration", OK, str(config or Path("node.yaml and environment")))]
     verdicts += [judge(attempt) for attempt in _attempts(settings)]
+    verdicts += [judge(attempt) for attempt in privacy.attempts(settings, config or DEFAULT)]
     if as_json:
         write_json([asdict(verdict) for verdict in verdicts])
     else:
@@ -37,5 +38,4 @@ def _attempts(settings: Settings) -> Attempts:
     yield from machine.attempts(settings)
     yield from work.attempts(settings)
     yield from door.attempts(settings)
-    yield from privacy.attempts(settings)
     yield from neighbours.attempts(settings)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from dicom_node.cli.checkup.verdict import Attempts, Doubt
-from dicom_node.exposure import open_door, plain_secrets, readable_files
+from dicom_node.exposure import open_door, plain_secrets, readable_files, readable_secrets
 from dicom_node.settings import Settings
 
 
-def attempts(settings: Settings) -> Attempts:
+def attempts(settings: Settings, config: Path) -> Attempts:
     """Private files, senders that nobody named, secrets without encryption."""
-    yield "private files", lambda: _none(readable_files(settings), "nobody else can read them")
+    yield "private files", lambda: _none(_readable(settings, config), "nobody else can read them")
     yield "open doors", lambda: _none(open_door(settings), "only whom the configuration names")
     yield "secrets", lambda: _none(plain_secrets(settings), "none goes unencrypted")
+
+
+def _readable(settings: Settings, config: Path) -> Iterator[str]:
+    yield from readable_files(settings)
+    yield from readable_secrets(config)
 
 
 def _none(found: Iterator[str], otherwise: str) -> str:
