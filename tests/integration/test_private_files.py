@@ -26,6 +26,7 @@ from peers import (
 from dicom_node.app import run_part
 from dicom_node.cli import main
 from dicom_node.exposure import open_door, plain_secrets, readable_files, readable_secrets
+from dicom_node.logs import configure_logging
 from dicom_node.net.sender import send_files
 from dicom_node.settings import PeerSettings, Settings, load_settings
 
@@ -245,6 +246,7 @@ def test_a_receiver_that_starts_says_what_is_open(
     made: Made, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = made(listen={"host": "0.0.0.0", "port": free_port()})
+    configure_logging(settings.logging, process="test")
     run_part("receive", settings, should_stop=lambda: True)
     said = capsys.readouterr()
     assert "may send images, under any AE title" in said.out + said.err
