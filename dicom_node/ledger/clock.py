@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, select, text, update
+from sqlalchemy import ColumnElement, Update, case, func, select, text, update
 from sqlalchemy.orm import InstrumentedAttribute
 
 from dicom_node.ledger.engine import Ledger, repeated
@@ -67,49 +67,69 @@ def follow_clock(ledger: Ledger, step: ClockStep) -> None:
     longer, and whoever holds a lease has a whole one from now on. History and finished work keep
     the moments of then.
     """
-    moved, now = step.moved, step.now
-    open_series = SeriesRow.state.in_((SeriesState.ARRIVING, SeriesState.COMPLETE))
-    open_jobs = JobRow.state.not_in({*CLOSED, JobState.FAILED})
-    ended = (DeliveryState.CONFIRMED, DeliveryState.REFUSED)
-    requests = CommitmentRequestRow
-    statements = (
+    statements = (*_of_work(step), *_of_peers(step), *_of_leases(step))
+    with ledger.write() as session:
+        for statement in statements:
+            session.execute(statement.execution_options(synchronize_session=False))
+
+
+def _of_work(step: ClockStep) -> Iterator[Update]:
+    """Series, jobs and pauses."""
+    moved = step.moved
+    arriving = SeriesRow.state.in_((SeriesState.ARRIVING, SeriesState.COMPLETE))
+    ended = {*CLOSED, JobState.FAILED}
+    yield (
         update(SeriesRow)
-        .where(open_series)
+        .where(arriving)
         .values(
             began_at=moved(SeriesRow.began_at), last_arrival_at=moved(SeriesRow.last_arrival_at)
-        ),
+        )
+    )
+    yield (
         update(JobRow)
-        .where(open_jobs)
+        .where(JobRow.state.not_in(ended))
         .values(
             created_at=moved(JobRow.created_at),
             derived_at=moved(JobRow.derived_at),
             next_at=step.planned(JobRow.next_at, JobRow.updated_at),
             updated_at=moved(JobRow.updated_at),
-        ),
+        )
+    )
+    yield update(PauseRow).values(since=moved(PauseRow.since))
+
+
+def _of_peers(step: ClockStep) -> Iterator[Update]:
+    """Deliveries, and storage commitment in both directions."""
+    moved, requests = step.moved, CommitmentRequestRow
+    ended = (DeliveryState.CONFIRMED, DeliveryState.REFUSED)
+    yield (
         update(DeliveryRow)
         .where(DeliveryRow.state.not_in(ended))
         .values(
             next_at=step.planned(DeliveryRow.next_at, DeliveryRow.updated_at),
             updated_at=moved(DeliveryRow.updated_at),
-        ),
+        )
+    )
+    yield (
+        update(CommitmentRow)
+        .where(CommitmentRow.answered_at.is_(None))
+        .values(requested_at=moved(CommitmentRow.requested_at))
+    )
+    yield (
         update(requests)
         .where(requests.reported_at.is_(None))
         .values(
             received_at=moved(requests.received_at),
             next_at=step.planned(requests.next_at, requests.received_at),
-        ),
-        update(CommitmentRow)
-        .where(CommitmentRow.answered_at.is_(None))
-        .values(requested_at=moved(CommitmentRow.requested_at)),
-        update(PauseRow).values(since=moved(PauseRow.since)),
-        *(
-            update(table).where(table.owner.is_not(None)).values(lease_until=now + LEASE_SECONDS)
-            for table in (JobRow, DeliveryRow, CommitmentRequestRow)
-        ),
+        )
     )
-    with ledger.write() as session:
-        for statement in statements:
-            session.execute(statement.execution_options(synchronize_session=False))
+
+
+def _of_leases(step: ClockStep) -> Iterator[Update]:
+    """Whoever holds one has a whole one."""
+    until = step.now + LEASE_SECONDS
+    for table in (JobRow, DeliveryRow, CommitmentRequestRow):
+        yield update(table).where(table.owner.is_not(None)).values(lease_until=until)
 
 
 @repeated
