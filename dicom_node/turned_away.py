@@ -17,9 +17,6 @@ from dicom_node.telemetry import folder_of_host
 MAX_BREAK_SECONDS = 360.0
 """Senders come again within minutes; a longer break ends a run."""
 
-LONG_SECONDS = 300.0
-"""A run of refusals that lasts so long is no crowd that passes."""
-
 _NAME = "turned-away"
 _RECORD = struct.Struct("<ddd")
 
@@ -47,11 +44,6 @@ class TurnedAway:
     def per_minute(self) -> float:
         """The rate of refusals."""
         return 60.0 * self.count / max(self.seconds, 60.0)
-
-    @property
-    def is_long(self) -> bool:
-        """Whether senders go away empty-handed for longer than a passing crowd explains."""
-        return self.seconds >= LONG_SECONDS
 
 
 def note_turned_away(folder: Path, now: float) -> None:

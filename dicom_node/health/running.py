@@ -92,6 +92,17 @@ def clock(snapshot: Snapshot) -> Iterator[str]:
         )
 
 
+def door(snapshot: Snapshot) -> Iterator[str]:
+    """Senders find no place for longer than a passing crowd explains."""
+    run = snapshot.turned_away
+    if run is not None and run.seconds > snapshot.limits.door_seconds:
+        yield (
+            f"Senders have been turned away for {age_in_words(run.seconds)},"
+            f" {run.per_minute:.1f} a minute, because every place is held: the log of the receiver"
+            " says whose associations they are; raise `listen.max_associations` if they are needed."
+        )
+
+
 def certificates(snapshot: Snapshot) -> Iterator[str]:
     """A certificate has expired."""
     for name, days in snapshot.certificate_days.items():

@@ -21,6 +21,7 @@ from dicom_node.ledger.series import Series, list_series
 from dicom_node.ledger.states import JobState, SeriesState
 from dicom_node.settings import HealthSettings, Settings
 from dicom_node.store.unknown import Unknown
+from dicom_node.turned_away import TurnedAway, turned_away
 
 GIB = 1024**3
 
@@ -77,6 +78,7 @@ class Snapshot:
         custody: What is wrong between ledger and storage, a sentence each.
         unknown_images: Images that no ledger knows.
         unknown_results: Results that no ledger knows.
+        turned_away: Senders that found no place at the door; None when there are none.
         ahead_of_database_seconds: By how much this host's clock is ahead of the database server's;
             None where the ledger has no server.
     """
@@ -95,6 +97,7 @@ class Snapshot:
     custody: Sequence[str] = ()
     unknown_images: int = 0
     unknown_results: int = 0
+    turned_away: TurnedAway | None = None
     ahead_of_database_seconds: float | None = None
 
 
@@ -135,6 +138,7 @@ def take_snapshot(
         custody=custody_faults(Custody(ledger, settings) if queues else None, settings),
         unknown_images=len(unknown.names()),
         unknown_results=len(unknown.tokens()),
+        turned_away=turned_away(settings.metrics_folder, now),
         ahead_of_database_seconds=_ahead(ledger) if queues is not None else None,
     )
 

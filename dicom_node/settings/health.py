@@ -22,6 +22,7 @@ class HealthSettings(Section):
         send_seconds: Of results that a destination has not got.
         commitment_seconds: Of a storage commitment, asked for or owed, without an answer.
         paused_seconds: Of an operator's pause.
+        door_seconds: How long senders may go on being turned away because every place is held.
         sweep_seconds: How late a sweep of the housekeeping may be.
         part_seconds: Silence of the sender or of the housekeeping.
         receiver_seconds: Silence of the receiver.
@@ -34,6 +35,7 @@ class HealthSettings(Section):
     send_seconds: Limit = 1800.0
     commitment_seconds: Limit = 7200.0
     paused_seconds: Limit = 14_400.0
+    door_seconds: Limit = 300.0
     sweep_seconds: Limit = 120.0
     part_seconds: Limit = 300.0
     receiver_seconds: Limit = 60.0

@@ -38,7 +38,7 @@ from dicom_node.net.places import (
 )
 from dicom_node.settings import Settings
 from dicom_node.settings.sections import ListenSettings
-from dicom_node.turned_away import LONG_SECONDS, MAX_BREAK_SECONDS, note_turned_away, turned_away
+from dicom_node.turned_away import MAX_BREAK_SECONDS, note_turned_away, turned_away
 
 
 def node(folder: Path, **listen: int) -> Settings:
@@ -180,16 +180,16 @@ def test_a_run_of_refusals_is_long_after_minutes_and_ends_with_a_break(tmp_path:
     assert turned_away(tmp_path, 0.0) is None
     for minute in range(6):
         note_turned_away(tmp_path, 1000.0 + 60 * minute)
-    now = 1000.0 + LONG_SECONDS
+    now = 1300.0
     found = turned_away(tmp_path, now)
     assert found is not None
-    assert (found.count, found.seconds, found.is_long) == (6, LONG_SECONDS, True)
+    assert (found.count, found.seconds) == (6, 300.0)
     assert found.per_minute == pytest.approx(1.2)
     assert turned_away(tmp_path, now + MAX_BREAK_SECONDS + 1.0) is None
     note_turned_away(tmp_path, now + MAX_BREAK_SECONDS + 1.0)
     again = turned_away(tmp_path, now + MAX_BREAK_SECONDS + 2.0)
     assert again is not None
-    assert (again.count, again.is_long) == (1, False)
+    assert (again.count, again.seconds) == (1, 0.0)
 
 
 def test_a_record_from_the_future_counts_for_nothing(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from dicom_node.ledger.deliveries import claim_delivery, postpone
 from dicom_node.ledger.jobs import OFF_PEAK, claim, derived, fail, retry_later
 from dicom_node.ledger.operations import cancel, retry
 from dicom_node.ledger.pauses import pause
+from dicom_node.turned_away import note_turned_away
 
 HOUR = 3600.0
 QUIET = {"retention": {"disk_reserve_gib": 0}}
@@ -132,6 +133,20 @@ def test_what_has_waited_a_moment_is_in_order(
         answer = ask(port, "/healthz")
         assert "Everything is in order" in ask(port, "/").body
     assert (answer.status, answer.json()["reasons"]) == (200, [])
+
+
+def test_senders_that_find_no_place_for_long_are_told_of(node: NodeFixture) -> None:
+    now = time.time()
+    for minute in (6, 4, 2):
+        note_turned_away(node.settings.metrics_folder, now - 60 * minute)
+        assert found(node) == []
+    note_turned_away(node.settings.metrics_folder, now)
+    with serving(node.settings) as port:
+        answer = ask(port, "/healthz")
+    assert (answer.status, answer.json()["status"]) == (503, "unhealthy")
+    (trouble,) = answer.json()["troubles"]
+    assert trouble["kind"] == "door"
+    assert trouble["text"].startswith("Senders have been turned away for 6 min")
 
 
 def test_off_peak_jobs_may_wait_for_the_night(node: NodeFixture) -> None:
