@@ -9,16 +9,10 @@ how many, ``HOSTILE_SEED`` which ones.
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import random
-import re
-import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,7 +20,7 @@ from ct_factory import make_series, recode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mutation import bomb, conversation, deflated, mutated_data_set, mutated_stream
-from peers import Ports, Process, listening, node_settings, running, wait_until, write_node
+from peers import wait_until
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.uid import (
@@ -35,6 +29,18 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     JPEGLSLossless,
     RLELossless,
+)
+from siege import (
+    CASES,
+    SEED,
+    SETTLE_SECONDS,
+    TORTURE,
+    Target,
+    besieged,
+    check_flat,
+    halves,
+    in_parallel,
+    staying_unharmed,
 )
 from wire import (
     ABORT,
@@ -66,96 +72,23 @@ from wire import (
     user_information,
 )
 
-from dicom_node.net.sender import echo
-from dicom_node.settings import PeerSettings
-
-TORTURE = os.environ.get("TORTURE") == "1"
-CASES = int(os.environ.get("HOSTILE_CASES", "12000" if TORTURE else "600"))
-SEED = int(os.environ.get("HOSTILE_SEED", "3"))
 STREAMS, DATA_SETS, STRUCTURED = CASES // 3, CASES // 3, CASES // 6
 
-AT_ONCE = 4
-GROWTH_MIB = 24.0
-"""Of the second half of many cases: Python's heap breathes, a leak adds up."""
-
-SETTLE_SECONDS = 40.0
 ANSWERED_STATUSES = {0x0000, 0xA700, 0xA900, 0xC000}
 
 CT_FILE = Path(str(get_testdata_file("CT_small.dcm")))
 
 
-@dataclass
-class Target:
-    """The receiver under attack.
-
-    Attributes:
-        owed: Refusals and broken associations of which its log has to tell in the end.
-    """
-
-    process: Process
-    home: Path
-    port: int
-    owed: int = 0
-
-    @property
-    def kept(self) -> list[Path]:
-        """What was answered with success: in the inbox, or in quarantine beside another version."""
-        return sorted((self.home / "var").rglob("*.dcm"))
-
-    def status(self, field: str) -> int:
-        """A number of the kernel's about the process: ``Threads``, ``VmRSS`` (kB)."""
-        text = Path(f"/proc/{self.process.popen.pid}/status").read_text()
-        (found,) = [row.split()[1] for row in text.splitlines() if row.startswith(f"{field}:")]
-        return int(found)
-
-    def open_files(self) -> int:
-        return len(list(Path(f"/proc/{self.process.popen.pid}/fd").iterdir()))
-
-    def told(self) -> int:
-        """Of how many refusals and broken associations its log tells."""
-        rows = [json.loads(row) for row in self.process.output.splitlines() if row[:1] == "{"]
-        warnings = [row for row in rows if row["level"] == "warning"]
-        return sum(row.get("repeated", 1) for row in warnings)
-
-    def callers(self) -> set[str]:
-        """The calling titles that its lines name."""
-        return set(re.findall(r'"calling": "(\w+)"', self.process.output))
-
-    def answers_echo(self) -> bool:
-        peer = PeerSettings(name="node", ae_title="DENOISE", host="127.0.0.1", port=self.port)
-        return echo(peer, calling_ae="HEALTH") > 0
-
-
 @pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    home, ports = tmp_path_factory.mktemp("hostile"), Ports()
-    many = {"max_associations": 50, "max_associations_per_peer": 50}
-    listen = {"host": "127.0.0.1", "port": ports.node, **many}
-    logging = {"format": "json", "level": "info"}
-    config = write_node(home, node_settings(ports, listen=listen, logging=logging))
-    command = [sys.executable, "-m", "dicom_node.cli", "receive", "-c", config]
-    with running(command, home / "receive.log", cwd=home) as process:
-        wait_until("the receiver listens", lambda: listening(ports.node))
-        target = Target(process, home, ports.node)
+    with besieged(tmp_path_factory.mktemp("hostile")) as target:
         yield target
-        assert process.stop() == 0
-        assert target.told() >= target.owed
 
 
 @pytest.fixture
 def unharmed(target: Target) -> Iterator[Target]:
-    """The receiver as a test found it: alive, in words, and with nothing left open."""
-    pid = target.process.popen.pid
-    assert target.answers_echo()
-    threads, files = target.status("Threads"), target.open_files()
-    yield target
-    assert target.process.popen.poll() is None, target.process.output[-4000:]
-    assert target.process.popen.pid == pid
-    assert target.answers_echo()
-    wait_until("no thread is left", lambda: target.status("Threads") <= threads + 1, SETTLE_SECONDS)
-    wait_until("no file is left", lambda: target.open_files() <= files + 1, SETTLE_SECONDS)
-    assert "Traceback" not in target.process.output
-    assert "Exception in thread" not in target.process.output
+    with staying_unharmed(target):
+        yield target
 
 
 @pytest.fixture(scope="module")
@@ -184,15 +117,6 @@ def calling(case: int, kind: str = "CASE") -> bytes:
     return f"{kind}{case}".encode()
 
 
-def in_parallel(cases: Sequence[int], attack) -> list[Answers]:  # type: ignore[no-untyped-def]
-    """Each case answered; a case that hangs fails here with its number."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        answers = list(pool.map(attack, cases))
-    hanging = [case for case, answer in zip(cases, answers, strict=True) if not answer.closed]
-    assert hanging == [], f"seed {SEED}: the receiver did not hang up"
-    return answers
-
-
 def well_ended(answer: Answers) -> bool:
     """Whether everything was answered with success and the association released."""
     return RELEASE_RP in answer.kinds and ABORT not in answer.kinds and not any(answer.statuses)
@@ -200,15 +124,6 @@ def well_ended(answer: Answers) -> bool:
 
 def stored(answer: Answers) -> bool:
     return answer.statuses == [0x0000]
-
-
-def halves(count: int) -> tuple[range, range]:
-    return range(count // 2), range(count // 2, count)
-
-
-def check_flat(target: Target, before_kb: int, what: str) -> None:
-    grown = (target.status("VmRSS") - before_kb) / 1024
-    assert grown < GROWTH_MIB, f"{what}: {grown:.0f} MiB more, seed {SEED}"
 
 
 def test_damaged_streams(unharmed: Target, corpus: list[tuple[bytes, bytes, bytes]]) -> None:
