@@ -56,7 +56,7 @@ RECEIVER_DRAIN_SECONDS = 40.0
 
 START_ORDER = (
     Part("work", drain_seconds=60.0),
-    Part("deliver", drain_seconds=90.0),
+    Part("deliver", drain_seconds=30.0),
     Part("serve", drain_seconds=15.0),
     Part("receive", drain_seconds=45.0),
 )

@@ -87,6 +87,15 @@ def configure_logging(settings: LogSettings, *, process: str, stream: TextIO | N
     logging.captureWarnings(True)
 
 
+def log_to_stderr() -> None:
+    """Send the lines of a command that sets up no logging to standard error.
+
+    What it writes to standard output is its answer, which programs may read.
+    """
+    if not structlog.is_configured():
+        structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+
+
 def get_logger(name: str) -> FilteringBoundLogger:
     """A logger: ``log.info("series complete", images=24)``. Hand it no name and no identifier."""
     logger: FilteringBoundLogger = structlog.get_logger(name)

@@ -24,6 +24,7 @@ from dicom_node.cli import (
 )
 from dicom_node.cli.privacy import keep_files_private
 from dicom_node.errors import NodeError
+from dicom_node.logs import log_to_stderr
 
 UNEXPECTED = 1
 
@@ -43,6 +44,7 @@ def main() -> None:
     """Run the command in ``sys.argv`` and end the process with its exit code."""
     keep_files_private()
     _keep_header_values_private()
+    log_to_stderr()
     try:
         app(prog_name="dicom-node")
     except NodeError as error:

@@ -95,7 +95,7 @@ def jobs_show(job_id: JobId, config: ConfigPath = None, as_json: AsJson = False)
                 item.state,
                 f"{item.confirmed} of {item.derived_count}",
                 item.attempts + item.waits,
-                moment(item.next_at) if item.state in _WAITING else "",
+                _next(item),
                 item.reason,
             )
             for item in job.deliveries
@@ -167,6 +167,12 @@ def _ledger(config: ConfigPath) -> Iterator[Ledger]:
 
 
 _WAITING = (DeliveryState.PENDING, DeliveryState.COMMITTING)
+
+
+def _next(item: Delivery) -> str:
+    if item.state not in _WAITING:
+        return ""
+    return moment(item.next_at) if item.next_at > operations.AT_ONCE else "at once"
 
 
 def _stages(stage: str | None) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from dicom_node.ledger.rollup import roll_up, state_of
 from dicom_node.ledger.series import CLOCK_SLACK_SECONDS, count_series
 from dicom_node.ledger.states import (
     CLOSED,
+    SENDABLE,
     DeliveryState,
     JobState,
     SeriesState,
@@ -26,6 +27,10 @@ from dicom_node.ledger.tables import DeliveryRow, JobRow, SeriesRow
 
 _UNDER_WAY = (JobState.QUEUED, JobState.DENOISING)
 _SENT = (JobState.DERIVED, JobState.SENDING)
+
+AT_ONCE = 0.0
+"""When a delivery that an operator retries is to go: before all others, and whatever its
+destination did before."""
 
 _RETRIED = "retried by an operator"
 _DIED = "its process stopped in the middle of the work"
@@ -51,12 +56,19 @@ class LedgerStatus:
 
 
 def status(ledger: Ledger) -> LedgerStatus:
-    """Count series, jobs and deliveries by state. Deliveries of cancelled jobs do not count."""
+    """Count series, jobs and deliveries by state.
+
+    Deliveries of cancelled jobs do not count, nor what is pending in a job that has FAILED: it is
+    owed only once the job is tried again.
+    """
     counted = select(JobRow.state, func.count()).group_by(JobRow.state)
     sent = (
         select(DeliveryRow.destination, DeliveryRow.state, func.count())
         .join(JobRow, JobRow.id == DeliveryRow.job_id)
-        .where(JobRow.state != JobState.CANCELLED)
+        .where(
+            JobRow.state != JobState.CANCELLED,
+            or_(JobRow.state != JobState.FAILED, DeliveryRow.state != DeliveryState.PENDING),
+        )
         .group_by(DeliveryRow.destination, DeliveryRow.state)
         .order_by(DeliveryRow.destination)
     )
@@ -114,11 +126,29 @@ def retry(ledger: Ledger, job_id: int, *, now: float) -> Job:
         if all(image.purged for image in row.series.instances):
             raise WrongState(f"job {job_id} cannot be retried: its images were purged by age.")
         for delivery in stopped:
-            delivery.attempts, delivery.waits, delivery.next_at = 0, 0, now
+            delivery.attempts, delivery.waits, delivery.next_at = 0, 0, AT_ONCE
             if delivery.state == DeliveryState.REFUSED:
                 move_delivery(session, delivery, DeliveryState.PENDING, now=now, reason=_RETRIED)
         _begin_again(session, row, now)
         return job_of(row)
+
+
+def wants_at_once(ledger: Ledger, destination: str) -> bool:
+    """Return whether an operator's retry asks for a destination now, even if it was just away."""
+    asked = (
+        select(DeliveryRow.id)
+        .join(JobRow, JobRow.id == DeliveryRow.job_id)
+        .where(
+            DeliveryRow.destination == destination,
+            DeliveryRow.state == DeliveryState.PENDING,
+            DeliveryRow.next_at == AT_ONCE,
+            JobRow.state.in_(SENDABLE),
+            JobRow.derived_at.is_not(None),
+        )
+        .limit(1)
+    )
+    with ledger.read() as session:
+        return session.scalar(asked) is not None
 
 
 @repeated

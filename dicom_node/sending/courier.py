@@ -23,6 +23,7 @@ from dicom_node.ledger.deliveries import (
 from dicom_node.ledger.jobs import LeaseLost
 from dicom_node.ledger.leases import Heartbeat, settle_delivery_fault
 from dicom_node.ledger.model import Delivery
+from dicom_node.ledger.operations import wants_at_once
 from dicom_node.logs import bound, get_logger, short_hash
 from dicom_node.sending.depot import Depot
 from dicom_node.sending.faults import is_absence, not_stored
@@ -72,6 +73,14 @@ class Courier:
         wait = self._away_until - self._clock()
         return 0 < wait <= LONGEST_ABSENCE_SECONDS
 
+    def is_due(self) -> bool:
+        """Return whether to call: the destination was not just away, or an operator asks for it.
+
+        Raises:
+            StorageError: The ledger cannot be used.
+        """
+        return not self.is_away or wants_at_once(self._ledger, self._destination)
+
     def deliver(self, should_stop: ShouldStop) -> bool:
         """Make the next delivery; returns whether there was one.
 
@@ -80,7 +89,7 @@ class Courier:
         Raises:
             StorageError: The ledger cannot be used.
         """
-        if self.is_away:
+        if not self.is_due():
             return False
         now = self._clock()
         delivery = claim_delivery(self._ledger, self._destination, owner=self._owner, now=now)
@@ -111,7 +120,7 @@ class Courier:
         except Exception as error:
             self._settle(delivery, error)
         else:
-            self._absences = 0
+            self._absences, self._away_until = 0, 0.0
             telemetry.stage_seconds("send", time.perf_counter() - begin)
 
     def _hand_over(

@@ -21,8 +21,9 @@ from dicom_node.store.outbox import Outbox
 
 log = get_logger(__name__)
 
-DRAIN_SECONDS = 80.0
-"""How long couriers may finish the image in hand; a peer that hangs is not waited for."""
+DRAIN_SECONDS = 20.0
+"""Time for couriers to give up what is under way (`STOP_GRACE_SECONDS`) and to connect or hang up;
+a peer that hangs is not waited for."""
 
 REPORTS_SECONDS = 2.0
 """How often is asked whether a report on storage commitment is owed."""
@@ -66,7 +67,7 @@ class Sender:
         """
         for name in waiting_destinations(self._depot.ledger):
             courier = self.courier(name)
-            if not courier.is_away:
+            if courier.is_due():
                 self._set_to_work(name, lambda c=courier: c.deliver(should_stop), should_stop)  # type: ignore[misc]
         if time.monotonic() >= self._next_reports:
             self._next_reports = time.monotonic() + REPORTS_SECONDS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from peers import free_port, listening, require_program, running, wait_until
 from pydicom import dcmread
 from pydicom.uid import (
     UID,
+    DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
@@ -153,6 +155,66 @@ def test_a_compressed_file_goes_only_to_a_peer_that_takes_it(pacs: Pacs, tmp_pat
     results = pacs.send([plain, packed])
     assert [item.ok for item in results] == [True, False]
     assert "does not accept this SOP class or transfer syntax" in results[1].sentence
+
+
+def deflated(folder: Path, *, odd: bool) -> Path:
+    """A deflated file whose compressed data set is of odd, or of even, length."""
+    for number in range(64):
+        (path,) = make_series(folder / str(number), slices=1, seed=number)
+        dataset = dcmread(path)
+        dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+        dataset.save_as(path)
+        whole, offset = path.read_bytes(), describe_file(path).offset
+        packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(whole[offset:])
+        packed = packer.compress(inflated) + packer.flush()
+        path.write_bytes(whole[:offset] + packed)
+        if len(packed) % 2 == odd:
+            return path
+    raise AssertionError("no data set of such a length")
+
+
+@pytest.mark.parametrize("odd", [True, False])
+def test_a_deflated_file_of_any_length_is_sent(pacs: Pacs, tmp_path: Path, odd: bool) -> None:
+    path = deflated(tmp_path, odd=odd)
+    pacs.start([DeflatedExplicitVRLittleEndian])
+    assert [item.status for item in pacs.send([path])] == [0]
+    sent = pacs.received[0].request.DataSet.getvalue()
+    assert sent == path.read_bytes()[describe_file(path).offset :] + b"\0" * odd
+    assert pacs.received[0].dataset.PixelData == dcmread(path).PixelData
+
+
+def test_dcmtk_takes_a_deflated_file_of_odd_length(tmp_path: Path) -> None:
+    path, port = deflated(tmp_path / "scan", odd=True), free_port()
+    command = [require_program("storescp"), "+xd", "-od", tmp_path, str(port)]
+    peer = PeerSettings(name="dcmtk", ae_title="ANY", host="127.0.0.1", port=port)
+    with running(command, tmp_path / "storescp.log", cwd=tmp_path):
+        wait_until("storescp listens", lambda: listening(port))
+        (result,) = send_files(peer, [path], calling_ae="DENOISE")
+    assert result.status == 0
+    (arrived,) = tmp_path.glob("CT*")
+    assert dcmread(arrived).PixelData == dcmread(path).PixelData
+
+
+def test_what_was_refused_is_told_by_class_and_transfer_syntax(pacs: Pacs, tmp_path: Path) -> None:
+    pacs.start([JPEG2000Lossless])
+    with pytest.raises(PeerError) as error:
+        pacs.send(make_series(tmp_path, slices=1))
+    for syntax in ("Explicit VR Little Endian", "Implicit VR Little Endian"):
+        told = f"CT Image Storage in {syntax} (transfer syntax not supported)"
+        assert told in str(error.value)
+
+
+def test_the_log_of_a_broken_association_says_what_was_agreed(
+    pacs: Pacs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pacs.start().break_off = set(range(99))
+    pacs.send(make_series(tmp_path, slices=1))
+    told = capsys.readouterr()
+    lines = [line for line in (told.out + told.err).splitlines() if "association broke" in line]
+    assert lines
+    assert "CT Image Storage in Explicit VR Little Endian" in lines[0]
+    assert "CT Image Storage in Implicit VR Little Endian (transfer syntax not" in lines[0]
 
 
 def test_a_peer_that_takes_none_of_it_is_one_sentence(pacs: Pacs, tmp_path: Path) -> None:

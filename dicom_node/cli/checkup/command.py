@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from dicom_node.cli.checkup import door, machine, neighbours, privacy, work
+from dicom_node.cli.checkup import door, machine, neighbours, privacy, trial, work
 from dicom_node.cli.checkup.verdict import FAILED, OK, Attempts, Verdict, judge
 from dicom_node.cli.configuration import DEFAULT, ConfigPath, read_settings
 from dicom_node.cli.output import AsJson, write_json, write_table
@@ -19,11 +20,20 @@ def register(app: typer.Typer) -> None:
     app.command()(check)
 
 
-def check(config: ConfigPath = None, as_json: AsJson = False) -> None:
+def check(
+    store: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PEER", help="Really store a tiny test image at this peer; may be repeated."
+        ),
+    ] = None,
+    config: ConfigPath = None,
+    as_json: AsJson = False,
+) -> None:
     """Try everything the node needs: disk, database, queue, rules, model, ports and peers."""
     settings = read_settings(config)
     verdicts = [Verdict("configuration", OK, str(config or Path("node.yaml and environment")))]
-    verdicts += [judge(attempt) for attempt in _attempts(settings)]
+    verdicts += [judge(attempt) for attempt in _attempts(settings, store or [])]
     verdicts += [judge(attempt) for attempt in privacy.attempts(settings, config or DEFAULT)]
     if as_json:
         write_json([asdict(verdict) for verdict in verdicts])
@@ -34,8 +44,9 @@ def check(config: ConfigPath = None, as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
-def _attempts(settings: Settings) -> Attempts:
+def _attempts(settings: Settings, store: list[str]) -> Attempts:
     yield from machine.attempts(settings)
     yield from work.attempts(settings)
     yield from door.attempts(settings)
     yield from neighbours.attempts(settings)
+    yield from trial.attempts(settings, store)

@@ -80,7 +80,8 @@ def _dicom_peer(peer: PeerSettings, settings: Settings, destinations: Collection
             f" {settings.ae_title}, or set `storage_commitment: false` for it in node.yaml.",
             transient=False,
         )
-    return f"{answered}, takes CT{' and commits to storage' if commits else ''}"
+    offer = f"says that it takes CT{' and commits to storage' if commits else ''}"
+    return f"{answered}, {offer}; `check --store {peer.name}` really stores a test image"
 
 
 def _services(settings: Settings) -> list[tuple[str, str, int]]:

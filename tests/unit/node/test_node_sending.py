@@ -17,7 +17,7 @@ from dicom_node.ledger.commitment_requests import accept_request, claim_report
 from dicom_node.ledger.commitments import overdue, report
 from dicom_node.ledger.jobs import claim, derived
 from dicom_node.ledger.model import Job
-from dicom_node.ledger.operations import cancel, get_job, retry, unnotified
+from dicom_node.ledger.operations import cancel, get_job, retry, status, unnotified
 from dicom_node.ledger.states import DeliveryState, JobState
 from dicom_node.sending import Sender, courier
 from dicom_node.sending.courier import LONGEST_ABSENCE_SECONDS
@@ -256,6 +256,49 @@ def test_a_destination_that_is_away_is_asked_for_one_delivery_only(
     for _ in range(3):
         assert office.send(START + 30)
     assert len(network.received) == 3
+
+
+def test_a_retry_does_not_wait_for_the_destinations_pause(
+    node: NodeFixture, office: Office, network: Network
+) -> None:
+    first, second = ready(node), ready_second(node)
+    network.away = {"pacs"}
+    for tries in range(4):
+        office.send(START + 3600 * tries)
+    pausing = START + 3600 * 3 + 1
+    assert not office.send(pausing)
+    retry(node.ledger, second.id, now=pausing)
+    calls = len(network.calls)
+    assert office.send(pausing)
+    assert len(network.calls) == calls + 1
+    assert not office.send(pausing)  # it was away: the pause goes on for everybody
+    network.away = set()
+    retry(node.ledger, second.id, now=pausing)
+    assert office.send(pausing)
+    assert get_job(node.ledger, second.id).state == JobState.DONE
+    assert get_job(node.ledger, first.id).state == JobState.RETRY_WAIT
+
+
+def ready_second(node: NodeFixture) -> Job:
+    """One more job, of another series."""
+    job = node.job(series_uid="1.2.2")
+    claim(node.ledger, owner="w", off_peak=False, now=START)
+    staging = node.outbox.stage(job.token)
+    (staging / "9.dcm").write_bytes(b"derived")
+    node.outbox.commit(job.token, staging)
+    return derived(node.ledger, job.id, owner="w", count=1, now=START)
+
+
+def test_what_is_pending_in_a_failed_job_is_not_owed(node: NodeFixture, office: Office) -> None:
+    job = ready(node, ["pacs", "archive"])
+    node.outbox.remove(job.token)
+    office.send()
+    assert get_job(node.ledger, job.id).state == JobState.FAILED
+    assert status(node.ledger).deliveries == {}
+    retry(node.ledger, job.id, now=START)
+    assert status(node.ledger).deliveries == {
+        name: {DeliveryState.PENDING: 1} for name in ("archive", "pacs")
+    }
 
 
 def test_a_clock_set_back_makes_no_destination_wait(
