@@ -9,6 +9,7 @@ from dicom_node import telemetry
 from dicom_node.audit import SILENT, Audit
 from dicom_node.beats import SweepBeats
 from dicom_node.custody import Custody, open_custody
+from dicom_node.housekeeping.alarm import alarm
 from dicom_node.housekeeping.background import in_background
 from dicom_node.housekeeping.completion import Completion
 from dicom_node.housekeeping.notification import Notification
@@ -30,6 +31,7 @@ LEASES_SECONDS = 5.0
 COMMITMENT_SECONDS = 5.0
 DISK_SECONDS = 10.0
 NOTIFY_SECONDS = 10.0
+ALARM_SECONDS = 30.0
 CLOCK_SECONDS = 60.0
 RETENTION_SECONDS = 600.0
 """How often each sweep runs; each asks the ledger one question when there is nothing to do."""
@@ -98,6 +100,7 @@ def _rounds(
     ledger = custody.ledger
     inbox = Inbox(settings.inbox_folder, settings.quarantine_folder)
     notify = in_background(Notification(ledger, settings).notify)
+    tell_troubles = in_background(alarm(ledger, settings).tell_troubles)
     return (
         Round(Completion(ledger, inbox, settings, rules).complete_series, COMPLETION_SECONDS),
         Round(queue.wake_jobs, WAKE_SECONDS),
@@ -106,5 +109,6 @@ def _rounds(
         Round(queue.correct_clock, CLOCK_SECONDS),
         Round(retention.relieve_disk, DISK_SECONDS, ClockWatch.steady),
         Round(notify, NOTIFY_SECONDS, ClockWatch.steady),
+        Round(tell_troubles, ALARM_SECONDS, ClockWatch.steady),
         Round(retention.enforce_retention, RETENTION_SECONDS, ClockWatch.unhurried),
     )

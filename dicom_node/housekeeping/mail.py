@@ -9,7 +9,7 @@ from typing import IO, Any, cast
 
 from dicom_node.deadline import Deadline
 from dicom_node.errors import PeerError
-from dicom_node.housekeeping.news import News
+from dicom_node.housekeeping.news import Message
 from dicom_node.settings import EmailSettings
 from dicom_node.timed_socket import TimedSocket
 from dicom_node.tls_contexts import public_context
@@ -36,7 +36,7 @@ class Mail:
     def __init__(self, settings: EmailSettings, *, seconds: float = MAIL_SECONDS) -> None:
         self._settings, self._seconds = settings, seconds
 
-    def tell(self, news: News) -> None:
+    def tell(self, news: Message) -> None:
         """See :class:`Channel`."""
         wanted = self._settings
         try:
@@ -57,7 +57,7 @@ class Mail:
                 transient=True,
             ) from error
 
-    def _message(self, news: News) -> EmailMessage:
+    def _message(self, news: Message) -> EmailMessage:
         message = EmailMessage()
         message["Subject"] = news.headline
         message["From"] = self._settings.sender

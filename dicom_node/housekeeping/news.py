@@ -1,4 +1,4 @@
-"""News of jobs that have failed for good, in words and as a document."""
+"""News of jobs that have failed for good and of troubles, in words and as a document."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from dicom_node.health import Trouble
 from dicom_node.ledger.model import Job
 from dicom_node.logs import short_hash
 
@@ -64,6 +65,56 @@ class News:
         }
 
 
+@dataclass(frozen=True)
+class TroubleNews:
+    """Troubles that last, and on which node."""
+
+    ae_title: str
+    host: str
+    troubles: Sequence[Trouble]
+
+    @property
+    def headline(self) -> str:
+        """One line for a subject."""
+        kinds = ", ".join(dict.fromkeys(trouble.kind for trouble in self.troubles))
+        return f"{self.ae_title} on {self.host}: not in order ({kinds})"
+
+    @property
+    def text(self) -> str:
+        """A sentence for each trouble; no identity."""
+        return "\n".join([f"{self.headline}.", "", *(trouble.text for trouble in self.troubles)])
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The same for programs; chat services show `text`."""
+        return {
+            "event": "troubles",
+            "text": self.text,
+            "node": self.ae_title,
+            "host": self.host,
+            "troubles": [
+                {"kind": item.kind, "severity": item.severity.value, "text": item.text}
+                for item in self.troubles
+            ],
+        }
+
+
+class Message(Protocol):
+    """What a channel can tell."""
+
+    @property
+    def headline(self) -> str:
+        """One line for a subject."""
+
+    @property
+    def text(self) -> str:
+        """The whole, for people."""
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The whole, for programs."""
+
+
 class Channel(Protocol):
     """A way to tell somebody."""
 
@@ -71,7 +122,7 @@ class Channel(Protocol):
     def name(self) -> str:
         """What it is called in the log."""
 
-    def tell(self, news: News) -> None:
+    def tell(self, news: Message) -> None:
         """Tell the news.
 
         Raises:

@@ -7,7 +7,7 @@ import json
 from urllib.parse import unquote, urlsplit
 
 from dicom_node.errors import PeerError
-from dicom_node.housekeeping.news import News
+from dicom_node.housekeeping.news import Message
 from dicom_node.settings import WebhookSettings
 from dicom_node.web_client import ExchangeFailed, exchange
 
@@ -28,7 +28,7 @@ class Webhook:
     def __init__(self, settings: WebhookSettings, *, seconds: float = HOOK_SECONDS) -> None:
         self._settings, self._seconds = settings, seconds
 
-    def tell(self, news: News) -> None:
+    def tell(self, news: Message) -> None:
         """See :class:`Channel`."""
         try:
             answer = exchange(
