@@ -120,7 +120,7 @@ class Audit:
             sha256: Of its bytes.
             failure: Why the old rules stay; empty when these count.
         """
-        about = _alert_subject(path.as_uri(), xml.URI, f"rules with SHA-256 {sha256}")
+        about = _alert_subject(path.absolute().as_uri(), xml.URI, f"rules with SHA-256 {sha256}")
         own = replace(self._own, requestor=True)
         self._alert(xml.SOFTWARE_CONFIGURATION, (own,), about, failure=failure)
 

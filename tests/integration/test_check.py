@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -26,6 +27,7 @@ from pynetdicom.sop_class import (
 )
 
 from dicom_node.cli import main
+from dicom_node.cli.checkup import door
 from dicom_node.ledger.engine import open_ledger
 from dicom_node.ledger.jobs import claim, fail
 from dicom_node.ledger.pauses import pause
@@ -155,6 +157,29 @@ def test_another_program_on_the_web_port_is_found(check: Check) -> None:
         verdict, detail = check(web={"host": "127.0.0.1", "port": port})["web port"]
     assert verdict == "failed"
     assert f"Port {port} is held by a program that is not this node" in detail
+
+
+def test_a_program_on_the_web_port_that_never_ends_its_answer_is_found(
+    check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "ANSWER_SECONDS", 0.5)
+    over = threading.Event()
+
+    def drip() -> None:
+        peer, _ = listener.accept()
+        with peer, contextlib.suppress(OSError):
+            peer.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            while not over.wait(0.05):
+                peer.sendall(b" ")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=drip)
+        thread.start()
+        port = listener.getsockname()[1]
+        verdict, detail = check(web={"host": "127.0.0.1", "port": port})["web port"]
+        over.set()
+        thread.join()
+    assert (verdict, "is held by a program" in detail) == ("failed", True)
 
 
 def test_a_running_node_is_recognized_at_both_ports(tmp_path: Path, check: Check) -> None:

@@ -6,8 +6,6 @@ import contextlib
 import json
 import socket
 import ssl
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 
 from dicom_node.cli.checkup.verdict import Attempts, Doubt
@@ -15,8 +13,11 @@ from dicom_node.errors import ConfigurationError, PeerError
 from dicom_node.net.sender import echo
 from dicom_node.settings import Settings, WebSettings
 from dicom_node.tls_contexts import calling_context
+from dicom_node.web_client import ExchangeFailed, exchange
 
 ANSWER_SECONDS = 5.0
+MAX_ANSWER_BYTES = 64 << 10
+"""Another program may sit on the port and say whatever it likes."""
 
 EVERYWHERE = frozenset({"0.0.0.0", "::"})
 
@@ -66,7 +67,9 @@ def _own_context(settings: Settings) -> ssl.SSLContext | None:
 def _web_port(web: WebSettings) -> str:
     if _is_free(web.host, web.port):
         return f"{web.host}:{web.port} is free; the node does not run"
-    health = _health(f"http://{_reachable(web.host)}:{web.port}/healthz")
+    host = _reachable(web.host)
+    shown = f"[{host}]" if ":" in host else host
+    health = _health(f"http://{shown}:{web.port}/healthz")
     if health is None:
         raise ConfigurationError(
             f"Port {web.port} is held by a program that is not this node: stop it, or change `web`."
@@ -78,14 +81,11 @@ def _web_port(web: WebSettings) -> str:
 
 def _health(url: str) -> dict[str, list[object]] | None:
     """What ``/healthz`` says; None when no node answers there."""
-    with contextlib.suppress(OSError, ValueError):
-        try:
-            answer = urllib.request.urlopen(url, timeout=ANSWER_SECONDS)
-        except urllib.error.HTTPError as error:
-            answer = error  # 503 tells its reasons too
-        with answer:
-            told = json.load(answer)
-        return told if isinstance(told, dict) and "healthy" in told else None
+    with contextlib.suppress(ExchangeFailed, ValueError, RecursionError):
+        answer = exchange("GET", url, seconds=ANSWER_SECONDS, max_bytes=MAX_ANSWER_BYTES)
+        told = json.loads(answer.body)  # 503 tells its reasons too
+        known = isinstance(told, dict) and isinstance(told.get("reasons"), list)
+        return told if known and "healthy" in told else None
     return None
 
 
