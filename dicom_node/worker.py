@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Protocol
 
 from dicom_node import telemetry
+from dicom_node.crashes import CrashRecord, causes_in
 from dicom_node.ct.identity import check_marks
 from dicom_node.ct.report import ImplausibleResult
 from dicom_node.custody import open_custody
@@ -77,6 +79,7 @@ class Worker:
         retry: How often and when a passing fault is tried again.
         off_peak: The hours in which off-peak jobs are taken; None: any.
         owner: Name of this worker in the ledger.
+        record: Where to note what is in hand.
         clock: Seconds since 1970.
     """
 
@@ -91,11 +94,13 @@ class Worker:
         *,
         off_peak: OffPeakSettings | None = None,
         owner: str | None = None,
+        record: CrashRecord | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._ledger, self._inbox, self._outbox, self._reports = ledger, inbox, outbox, reports
         self._denoise, self._retry, self._clock = denoise, retry, clock
         self._off_peak, self._owner = off_peak, owner or owner_name()
+        self._holding = record.holding if record else nullcontext
 
     def work_once(self, should_stop: ShouldStop) -> bool:
         """Do one job, if there is one; returns whether there was.
@@ -114,6 +119,7 @@ class Worker:
         with (
             bound(job=job.id, series=short_hash(job.series_uid)),
             Heartbeat(self._ledger, job, owner=self._owner) as beat,
+            self._holding(f"job {job.id}"),
         ):
             try:
                 self._do(job, lambda: should_stop() or beat.lost.is_set())
@@ -230,21 +236,27 @@ def run_worker(settings: Settings, *, should_stop: ShouldStop) -> None:
     denoise = ModelDenoise(settings)
     custody = open_custody(settings, should_stop)
     ledger = custody.ledger
-    worker = Worker(
-        ledger,
-        Inbox(settings.inbox_folder, settings.quarantine_folder),
-        Outbox(settings.outbox_folder),
-        settings.reports_folder,
-        denoise,
-        settings.retry,
-        off_peak=settings.off_peak,
-    )
     try:
         if not custody.wait(should_stop):
             return
         release_lost_leases(
-            ledger, now=time.time(), attempts=settings.retry.attempts, is_dead=is_dead
+            ledger,
+            now=time.time(),
+            attempts=settings.retry.attempts,
+            is_dead=is_dead,
+            crash=causes_in(settings.crashes_folder, is_dead),
         )
-        work_until(worker.work_once, should_stop)
+        with CrashRecord(settings.crashes_folder, owner_name()) as record:
+            worker = Worker(
+                ledger,
+                Inbox(settings.inbox_folder, settings.quarantine_folder),
+                Outbox(settings.outbox_folder),
+                settings.reports_folder,
+                denoise,
+                settings.retry,
+                off_peak=settings.off_peak,
+                record=record,
+            )
+            work_until(worker.work_once, should_stop)
     finally:
         ledger.close()

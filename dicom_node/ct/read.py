@@ -8,7 +8,8 @@ are accepted where they are phases (``ct/phases.py``).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +28,7 @@ from dicom_node.ct.scouts import remark_on_scouts, without_scouts
 from dicom_node.ct.series import CtSeries
 from dicom_node.ct.units import check_unspecified
 from dicom_node.errors import IncompleteSeries, InputError, UnreadableFile
+from dicom_node.memory import header_bytes, memory_limited
 from man_core import Volume
 
 __all__ = ["CtSeries", "find_series", "read_series", "scan_folder"]
@@ -39,6 +41,12 @@ _ONE_OF_EACH: Final = {
     "Columns": "images of several sizes",
 }
 """What all images of a series share, and what to call it when they do not."""
+
+BYTES_PER_VOXEL: Final = 7
+"""A stored word, a mark of padding and HU in single precision."""
+
+SLICE_BYTES_PER_PIXEL: Final = 64
+"""For decoding one slice, in double precision and several copies."""
 
 FALLBACK_SPACING_MM: Final = 1.0
 """Slice spacing of a single image that states no thickness."""
@@ -66,7 +74,8 @@ def read_series(
     """
     if not paths:
         raise InputError("there are no files to read: give at least one CT image")
-    everything = [headers.load(path, pixels=False) for path in paths]
+    with _bounded(header_bytes(len(paths))):
+        everything = [headers.load(path, pixels=False) for path in paths]
     kept = without_scouts(everything)
     loaded, paths = [everything[at] for at in kept], [paths[at] for at in kept]
     for header, path in zip(loaded, paths, strict=True):
@@ -76,7 +85,8 @@ def read_series(
     stack = whole if only is None else _part(whole, loaded, paths, only)
     ordered = [loaded[index] for index in stack.order]
     files = tuple(Path(paths[index]) for index in stack.order)
-    stored, padding, hu = _read_voxels(files, ordered)
+    with _bounded(_voxel_bytes(ordered)):
+        stored, padding, hu = _read_voxels(files, ordered)
     scouts = remark_on_scouts(len(everything) - len(kept))
     remarks = (check_unspecified(ordered, hu, padding), scouts)
     return CtSeries(
@@ -89,6 +99,26 @@ def read_series(
         regular=stack.regular,
         remarks=tuple(remark for remark in remarks if remark),
     )
+
+
+@contextmanager
+def _bounded(further_bytes: int) -> Iterator[None]:
+    """Read within so much further memory; what needs more is not what its headers say."""
+    try:
+        with memory_limited(further_bytes):
+            yield
+    except MemoryError as error:
+        raise UnreadableFile(
+            "reading the series takes more memory than a series of so many images of this size "
+            f"needs ({further_bytes >> 20} MiB): send it again, or give the machine more memory"
+        ) from error
+
+
+def _voxel_bytes(ordered: Sequence[Dataset]) -> int:
+    """Memory for the voxels of a series, and for the work on one slice."""
+    pixels_each = int(ordered[0].Rows) * int(ordered[0].Columns)
+    kept = len(ordered) * pixels_each * BYTES_PER_VOXEL
+    return header_bytes(len(ordered)) + kept + pixels_each * SLICE_BYTES_PER_PIXEL
 
 
 def _stack(loaded: Sequence[Dataset], paths: Sequence[Path], *, contiguous: bool) -> geometry.Stack:

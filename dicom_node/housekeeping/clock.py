@@ -8,15 +8,17 @@ from collections.abc import Callable
 from dicom_node import telemetry
 from dicom_node.audit import SILENT, Audit
 from dicom_node.beats import SweepBeats
+from dicom_node.crashes import CrashRecord
 from dicom_node.custody import Custody, open_custody
 from dicom_node.housekeeping.alarm import alarm
 from dicom_node.housekeeping.background import in_background
-from dicom_node.housekeeping.completion import Completion
+from dicom_node.housekeeping.completion import Completion, note_crashes
 from dicom_node.housekeeping.notification import Notification
 from dicom_node.housekeeping.queue import Queue
 from dicom_node.housekeeping.retention import Retention
 from dicom_node.housekeeping.rounds import Round, Rounds
 from dicom_node.housekeeping.steps import ClockWatch
+from dicom_node.ledger.leases import owner_name
 from dicom_node.logs import get_logger
 from dicom_node.rules import LiveRules
 from dicom_node.settings import Settings
@@ -65,21 +67,24 @@ def run_housekeeping(
     queue, retention = Queue(ledger, settings), _retention(custody, settings)
     watch = ClockWatch(queue.follow_clock)
     beats = SweepBeats(telemetry.folder_of_host(settings.metrics_folder))
-    rounds = Rounds(_rounds(custody, queue, retention, settings, rules), watch, beats)
+    record = CrashRecord(settings.crashes_folder, owner_name())
+    rounds = Rounds(_rounds(custody, queue, retention, settings, rules, record), watch, beats)
     try:
         if not custody.wait(should_stop):
             return
         rounds.run(Round(retention.begin, 0.0))
-        rounds.start()
-        log.info("housekeeping started", rules=len(rules.rules), sha256=rules.sha256)
-        _tell_rules(audit, rules)
-        while not should_stop():
-            rounds.follow_clock()
-            if should_reload():
-                taken = rules.reload()
-                _tell_rules(audit, rules, "" if taken else "mistakes in it, the old rules stay")
-            time.sleep(POLL_SECONDS)
-        rounds.stop()
+        note_crashes(ledger, settings)
+        with record:
+            rounds.start()
+            log.info("housekeeping started", rules=len(rules.rules), sha256=rules.sha256)
+            _tell_rules(audit, rules)
+            while not should_stop():
+                rounds.follow_clock()
+                if should_reload():
+                    taken = rules.reload()
+                    _tell_rules(audit, rules, "" if taken else "mistakes in it, the old rules stay")
+                time.sleep(POLL_SECONDS)
+            rounds.stop()
     finally:
         ledger.close()
 
@@ -95,14 +100,20 @@ def _retention(custody: Custody, settings: Settings) -> Retention:
 
 
 def _rounds(
-    custody: Custody, queue: Queue, retention: Retention, settings: Settings, rules: LiveRules
+    custody: Custody,
+    queue: Queue,
+    retention: Retention,
+    settings: Settings,
+    rules: LiveRules,
+    record: CrashRecord,
 ) -> tuple[Round, ...]:
     ledger = custody.ledger
     inbox = Inbox(settings.inbox_folder, settings.quarantine_folder)
     notify = in_background(Notification(ledger, settings).notify)
     tell_troubles = in_background(alarm(ledger, settings).tell_troubles)
+    completion = Completion(ledger, inbox, settings, rules, record)
     return (
-        Round(Completion(ledger, inbox, settings, rules).complete_series, COMPLETION_SECONDS),
+        Round(completion.complete_series, COMPLETION_SECONDS),
         Round(queue.wake_jobs, WAKE_SECONDS),
         Round(queue.release_leases, LEASES_SECONDS),
         Round(queue.end_commitments, COMMITMENT_SECONDS),

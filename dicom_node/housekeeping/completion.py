@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 from pydicom import Dataset
 
+from dicom_node.crashes import CrashRecord, crashes, forget_crash
 from dicom_node.ct.checks import is_localizer
 from dicom_node.ct.completeness import Completeness, completeness_of
 from dicom_node.ct.headers import load
 from dicom_node.ct.scouts import remark_on_scouts, without_scouts
 from dicom_node.errors import InputError
+from dicom_node.ledger.deaths import MAX_DEATHS
 from dicom_node.ledger.engine import Ledger
 from dicom_node.ledger.jobs import Work, enqueue
+from dicom_node.ledger.leases import is_dead
 from dicom_node.ledger.lineage import uncovered_names
-from dicom_node.ledger.series import Series, complete, quiet_series, skip, undecided
+from dicom_node.ledger.series import Series, complete, note_death, quiet_series, skip, undecided
+from dicom_node.ledger.states import SeriesState
 from dicom_node.logs import get_logger, reason_of, short_hash
+from dicom_node.memory import header_bytes, memory_limited
 from dicom_node.rules import Decision, Denoise, LiveRules, Skip, decide, default_work
 from dicom_node.settings import Settings
 from dicom_node.store.inbox import Inbox
@@ -25,6 +31,27 @@ log = get_logger(__name__)
 
 LATE_SCOUTS = "only localizer (scout) images came late, and these are left out"
 """Why nothing is done when a generation brings nothing else."""
+SERIES_IN_HAND = "series "
+"""What a crash record says before the number of a series."""
+
+_KILLS = (
+    "Parked: looking at its headers has ended the process twice; other series go on. Keep it and"
+    " report it; a further image of it makes the node look once more."
+)
+_TOO_LARGE = (
+    "Its headers need more memory than those of any ordinary series of so many images: send it"
+    " without what the scanner's maker puts beside the standard's attributes."
+)
+
+
+def note_crashes(ledger: Ledger, settings: Settings) -> None:
+    """Enter which series' inspection has killed a process of this host."""
+    for crash in crashes(settings.crashes_folder, is_dead):
+        number = crash.work.removeprefix(SERIES_IN_HAND)
+        if number != crash.work and number.isdigit():
+            note_death(ledger, int(number))
+            forget_crash(settings.crashes_folder, crash.owner)
+            log.error("a process died of looking at a series", cause=crash.cause)
 
 
 class Completion:
@@ -35,12 +62,19 @@ class Completion:
         inbox: Received images.
         settings: Quiet times, default model and destinations.
         rules: The site's rules; read from the settings' file unless given.
+        record: Where to note which series is being looked at.
     """
 
     def __init__(
-        self, ledger: Ledger, inbox: Inbox, settings: Settings, rules: LiveRules | None = None
+        self,
+        ledger: Ledger,
+        inbox: Inbox,
+        settings: Settings,
+        rules: LiveRules | None = None,
+        record: CrashRecord | None = None,
     ) -> None:
         self._ledger, self._inbox, self._settings = ledger, inbox, settings
+        self._holding = record.holding if record else nullcontext
         self._rules = rules or LiveRules(settings)
         self._waiting: dict[int, Series] = {}
 
@@ -58,9 +92,34 @@ class Completion:
         known = {series.id for series in quiet}
         self._waiting = {key: seen for key, seen in self._waiting.items() if key in known}
         for series in quiet:
-            _each_alone(self._complete, series, now)
+            self._each_alone(self._complete, series, now)
         for series in undecided(self._ledger):
-            _each_alone(self._decide, series, now)
+            self._each_alone(self._decide, series, now)
+
+    def _each_alone(
+        self, step: Callable[[Series, float], None], series: Series, now: float
+    ) -> None:
+        """Take a series; none holds up the others, also if it needs too much or kills processes."""
+        try:
+            if series.deaths >= MAX_DEATHS:
+                self._park(series, _KILLS, now)
+                return
+            with (
+                self._holding(f"{SERIES_IN_HAND}{series.id}"),
+                memory_limited(header_bytes(len(series.names))),
+            ):
+                step(series, now)
+        except MemoryError:
+            self._park(series, _TOO_LARGE, now)
+        except Exception as error:
+            log.error("no decision", series=short_hash(series.series_uid), reason=reason_of(error))
+
+    def _park(self, series: Series, reason: str, now: float) -> None:
+        """Leave a series alone until further images come."""
+        if series.state == SeriesState.ARRIVING:
+            complete(self._ledger, series, gap="", forced=True, now=now)
+        if skip(self._ledger, series, reason=reason, now=now):
+            log.error("series parked", reason=reason, **_known(series))
 
     def _complete(self, series: Series, now: float) -> None:
         forced = series.began_at <= now - self._settings.completion.at_most_seconds
@@ -152,14 +211,6 @@ def _evidence(series: Series, headers: Sequence[Dataset]) -> Completeness:
     """Signs of missing images; where retention has deleted some, holes prove nothing."""
     found = completeness_of(headers)
     return Completeness(doubt=found.missing or found.doubt) if series.purged else found
-
-
-def _each_alone(step: Callable[[Series, float], None], series: Series, now: float) -> None:
-    """One series must not hold up the others."""
-    try:
-        step(series, now)
-    except Exception as error:
-        log.error("no decision", series=short_hash(series.series_uid), reason=reason_of(error))
 
 
 def _known(series: Series) -> dict[str, str | int]:

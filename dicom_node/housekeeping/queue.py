@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dicom_node.crashes import causes_in
 from dicom_node.ledger.clock import ClockStep, correct_clock, follow_clock
 from dicom_node.ledger.commitments import overdue
 from dicom_node.ledger.engine import Ledger
@@ -28,8 +29,13 @@ class Queue:
 
     def release_leases(self, now: float) -> None:
         """Return the jobs of processes that died."""
-        attempts = self._settings.retry.attempts
-        for job in release_lost_leases(self._ledger, now=now, attempts=attempts, is_dead=is_dead):
+        for job in release_lost_leases(
+            self._ledger,
+            now=now,
+            attempts=self._settings.retry.attempts,
+            is_dead=is_dead,
+            crash=causes_in(self._settings.crashes_folder, is_dead),
+        ):
             log.warning("job taken back from a process that died", job=job.id, state=job.state)
 
     def wake_jobs(self, now: float) -> None:

@@ -77,9 +77,9 @@ class Retention:
         limits, before = self._limits, now - self._limits.days * SECONDS_PER_DAY
         series = len(self._purge(before, now))
         results = self._remove_results(before)
-        reports = remove_old_files(
-            self._settings.reports_folder, before=now - limits.report_days * SECONDS_PER_DAY
-        )
+        told_before = now - limits.report_days * SECONDS_PER_DAY
+        reports = remove_old_files(self._settings.reports_folder, before=told_before)
+        remove_old_files(self._settings.crashes_folder, before=told_before)
         aside = remove_old_files(
             self._settings.quarantine_folder, before=now - limits.quarantine_days * SECONDS_PER_DAY
         )

@@ -167,6 +167,7 @@ class _Entry:
     def _add(self, series: SeriesRow, arrival: Arrival) -> None:
         if series.state != SeriesState.ARRIVING:
             series.generation += 1
+            series.deaths = min(series.deaths, 1)  # one more try is given to what killed a process
             series.began_at, series.gap = self._now, ""
             reason = f"an image came late: generation {series.generation}"
             move_series(self._session, series, SeriesState.ARRIVING, now=self._now, reason=reason)

@@ -111,14 +111,14 @@ def claim(
 ) -> Job | None:
     """Take the next job to be denoised; nobody else gets it while the lease lasts.
 
-    Urgent ones come first, off-peak ones last and only in their hours; of equals the oldest. While
-    the stage is paused there is none. One statement finds and takes it.
+    Urgent ones come first, off-peak ones last and only in their hours, behind all others those that
+    have killed a process; of equals the oldest. None while the stage is paused. One statement.
     """
     paused = select(PauseRow.stage).where(PauseRow.stage == "denoise")
     next_one = (
         select(JobRow.id)
         .where(JobRow.state == JobState.QUEUED, ~paused.exists())
-        .order_by(JobRow.priority, JobRow.next_at, JobRow.id)
+        .order_by(JobRow.deaths, JobRow.priority, JobRow.next_at, JobRow.id)
         .limit(1)
         .with_for_update(skip_locked=True)
     )

@@ -196,6 +196,8 @@ class _Fault:
         if isinstance(error, NodeError) and known and not (error.transient and error.counted):
             return cls(str(error), error.transient, False, delay)
         reason = str(error) if known or device else f"unexpected {where(error)}"
+        if isinstance(error, MemoryError):
+            reason = "the machine has not enough free memory for it"
         if work.attempts < retry.attempts:
             return cls(reason, True, True, delay)
         end = "." if reason.endswith(".") else ""

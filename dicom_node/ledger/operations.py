@@ -9,6 +9,7 @@ from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from dicom_node.errors import InputError
+from dicom_node.ledger.deaths import release_job
 from dicom_node.ledger.engine import Ledger, repeated
 from dicom_node.ledger.history import move_delivery, move_job
 from dicom_node.ledger.model import Job, job_of
@@ -33,7 +34,10 @@ AT_ONCE = 0.0
 destination did before."""
 
 _RETRIED = "retried by an operator"
-_DIED = "its process stopped in the middle of the work"
+
+
+def _unknown_end(_owner: str) -> str:
+    return ""
 
 
 @dataclass(frozen=True)
@@ -175,17 +179,19 @@ def release_lost_leases(
     now: float,
     attempts: int,
     is_dead: Callable[[str], bool] = lambda owner: False,
+    crash: Callable[[str], str] = _unknown_end,
 ) -> list[Job]:
     """Return the jobs and deliveries of processes that died to where they can be claimed again.
 
-    What has killed its process ``attempts`` times is FAILED, or REFUSED, instead of tried for
-    ever.
+    What was in hand when ``attempts`` processes stopped is FAILED, or REFUSED, instead of tried for
+    ever; a job that has itself killed ``MAX_DEATHS`` is so too. All go behind what waits already.
 
     Args:
         ledger: The ledger.
         now: Seconds since 1970; leases that end before are lost.
         attempts: How many claims a job or delivery gets.
         is_dead: Tells of an owner that its process is known to be gone: no need to wait.
+        crash: What ended an owner if its own work did; empty for a kill, a power cut, a lost host.
 
     Returns:
         The jobs released, and those whose deliveries were.
@@ -203,32 +209,9 @@ def release_lost_leases(
 
     jobs = {job_id for job_id, owner, lease_until in held if is_lost(owner, lease_until)}
     return [
-        _release(ledger, job_id, is_lost, now=now, attempts=attempts) for job_id in sorted(jobs)
+        release_job(ledger, job_id, is_lost, crash, now=now, attempts=attempts)
+        for job_id in sorted(jobs)
     ]
-
-
-@repeated
-def _release(
-    ledger: Ledger,
-    job_id: int,
-    is_lost: Callable[[str | None, float | None], bool],
-    *,
-    now: float,
-    attempts: int,
-) -> Job:
-    with ledger.write() as session:
-        row = session.get_one(JobRow, job_id, with_for_update=True)
-        if is_lost(row.owner, row.lease_until):
-            after = JobState.FAILED if row.attempts >= attempts else JobState.QUEUED
-            move_job(session, row, after, now=now, reason=_DIED)
-        for delivery in row.deliveries:
-            if is_lost(delivery.owner, delivery.lease_until):
-                spent = delivery.attempts >= attempts
-                left = DeliveryState.REFUSED if spent else DeliveryState.PENDING
-                delivery.next_at = now
-                move_delivery(session, delivery, left, now=now, reason=_DIED)
-        roll_up(session, row, now=now)
-        return job_of(row)
 
 
 @repeated
@@ -290,7 +273,8 @@ def _has_stopped(delivery: DeliveryRow) -> bool:
 
 def _begin_again(session: Session, row: JobRow, now: float) -> None:
     after = JobState.QUEUED if row.derived_at is None else state_of(row.deliveries)
-    row.attempts, row.waits, row.next_at = 0, 0, now
+    row.attempts = row.waits = row.deaths = 0
+    row.next_at = now
     if after != row.state or row.state == JobState.DONE:  # which the table refuses
         move_job(session, row, after, now=now, reason=_RETRIED)
     roll_up(session, row, now=now)

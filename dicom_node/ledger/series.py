@@ -26,6 +26,7 @@ class Series:
         gap: Which slices are missing; empty where none is known to be.
         rule: Name of the rule that decided about it; empty for the default or none yet.
         purged: Whether retention has deleted images of it, which ``names`` lacks.
+        deaths: Processes that its inspection has killed.
     """
 
     id: int
@@ -41,6 +42,7 @@ class Series:
     last_arrival_at: float
     names: tuple[str, ...]
     purged: bool
+    deaths: int = 0
 
 
 def quiet_series(
@@ -110,6 +112,14 @@ def skip(ledger: Ledger, series: Series, *, reason: str, rule: str = "", now: fl
         return True
 
 
+@repeated
+def note_death(ledger: Ledger, series_id: int) -> None:
+    """Count a process that the inspection of a series has killed."""
+    counted = update(SeriesRow).where(SeriesRow.id == series_id)
+    with ledger.write() as session:
+        session.execute(counted.values(deaths=SeriesRow.deaths + 1))
+
+
 def awaiting_decision(session: Session, series: Series) -> SeriesRow | None:
     """The row of a series if it is still COMPLETE in that generation, locked."""
     row = session.get(SeriesRow, series.id, with_for_update=True)
@@ -162,4 +172,5 @@ def _series(row: SeriesRow) -> Series:
         last_arrival_at=row.last_arrival_at,
         names=tuple(item.name for item in present),
         purged=len(present) < len(row.instances),
+        deaths=row.deaths,
     )

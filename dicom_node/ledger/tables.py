@@ -54,7 +54,8 @@ class SeriesRow(Base):
     """One received series; ``generation`` counts how often slices came after it was complete.
 
     ``began_at`` is the first arrival of the present generation. ``gap`` says which slices are
-    missing, empty where nothing is known to be. ``rule`` decided about the series.
+    missing, empty where nothing is known to be. ``rule`` decided about the series. ``deaths``
+    counts the processes that its inspection has killed.
     """
 
     __tablename__ = "series"
@@ -72,6 +73,7 @@ class SeriesRow(Base):
     first_arrival_at: Mapped[float]
     began_at: Mapped[float]
     last_arrival_at: Mapped[float]
+    deaths: Mapped[int] = mapped_column(default=0)
 
     instances: Mapped[list[InstanceRow]] = relationship(order_by="InstanceRow.id")
 
@@ -100,6 +102,7 @@ class JobRow(Base):
     once the derived files are durable. ``owner`` and ``lease_until`` are set while a process
     denoises. Images up to ``since_generation`` are the work of an earlier job. ``waits`` counts
     pauses for faults that are none of the job's, such as a full disk; ``attempts`` all others.
+    ``deaths`` counts the processes that the work has killed.
     """
 
     __tablename__ = "job"
@@ -123,6 +126,7 @@ class JobRow(Base):
     gap: Mapped[str] = mapped_column(default="")
     attempts: Mapped[int] = mapped_column(default=0)
     waits: Mapped[int] = mapped_column(default=0)
+    deaths: Mapped[int] = mapped_column(default=0)
     next_at: Mapped[float]
     reason: Mapped[str] = mapped_column(default="")
     owner: Mapped[str | None]

@@ -168,6 +168,11 @@ class Settings(BaseSettings):
         return self.storage / "reports"
 
     @property
+    def crashes_folder(self) -> Path:
+        """How processes of this node ended that did not end by themselves."""
+        return self.storage / "crashes"
+
+    @property
     def metrics_folder(self) -> Path:
         """What the processes count, by host."""
         return self.storage / "metrics"
