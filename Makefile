@@ -23,12 +23,13 @@ test-data: $(INSTALLED)
 	$(BIN)/python -m pytest -m data tests/unit
 
 # The worst day at length: parts killed by the hundred and before every single step, the PACS away,
-# the disk full (root only), damaged messages and hostile associations by the thousand.
-# TORTURE_KILLS, TORTURE_SEED, HOSTILE_CASES and HOSTILE_KNOCKS change how long and which.
+# the disk full (root only), the ledger taken away, the storage read-only, damaged messages and
+# hostile associations by the thousand. TORTURE_KILLS, TORTURE_MISHAPS, TORTURE_SEED, HOSTILE_CASES
+# and HOSTILE_KNOCKS change how long and which.
 torture: $(INSTALLED)
 	TORTURE=1 $(BIN)/python -m pytest -s tests/acceptance/test_worst_day.py \
 		tests/acceptance/test_crash_points.py tests/acceptance/test_outages.py \
-		tests/acceptance/test_misbehaving_destinations.py \
+		tests/acceptance/test_misbehaving_destinations.py tests/acceptance/test_custody.py \
 		tests/integration/test_hostile_input.py \
 		tests/integration/test_hostile_associations.py
 
