@@ -111,6 +111,7 @@ def test_mishaps_under_way_are_refused_told_and_lose_nothing(tmp_path: Path) -> 
         line.node(),
     ):
         line.send(*line.scan().files)
+        wait_until("all parts are well", lambda: health(web)[0] == 200, DRAIN_SECONDS)
         for name in filter(may_happen, MISHAPS):
             scan = line.scan(4)
             with MISHAPS[name](line.storage):
@@ -118,7 +119,7 @@ def test_mishaps_under_way_are_refused_told_and_lose_nothing(tmp_path: Path) -> 
                 assert health(web)[0] == 503, name
             line.send(*scan.files)
         wait_until("all is done", line.all_done, DRAIN_SECONDS)
-        wait_until("it is well", lambda: health(web)[0] == 200, LINE_SECONDS)
+        wait_until("all is well", lambda: health(web)[0] == 200, DRAIN_SECONDS)
         assert len(line.jobs()) == len(line.scans)
         assert verdict(line.scans, pacs, line.ledger, line.storage) == []
 
@@ -132,6 +133,7 @@ def test_mishaps_by_the_dozen_while_scanners_send(
     with ward(tmp_path, web={"host": "127.0.0.1", "port": web}) as line:
         scanner = Sending(line)
         with orthanc(tmp_path / "pacs", line.ports) as pacs, line.node():
+            wait_until("all parts are well", lambda: health(web)[0] == 200, DRAIN_SECONDS)
             scanner.start()
             for _ in range(MANY_MISHAPS):
                 name = rng.choice([*filter(may_happen, MISHAPS)])
