@@ -124,7 +124,7 @@ class Retention:
 
     def _purge(self, before: float, now: float, limit: int | None = None) -> list[str]:
         return purge_old_series(
-            self._ledger, before=before, now=now, remove=self._inbox.remove_series, limit=limit
+            self._ledger, before=before, now=now, remove=self._inbox.remove_images, limit=limit
         )
 
     def _set_aside(self, now: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import ColumnElement, and_, select
 
@@ -11,13 +11,15 @@ from dicom_node.ledger.history import move_series
 from dicom_node.ledger.states import CLOSED, SeriesState
 from dicom_node.ledger.tables import InstanceRow, JobRow, SeriesRow
 
+Remove = Callable[[Sequence[str]], None]
+
 
 def purge_old_series(
     ledger: Ledger,
     *,
     before: float,
     now: float,
-    remove: Callable[[str], None],
+    remove: Remove,
     limit: int | None = None,
 ) -> list[str]:
     """Forget the files of series that nobody waits for any more, oldest first.
@@ -30,8 +32,9 @@ def purge_old_series(
         ledger: The ledger.
         before: Seconds since 1970.
         now: Seconds since 1970.
-        remove: Takes a series UID and removes its files from the inbox; called under the series'
-            lock, so that no image can be entered whose file is just being removed.
+        remove: Takes names of images and removes them from the inbox; called under the series'
+            lock, so that no image can be entered whose file is just being removed. A file that the
+            ledger does not know stays, whatever series it is of.
         limit: At most so many.
 
     Returns:
@@ -46,7 +49,7 @@ def purge_old_series(
 
 @repeated
 def _purge(
-    ledger: Ledger, series_id: int, *, before: float, now: float, remove: Callable[[str], None]
+    ledger: Ledger, series_id: int, *, before: float, now: float, remove: Remove
 ) -> str | None:
     """Purge one series if that is still allowed now that it is locked."""
     allowed = select(SeriesRow.id).where(SeriesRow.id == series_id, _purgeable(before))
@@ -56,9 +59,10 @@ def _purge(
             return None
         if row.state != SeriesState.PURGED:  # PURGED with files: sent again since
             move_series(session, row, SeriesState.PURGED, now=now, reason=row.reason)
-        for instance in row.instances:
+        present = [instance for instance in row.instances if not instance.purged]
+        for instance in present:
             instance.purged = True
-        remove(row.series_uid)
+        remove([instance.name for instance in present])
         return row.series_uid
 
 

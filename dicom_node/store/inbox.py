@@ -7,7 +7,7 @@ under a known UID therefore never overwrite anything, and no name tells who the 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,6 @@ from dicom_node.store.durable import (
     last_written,
     make_folder,
     remove_leftover,
-    remove_tree,
     sync_folder,
 )
 
@@ -154,10 +153,14 @@ class Inbox:
                 os.link(source, path)
             sync_folder(path.parent)
 
-    def remove_series(self, series_uid: str) -> None:
-        """Delete the images of a series; for retention, under the ledger's write lock."""
+    def remove_images(self, names: Sequence[str]) -> None:
+        """Delete images; for retention, under the ledger's write lock."""
         with disk_faults(self.root):
-            remove_tree(self.root / folder_of(series_uid))
+            for name in names:
+                self.path(name).unlink(missing_ok=True)
+            for folder in {self.path(name).parent for name in names}:
+                with suppress(OSError):  # it has gone, or holds what no ledger knows
+                    folder.rmdir()
 
     def names(self) -> Iterator[str]:
         """All images, by the names that the ledger keeps."""

@@ -93,7 +93,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 while not (folder / "stop").exists():
     purge_old_series(
-        node.ledger, before=START + 9e9, now=START, remove=node.inbox.remove_series
+        node.ledger, before=START + 9e9, now=START, remove=node.inbox.remove_images
     )
 """
 )

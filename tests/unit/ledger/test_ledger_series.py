@@ -115,7 +115,7 @@ def test_a_job_nobody_began_gives_way_to_the_next_generation(node: NodeFixture) 
 
 
 def purge(node: NodeFixture, now: float) -> list[str]:
-    return purge_old_series(node.ledger, before=now - 100, now=now, remove=node.inbox.remove_series)
+    return purge_old_series(node.ledger, before=now - 100, now=now, remove=node.inbox.remove_images)
 
 
 def finish(node: NodeFixture, now: float = START) -> None:
@@ -278,6 +278,6 @@ def test_the_oldest_series_are_purged_first(node: NodeFixture) -> None:
     for number in range(3):
         cancel(node.ledger, node.job(series_uid=f"1.2.{number}", now=START + number).id, now=START)
     purged = purge_old_series(
-        node.ledger, before=START + 9, now=START + 9, remove=node.inbox.remove_series, limit=2
+        node.ledger, before=START + 9, now=START + 9, remove=node.inbox.remove_images, limit=2
     )
     assert purged == ["1.2.0", "1.2.1"]

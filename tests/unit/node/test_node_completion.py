@@ -286,7 +286,7 @@ def test_late_slices_of_a_series_that_retention_has_taken(
     denoise(node, START + QUIET)
     finish(node)
     purged = purge_old_series(
-        node.ledger, before=START + 500, now=START + 500, remove=node.inbox.remove_series
+        node.ledger, before=START + 500, now=START + 500, remove=node.inbox.remove_images
     )
     assert len(purged) == 1
     send(node, scan[4:], START + 3600)

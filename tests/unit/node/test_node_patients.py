@@ -117,7 +117,7 @@ def test_a_late_slice_is_compared_even_when_the_earlier_images_have_left(
     work(node, START + QUIET)
     deliver(node)
     moment = START + 500
-    assert purge_old_series(node.ledger, before=moment, now=moment, remove=node.inbox.remove_series)
+    assert purge_old_series(node.ledger, before=moment, now=moment, remove=node.inbox.remove_images)
     arrive(node, scan[5:], START + 3600)
     assert_refused(node, work(node, START + 3600 + QUIET), what)
 

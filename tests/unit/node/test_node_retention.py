@@ -169,6 +169,18 @@ def test_images_that_no_ledger_knows_are_set_aside_and_go_after_retention_days(
     assert known.path.exists()
 
 
+def test_a_series_that_goes_takes_no_image_along_that_the_ledger_does_not_know(
+    node: NodeFixture,
+) -> None:
+    """The ledger was put back from a backup: it knows the series, but not its late slices."""
+    finished(node, "1.2", START)
+    late = node.store(b"late", series_uid="1.2", sop_uid="1.2.9")
+    os.utime(late.path, (START, START))
+    retention(node, Disk(node)).enforce_retention(time.time())
+    assert present(node) == set()
+    assert [path.name for path in node.settings.unknown_folder.rglob("*.dcm")] == [late.path.name]
+
+
 def test_results_of_no_job_are_set_aside_and_go_when_the_disk_is_full(node: NodeFixture) -> None:
     """The ledger was put back from an older backup. Their images stay however full the disk is."""
     token, stray = unsent(node, "1.2", START), node.store(b"stray", series_uid="1.9")

@@ -60,12 +60,13 @@ def test_half_written_files_are_swept(node: NodeFixture) -> None:
     assert files_under(node.inbox.root) == [stored.path]
 
 
-def test_a_series_is_removed_alone(node: NodeFixture) -> None:
-    node.store(b"one", series_uid="1.2")
+def test_images_are_removed_alone_and_their_folder_when_it_is_empty(node: NodeFixture) -> None:
+    one, late = node.store(b"one"), node.store(b"late", sop_uid="1.2.2")
     other = node.store(b"two", series_uid="1.3")
-    node.inbox.remove_series("1.2")
-    node.inbox.remove_series("1.4")
-    assert files_under(node.inbox.root) == [other.path]
+    node.inbox.remove_images([one.name, "gone/gone.dcm"])
+    assert files_under(node.inbox.root) == sorted([late.path, other.path])
+    node.inbox.remove_images([late.name])
+    assert list(node.inbox.root.iterdir()) == [other.path.parent]
 
 
 def test_a_result_appears_in_one_step(node: NodeFixture) -> None:
