@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
@@ -26,6 +27,7 @@ _LASTING: Final = (FileNotFoundError, IsADirectoryError, NotADirectoryError, Per
 """What trying again does not cure; other faults of the system (too many open files, a network
 folder that is away) pass."""
 
+_HASHED_NAME: Final = re.compile(r"[0-9a-f]{16,}-[0-9a-f]{16,}\.dcm")
 _IDENTITY: Final = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 _NUMBERS: Final = {
     "Rows": 1,
@@ -113,9 +115,17 @@ def _forget_other_contributors(header: Dataset) -> None:
 
 
 def image_name(header: Dataset, path: Path) -> str:
-    """What to call an image in a sentence: its instance number and file name, nothing personal."""
-    instance = number(header, "InstanceNumber")
-    return path.name if instance is None else f"image {instance:.0f} ({path.name})"
+    """Return what to call an image in a sentence: instance number and file name, nothing personal.
+
+    A file name made of hashes, as in the node's inbox, tells nobody anything: the position in the
+    patient stands in its place.
+    """
+    instance, position = number(header, "InstanceNumber"), numbers(header, "ImagePositionPatient")
+    if instance is None:
+        return path.name
+    if _HASHED_NAME.fullmatch(path.name) and len(position) == 3:
+        return f"image {instance:.0f} at z {position[2]:.1f} mm"
+    return f"image {instance:.0f} ({path.name})"
 
 
 def check(header: Dataset, name: str) -> None:

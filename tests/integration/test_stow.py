@@ -29,6 +29,7 @@ from peers import (
 )
 from pydicom import dcmread
 
+from dicom_node import deadline
 from dicom_node.errors import PeerError, UnreadableFile
 from dicom_node.net import stow
 from dicom_node.net.outcome import SendResult
@@ -425,6 +426,25 @@ def test_an_answer_that_drips_is_given_up_in_all(
     finally:
         released.set()
     assert (error.value.transient, error.value.counted) == (True, False)
+
+
+def test_a_stop_is_not_held_up_by_an_answer_that_drips(
+    server: Server, files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deadline, "STOP_GRACE_SECONDS", 0.1)
+    released = threading.Event()
+
+    def drip(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        with contextlib.suppress(OSError):
+            while not released.wait(0.05):
+                handler.wfile.write(b" ")
+
+    server.answers = [drip]
+    with WebSession(server.peer(), files) as session:
+        assert list(session.send(lambda: bool(server.requests))) == []
+    released.set()
 
 
 def test_the_proxies_of_the_environment_are_not_asked(

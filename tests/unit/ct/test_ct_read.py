@@ -20,7 +20,7 @@ from pydicom.uid import (
 
 from dicom_node.ct.derive import derive_image
 from dicom_node.ct.files import encode
-from dicom_node.ct.headers import load
+from dicom_node.ct.headers import image_name, load
 from dicom_node.ct.preamble import begins_with_element
 from dicom_node.ct.provenance import DeriveOptions, Provenance
 from dicom_node.ct.read import find_series, read_series, scan_folder
@@ -263,3 +263,13 @@ def test_other_files_are_no_data_sets_without_preamble(data: bytes) -> None:
 @pytest.mark.parametrize("text", ["These are my notes.\n", "%PDF-1.7", "\x89PNG\r\n", "{}"])
 def test_texts_and_pictures_are_no_data_sets(text: str) -> None:
     assert not begins_with_element(text.encode("latin-1") + bytes(132))
+
+
+def test_an_image_of_the_inbox_is_named_by_number_and_position(tmp_path: Path) -> None:
+    """Its file name there is made of hashes, which tell an operator nothing."""
+    paths = make_series(tmp_path, slices=3)
+    hashed = paths[1].rename(tmp_path / f"{'0a' * 16}-{'b1' * 8}.dcm")
+    header = pydicom.dcmread(hashed, stop_before_pixels=True)
+    place = float(header.ImagePositionPatient[2])
+    assert image_name(header, hashed) == f"image {header.InstanceNumber} at z {place:.1f} mm"
+    assert image_name(header, paths[0]) == f"image {header.InstanceNumber} (0001.dcm)"
