@@ -14,6 +14,8 @@ from xml.etree import ElementTree as ET
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 cannot carry; a hostile peer can put it into an AE title."""
 
+_SPACE = re.compile(r"\s")
+
 WITHHELD = "withheld"
 """The schema wants a name beside each identifier; a patient's stands in no message."""
 
@@ -226,8 +228,8 @@ def _element(
 
 
 def _clean(text: str) -> str:
-    """One line that XML can carry."""
-    return " ".join(_NOT_XML.sub("\ufffd", text).split())
+    """One line that XML can carry. Spaces stay as many as they are: titles may differ in them."""
+    return _SPACE.sub(" ", _NOT_XML.sub("\ufffd", text)).strip()
 
 
 def _is_address(host: str) -> bool:

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
 
-MAX_IMAGELESS_SECONDS = 10.0
+MAX_IMAGELESS_SECONDS = 15.0
 """While others wait, an association that has brought no image at all keeps its place so long."""
 
 MAX_PAUSE_SECONDS = 60.0

@@ -218,6 +218,14 @@ def test_whatever_a_peer_calls_itself_the_message_stays_one_line_of_xml(
     assert faults(xml) == []
 
 
+def test_titles_that_differ_in_a_space_stay_two() -> None:
+    told = {
+        Message(NODE_ID, Action.EXECUTE, "node", (Participant(title, ae_title=title),)).to_xml()
+        for title in ("CT 1", "CT  1", "CT   1")
+    }
+    assert len(told) == 3
+
+
 def test_without_destinations_nothing_is_done(tmp_path: Path) -> None:
     audit = open_audit(settings(tmp_path, {}))
     assert not audit.wants_transfers
