@@ -77,7 +77,7 @@ def derive_image(
     derived.DerivationDescription = describe(header, provenance, missing)
     _refer(derived, header)
     name_equipment(derived, header, provenance, options)
-    _put_words(derived, to_words(hu, Encoding.of(header), words))
+    _put_words(derived, to_words(hu, Encoding.of(header), words, source.padding[index]))
     derived.file_meta = file_meta_for(derived)
     return derived
 

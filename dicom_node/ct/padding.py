@@ -19,8 +19,9 @@ adds to it is not constant."""
 MIN_RUN_PIXELS: Final = 3
 """Equal neighbours on the frame from which padding is followed inwards; noise has fewer."""
 
-MIN_FILLED_PIXELS: Final = 16
-"""Pixels that one value must fill; fewer in images of less than 32 x 32 pixels."""
+MIN_FILLED_PIXELS: Final = 6
+"""Pixels that one value must fill, as many as a corner of three by three holds; fewer in images of
+less than 20 x 20 pixels."""
 
 MAX_TURNS: Final = 64
 """Turns between rows and columns in following a region; corners and circles take two or three."""

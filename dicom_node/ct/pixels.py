@@ -131,10 +131,10 @@ def padding_mask(words: NDArray[Any], encoding: Encoding) -> NDArray[np.bool_]:
     Constants are looked for among the stored values and, where words have unused bits, among whole
     words with a sign: so -2000 is found as the word 63536 of an unsigned image of twelve bits.
     """
-    typed = words.astype(encoding.dtype, copy=False)
     readings = [values_of(words, encoding)]
-    if encoding.bits < WORD_BITS:
-        readings.append(typed.view(np.int16))
+    whole = words.astype(encoding.dtype, copy=False).view(np.int16)
+    if encoding.bits < WORD_BITS and not np.array_equal(whole, readings[0]):
+        readings.append(whole)
     mask = declared_padding(words, encoding)
     for reading in readings:
         mask |= undeclared_padding(reading, reading * encoding.slope + encoding.intercept)
@@ -156,15 +156,20 @@ def declared_padding(words: NDArray[Any], encoding: Encoding) -> NDArray[np.bool
     return mask
 
 
-def to_hu(words: NDArray[Any], encoding: Encoding) -> NDArray[np.float32]:
-    """Stored words to float32 HU of the same shape; padding becomes air."""
+def to_hu(
+    words: NDArray[Any], encoding: Encoding, padding: NDArray[np.bool_] | None = None
+) -> NDArray[np.float32]:
+    """Stored words to float32 HU of the same shape; padding, if not given found, becomes air."""
     hu = values_of(words, encoding) * encoding.slope + encoding.intercept
-    hu[padding_mask(words, encoding)] = AIR_HU
+    hu[padding_mask(words, encoding) if padding is None else padding] = AIR_HU
     return hu.astype(np.float32)
 
 
 def to_words(
-    hu: NDArray[np.float32], encoding: Encoding, source_words: NDArray[Any]
+    hu: NDArray[np.float32],
+    encoding: Encoding,
+    source_words: NDArray[Any],
+    padding: NDArray[np.bool_] | None = None,
 ) -> NDArray[Any]:
     """HU back to stored words as the source stores them; padding is the source's, bit for bit.
 
@@ -172,9 +177,10 @@ def to_words(
         hu: [row, column], finite.
         encoding: The source image's.
         source_words: The source image's stored words [row, column].
+        padding: Their padding, as ``padding_mask`` finds it where it is not given.
     """
     words = signal_words(hu, encoding)
-    mask = padding_mask(source_words, encoding)
+    mask = padding_mask(source_words, encoding) if padding is None else padding
     words[mask] = source_words.astype(encoding.dtype, copy=False)[mask]
     return words
 

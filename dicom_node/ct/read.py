@@ -219,7 +219,7 @@ def _read_voxels(
         )
         stored[index] = words
         padding[index] = pixels.padding_mask(words, encoding)
-        hu[index] = pixels.to_hu(words, encoding)
+        hu[index] = pixels.to_hu(words, encoding, padding[index])
     return stored, padding, hu
 
 

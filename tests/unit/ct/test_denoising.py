@@ -12,7 +12,7 @@ import torch
 from ct_factory import change_header, make_series
 from peers import wait_until
 
-from dicom_node.denoising import DenoiseOptions, denoise_series
+from dicom_node.denoising import DenoiseOptions, GuardOptions, denoise_series
 from dicom_node.errors import InputError, ModelUnavailable, StorageError, UnreadableFile
 from dicom_node.offline import Orders, denoise_folder
 from man_core import Condition, Denoiser, ModelCard, Stopped, load_denoiser
@@ -242,3 +242,45 @@ def test_stopping_half_way_leaves_nothing_behind(tmp_path: Path) -> None:
         )
     assert len(denoiser.told) == 2
     assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (1, 9), (7, 1), (5, 33), (8, 8), (16, 16), (16, 20), (20, 20), (33, 47)]
+)
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_series_of_small_images_is_denoised(
+    tmp_path: Path, shape: tuple[int, int], plain: bool
+) -> None:
+    """Whatever its sides, with noise or constant; two patches of tissue once ended in an error."""
+    hu = np.full((2, *shape), 40.0)
+    if not plain:
+        hu += np.random.default_rng(0).normal(0.0, 20.0, hu.shape)
+    make_series(tmp_path / "in", hu=hu)
+    (outcome,) = denoise_folder(
+        tmp_path / "in", tmp_path / "out", load_denoiser("man", device="cpu"),
+        DenoiseOptions(guard=GuardOptions(action="flag")),
+    )  # fmt: skip
+    assert outcome.error is None
+    assert outcome.report is not None
+    for path in outcome.report.files:
+        derived = pydicom.dcmread(path)
+        assert (derived.Rows, derived.Columns) == shape
+        assert derived.pixel_array.size == hu[0].size
+
+
+def test_a_localizer_and_two_spacings_pass_offline(tmp_path: Path) -> None:
+    def head(dataset: pydicom.Dataset) -> None:
+        number = int(dataset.InstanceNumber)
+        if number == 1:
+            dataset.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+            dataset.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+        elif number > 8:
+            x, y, z = dataset.ImagePositionPatient
+            dataset.SliceThickness = 5
+            dataset.ImagePositionPatient = [x, y, z + 2.5 * (number - 8)]
+
+    make_series(tmp_path / "in", slices=12, change=head)
+    (outcome,) = denoise_folder(tmp_path / "in", tmp_path / "out", IDENTITY)
+    assert outcome.report is not None
+    assert len(outcome.report.files) == 11
+    assert outcome.report.remarks == ("1 localizer (scout) image was left out",)

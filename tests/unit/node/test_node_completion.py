@@ -406,18 +406,18 @@ def test_a_late_localizer_leaves_a_waiting_job_alone(node: NodeFixture, tmp_path
 
 def test_a_head_of_two_spacings_is_complete(node: NodeFixture, tmp_path: Path) -> None:
     def upper(dataset: Dataset) -> None:
-        above = int(dataset.InstanceNumber) - 6
+        above = int(dataset.InstanceNumber) - 8
         if above >= 0:
             x, y, z = dataset.ImagePositionPatient
             dataset.SliceThickness = 5
             dataset.ImagePositionPatient = [x, y, z + 2.5 * (above + 1)]
 
-    scan = make_series(tmp_path / "head", slices=10, change=upper)
+    scan = make_series(tmp_path / "head", slices=12, change=upper)
     house = House(node)
     send(node, scan)
     house.complete_series(START + QUIET)
     assert the_series(node).state == SeriesState.ENQUEUED
-    assert len(denoise(node, START + QUIET)) == 10
+    assert len(denoise(node, START + QUIET)) == 12
 
 
 @pytest.mark.parametrize("keyword", ["AcquisitionNumber", "TemporalPositionIdentifier"])
