@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -10,6 +13,8 @@ from pydicom.misc import is_dicom
 
 from dicom_node.cli.configuration import ConfigPath, read_settings
 from dicom_node.cli.output import AsJson, progress, write_json
+from dicom_node.ct.files import with_preamble
+from dicom_node.ct.preamble import is_bare
 from dicom_node.errors import InputError
 from dicom_node.net.outcome import SendResult
 from dicom_node.net.peers import describe
@@ -45,9 +50,10 @@ def send(
     """Send DICOM files to a peer (C-STORE, or STOW-RS by DICOMweb)."""
     settings = read_settings(config)
     peer = settings.peer(name)
-    files, skipped = _dicom_files(paths)
+    found, skipped = _dicom_files(paths)
     results: list[SendResult] = []
     with (
+        _with_preambles(found) as files,
         progress(f"sending to {name}") as on_progress,
         PeerTransport(settings).open(peer, files) as session,
     ):
@@ -87,10 +93,26 @@ def _dicom_files(paths: list[Path]) -> tuple[list[Path], int]:
         found += (
             sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
         )
-    files = [path for path in found if is_dicom(path)]
+    files = [path for path in found if is_dicom(path) or is_bare(path)]
     if not files:
         raise InputError(f"There is no DICOM file in {', '.join(map(str, paths))}.")
     return files, len(found) - len(files)
+
+
+@contextmanager
+def _with_preambles(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """The files; in place of one without preamble (PS3.10, section 7.1), a copy that has one."""
+    with TemporaryDirectory(prefix="dicom-node-") as folder:
+        files = []
+        for number, path in enumerate(paths):
+            if is_bare(path):
+                whole = Path(folder) / str(number) / path.name
+                whole.parent.mkdir()
+                whole.write_bytes(with_preamble(path))
+                files.append(whole)
+            else:
+                files.append(path)
+        yield files
 
 
 def _as_json(peer: str, results: list[SendResult], skipped: int) -> dict[str, object]:

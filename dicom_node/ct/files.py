@@ -7,8 +7,12 @@ from pathlib import Path
 
 from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.dataset import FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
+from dicom_node.ct.headers import load
+from dicom_node.ct.preamble import PREAMBLE, begins_with_meta
 from dicom_node.ct.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.errors import StorageError, UnreadableFile
 
@@ -52,6 +56,24 @@ def encode(dataset: Dataset) -> bytes:
             "written, such as a text outside of its character set: send it again corrected"
         ) from error
     return buffer.getvalue()
+
+
+def with_preamble(path: Path) -> bytes:
+    """The bytes of a file that came without preamble, made a file of PS3.10, section 7.1.
+
+    The data set is not encoded anew; file meta information that is missing is made.
+
+    Raises:
+        InputError: It is no DICOM file, damaged, or cannot be opened.
+    """
+    header, data = load(path, pixels=False), path.read_bytes()
+    if begins_with_meta(data):
+        return PREAMBLE + data
+    meta = file_meta_for(header)
+    meta.TransferSyntaxUID = header.file_meta.TransferSyntaxUID
+    buffer = DicomBytesIO()
+    write_file_meta_info(buffer, meta)
+    return PREAMBLE + buffer.getvalue() + data
 
 
 def write_file(dataset: Dataset, path: Path) -> None:

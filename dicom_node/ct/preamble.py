@@ -7,6 +7,7 @@ the first element of the data set.
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 from typing import Final
 
 from pydicom import FileDataset
@@ -19,6 +20,9 @@ HEAD_BYTES: Final = 132
 
 PREFIX: Final = b"DICM"
 """Bytes 128 to 131 of every DICOM file."""
+
+PREAMBLE: Final = bytes(128) + PREFIX
+"""A preamble without content, and the prefix."""
 
 _FIRST_GROUPS: Final = (0x0002, 0x0008)
 _MAX_FIRST_ELEMENT: Final = 0x0070
@@ -40,6 +44,22 @@ def begins_with_element(head: bytes) -> bool:
     if len(head) < 8:
         return False
     return any(_is_first_element(head, order) for order in "<>")
+
+
+def is_bare(path: Path) -> bool:
+    """Whether a file holds a data set without preamble and prefix.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    return not has_prefix(head) and begins_with_element(head)
+
+
+def begins_with_meta(head: bytes) -> bool:
+    """Whether a data set without preamble has its File Meta Information in front."""
+    return head[:2] == b"\2\0"
 
 
 def _is_first_element(head: bytes, order: str) -> bool:

@@ -8,12 +8,13 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from ct_factory import make_series
+from ct_factory import make_series, strip_preamble
 from peers import Ports, node_settings, write_node
 from pydicom import Dataset, dcmread
 from pydicom.uid import MRImageStorage
@@ -272,6 +273,26 @@ def test_echo_and_send(call: Call, config: Path, tmp_path: Path) -> None:
     sent = json.loads(ended.out)
     assert (sent["stored"], sent["failed"], sent["skipped"]) == (len(files), 0, 1)
     assert len(list((tmp_path / "pacs").iterdir())) == len(files)
+
+
+@pytest.mark.parametrize("meta", [True, False])
+def test_files_without_preamble_are_sent(
+    call: Call, config: Path, tmp_path: Path, meta: bool
+) -> None:
+    files = make_series(tmp_path / "in")
+    sent = {dcmread(path).SOPInstanceUID: path.read_bytes() for path in files}
+    for path in files:
+        strip_preamble(path, meta=meta)
+    with DemoPacs("LOOPPACS", tmp_path / "pacs") as pacs:
+        peer = {"name": "pacs", "ae_title": "LOOPPACS", "host": pacs.host, "port": pacs.port}
+        ended = call("send", "pacs", tmp_path / "in", "-c", changed(config, peers=[peer]), "--json")
+    told = json.loads(ended.out)
+    assert (told["stored"], told["failed"], told["skipped"]) == (len(files), 0, 0)
+    assert {one["file"] for one in told["files"]} == {path.name for path in files}
+    for path in (tmp_path / "pacs").iterdir():
+        dataset = dcmread(path)
+        data = dataset.PixelData
+        assert dcmread(BytesIO(sent[dataset.SOPInstanceUID])).PixelData == data
 
 
 @pytest.mark.filterwarnings("ignore")  # pynetdicom leaves the closing of its socket to Python

@@ -7,7 +7,7 @@ import gdcm
 import numpy as np
 import pydicom
 import pytest
-from ct_factory import AXIAL, affine_of, ellipse, make_series, recode, rewrite
+from ct_factory import AXIAL, affine_of, ellipse, make_series, recode, rewrite, strip_preamble
 from ct_factory import change_header as change
 from hypothesis import given
 from hypothesis import strategies as st
@@ -200,14 +200,6 @@ def test_a_folder_without_dicom_is_one_clear_sentence(tmp_path: Path) -> None:
 MADE_BY = Provenance("man", "1.0", "ab" * 32, "cd" * 32, steps=20, strength=1.0, seed=7)
 
 
-def without_preamble(path: Path, syntax: str, *, meta: bool) -> None:
-    """Write a file again as old archives do: with file meta information alone, or without."""
-    recode(path, syntax)
-    data = path.read_bytes()
-    (length,) = struct.unpack_from("<I", data, 140)
-    path.write_bytes(data[132:] if meta else data[144 + length :])
-
-
 @pytest.mark.parametrize("meta", [True, False])
 @pytest.mark.parametrize("syntax", [
     ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian,
@@ -217,7 +209,8 @@ def test_files_without_preamble_are_read(tmp_path: Path, syntax: str, meta: bool
     expected = read_series(paths).volume.hu
     renamed = [path.rename(path.with_suffix("")) for path in paths]
     for path in renamed:
-        without_preamble(path, syntax, meta=meta)
+        recode(path, syntax)
+        strip_preamble(path, meta=meta)
     (found,) = find_series(tmp_path)
     assert found == renamed
     np.testing.assert_array_equal(read_series(found).volume.hu, expected)
