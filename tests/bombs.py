@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable
+from functools import cache
 
 from pydicom import Dataset, dcmread
 from pydicom.encaps import encapsulate, generate_frames
@@ -37,6 +38,7 @@ def inserted(data: bytes, *elements: bytes) -> bytes:
     return b"".join((data[:at], *elements, data[at:]))
 
 
+@cache
 def nest(depth: int, *, defined: bool, tag: int = ORIGINAL_ATTRIBUTES) -> bytes:
     """Sequences within sequences, one item each; of defined or undefined length."""
     if not defined:
@@ -49,11 +51,13 @@ def nest(depth: int, *, defined: bool, tag: int = ORIGINAL_ATTRIBUTES) -> bytes:
     return b"".join(reversed(heads))
 
 
+@cache
 def items(count: int, *, tag: int = ORIGINAL_ATTRIBUTES) -> bytes:
     """A sequence of so many empty items."""
     return long_element(tag, b"SQ", (ITEM + bytes(4)) * count)
 
 
+@cache
 def elements(count: int, *, tag: int = ORIGINAL_ATTRIBUTES) -> bytes:
     """A sequence of one item with so many empty elements."""
     group = b"".join(
@@ -75,7 +79,7 @@ def deflated(pieces: Iterable[bytes]) -> bytes:
 
 def inflating(data: bytes, size: int, count: int) -> bytes:
     """A deflated data set with so many private elements of so many zeros each."""
-    at, zeros = data.rindex(PIXELS), bytes(size)
+    at, zeros = max(data.rfind(PIXELS), 0), bytes(size)
     within = (
         piece
         for place in range(count)

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import bombs
 from wire import (
     COMMAND,
     LAST,
@@ -168,6 +169,20 @@ def nested(data: bytes, rng: random.Random) -> bytes:
     return _before_pixels(data, inside)
 
 
+def depth_bomb(data: bytes, rng: random.Random) -> bytes:
+    """Sequences within sequences in lengths of either kind."""
+    depth = rng.choice((31, 32, 33, 400, 20_000))
+    return _before_pixels(data, bombs.nest(depth, defined=rng.random() < 0.5))
+
+
+def item_bomb(data: bytes, rng: random.Random) -> bytes:
+    return _before_pixels(data, bombs.items(rng.choice((1000, 20_001, 200_000))))
+
+
+def element_bomb(data: bytes, rng: random.Random) -> bytes:
+    return _before_pixels(data, bombs.elements(rng.choice((1000, 100_001))))
+
+
 def stray_delimiters(data: bytes, rng: random.Random) -> bytes:
     stray = rng.choice((ITEM, ITEM_END, SEQUENCE_END[:4])) + struct.pack("<I", rng.choice(LENGTHS))
     return _before_pixels(data, stray)
@@ -214,7 +229,7 @@ DATA_SET_MUTATIONS: tuple[Mutation, ...] = (
     cut, cut_in_the_last_value, flip_bits, flip_header_bits, lie_about_a_length, another_vr,
     another_order, an_element_twice, without_an_element, evil_uid, garbage_value, garbage_between,
     garbage_after, nothing_but_garbage, nested, stray_delimiters, pixels_in_fragments,
-    another_encoding,
+    another_encoding, depth_bomb, item_bomb, element_bomb,
 )  # fmt: skip
 
 
@@ -233,7 +248,9 @@ def deflated(data: bytes, rng: random.Random) -> bytes:
     """A deflated data set whose stream is cut, damaged, or followed by something."""
     compressor = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     stream = compressor.compress(data) + compressor.flush()
-    kind = rng.choice(("cut", "flip", "after", "inside"))
+    kind = rng.choice(("cut", "flip", "after", "inside", "swelling"))
+    if kind == "swelling":
+        return bombs.inflating(data, 1 << 20, rng.choice((8, 40)))
     if kind == "cut":
         return cut(stream, rng)
     if kind == "flip":
