@@ -23,7 +23,7 @@ from dicom_node.net.sender import echo
 from dicom_node.settings import PeerSettings
 
 TORTURE = os.environ.get("TORTURE") == "1"
-CASES = int(os.environ.get("HOSTILE_CASES", "12000" if TORTURE else "600"))
+CASES = int(os.environ.get("HOSTILE_CASES", "100000" if TORTURE else "600"))
 SEED = int(os.environ.get("HOSTILE_SEED", "3"))
 
 AT_ONCE = 4

@@ -16,7 +16,8 @@ from pydicom.multival import MultiValue
 from dicom_node.ct.checks import is_ours, obstacle
 from dicom_node.ct.pixels import WORD_BITS, Encoding
 from dicom_node.ct.preamble import state_syntax
-from dicom_node.ct.reading import Wanted, read_wanted
+from dicom_node.ct.reading import Wanted, read_wanted, transfer_syntax_of
+from dicom_node.ct.syntaxes import READABLE, unreadable_syntax
 from dicom_node.errors import InputError, NotForUs, StorageError, UnreadableFile
 from man_core import Condition
 
@@ -77,8 +78,10 @@ def load_whole(path: Path) -> FileDataset:
 
 
 def _read(path: Path, wanted: Wanted) -> FileDataset:
+    syntax = ""
     try:
         with path.open("rb") as file:
+            syntax = transfer_syntax_of(file)
             dataset = read_wanted(file, wanted)
         state_syntax(dataset)
     except InvalidDicomError as error:
@@ -93,9 +96,13 @@ def _read(path: Path, wanted: Wanted) -> FileDataset:
     except MemoryError:
         raise
     except Exception as error:  # a damaged header can break the parser anywhere
+        if syntax and syntax not in READABLE:
+            raise UnreadableFile(unreadable_syntax(path.name, syntax)) from error
         raise UnreadableFile(
             f"{path.name} is damaged or cut off: replace it with a whole copy"
         ) from error
+    if syntax and syntax not in READABLE and "SOPClassUID" not in dataset:
+        raise UnreadableFile(unreadable_syntax(path.name, syntax))
     dataset.buffer = None
     return dataset
 

@@ -12,10 +12,9 @@ from pydicom.encaps import get_frame
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID
 
-from dicom_node.ct.checks import quoted
 from dicom_node.ct.codestream import check_claim
 from dicom_node.ct.padding import undeclared_padding
-from dicom_node.ct.syntaxes import READABLE
+from dicom_node.ct.syntaxes import READABLE, unreadable_syntax
 from dicom_node.errors import UnreadableFile
 
 AIR_HU: Final = -1000.0
@@ -83,10 +82,7 @@ def decode(dataset: Dataset, name: str) -> NDArray[Any]:
     """
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     if syntax not in READABLE:
-        raise UnreadableFile(
-            f"{name} is compressed as {quoted(getattr(syntax, 'name', ''))}, "
-            "which cannot be read here: send it uncompressed or lossless compressed"
-        )
+        raise UnreadableFile(unreadable_syntax(name, syntax))
     if not dataset.get("PixelData"):
         raise UnreadableFile(f"{name} has no pixel data: the file is cut off, send it again")
     _check_size(dataset, syntax, name)

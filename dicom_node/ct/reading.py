@@ -67,6 +67,13 @@ class Wanted:
     pixels: bool
 
 
+def transfer_syntax_of(file: BinaryIO) -> str:
+    """The transfer syntax that a file states; empty where it states none."""
+    head = file.read(PIECE_BYTES)
+    file.seek(0)
+    return _data_set_start(head)[1]
+
+
 def read_wanted(file: BinaryIO, wanted: Wanted) -> FileDataset:
     """Read some elements of a file; private ones never.
 

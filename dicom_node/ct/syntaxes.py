@@ -6,6 +6,7 @@ from typing import Final
 
 from pydicom.uid import (
     JPEG2000,
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -17,6 +18,8 @@ from pydicom.uid import (
     JPEGLSNearLossless,
     RLELossless,
 )
+
+from dicom_node.ct.checks import quoted
 
 UNCOMPRESSED: Final = (
     ExplicitVRLittleEndian,
@@ -40,3 +43,16 @@ POSSIBLY_LOSSY: Final = (JPEGLSNearLossless, JPEG2000)
 
 READABLE: Final = UNCOMPRESSED + LOSSLESS + POSSIBLY_LOSSY
 """Every transfer syntax that can be read, the preferred ones first."""
+
+
+def unreadable_syntax(name: str, syntax: str | None) -> str:
+    """What to say of a file in another transfer syntax, a maker's own for example.
+
+    Args:
+        name: What to call the file.
+        syntax: Its transfer syntax; None where it states none.
+    """
+    return (
+        f"{name} is compressed as {quoted(UID(syntax or '').name)}, "
+        "which cannot be read here: send it uncompressed or lossless compressed"
+    )

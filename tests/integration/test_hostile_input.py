@@ -2,7 +2,7 @@
 
 Whatever is thrown at it, the receiver neither ends nor hangs, keeps no thread, file or memory,
 tells of it (what repeats, with a number), and takes nothing in that cannot be read back. ``make
-torture`` throws more than ten thousand cases, ``make test`` some hundreds; ``HOSTILE_CASES`` says
+torture`` throws a hundred thousand cases, ``make test`` some hundreds; ``HOSTILE_CASES`` says
 how many, ``HOSTILE_SEED`` which ones.
 """
 

@@ -17,8 +17,9 @@ from pydicom import dcmread
 from pydicom.encaps import generate_frames
 
 from dicom_node.ct.codestream import check_claim
-from dicom_node.ct.read import read_series
+from dicom_node.ct.read import read_series, scan_folder
 from dicom_node.errors import InputError, UnreadableFile
+from dicom_node.net.file_meta import file_meta
 
 SIZE = 24
 KINDS = ("JPEG-LS", "JPEG", "JPEG 2000", "RLE")
@@ -26,7 +27,7 @@ KINDS = ("JPEG-LS", "JPEG", "JPEG 2000", "RLE")
 READ = """
 import sys
 from pathlib import Path
-from dicom_node.ct.read import read_series
+from dicom_node.ct.read import read_series, scan_folder
 from dicom_node.errors import InputError
 try:
     read_series(sorted(Path(sys.argv[1]).iterdir()))
@@ -108,3 +109,14 @@ def test_an_image_larger_than_any_scanner_makes_is_named(
         dataset.save_as(tmp_path / path.name)
     with pytest.raises(InputError, match="65535 x 65535 pixels"):
         read_series(sorted(tmp_path.iterdir()))
+
+
+@pytest.mark.parametrize("content", [b"\x1f\x8b\x08" + bytes(range(256)) * 8, b"", b"BZh9" * 100])
+def test_a_maker_s_own_compression_is_named(tmp_path: Path, content: bytes) -> None:
+    """Of the whole data set: nothing of it can be read, and nothing is cut off."""
+    path = tmp_path / "0001.dcm"
+    path.write_bytes(file_meta("1.2.840.10008.5.1.4.1.1.2", "1.2.3", "1.2.3.4.5.6") + content)
+    with pytest.raises(InputError) as caught:
+        scan_folder(tmp_path)
+    assert "0001.dcm is compressed as 1.2.3.4.5.6, which cannot be read here" in str(caught.value)
+    assert "cut off" not in str(caught.value)
