@@ -197,7 +197,7 @@ def test_a_rule_may_name_what_is_skipped_by_default(ask: Any) -> None:
         ),
         (header("MR"), "modality MR, not CT"),
         (header("CT", "ORIGINAL", "PRIMARY", "LOCALIZER"), "localizer (scout) images"),
-        (header(RescaleType="US"), "pixel values in US, not in HU"),
+        (header(RescaleType="ED"), "pixel values in ED, not in HU"),
         (header(PhotometricInterpretation="RGB"), "colour images (RGB)"),
         (header(NumberOfFrames=20), "multi-frame (enhanced) images, only single-frame CT images"),
     ],
