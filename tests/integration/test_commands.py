@@ -335,7 +335,7 @@ def test_an_error_nobody_foresaw_is_one_sentence_without_its_text(
     def broken(_url: str) -> None:
         raise ZeroDivisionError("DOE^JANE")
 
-    monkeypatch.setattr("dicom_node.cli.jobs.open_ledger", broken)
+    monkeypatch.setattr("dicom_node.cli.status.open_ledger", broken)
     ended = call("status", "-c", config)
     assert ended.code == 1
     assert "unexpected ZeroDivisionError" in ended.sentence
