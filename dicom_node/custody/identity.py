@@ -81,8 +81,14 @@ class Custody:
             self.verify()
             self._verified_at = time.monotonic()
 
-    def wait(self, should_stop: Callable[[], bool]) -> bool:
+    def wait(
+        self, should_stop: Callable[[], bool], *, meanwhile: Callable[[], None] = lambda: None
+    ) -> bool:
         """Wait until both belong together: the right disk may be mounted later.
+
+        Args:
+            should_stop: Asked once a second, as is ``meanwhile``.
+            meanwhile: Called while it waits.
 
         Returns:
             Whether they do; False when told to stop before.
@@ -94,6 +100,7 @@ class Custody:
             if time.monotonic() - told_at >= REMIND_SECONDS:
                 log.error("waiting for the right ledger and storage", reason=fault)
                 told_at = time.monotonic()
+            meanwhile()
             time.sleep(WAIT_SECONDS)
         return True
 

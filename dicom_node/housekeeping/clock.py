@@ -70,7 +70,8 @@ def run_housekeeping(
     record = CrashRecord(settings.crashes_folder, owner_name())
     rounds = Rounds(_rounds(custody, queue, retention, settings, rules, record), watch, beats)
     try:
-        if not custody.wait(should_stop):
+        tell = in_background(alarm(ledger, settings).tell_troubles)
+        if not custody.wait(should_stop, meanwhile=lambda: tell(watch.steady())):
             return
         rounds.run(Round(retention.begin, 0.0))
         note_crashes(ledger, settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +15,7 @@ from ledger_factory import NodeFixture, settings_in
 
 from dicom_node.custody import Custody, custody_faults, set_aside_unknown
 from dicom_node.errors import StorageError
+from dicom_node.housekeeping import clock, run_housekeeping
 from dicom_node.ledger.engine import Ledger, open_ledger
 from dicom_node.ledger.identity import read_identity
 from dicom_node.ledger.jobs import claim
@@ -273,3 +275,26 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         pytest.skip("root may write everywhere")
     settings.inbox_folder.chmod(0o500)
     assert "cannot be written" in custody_faults(None, settings)[0]
+
+
+def test_troubles_are_told_while_ledger_and_storage_do_not_belong_together(
+    node: NodeFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = threading.Event()
+    custody(node).verify()
+    identity_file(node).write_text("0" * 32)
+    monkeypatch.setattr(clock, "alarm", lambda *_: Ears(told))
+    monkeypatch.setattr("dicom_node.custody.identity.WAIT_SECONDS", 0.01)
+    asked = iter(range(1000))
+    run_housekeeping(node.settings, should_stop=lambda: told.is_set() or next(asked) > 100)
+    assert told.is_set()
+
+
+class Ears:
+    """Hears that troubles are told."""
+
+    def __init__(self, told: threading.Event) -> None:
+        self._told = told
+
+    def tell_troubles(self, _now: float) -> None:
+        self._told.set()
