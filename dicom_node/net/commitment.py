@@ -19,7 +19,8 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     EnhancedCTImageStorage,
 )
 
-from dicom_node.errors import InputError
+from dicom_node.ct.elements import Bounds, ElementWalk, Odd
+from dicom_node.errors import InputError, UnreadableFile
 from dicom_node.net.lenient_uid import is_usable_uid
 
 STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
@@ -48,6 +49,12 @@ RESOURCE_LIMITATION = 0x0213
 
 MOST_REFERENCES = 30_000
 """More instances in one transaction are refused; one SQLite statement takes 32766 values."""
+
+BOUNDS = Bounds(elements=12 * MOST_REFERENCES, items=2 * MOST_REFERENCES)
+"""Of a report: committed and failed instances, each with up to five attributes."""
+
+MAX_ODD_BYTES = 1 << 16
+"""Longest data set that is given to a forgiving reader although it breaks a rule."""
 
 STORED_CLASSES = frozenset({CTImageStorage, EnhancedCTImageStorage})
 """The SOP classes of which this node can have instances."""
@@ -181,6 +188,7 @@ def _encoded(dataset: Dataset, transfer_syntax: str) -> bytes:
 
 def _decoded(data: bytes, transfer_syntax: str) -> Dataset:
     """The data set with every value read, so that nothing unreadable turns up later."""
+    _check_size(data, transfer_syntax)
     syntax = UID(transfer_syntax)
     try:
         dataset: Dataset = decode(BytesIO(data), syntax.is_implicit_VR, syntax.is_little_endian)
@@ -189,6 +197,17 @@ def _decoded(data: bytes, transfer_syntax: str) -> Dataset:
     except Exception as error:  # pydicom raises whatever a damaged value led to
         raise MalformedCommitment("The data set cannot be read.", PROCESSING_FAILURE) from error
     return dataset
+
+
+def _check_size(data: bytes, transfer_syntax: str) -> None:
+    """Count items and elements before any is built: 16 MiB hold two million empty items."""
+    try:
+        ElementWalk(transfer_syntax, BOUNDS).go(data)
+    except UnreadableFile as error:
+        raise MalformedCommitment(str(error), RESOURCE_LIMITATION) from error
+    except Odd as error:
+        if len(data) > MAX_ODD_BYTES:
+            raise MalformedCommitment("The data set cannot be read.", PROCESSING_FAILURE) from error
 
 
 def _transaction(dataset: Dataset) -> str:

@@ -13,6 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.dsutils import decode, encode
 from pynetdicom.sop_class import CTImageStorage, MRImageStorage
 
+from dicom_node.ct.elements import ElementWalk
 from dicom_node.net import commitment
 from dicom_node.net.commitment import (
     ALL_COMMITTED,
@@ -125,6 +126,35 @@ def test_a_request_without_transaction_is_refused() -> None:
     with pytest.raises(MalformedCommitment) as error:
         read_request(encoded(dataset), ExplicitVRLittleEndian)
     assert error.value.status == MISSING_ATTRIBUTE
+
+
+@pytest.mark.parametrize("keyword", ["ReferencedSOPSequence", "FailedSOPSequence"])
+def test_items_by_the_hundred_thousand_are_refused_before_they_are_built(
+    monkeypatch: pytest.MonkeyPatch, keyword: str
+) -> None:
+    def built(*_: object) -> None:
+        raise AssertionError("the data set was decoded")
+
+    monkeypatch.setattr("dicom_node.net.commitment.decode", built)
+    tag = {"ReferencedSOPSequence": b"\x08\0\x99\x11", "FailedSOPSequence": b"\x08\0\x98\x11"}
+    items = b"\xfe\xff\x00\xe0\0\0\0\0" * 500_000
+    data = tag[keyword] + b"SQ\0\0" + len(items).to_bytes(4, "little") + items
+    for read in (read_request, read_report):
+        with pytest.raises(MalformedCommitment) as told:
+            read(data, ExplicitVRLittleEndian)
+        assert told.value.status == RESOURCE_LIMITATION
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_as_many_instances_as_are_taken_are_within_the_bounds(syntax: str) -> None:
+    _, one = write_report(TRANSACTION, ITEMS[:1], set(), syntax)
+    _, two = write_report(TRANSACTION, ITEMS[:2], set(), syntax)
+    start = one.index(b"\xfe\xff\x00\xe0")
+    item = two[start : start + len(two) - len(one)]
+    items = item * commitment.MOST_REFERENCES
+    sequence = one[:start]
+    data = sequence[: len(sequence) - 4] + len(items).to_bytes(4, "little") + items
+    ElementWalk(syntax, commitment.BOUNDS).go(data)
 
 
 def test_too_many_references_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
