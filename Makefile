@@ -30,6 +30,7 @@ torture: $(INSTALLED)
 	TORTURE=1 $(BIN)/python -m pytest -s tests/acceptance/test_worst_day.py \
 		tests/acceptance/test_crash_points.py tests/acceptance/test_outages.py \
 		tests/acceptance/test_misbehaving_destinations.py tests/acceptance/test_custody.py \
+		tests/acceptance/test_stopped_and_set.py \
 		tests/integration/test_hostile_input.py \
 		tests/integration/test_hostile_associations.py
 

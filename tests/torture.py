@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -51,6 +51,7 @@ class Part:
     log: Path
     popen: subprocess.Popen[bytes] | None = None
     died_alone: list[int] = field(default_factory=list)
+    more: Mapping[str, str] = field(default_factory=dict)
 
     def arguments(self) -> list[str]:
         return [sys.executable, "-m", "dicom_node.cli", self.command, "-c", str(self.config)]
@@ -59,7 +60,7 @@ class Part:
         with self.log.open("ab") as sink:
             self.popen = subprocess.Popen(
                 self.arguments(),
-                env=environment(),
+                env={**environment(), **self.more},
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,
@@ -123,10 +124,18 @@ def _holds_ledger(pid: int) -> bool:
 
 
 @contextlib.contextmanager
-def parts(config: Path, commands: Sequence[str] = PARTS) -> Iterator[list[Part]]:
-    """The node's parts, each a process of its own; told to end at the end, and none is left."""
+def parts(
+    config: Path, commands: Sequence[str] = PARTS, more: Mapping[str, str] | None = None
+) -> Iterator[list[Part]]:
+    """The node's parts, each a process of its own; told to end at the end, and none is left.
+
+    Args:
+        config: The node's.
+        commands: Its parts.
+        more: Further environment variables.
+    """
     made = [
-        Part(command, config, config.parent / f"{command}-{number}.log")
+        Part(command, config, config.parent / f"{command}-{number}.log", more=more or {})
         for number, command in enumerate(commands)
     ]
     for part in made:
@@ -136,6 +145,7 @@ def parts(config: Path, commands: Sequence[str] = PARTS) -> Iterator[list[Part]]
     finally:
         everything = [pid for part in made for pid in part.processes()]
         for part in made:
+            part.ask(signal.SIGCONT)  # one that a failed test has stopped could not end
             part.ask(signal.SIGTERM)
         for part in made:
             part.stop()
