@@ -1,6 +1,6 @@
 """Parts that are stopped and go on, a clock that is set, two senders that contradict each other.
 
-``make test`` does each once; ``make torture`` often.
+``make test`` sets the clock and has the senders once; ``make torture`` does all, and often.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ HELD = {"work": "job", "deliver": "delivery"}
 """The tables in which a part's claims stand."""
 
 
+@pytest.mark.skipif(not TORTURE, reason="part of `make torture`")
 def test_parts_that_are_stopped_for_longer_than_their_lease_and_go_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
