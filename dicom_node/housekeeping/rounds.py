@@ -18,6 +18,9 @@ from dicom_node.logs import get_logger, reason_of
 
 log = get_logger(__name__)
 
+REPEAT_SECONDS = 60.0
+"""Time after which a sweep that still fails for the same reason is logged again."""
+
 Sweep = Callable[[float], None]
 
 
@@ -53,6 +56,7 @@ class Rounds:
     def __init__(self, rounds: tuple[Round, ...], watch: ClockWatch, beats: SweepBeats) -> None:
         self._rounds, self._watch, self._beats = rounds, watch, beats
         self._planned_at_step = watch.steps
+        self._failures: dict[str, tuple[str, int]] = {}
         self._timer = BackgroundScheduler(
             timezone=UTC,
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
@@ -92,7 +96,16 @@ class Rounds:
         try:
             item.sweep(item.time(self._watch))
         except Exception as error:
-            log.error("sweep failed", sweep=item.name, reason=reason_of(error))
+            self._tell(item, reason_of(error))
         else:
+            self._failures.pop(item.name, None)
             with suppress(OSError):
                 self._beats.beat(item.name)
+
+    def _tell(self, item: Round, reason: str) -> None:
+        """Log a failure, and of those that follow for the same reason one a minute."""
+        told, runs = self._failures.get(item.name, ("", 0))
+        runs = runs + 1 if told == reason else 0
+        self._failures[item.name] = reason, runs
+        if runs * item.seconds % REPEAT_SECONDS < item.seconds:
+            log.error("sweep failed", sweep=item.name, reason=reason)

@@ -124,12 +124,12 @@ def retry(ledger: Ledger, job_id: int, *, now: float) -> Job:
     """
     with ledger.write() as session:
         row = _locked(session, job_id)
-        stopped = [item for item in row.deliveries if _has_stopped(item)]
-        if row.state in _UNDER_WAY or (row.state in _SENT and not stopped):
+        waiting = [item for item in row.deliveries if _is_waiting(item)]
+        if row.state in _UNDER_WAY or (row.state in _SENT and not waiting):
             raise WrongState(f"job {job_id} is {row.state}: it is under way already.")
         if all(image.purged for image in row.series.instances):
             raise WrongState(f"job {job_id} cannot be retried: its images were purged by age.")
-        for delivery in stopped:
+        for delivery in waiting:
             delivery.attempts, delivery.waits, delivery.next_at = 0, 0, AT_ONCE
             if delivery.state == DeliveryState.REFUSED:
                 move_delivery(session, delivery, DeliveryState.PENDING, now=now, reason=_RETRIED)
@@ -266,9 +266,9 @@ def _locked(session: Session, job_id: int) -> JobRow:
     return session.get_one(JobRow, job_id, with_for_update=True)
 
 
-def _has_stopped(delivery: DeliveryRow) -> bool:
-    waits = delivery.state == DeliveryState.PENDING and delivery.attempts + delivery.waits > 0
-    return waits or delivery.state == DeliveryState.REFUSED
+def _is_waiting(delivery: DeliveryRow) -> bool:
+    """Whether nobody has it in hand; its destination may be away for all."""
+    return delivery.state in (DeliveryState.PENDING, DeliveryState.REFUSED)
 
 
 def _begin_again(session: Session, row: JobRow, now: float) -> None:

@@ -128,9 +128,10 @@ def test_a_refused_destination_fails_the_job_when_nothing_else_is_open(node: Nod
 def test_a_refused_destination_is_retried_while_another_is_being_sent(node: NodeFixture) -> None:
     job = ready(node, BOTH)
     take(node, "archive")
+    pacs = take(node)
     with pytest.raises(WrongState, match="under way already"):
         retry(node.ledger, job.id, now=START)
-    refuse(node.ledger, take(node).id, owner="s", reason="no CT here", now=START)
+    refuse(node.ledger, pacs.id, owner="s", reason="no CT here", now=START)
     assert retry(node.ledger, job.id, now=START).state == JobState.SENDING
     assert take(node).attempts == 1
 

@@ -279,6 +279,20 @@ def test_a_retry_does_not_wait_for_the_destinations_pause(
     assert get_job(node.ledger, first.id).state == JobState.RETRY_WAIT
 
 
+def test_a_job_that_was_never_tried_because_its_destination_is_away_goes_at_once(
+    node: NodeFixture, office: Office, network: Network
+) -> None:
+    ready(node)
+    network.away = {"pacs"}
+    office.send(START)
+    second = ready_second(node)
+    assert not office.send(START + 1)
+    network.away = set()
+    retry(node.ledger, second.id, now=START + 1)
+    assert office.send(START + 1)
+    assert get_job(node.ledger, second.id).state == JobState.DONE
+
+
 def ready_second(node: NodeFixture) -> Job:
     """One more job, of another series."""
     job = node.job(series_uid="1.2.2")
