@@ -47,11 +47,13 @@ class Answer:
     Attributes:
         status: HTTP status code.
         content_type: Media type in lower case without parameters; empty where none was given.
+        whole: Whether the body is all that came; False where it was too long and left out.
     """
 
     status: int
     content_type: str
     body: bytes
+    whole: bool = True
 
 
 class ExchangeFailed(PeerError):  # noqa: N818 - the name says what happened
@@ -64,6 +66,18 @@ class ExchangeFailed(PeerError):  # noqa: N818 - the name says what happened
     def __init__(self, reason: str, *, tls: bool = False) -> None:
         super().__init__(reason, transient=True)
         self.tls = tls
+
+
+class AnswerTooLong(ExchangeFailed):
+    """The server is there and answers, with more than is taken.
+
+    Attributes:
+        answer: Status and media type, without the body.
+    """
+
+    def __init__(self, answer: Answer, max_bytes: int) -> None:
+        super().__init__(f"its answer is longer than {max_bytes} bytes")
+        self.answer = answer
 
 
 def exchange(
@@ -90,8 +104,8 @@ def exchange(
         max_bytes: Longest answer that is taken.
 
     Raises:
-        ExchangeFailed: The server cannot be reached, breaks off, answers no HTTP, too slowly or
-            too much.
+        ExchangeFailed: The server cannot be reached, breaks off, answers no HTTP, or too slowly.
+        AnswerTooLong: It answers with a longer body than is taken.
     """
     deadline = Deadline(seconds + sending_seconds(len(body)), should_stop)
     fixed = {"Connection": "close", "Accept-Encoding": "identity"}
@@ -167,9 +181,9 @@ def _ask(
         pass  # it may have answered before it took everything, with a refusal
     response = connection.getresponse()
     content = response.read(max_bytes + 1)
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if len(content) > max_bytes:
-        raise ExchangeFailed(f"its answer is longer than {max_bytes} bytes")
+        raise AnswerTooLong(Answer(response.status, kind, b"", whole=False), max_bytes)
     if response.length:  # what it announced and did not send
         raise http.client.IncompleteRead(content, response.length)
-    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     return Answer(response.status, kind, content)

@@ -20,7 +20,7 @@ from dicom_node.net.outcome import SUCCESS, SendResult
 from dicom_node.net.outgoing import OutgoingFile, describe_file
 from dicom_node.net.store_response import StoreResponse, read_response
 from dicom_node.settings import WebPeerSettings
-from dicom_node.web_client import Answer, ExchangeFailed, exchange
+from dicom_node.web_client import Answer, AnswerTooLong, ExchangeFailed, exchange
 
 FILES_PER_REQUEST = 20
 """A lost answer costs no more than so many images sent again."""
@@ -97,7 +97,7 @@ class WebSession:
         headers = {"Content-Type": body.content_type, "Accept": _JSON}
         url = f"{self._peer.url}/studies"
         answer = _ask("POST", url, self._peer, headers, self._tls, body, should_stop)
-        if answer.status == _OK and self._peer.accept_empty_answer and not answer.body.strip():
+        if self._peer.accept_empty_answer and _is_empty_success(answer):
             return [SendResult(file.path, file.sop_instance_uid, SUCCESS) for file in files]
         response = read_response(answer.body)
         named = any(response.names(file.sop_instance_uid) for file in files)
@@ -144,8 +144,14 @@ def _ask(
             should_stop=should_stop,
             **limits,
         )
+    except AnswerTooLong as error:  # it is there, and its status says what it means
+        return error.answer
     except ExchangeFailed as error:
         raise _no_answer(peer, error) from error
+
+
+def _is_empty_success(answer: Answer) -> bool:
+    return answer.status == _OK and answer.whole and not answer.body.strip()
 
 
 def _credentials(peer: WebPeerSettings) -> dict[str, str]:

@@ -381,7 +381,7 @@ def never_end(handler: BaseHTTPRequestHandler) -> None:
             handler.wfile.write(b" " * 65536)
 
 
-@pytest.mark.parametrize("act", [hang_up, babble, break_off, never_end])
+@pytest.mark.parametrize("act", [hang_up, babble, break_off])
 def test_a_server_out_of_its_mind_is_tried_again_later(
     server: Server, files: list[Path], act: Callable[[BaseHTTPRequestHandler], None]
 ) -> None:
@@ -389,6 +389,29 @@ def test_a_server_out_of_its_mind_is_tried_again_later(
     with pytest.raises(PeerError) as error:
         send(server.peer(), files)
     assert error.value.transient
+
+
+@pytest.mark.parametrize("accept_empty_answer", [False, True])
+def test_an_answer_without_end_counts_nothing_and_uses_up_attempts(
+    server: Server, files: list[Path], accept_empty_answer: bool
+) -> None:
+    server.answers = [never_end]
+    results = send(server.peer(accept_empty_answer=accept_empty_answer), files)
+    assert [(item.ok, item.transient, item.away) for item in results] == [(False, True, False)] * 3
+    assert "does not name it as stored in its answer (HTTP status 200" in results[0].sentence
+
+
+@pytest.mark.parametrize(
+    ("code", "transient", "counted"),
+    [(503, True, False), (500, True, True), (401, False, False), (404, False, False)],
+)
+def test_an_error_page_of_any_length_means_what_its_status_says(
+    server: Server, files: list[Path], code: int, transient: bool, counted: bool
+) -> None:
+    server.answers = [(code, b" " * (2 << 20))]
+    with pytest.raises(PeerError, match=f"HTTP status {code}") as error:
+        send(server.peer(), files)
+    assert (error.value.transient, error.value.counted) == (transient, counted)
 
 
 def test_a_silent_server_is_given_up(
