@@ -19,7 +19,13 @@ from dicom_node.errors import ConfigurationError, StorageError
 from dicom_node.exposure import every_exposure
 from dicom_node.ledger.engine import open_ledger
 from dicom_node.logs import get_logger
-from dicom_node.observation import beating, certificate_days, forget_counts, observed
+from dicom_node.observation import (
+    beating,
+    certificate_days,
+    forget_counts,
+    forget_sweeps,
+    observed,
+)
 from dicom_node.settings import Settings
 from dicom_node.supervision import Child
 
@@ -168,6 +174,7 @@ def _run_body(
         from dicom_node.housekeeping import run_housekeeping
         from dicom_node.web import web_served
 
+        forget_sweeps(settings)
         days = partial(certificate_days, settings)
         with web_served(settings, certificate_days=days, should_stop=should_stop):
             run_housekeeping(

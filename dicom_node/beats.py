@@ -44,10 +44,18 @@ class SweepBeats:
             OSError: The folder cannot be written.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        for path in self._folder.glob(f"*{SWEEP_SUFFIX}"):
-            path.unlink(missing_ok=True)
+        self.forget()
         for name, seconds in sweeps.items():
             (self._folder / f"{name}{SWEEP_SUFFIX}").write_text(f"{seconds}\n", encoding="ascii")
+
+    def forget(self) -> None:
+        """Forget what an earlier run swept: until this one begins, nothing is overdue.
+
+        Raises:
+            OSError: A file cannot be removed.
+        """
+        for path in self._folder.glob(f"*{SWEEP_SUFFIX}"):
+            path.unlink(missing_ok=True)
 
     def beat(self, name: str) -> None:
         """Say that a sweep has ended well.

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from dicom_node import telemetry
 from dicom_node.audit import Audit, open_audit
+from dicom_node.beats import SweepBeats
 from dicom_node.logs import get_logger
 from dicom_node.settings import Settings
 
@@ -61,6 +62,14 @@ def forget_counts(settings: Settings) -> None:
         telemetry.clear_telemetry(settings.metrics_folder)
     except OSError as error:
         log.warning("old counts stay", reason=error.strerror)
+
+
+def forget_sweeps(settings: Settings) -> None:
+    """Take no sweep of an earlier run for one that is overdue; before the status is served."""
+    try:
+        SweepBeats(telemetry.folder_of_host(settings.metrics_folder)).forget()
+    except OSError as error:
+        log.warning("sweeps of an earlier run stay", reason=error.strerror)
 
 
 def certificate_days(settings: Settings) -> Mapping[str, float]:

@@ -86,6 +86,7 @@ def jobs_show(job_id: JobId, config: ConfigPath = None, as_json: AsJson = False)
         write_json({**job_document(job), "history": [_event(event) for event in events]})
         return
     about = {key: value for key, value in job_document(job).items() if key != "deliveries"}
+    about |= {"created_at": moment(job.created_at), "updated_at": moment(job.updated_at)}
     write_table(("job", str(job.id)), list(about.items()))
     write_table(
         ("destination", "state", "stored", "tries", "next", "reason"),

@@ -10,13 +10,20 @@ from dicom_node.ledger.states import JobState
 
 
 def failed_jobs(snapshot: Snapshot) -> Iterator[str]:
-    """Jobs have failed and nobody has retried or cancelled them."""
+    """Jobs, or deliveries of jobs that are still open, have failed and nobody has seen to it."""
     count = snapshot.queues.counts.jobs.get(JobState.FAILED, 0) if snapshot.queues else 0
     if count:
         what = "1 job has failed and waits" if count == 1 else f"{count} jobs have failed and wait"
         yield (
             f"{what} for a person: `dicom-node jobs list --state FAILED` says why; then"
             " `dicom-node jobs retry ID` or `dicom-node jobs cancel ID`."
+        )
+    refused = snapshot.queues.waiting.refused if snapshot.queues else {}
+    for name, kept in refused.items():
+        results = "1 job" if kept.jobs == 1 else f"{kept.jobs} jobs"
+        yield (
+            f"{name} has not taken the results of {results} and is not asked again by itself:"
+            f" `dicom-node jobs show {kept.first}` says why; then `dicom-node jobs retry ID`."
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from dicom_node.ledger.engine import Ledger
 from dicom_node.ledger.jobs import OFF_PEAK
@@ -19,6 +20,19 @@ from dicom_node.ledger.tables import (
 
 
 @dataclass(frozen=True)
+class Refused:
+    """Results that one destination has refused, of jobs that another destination keeps open.
+
+    Attributes:
+        jobs: How many jobs.
+        first: Number of the oldest of them.
+    """
+
+    jobs: int
+    first: int
+
+
+@dataclass(frozen=True)
 class Waiting:
     """Since when the oldest work waits, in seconds since 1970; None where nothing waits.
 
@@ -29,6 +43,7 @@ class Waiting:
         send: By destination, the oldest results that it has not got yet.
         commit: By destination, the oldest storage commitment that it was asked for in vain.
         reports: By AE title, the oldest report on storage commitment that this node owes.
+        refused: By destination, what it has refused for good while its job has not ended.
     """
 
     arriving: float | None = None
@@ -37,6 +52,7 @@ class Waiting:
     send: dict[str, float] = field(default_factory=dict)
     commit: dict[str, float] = field(default_factory=dict)
     reports: dict[str, float] = field(default_factory=dict)
+    refused: dict[str, Refused] = field(default_factory=dict)
 
 
 def waiting(ledger: Ledger) -> Waiting:
@@ -75,4 +91,21 @@ def waiting(ledger: Ledger) -> Waiting:
             send={row.destination: row.since for row in session.execute(by_destination)},
             commit={row.destination: row.since for row in session.execute(uncommitted)},
             reports={row.requester: row.since for row in session.execute(owed)},
+            refused=_refused(session),
         )
+
+
+def _refused(session: Session) -> dict[str, Refused]:
+    """What destinations have refused, of jobs that are neither failed nor closed."""
+    jobs, first = func.count(JobRow.id), func.min(JobRow.id)
+    rows = session.execute(
+        select(DeliveryRow.destination, jobs, first)
+        .join(JobRow, JobRow.id == DeliveryRow.job_id)
+        .where(
+            DeliveryRow.state == DeliveryState.REFUSED,
+            JobRow.state.not_in({*CLOSED, JobState.FAILED}),
+        )
+        .group_by(DeliveryRow.destination)
+        .order_by(DeliveryRow.destination)
+    )
+    return {destination: Refused(count, oldest) for destination, count, oldest in rows}

@@ -28,8 +28,9 @@ from pynetdicom.sop_class import (
 
 from dicom_node.cli import main
 from dicom_node.cli.checkup import door
+from dicom_node.ledger.deliveries import claim_delivery, refuse
 from dicom_node.ledger.engine import open_ledger
-from dicom_node.ledger.jobs import claim, fail
+from dicom_node.ledger.jobs import claim, derived, fail
 from dicom_node.ledger.pauses import pause
 from dicom_node.settings import load_settings
 
@@ -45,9 +46,11 @@ def check(
 ) -> Check:
     """Runs ``check`` on a configuration with changes: what was tried, verdict and detail."""
 
-    def run(**changes: Any) -> dict[str, tuple[str, str]]:
+    def run(*words: str, **changes: Any) -> dict[str, tuple[str, str]]:
         config = write_node(tmp_path / "node", node_settings(Ports(), **changes))
-        monkeypatch.setattr(sys, "argv", ["dicom-node", "check", "-c", str(config), "--json"])
+        monkeypatch.setattr(
+            sys, "argv", ["dicom-node", "check", "-c", str(config), "--json", *words]
+        )
         with pytest.raises(SystemExit) as end:
             main()
         told = json.loads(capsys.readouterr().out)
@@ -79,6 +82,10 @@ def holder(answer: bytes = b"") -> Iterator[int]:
             self.send_response(200)
             self.end_headers()
             self.wfile.write(answer)
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.do_GET()
 
         def log_message(self, *_arguments: object) -> None:
             pass
@@ -130,7 +137,17 @@ def test_a_web_peer_is_asked_whether_it_answers(check: Check) -> None:
         web = {"name": "pacs", "url": f"http://127.0.0.1:{port}/dicom-web"}
         there = check(peers=[web])["peer pacs"]
     assert there[0] == "ok"
+    assert "`check --store pacs` really stores a test image" in there[1]
     assert check(peers=[web])["peer pacs"][0] == "failed"
+
+
+def test_a_login_page_that_stores_nothing_is_named(check: Check) -> None:
+    with holder(b"<html>please log in</html>") as port:
+        web = {"name": "pacs", "url": f"http://127.0.0.1:{port}/dicom-web"}
+        verdict, detail = check("--store", "pacs", peers=[web])["store at pacs"]
+    assert verdict == "failed"
+    assert f"whether the archive itself answers at {web['url']}, or a login page" in detail
+    assert "allow DENOISE" not in detail, "an archive on the web knows no AE title"
 
 
 def test_another_program_on_the_port_is_found(check: Check) -> None:
@@ -226,6 +243,19 @@ def test_failed_jobs_and_pauses_are_told(tmp_path: Path, check: Check) -> None:
     assert verdict == "warning"
     assert "send is paused (upgrade)" in detail
     assert "1 jobs have failed" in detail
+
+
+def test_what_one_of_two_destinations_has_refused_is_told(tmp_path: Path, check: Check) -> None:
+    shop, now = NodeFixture(tmp_path / "node"), time.time()
+    job = shop.job(destinations=("pacs", "archive"), now=now)
+    claim(shop.ledger, owner="w", off_peak=False, now=now)
+    derived(shop.ledger, job.id, owner="w", count=1, now=now)
+    delivery = claim_delivery(shop.ledger, "archive", owner="s", now=now)
+    assert delivery is not None
+    refuse(shop.ledger, delivery.id, owner="s", reason="no CT here", now=now)
+    verdict, detail = check()["queue"]
+    assert verdict == "warning"
+    assert "archive has refused results (1 open jobs)" in detail
 
 
 def test_a_clock_behind_the_ledger_and_an_old_backup_are_told(tmp_path: Path, check: Check) -> None:

@@ -12,6 +12,7 @@ from peers import Ports, node_settings, write_node
 from typer.testing import CliRunner, Result
 
 from dicom_node.cli.entry import app
+from dicom_node.cli.output import moment
 from dicom_node.errors import ConfigurationError, InputError
 from dicom_node.ledger.deliveries import Sent, claim_delivery, note_sent, postpone
 from dicom_node.ledger.jobs import claim, derived
@@ -68,7 +69,10 @@ def test_show_has_deliveries_and_the_history_of_both(node: NodeFixture) -> None:
         "SENDING",
         "PENDING",
     ]
-    assert "1 of 2" in run(node, "jobs", "show", number).stdout
+    for_people = run(node, "jobs", "show", number).stdout
+    assert "1 of 2" in for_people
+    assert moment(said["created_at"]) in for_people
+    assert str(said["created_at"]) not in for_people
 
 
 def test_retry_and_cancel_act_at_once(node: NodeFixture) -> None:

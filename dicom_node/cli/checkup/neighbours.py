@@ -54,7 +54,8 @@ def _peer(
         return _dicom_peer(peer, settings, destinations)
     context = calling_context(settings.tls) if settings.tls is not None else None
     seconds = web_echo(peer, tls=context)
-    return f"{peer.url} answered in {1000 * seconds:.0f} ms"
+    answered = f"{peer.url} answered in {1000 * seconds:.0f} ms"
+    return f"{answered}; {_trial(peer.name)}" if peer.name in destinations else answered
 
 
 def _dicom_peer(peer: PeerSettings, settings: Settings, destinations: Collection[str]) -> str:
@@ -81,7 +82,11 @@ def _dicom_peer(peer: PeerSettings, settings: Settings, destinations: Collection
             transient=False,
         )
     offer = f"says that it takes CT{' and commits to storage' if commits else ''}"
-    return f"{answered}, {offer}; `check --store {peer.name}` really stores a test image"
+    return f"{answered}, {offer}; {_trial(peer.name)}"
+
+
+def _trial(name: str) -> str:
+    return f"`check --store {name}` really stores a test image"
 
 
 def _services(settings: Settings) -> list[tuple[str, str, int]]:

@@ -19,7 +19,7 @@ from dicom_node.ct.uids import named_uid
 from dicom_node.errors import PeerError, StorageError
 from dicom_node.net.outcome import SendResult
 from dicom_node.net.transport import PeerTransport
-from dicom_node.settings import Settings
+from dicom_node.settings import Settings, WebPeerSettings
 
 TEST_NAME = "TEST^DICOM-NODE"
 TEST_PATIENT = "DICOM-NODE-TEST"
@@ -49,12 +49,21 @@ def _store(settings: Settings, name: str) -> str:
         raise StorageError(f"No test image can be written: {error.strerror}.") from error
     if not result.ok:
         raise PeerError(
-            f"{name} does not store a test image: {result.sentence}; allow"
-            f" {settings.ae_title} to store there, its own log says why.",
+            f"{name} does not store a test image: {result.sentence}; {_remedy(settings, name)}.",
             transient=result.transient,
         )
     milliseconds = 1000 * (time.perf_counter() - begin)
     return f"stored in {milliseconds:.0f} ms; delete patient {TEST_PATIENT} there"
+
+
+def _remedy(settings: Settings, name: str) -> str:
+    peer = settings.peer(name)
+    if isinstance(peer, WebPeerSettings):
+        return (
+            f"see whether the archive itself answers at {peer.url}, or a login page or proxy,"
+            " and whether its user may store there"
+        )
+    return f"allow {settings.ae_title} to store there, its own log says why"
 
 
 def _send(settings: Settings, name: str, path: Path) -> SendResult:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 from dicom_node.cli.checkup.verdict import Attempts, Doubt
 from dicom_node.cli.offline import load_model
 from dicom_node.ledger.engine import open_ledger
+from dicom_node.ledger.measures import Waiting, waiting
 from dicom_node.ledger.operations import LedgerStatus, status
 from dicom_node.ledger.states import JobState
 from dicom_node.net.tls import check_certificates
@@ -44,10 +46,9 @@ def _model(settings: Settings) -> str:
 def _queue(settings: Settings) -> str:
     ledger = open_ledger(settings.database)
     try:
-        now = status(ledger)
+        troubles = [*_troubles(status(ledger)), *_refused(waiting(ledger))]
     finally:
         ledger.close()
-    troubles = [*_troubles(now)]
     if troubles:
         raise Doubt("; ".join(troubles) + ".")
     return "nothing paused, failed or stuck"
@@ -71,3 +72,11 @@ def _troubles(now: LedgerStatus) -> list[str]:
                 f"the oldest open job is {hours:.0f} hours old: see `dicom-node jobs list`"
             )
     return found
+
+
+def _refused(now: Waiting) -> Iterator[str]:
+    for name, refused in now.refused.items():
+        yield (
+            f"{name} has refused results ({refused.jobs} open jobs): `dicom-node jobs show"
+            f" {refused.first}` says why, `jobs retry ID` tries again"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,14 +14,16 @@ from peers import free_port, run_command
 from served import all_parts_run, ask, serving
 
 from dicom_node import telemetry
+from dicom_node.app import run_part
 from dicom_node.beats import Silences, SweepBeats
 from dicom_node.health import KINDS, take_snapshot, troubles_of
 from dicom_node.ledger.commitment_requests import accept_request
 from dicom_node.ledger.commitments import await_commitment, begin_commitment
-from dicom_node.ledger.deliveries import claim_delivery, postpone
+from dicom_node.ledger.deliveries import claim_delivery, postpone, refuse
 from dicom_node.ledger.jobs import OFF_PEAK, claim, derived, fail, retry_later
 from dicom_node.ledger.operations import cancel, retry
 from dicom_node.ledger.pauses import pause
+from dicom_node.settings import Settings
 from dicom_node.turned_away import note_turned_away
 
 HOUR = 3600.0
@@ -165,6 +168,26 @@ def test_a_failed_job_is_over_once_somebody_has_seen_to_it(
     assert found(node) == []
 
 
+@pytest.mark.parametrize("seen_to", [retry, cancel])
+def test_a_refusal_is_told_at_once_while_another_destination_keeps_the_job_open(
+    node: NodeFixture, seen_to: Callable[..., Any]
+) -> None:
+    now = time.time()
+    job = node.job(destinations=("pacs", "archive"), now=now)
+    claim(node.ledger, owner="w", off_peak=False, now=now)
+    derived(node.ledger, job.id, owner="w", count=1, now=now)
+    assert found(node) == []
+    delivery = claim_delivery(node.ledger, "pacs", owner="s", now=now)
+    assert delivery is not None
+    refuse(node.ledger, delivery.id, owner="s", reason="no CT here", now=now)
+    (trouble,) = found(node)
+    assert (trouble.kind, trouble.severity) == ("failed", "degraded")
+    assert trouble.text.startswith("pacs has not taken the results of 1 job ")
+    assert f"`dicom-node jobs show {job.id}`" in trouble.text
+    seen_to(node.ledger, job.id, now=now)
+    assert found(node) == []
+
+
 def test_the_limits_are_those_of_the_settings(tmp_path: Path) -> None:
     patient = NodeFixture(tmp_path, health={"send_seconds": 10 * HOUR}, **QUIET)
     all_parts_run(patient)
@@ -185,6 +208,25 @@ def test_a_sweep_that_no_longer_runs_is_missed(node: NodeFixture) -> None:
         }
     (trouble,) = [t for t in troubles_at(node, time.time() + 200) if t.kind == "sweep"]
     assert "complete_series ran 3 min ago" in trouble.text
+
+
+def test_sweeps_of_an_earlier_run_are_not_overdue_after_a_start(
+    node: NodeFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = telemetry.folder_of_host(node.settings.metrics_folder)
+    SweepBeats(folder).begin({"complete_series": 1.0, "enforce_retention": 600.0})
+    for path in folder.glob("*.sweep"):
+        os.utime(path, (time.time() - 8 * HOUR,) * 2)
+    assert [trouble.kind for trouble in found(node)] == ["sweep", "sweep"]
+    answers: list[Any] = []
+
+    def before_its_first_sweep(settings: Settings, **_rest: object) -> None:
+        assert settings.web is not None
+        answers.append(ask(settings.web.port, "/healthz"))
+
+    monkeypatch.setattr("dicom_node.housekeeping.run_housekeeping", before_its_first_sweep)
+    run_part("serve", node.settings, should_stop=lambda: False)
+    assert [(answer.status, answer.json()["reasons"]) for answer in answers] == [(200, [])]
 
 
 def test_silence_is_counted_on_a_clock_that_nobody_sets() -> None:
