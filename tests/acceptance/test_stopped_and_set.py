@@ -32,7 +32,8 @@ TWO_OF_SOME = ("receive", "work", "work", "deliver", "deliver", "serve")
 HOUR = 3600.0
 DAYS = 10 * 24 * HOUR
 TAKEN_SECONDS = 180.0
-"""A lease lasts 60 s; then somebody else takes the work."""
+"""A lease lasts 60 s; then somebody else takes the work. A worker needs most of a minute to start
+where the processors are busy."""
 
 HELD = {"work": "job", "deliver": "delivery"}
 """The tables in which a part's claims stand."""
@@ -75,7 +76,9 @@ def drained_of_work(ledger: Ledger) -> None:
 def stopped_at_work(part: Part, ledger: Ledger) -> Iterator[Callable[[], bool]]:
     """Stop a part that holds a claim; yields whether somebody else has that by now."""
     table = HELD[part.command]
-    held = wait_until(f"{part.command} is stopped at work", lambda: stop_at(part, table, ledger))
+    held = wait_until(
+        f"{part.command} is stopped at work", lambda: stop_at(part, table, ledger), TAKEN_SECONDS
+    )
     query = f"SELECT owner FROM {table} WHERE id = :id"
     try:
         yield lambda: not owned_by(rows(ledger, query, id=held[0])[0][0], part)
