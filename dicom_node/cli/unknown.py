@@ -70,7 +70,10 @@ def unknown_list(config: ConfigPath = None, as_json: AsJson = False) -> None:
         keys = ("folder", "images", "deleted_at")
         write_json([dict(zip(keys, row, strict=True)) for row in rows])
     elif not rows:
-        typer.echo(f"Nothing lies in {unknown.root}.")
+        typer.echo(
+            f"Nothing lies in {unknown.root}. The node moves there what no ledger knows an hour"
+            " after it came; `dicom-node unknown take-in` looks for it at once."
+        )
     else:
         table = [(name, count, moment(deleted_at)) for name, count, deleted_at in rows]
         write_table(("folder", "images", "deleted after"), table, title=str(unknown.root))

@@ -242,7 +242,7 @@ def test_failed_jobs_and_pauses_are_told(tmp_path: Path, check: Check) -> None:
     verdict, detail = check()["queue"]
     assert verdict == "warning"
     assert "send is paused (upgrade)" in detail
-    assert "1 jobs have failed" in detail
+    assert "1 job has failed" in detail
 
 
 def test_what_one_of_two_destinations_has_refused_is_told(tmp_path: Path, check: Check) -> None:
@@ -255,7 +255,7 @@ def test_what_one_of_two_destinations_has_refused_is_told(tmp_path: Path, check:
     refuse(shop.ledger, delivery.id, owner="s", reason="no CT here", now=now)
     verdict, detail = check()["queue"]
     assert verdict == "warning"
-    assert "archive has refused results (1 open jobs)" in detail
+    assert "archive has refused results (open jobs: 1)" in detail
 
 
 def test_a_clock_behind_the_ledger_and_an_old_backup_are_told(tmp_path: Path, check: Check) -> None:

@@ -61,9 +61,9 @@ def _troubles(now: LedgerStatus) -> list[str]:
         for pause in now.pauses
     ]
     if failed := now.jobs.get(JobState.FAILED, 0):
+        what = "1 job has" if failed == 1 else f"{failed} jobs have"
         found.append(
-            f"{failed} jobs have failed: `dicom-node jobs show ID` says why, `jobs retry ID` tries"
-            " again"
+            f"{what} failed: `dicom-node jobs show ID` says why, `jobs retry ID` tries again"
         )
     if now.oldest_open_at is not None:
         hours = (time.time() - now.oldest_open_at) / 3600
@@ -77,6 +77,6 @@ def _troubles(now: LedgerStatus) -> list[str]:
 def _refused(now: Waiting) -> Iterator[str]:
     for name, refused in now.refused.items():
         yield (
-            f"{name} has refused results ({refused.jobs} open jobs): `dicom-node jobs show"
+            f"{name} has refused results (open jobs: {refused.jobs}): `dicom-node jobs show"
             f" {refused.first}` says why, `jobs retry ID` tries again"
         )
