@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 import torch
 from hypothesis import settings
 from postgres import PostgreSQL, postgresql
@@ -24,6 +25,7 @@ def logging_as_before() -> Iterator[None]:
     root.handlers[:] = handlers
     root.setLevel(level)
     logging.captureWarnings(False)
+    structlog.reset_defaults()
 
 
 DATA_VARIABLE = "MAN_TEST_DATA"
