@@ -43,8 +43,18 @@ def undeclared_padding(stored: NDArray[Any], hu: NDArray[np.float64]) -> NDArray
     reached = _followed(seeds, stored, low)
     fewest = max(min(MIN_RUN_PIXELS, *low.shape), min(MIN_FILLED_PIXELS, low.size // 64))
     values, counts = np.unique(stored[reached], return_counts=True)
-    found: NDArray[np.bool_] = reached & np.isin(stored, values[counts >= fewest])
-    return found
+    constant = low & np.isin(stored, values[counts >= fewest])
+    # A value that is known for padding needs no run: a circle leaves single pixels in a corner.
+    corners = constant & _frame(low.shape) & ~reached
+    found: NDArray[np.bool_] = reached & constant
+    return _followed(found | corners, stored, constant) if corners.any() else found
+
+
+def _frame(shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """The pixels of the four edges."""
+    frame = np.ones(shape, np.bool_)
+    frame[1:-1, 1:-1] = False
+    return frame
 
 
 def _on_frame(stored: NDArray[Any], low: NDArray[np.bool_]) -> NDArray[np.bool_]:

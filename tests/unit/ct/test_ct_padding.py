@@ -224,6 +224,16 @@ def test_any_constant_below_air_that_reaches_the_frame_is_padding(
     np.testing.assert_array_equal(back[region], raw[region])
 
 
+def test_single_pixels_of_a_value_that_is_padding_elsewhere_are_padding_too() -> None:
+    """A circle that nearly fills the image leaves a pixel or two in a corner."""
+    region = np.zeros((32, 40), np.bool_)
+    region[:, -4:] = region[0, 0] = region[-1, :2] = True
+    encoding = Encoding(1.0, -2048.0, 12, False)
+    words = np.where(region, 48, 1048).astype(np.uint16)
+    words[16, 16] = 48  # not at the frame: signal
+    np.testing.assert_array_equal(padding_mask(words, encoding), region)
+
+
 class OnPadding(Everywhere):
     """Makes nonsense of padding, and changes other air."""
 
