@@ -22,7 +22,7 @@ import yaml
 
 POLL_SECONDS = 0.05
 START_SECONDS = 60.0
-STOP_SECONDS = 60.0
+STOP_SECONDS = 150.0
 REPOSITORY = Path(__file__).parent.parent
 
 _T = TypeVar("_T")

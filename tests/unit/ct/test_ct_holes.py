@@ -130,7 +130,9 @@ def test_a_valid_stack_is_whole_and_any_slice_missing_inside_is_noticed(
     data: st.DataObject,
 ) -> None:
     images = turned(kind(slices), direction)
-    if with_numbers:
+    # Slices of a tilted gantry lie closer than they are thick: at a change of spacing only the
+    # numbers tell of one that is missing.
+    if with_numbers or direction == "tilted":
         images = numbered(images)
     order = data.draw(st.permutations(images))
     assert completeness_of(order) == WHOLE
