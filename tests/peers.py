@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -23,6 +24,7 @@ import yaml
 POLL_SECONDS = 0.05
 START_SECONDS = 60.0
 STOP_SECONDS = 150.0
+SERVER_PORTS = (15_000, 32_000)
 REPOSITORY = Path(__file__).parent.parent
 
 _T = TypeVar("_T")
@@ -40,9 +42,15 @@ def require_program(name: str) -> str:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on, out of the range that the kernel gives to callers.
+
+    Within that range a connection of anybody may hold it by the time that a part starts again.
+    """
+    while True:
+        port = random.SystemRandom().randrange(*SERVER_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_until(what: str, condition: Callable[[], _T], seconds: float = START_SECONDS) -> _T:
