@@ -13,9 +13,9 @@ from pydicom.uid import (
     LegacyConvertedEnhancedCTImageStorage,
 )
 
-from dicom_node.ct.product import MANUFACTURER, MODEL_NAME
 from dicom_node.ct.uids import is_derived_uid
 from dicom_node.ct.units import is_hounsfield, is_unspecified
+from dicom_node.product import MANUFACTURER, MODEL_NAME
 
 LONGEST_QUOTE: Final = 64
 """Longest name taken from a header into a sentence."""

@@ -9,8 +9,8 @@ from pydicom import Dataset
 from pydicom.sr.codedict import codes
 
 from dicom_node.ct.headers import texts
-from dicom_node.ct.product import MANUFACTURER, MODEL_NAME
 from dicom_node.ct.provenance import DeriveOptions, Provenance
+from dicom_node.product import MANUFACTURER, MODEL_NAME
 
 UNKNOWN: Final = "Unknown"
 """Manufacturer of a scanner that does not say; the item that we write must have one."""

@@ -13,8 +13,8 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from dicom_node.ct.headers import load
 from dicom_node.ct.preamble import PREAMBLE, begins_with_meta
-from dicom_node.ct.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.errors import StorageError, UnreadableFile
+from dicom_node.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 
 def file_meta_for(dataset: Dataset) -> FileMetaDataset:

@@ -15,8 +15,8 @@ from pydicom.valuerep import format_number_as_ds
 
 from dicom_node.ct.files import file_meta_for, write_file
 from dicom_node.ct.pixels import WORD_BITS, Encoding, signal_words
-from dicom_node.ct.product import MANUFACTURER, PRODUCT_VERSION
 from dicom_node.ct.uids import named_uid
+from dicom_node.product import MANUFACTURER, PRODUCT_VERSION
 from man_core import Volume
 
 SIMULATOR: Final = "CT simulator"

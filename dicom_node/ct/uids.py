@@ -11,7 +11,7 @@ import hashlib
 import uuid
 from typing import Final
 
-from dicom_node.ct.product import UID_MARK
+from dicom_node.product import UID_MARK
 
 UUID_ROOT: Final = "2.25."
 """The arc below which any UUID, written as a decimal number, is a UID."""

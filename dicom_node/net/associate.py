@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from dicom_node.ct.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.net.connection import LARGEST_SENT_BYTES
 from dicom_node.net.inlet import INVALID_PARAMETER, Violation
 from dicom_node.net.proposal import LARGEST_CONTEXT_COUNT, PDU_BYTES
+from dicom_node.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 MAX_REQUEST_BYTES = 1 << 16
 """Longest A-ASSOCIATE-RQ that is read: 128 contexts with nineteen transfer syntaxes each."""

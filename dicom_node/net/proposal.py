@@ -22,7 +22,6 @@ from pynetdicom.pdu_primitives import (
 )
 from pynetdicom.presentation import PresentationContext, build_context
 
-from dicom_node.ct.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.errors import PeerError
 from dicom_node.net.connection import (
     ABORT,
@@ -33,6 +32,7 @@ from dicom_node.net.connection import (
 )
 from dicom_node.net.peers import Peer, describe
 from dicom_node.net.tls import why_refused
+from dicom_node.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 PDU_BYTES = 131072
 """Largest fragment this node takes: 128 KiB, the most that Orthanc offers too."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from dicom_node.ct.product import PRODUCT_VERSION
 from dicom_node.health import Snapshot, troubles_of, verdict
 from dicom_node.health.snapshot import Queues
 from dicom_node.ledger.model import Job
@@ -16,6 +15,7 @@ from dicom_node.ledger.pauses import Pause
 from dicom_node.ledger.series import Series
 from dicom_node.ledger.states import DeliveryState, JobState, SeriesState
 from dicom_node.logs import short_hash
+from dicom_node.product import PRODUCT_VERSION
 
 Document = dict[str, Any]
 

@@ -10,10 +10,10 @@ from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
 
 from dicom_node import telemetry
-from dicom_node.ct.product import PRODUCT_VERSION
 from dicom_node.health import KINDS, Snapshot, troubles_of
 from dicom_node.health.snapshot import Queues
 from dicom_node.ledger.states import DeliveryState, JobState, SeriesState
+from dicom_node.product import PRODUCT_VERSION
 from dicom_node.settings import Settings
 from dicom_node.telemetry import PREFIX
 

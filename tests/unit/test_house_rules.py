@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.ct.product import PRODUCT_VERSION
+from dicom_node.product import PRODUCT_VERSION
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGES = ("man_core", "dicom_node", "training")

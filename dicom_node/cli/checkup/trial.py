@@ -14,11 +14,11 @@ from pydicom.uid import CTImageStorage, generate_uid
 
 from dicom_node.cli.checkup.verdict import Attempts
 from dicom_node.ct.files import file_meta_for, write_file
-from dicom_node.ct.product import MANUFACTURER, MODEL_NAME, PRODUCT_VERSION
 from dicom_node.ct.uids import named_uid
 from dicom_node.errors import PeerError, StorageError
 from dicom_node.net.outcome import SendResult
 from dicom_node.net.transport import PeerTransport
+from dicom_node.product import MANUFACTURER, MODEL_NAME, PRODUCT_VERSION
 from dicom_node.settings import Settings, WebPeerSettings
 
 TEST_NAME = "TEST^DICOM-NODE"

@@ -16,8 +16,8 @@ from pydicom.uid import (
 )
 
 from dicom_node.ct.checks import loop_guard, obstacle, why_not
-from dicom_node.ct.product import MANUFACTURER, MODEL_NAME
 from dicom_node.ct.uids import derived_uid, is_derived_uid, named_uid
+from dicom_node.product import MANUFACTURER, MODEL_NAME
 
 uids = st.from_regex(r"1\.2\.[1-9][0-9]{1,30}", fullmatch=True)
 

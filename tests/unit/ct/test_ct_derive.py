@@ -23,10 +23,10 @@ from pydicom.uid import (
 
 from dicom_node.ct.checks import loop_guard, why_not
 from dicom_node.ct.derive import derive_image
-from dicom_node.ct.product import MANUFACTURER, MODEL_NAME
 from dicom_node.ct.provenance import DeriveOptions, Provenance
 from dicom_node.ct.read import CtSeries, read_series
 from dicom_node.errors import ConfigurationError
+from dicom_node.product import MANUFACTURER, MODEL_NAME
 
 MADE_BY = Provenance("man", "1.0", "ab" * 32, "cd" * 32, steps=20, strength=1.0, seed=7)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydicom import Dataset
 
-from dicom_node.ct.product import MANUFACTURER, MODEL_NAME
+from dicom_node.product import MANUFACTURER, MODEL_NAME
 from dicom_node.rules import (
     Decision,
     Denoise,
