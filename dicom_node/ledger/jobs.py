@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from dicom_node.ct.canonical import canonical_json
+from dicom_node.canonical import canonical_json
 from dicom_node.errors import NodeError
 from dicom_node.ledger.engine import Ledger, repeated
 from dicom_node.ledger.history import move_job, move_series, note
