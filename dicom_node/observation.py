@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from dicom_node import telemetry
 from dicom_node.audit import Audit, open_audit
-from dicom_node.beats import SweepBeats
+from dicom_node.heartbeat import SweepBeats
 from dicom_node.logs import get_logger
 from dicom_node.settings import Settings
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dicom_node import telemetry
-from dicom_node.beats import Silences, newest_sweeps
 from dicom_node.custody import Custody, custody_faults
 from dicom_node.errors import NodeError
+from dicom_node.heartbeat import Silences, newest_sweeps
 from dicom_node.ledger.clock import seconds_ahead_of_server
 from dicom_node.ledger.engine import Ledger
 from dicom_node.ledger.measures import Waiting, waiting

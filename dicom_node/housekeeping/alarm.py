@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from dicom_node.beats import Silences
 from dicom_node.health import Trouble, take_snapshot, troubles_of
+from dicom_node.heartbeat import Silences
 from dicom_node.housekeeping.news import TroubleNews
 from dicom_node.housekeeping.turns import Turn, channels
 from dicom_node.ledger.engine import Ledger

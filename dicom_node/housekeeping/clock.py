@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from dicom_node import telemetry
 from dicom_node.audit import SILENT, Audit
-from dicom_node.beats import SweepBeats
 from dicom_node.crashes import CrashRecord
 from dicom_node.custody import Custody, open_custody
+from dicom_node.heartbeat import SweepBeats
 from dicom_node.housekeeping.alarm import alarm
 from dicom_node.housekeeping.background import in_background
 from dicom_node.housekeeping.completion import Completion, note_crashes

@@ -21,11 +21,11 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from dicom_node.beats import Silences
 from dicom_node.errors import ConfigurationError
 from dicom_node.health import Severity, Snapshot, take_snapshot, troubles_of, verdict
 from dicom_node.health.snapshot import CertificateDays
 from dicom_node.health.words import age_in_words
+from dicom_node.heartbeat import Silences
 from dicom_node.ledger.engine import Ledger, open_when_ready
 from dicom_node.logs import get_logger
 from dicom_node.settings import Settings, WebSettings

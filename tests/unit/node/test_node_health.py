@@ -15,8 +15,8 @@ from served import all_parts_run, ask, serving
 
 from dicom_node import telemetry
 from dicom_node.app import run_part
-from dicom_node.beats import Silences, SweepBeats
 from dicom_node.health import KINDS, take_snapshot, troubles_of
+from dicom_node.heartbeat import Silences, SweepBeats
 from dicom_node.ledger.commitment_requests import accept_request
 from dicom_node.ledger.commitments import await_commitment, begin_commitment
 from dicom_node.ledger.deliveries import claim_delivery, postpone, refuse
