@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
 from dicom_node.canonical import canonical_json
+from dicom_node.description_suffix import check_suffix, fill_suffix
 from dicom_node.errors import ConfigurationError
-from dicom_node.label import check_suffix, fill_suffix
 from dicom_node.product import MODEL_NAME, PRODUCT_VERSION
 
 if TYPE_CHECKING:

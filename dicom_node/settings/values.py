@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from dicom_node.label import check_suffix
+from dicom_node.description_suffix import check_suffix
 
 AE_TITLE_LENGTH = 16
 """Longest AE title (PS3.5 section 6.2, VR AE)."""
