@@ -16,7 +16,6 @@ from typing import IO
 
 from dicom_node.audit import Audit
 from dicom_node.errors import ConfigurationError, StorageError
-from dicom_node.exposure import every_exposure
 from dicom_node.ledger.engine import open_ledger
 from dicom_node.logs import get_logger
 from dicom_node.observation import (
@@ -27,6 +26,7 @@ from dicom_node.observation import (
     observed,
 )
 from dicom_node.settings import Settings
+from dicom_node.settings.exposure import every_exposure
 from dicom_node.supervision import Child
 
 log = get_logger(__name__)

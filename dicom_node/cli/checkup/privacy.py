@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dicom_node.cli.checkup.verdict import Attempts, Doubt
-from dicom_node.exposure import open_door, plain_secrets, readable_files, readable_secrets
 from dicom_node.settings import Settings
+from dicom_node.settings.exposure import open_door, plain_secrets, readable_files, readable_secrets
 
 
 def attempts(settings: Settings, config: Path) -> Attempts:
