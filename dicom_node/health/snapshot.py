@@ -11,6 +11,7 @@ from pathlib import Path
 from dicom_node import telemetry
 from dicom_node.custody import Custody, custody_faults
 from dicom_node.errors import NodeError
+from dicom_node.health.refusals import TurnedAway, turned_away
 from dicom_node.heartbeat import Silences, newest_sweeps
 from dicom_node.ledger.clock import seconds_ahead_of_server
 from dicom_node.ledger.engine import Ledger
@@ -21,7 +22,6 @@ from dicom_node.ledger.series import Series, list_series
 from dicom_node.ledger.states import JobState, SeriesState
 from dicom_node.settings import HealthSettings, Settings
 from dicom_node.store.unknown import Unknown
-from dicom_node.turned_away import TurnedAway, turned_away
 
 GIB = 1024**3
 

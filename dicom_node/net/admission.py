@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from dicom_node.errors import StorageError
+from dicom_node.health.refusals import note_turned_away
 from dicom_node.logs import get_logger
 from dicom_node.net.negotiation import (
     NO_ROOM,
@@ -29,7 +30,6 @@ from dicom_node.net.negotiation import (
 from dicom_node.net.places import Holder, Place, address_key, ask_to_leave, lock, look_at
 from dicom_node.settings import Settings
 from dicom_node.store.durable import disk_faults
-from dicom_node.turned_away import note_turned_away
 
 log = get_logger(__name__)
 

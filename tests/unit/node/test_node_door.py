@@ -18,6 +18,7 @@ from receivers import settings_in
 
 from dicom_node.audit import Peer
 from dicom_node.ct.actual_syntax import actual_syntax
+from dicom_node.health.refusals import MAX_BREAK_SECONDS, note_turned_away, turned_away
 from dicom_node.net import admission as door
 from dicom_node.net import knocks as folding
 from dicom_node.net.admission import Admission
@@ -38,7 +39,6 @@ from dicom_node.net.places import (
 )
 from dicom_node.settings import Settings
 from dicom_node.settings.sections import ListenSettings
-from dicom_node.turned_away import MAX_BREAK_SECONDS, note_turned_away, turned_away
 
 
 def node(folder: Path, **listen: int) -> Settings:

@@ -16,6 +16,7 @@ from served import all_parts_run, ask, serving
 from dicom_node import telemetry
 from dicom_node.app import run_part
 from dicom_node.health import KINDS, take_snapshot, troubles_of
+from dicom_node.health.refusals import note_turned_away
 from dicom_node.heartbeat import Silences, SweepBeats
 from dicom_node.ledger.commitment_requests import accept_request
 from dicom_node.ledger.commitments import await_commitment, begin_commitment
@@ -24,7 +25,6 @@ from dicom_node.ledger.jobs import OFF_PEAK, claim, derived, fail, retry_later
 from dicom_node.ledger.operations import cancel, retry
 from dicom_node.ledger.pauses import pause
 from dicom_node.settings import Settings
-from dicom_node.turned_away import note_turned_away
 
 HOUR = 3600.0
 QUIET = {"retention": {"disk_reserve_gib": 0}}
