@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dicom_node.health.ages import age_in_words
 from dicom_node.health.snapshot import Snapshot
-from dicom_node.health.words import age_in_words
 from dicom_node.ledger.states import JobState
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from dicom_node.health.ages import age_in_words
 from dicom_node.health.snapshot import GIB, Snapshot
-from dicom_node.health.words import age_in_words
 
 PARTS = {
     "receive": "receiver",

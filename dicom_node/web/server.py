@@ -23,8 +23,8 @@ from starlette.types import ASGIApp
 
 from dicom_node.errors import ConfigurationError
 from dicom_node.health import Severity, Snapshot, take_snapshot, troubles_of, verdict
+from dicom_node.health.ages import age_in_words
 from dicom_node.health.snapshot import CertificateDays
-from dicom_node.health.words import age_in_words
 from dicom_node.heartbeat import Silences
 from dicom_node.ledger.engine import Ledger, open_when_ready
 from dicom_node.logs import get_logger
