@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 from dicom_node.deadline import Deadline, sending_seconds
 from dicom_node.errors import PeerError
 from dicom_node.timed_socket import TimedSocket
-from dicom_node.tls_contexts import public_context
+from dicom_node.tls import public_context
 
 CONNECT_SECONDS = 10.0
 """A host that is switched off does not answer at all."""

@@ -18,7 +18,7 @@ from dicom_node.audit.message import Message, Outcome
 from dicom_node.errors import ConfigurationError
 from dicom_node.logs import get_logger
 from dicom_node.settings import SyslogSettings, TlsSettings
-from dicom_node.tls_contexts import calling_context, public_context
+from dicom_node.tls import calling_context, public_context
 
 log = get_logger(__name__)
 

@@ -12,7 +12,7 @@ from dicom_node.errors import PeerError
 from dicom_node.housekeeping.news import Message
 from dicom_node.settings import EmailSettings
 from dicom_node.timed_socket import TimedSocket
-from dicom_node.tls_contexts import public_context
+from dicom_node.tls import public_context
 
 MAIL_SECONDS = 30.0
 """For a whole mail, from the connection to the server's last word."""

@@ -13,7 +13,7 @@ from dicom_node.net.commitment_service import commitment_service
 from dicom_node.net.receiver import POLL_SECONDS, Receiver
 from dicom_node.net.reception import Reception
 from dicom_node.settings import Settings
-from dicom_node.tls_contexts import listening_context
+from dicom_node.tls import listening_context
 
 log = get_logger(__name__)
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from dicom_node.errors import ConfigurationError
 from dicom_node.settings import TlsSettings
-from dicom_node.tls_contexts import (
+from dicom_node.tls import (
     calling_context,
     listening_context,
     no_certificate,

@@ -12,7 +12,7 @@ from dicom_node.net.sender import echo
 from dicom_node.net.storage import StorageSession
 from dicom_node.net.stow import WebSession, web_echo
 from dicom_node.settings import PeerSettings, Settings, WebPeerSettings
-from dicom_node.tls_contexts import calling_context
+from dicom_node.tls import calling_context
 
 
 class PeerTransport:

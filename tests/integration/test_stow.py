@@ -35,7 +35,7 @@ from dicom_node.net import stow
 from dicom_node.net.outcome import SendResult
 from dicom_node.net.stow import WebSession, web_echo
 from dicom_node.settings import TlsSettings, WebPeerSettings
-from dicom_node.tls_contexts import calling_context
+from dicom_node.tls import calling_context
 
 PLUGINS = Path("/usr/share/orthanc/plugins")
 

@@ -32,7 +32,7 @@ from dicom_node.errors import ConfigurationError, PeerError
 from dicom_node.net.sender import echo, send_files
 from dicom_node.net.tls import certificates, check_certificates
 from dicom_node.settings import PeerSettings, TlsSettings
-from dicom_node.tls_contexts import calling_context, listening_context, public_context
+from dicom_node.tls import calling_context, listening_context, public_context
 
 REFUSED = {
     "stranger": Office.of_a_stranger,

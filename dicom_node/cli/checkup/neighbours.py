@@ -22,7 +22,7 @@ from dicom_node.net.sender import echo
 from dicom_node.net.stow import web_echo
 from dicom_node.rules import load_rules
 from dicom_node.settings import PeerSettings, Settings, WebPeerSettings
-from dicom_node.tls_contexts import calling_context
+from dicom_node.tls import calling_context
 
 
 def attempts(settings: Settings) -> Attempts:
