@@ -80,7 +80,7 @@ def certificate_days(settings: Settings) -> Mapping[str, float]:
     """
     if settings.tls is None:
         return {}
-    from dicom_node.net.tls import certificates
+    from dicom_node.certificates import certificates
 
     now, days = time.time(), dict[str, float]()
     for found in certificates(settings.tls):

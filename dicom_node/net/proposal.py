@@ -22,6 +22,7 @@ from pynetdicom.pdu_primitives import (
 )
 from pynetdicom.presentation import PresentationContext, build_context
 
+from dicom_node.certificates import why_refused
 from dicom_node.errors import PeerError
 from dicom_node.net.connection import (
     ABORT,
@@ -31,7 +32,6 @@ from dicom_node.net.connection import (
     aborted,
 )
 from dicom_node.net.peers import Peer, describe
-from dicom_node.net.tls import why_refused
 from dicom_node.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 PDU_BYTES = 131072

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from dicom_node.certificates import check_certificates
 from dicom_node.cli.checkup.verdict import Attempts, Doubt
 from dicom_node.cli.offline import load_model
 from dicom_node.ledger.engine import open_ledger
 from dicom_node.ledger.measures import Waiting, waiting
 from dicom_node.ledger.operations import LedgerStatus, status
 from dicom_node.ledger.states import JobState
-from dicom_node.net.tls import check_certificates
 from dicom_node.rules import load_rules
 from dicom_node.settings import Settings
 
