@@ -15,7 +15,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.tag import BaseTag
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from dicom_node.ct.elements import MAX_DEPTH, SINGLE_FRAME, ElementWalk, is_sequence
+from dicom_node.encoding.elements import MAX_DEPTH, SINGLE_FRAME, ElementWalk, is_sequence
 from dicom_node.errors import UnreadableFile
 
 READS_PER_ELEMENT: Final = 3

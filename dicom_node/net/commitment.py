@@ -19,7 +19,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     EnhancedCTImageStorage,
 )
 
-from dicom_node.ct.elements import Bounds, ElementWalk, Odd
+from dicom_node.encoding.elements import Bounds, ElementWalk, Odd
 from dicom_node.errors import InputError, UnreadableFile
 from dicom_node.net.lenient_uid import is_usable_uid
 

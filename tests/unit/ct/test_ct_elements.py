@@ -20,8 +20,8 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from dicom_node.ct.elements import MAX_DEPTH, SINGLE_FRAME, ElementWalk
 from dicom_node.ct.headers import load, load_whole
+from dicom_node.encoding.elements import MAX_DEPTH, SINGLE_FRAME, ElementWalk
 from dicom_node.errors import UnreadableFile
 from dicom_node.net.file_meta import file_meta
 from dicom_node.net.header import Walk, begin_walk, read_header

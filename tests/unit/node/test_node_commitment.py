@@ -13,7 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.dsutils import decode, encode
 from pynetdicom.sop_class import CTImageStorage, MRImageStorage
 
-from dicom_node.ct.elements import ElementWalk
+from dicom_node.encoding.elements import ElementWalk
 from dicom_node.net import commitment
 from dicom_node.net.commitment import (
     ALL_COMMITTED,
