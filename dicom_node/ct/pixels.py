@@ -12,9 +12,9 @@ from pydicom.encaps import get_frame
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID
 
-from dicom_node.ct.codestream import check_claim
 from dicom_node.ct.padding import undeclared_padding
 from dicom_node.ct.syntaxes import READABLE, unreadable_syntax
+from dicom_node.encoding.codestream import check_claim
 from dicom_node.errors import UnreadableFile
 
 AIR_HU: Final = -1000.0

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.encaps import generate_frames
 
-from dicom_node.ct.codestream import check_claim
 from dicom_node.ct.read import read_series, scan_folder
+from dicom_node.encoding.codestream import check_claim
 from dicom_node.errors import InputError, UnreadableFile
 from dicom_node.net.file_meta import file_meta
 
