@@ -13,8 +13,8 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
 )
 
-from dicom_node.ct.inflation import MAX_INFLATED_HEADER_BYTES, inflated
 from dicom_node.encoding.elements import SINGLE_FRAME, Bounds, ElementWalk, Odd
+from dicom_node.encoding.inflation import MAX_INFLATED_HEADER_BYTES, inflated
 from dicom_node.errors import InputError, UnreadableFile
 from dicom_node.net.leniency import read_values
 from dicom_node.net.lenient_uid import is_usable_uid, names_instance

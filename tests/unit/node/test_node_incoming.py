@@ -15,7 +15,7 @@ from pydicom.data import get_testdata_file
 from pydicom.filereader import read_dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
-from dicom_node.ct.inflation import PIECE_BYTES, inflated
+from dicom_node.encoding.inflation import PIECE_BYTES, inflated
 from dicom_node.errors import UnreadableFile
 from dicom_node.net.header import Header, Walk, begin_walk, read_header
 
