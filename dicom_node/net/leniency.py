@@ -13,7 +13,7 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.filereader import data_element_generator, read_dataset
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from dicom_node.ct.irregular import BoundedReader, ViewFile, check_nesting
+from dicom_node.encoding.irregular import BoundedReader, ViewFile, check_nesting
 from dicom_node.errors import UnreadableFile
 
 MAX_VALUE_BYTES = 1 << 16
