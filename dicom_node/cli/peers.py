@@ -14,7 +14,7 @@ from pydicom.misc import is_dicom
 from dicom_node.cli.configuration import ConfigPath, read_settings
 from dicom_node.cli.output import AsJson, progress, write_json
 from dicom_node.ct.files import with_preamble
-from dicom_node.ct.preamble import is_bare
+from dicom_node.encoding.preamble import is_bare
 from dicom_node.errors import InputError
 from dicom_node.net.outcome import SendResult
 from dicom_node.net.peers import describe

@@ -12,7 +12,7 @@ from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from dicom_node.ct.headers import load
-from dicom_node.ct.preamble import PREAMBLE, begins_with_meta
+from dicom_node.encoding.preamble import PREAMBLE, begins_with_meta
 from dicom_node.errors import StorageError, UnreadableFile
 from dicom_node.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 

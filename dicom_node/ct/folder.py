@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from dicom_node.ct.headers import load, texts
-from dicom_node.ct.preamble import HEAD_BYTES, begins_with_element, has_prefix
+from dicom_node.encoding.preamble import HEAD_BYTES, begins_with_element, has_prefix
 from dicom_node.errors import InputError, UnreadableFile
 
 DIRECTORY_FILE: Final = "DICOMDIR"

@@ -19,7 +19,6 @@ from pydicom import FileDataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from dicom_node.ct.actual_syntax import actual_syntax
-from dicom_node.ct.preamble import HEAD_BYTES, begins_with_element, has_prefix
 from dicom_node.encoding.elements import (
     MULTI_FRAME,
     PIXEL_DATA,
@@ -31,6 +30,7 @@ from dicom_node.encoding.elements import (
 )
 from dicom_node.encoding.inflation import MAX_INFLATED_HEADER_BYTES, inflated
 from dicom_node.encoding.irregular import is_small, read_irregular
+from dicom_node.encoding.preamble import HEAD_BYTES, begins_with_element, has_prefix
 from dicom_node.errors import UnreadableFile
 
 MAX_HEADER_BYTES: Final = 16 << 20

@@ -21,9 +21,9 @@ from pydicom.uid import (
 from dicom_node.ct.derive import derive_image
 from dicom_node.ct.files import encode
 from dicom_node.ct.headers import image_name, load
-from dicom_node.ct.preamble import begins_with_element
 from dicom_node.ct.provenance import DeriveOptions, Provenance
 from dicom_node.ct.read import find_series, read_series, scan_folder
+from dicom_node.encoding.preamble import begins_with_element
 from dicom_node.errors import InputError, UnreadableFile
 
 COMPRESSED = {
