@@ -18,7 +18,7 @@ import pydicom
 from pydicom import FileDataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
-from dicom_node.ct.actual_syntax import actual_syntax
+from dicom_node.encoding.actual_syntax import actual_syntax
 from dicom_node.encoding.elements import (
     MULTI_FRAME,
     PIXEL_DATA,

@@ -13,7 +13,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from dicom_node import telemetry
 from dicom_node.audit import Transfer
-from dicom_node.ct.actual_syntax import actual_syntax
+from dicom_node.encoding.actual_syntax import actual_syntax
 from dicom_node.encoding.elements import MULTI_FRAME, SINGLE_FRAME
 from dicom_node.errors import InputError, UnreadableFile
 from dicom_node.ledger.arrivals import Arrival, Recorded

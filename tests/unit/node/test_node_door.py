@@ -17,7 +17,7 @@ from pydicom.uid import (
 from receivers import settings_in
 
 from dicom_node.audit import Peer
-from dicom_node.ct.actual_syntax import actual_syntax
+from dicom_node.encoding.actual_syntax import actual_syntax
 from dicom_node.health.refusals import MAX_BREAK_SECONDS, note_turned_away, turned_away
 from dicom_node.net import admission as door
 from dicom_node.net import knocks as folding
