@@ -15,8 +15,8 @@ from pydicom.multival import MultiValue
 
 from dicom_node.ct.checks import is_ours, obstacle
 from dicom_node.ct.pixels import WORD_BITS, Encoding
-from dicom_node.ct.reading import Wanted, read_wanted, transfer_syntax_of
 from dicom_node.ct.syntaxes import READABLE, unreadable_syntax
+from dicom_node.encoding.file_reader import Wanted, read_wanted, transfer_syntax_of
 from dicom_node.encoding.preamble import state_syntax
 from dicom_node.errors import InputError, NotForUs, StorageError, UnreadableFile
 from man_core import Condition
