@@ -20,8 +20,8 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from dicom_node.encoding.elements import Bounds, ElementWalk, Odd
+from dicom_node.encoding.uid import is_usable_uid
 from dicom_node.errors import InputError, UnreadableFile
-from dicom_node.net.lenient_uid import is_usable_uid
 
 STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
 """SOP class of the push model, the only one there is."""

@@ -15,6 +15,7 @@ from dicom_node import telemetry
 from dicom_node.audit import Transfer
 from dicom_node.encoding.actual_syntax import actual_syntax
 from dicom_node.encoding.elements import MULTI_FRAME, SINGLE_FRAME
+from dicom_node.encoding.uid import is_conformant_uid, is_usable_uid
 from dicom_node.errors import InputError, UnreadableFile
 from dicom_node.ledger.arrivals import Arrival, Recorded
 from dicom_node.ledger.engine import Ledger
@@ -33,7 +34,6 @@ from dicom_node.net.header import (
     read_header,
 )
 from dicom_node.net.inlet import INVALID_PARAMETER, Violation
-from dicom_node.net.lenient_uid import is_conformant_uid, is_usable_uid
 from dicom_node.net.proposal import AcceptedContext
 from dicom_node.net.services import Caller
 from dicom_node.settings import Settings

@@ -18,12 +18,12 @@ from receivers import settings_in
 
 from dicom_node.audit import Peer
 from dicom_node.encoding.actual_syntax import actual_syntax
+from dicom_node.encoding.uid import is_conformant_uid, is_usable_uid
 from dicom_node.health.refusals import MAX_BREAK_SECONDS, note_turned_away, turned_away
 from dicom_node.net import admission as door
 from dicom_node.net import knocks as folding
 from dicom_node.net.admission import Admission
 from dicom_node.net.knocks import FOLDING_SECONDS, MAX_FOLDED_COUNT, SEVERAL, Knock, Knocks
-from dicom_node.net.lenient_uid import is_conformant_uid, is_usable_uid
 from dicom_node.net.negotiation import (
     TOO_MANY,
     TOO_MANY_OF_ADDRESS,
