@@ -15,6 +15,7 @@ from dicom_node import telemetry
 from dicom_node.audit import Transfer
 from dicom_node.encoding.actual_syntax import actual_syntax
 from dicom_node.encoding.elements import MULTI_FRAME, SINGLE_FRAME
+from dicom_node.encoding.file_meta import file_meta
 from dicom_node.encoding.uid import is_conformant_uid, is_usable_uid
 from dicom_node.errors import InputError, UnreadableFile
 from dicom_node.ledger.arrivals import Arrival, Recorded
@@ -23,7 +24,6 @@ from dicom_node.logs import get_logger, reason_of, short_hash
 from dicom_node.net.admission import Admission
 from dicom_node.net.command import Command
 from dicom_node.net.committer import Committer
-from dicom_node.net.file_meta import file_meta
 from dicom_node.net.header import (
     Header,
     Walk,

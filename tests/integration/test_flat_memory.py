@@ -19,7 +19,7 @@ from ledger_factory import NodeFixture
 from pydicom import dcmread
 from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
-from dicom_node.net.file_meta import file_meta
+from dicom_node.encoding.file_meta import file_meta
 
 TESTS = str(Path(__file__).parents[1])
 MAX_MORE_MIB = 100

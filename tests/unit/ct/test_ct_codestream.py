@@ -18,8 +18,8 @@ from pydicom.encaps import generate_frames
 
 from dicom_node.ct.read import read_series, scan_folder
 from dicom_node.encoding.codestream import check_claim
+from dicom_node.encoding.file_meta import file_meta
 from dicom_node.errors import InputError, UnreadableFile
-from dicom_node.net.file_meta import file_meta
 
 SIZE = 24
 KINDS = ("JPEG-LS", "JPEG", "JPEG 2000", "RLE")
