@@ -14,9 +14,7 @@ from pynetdicom.presentation import PresentationContext
 
 from dicom_node import telemetry
 from dicom_node.audit import Audit, Peer, Transfer
-from dicom_node.logs import get_logger, reason_of
-from dicom_node.net.associate import MAX_REQUEST_BYTES, AssociationRequest, read_request
-from dicom_node.net.connection import (
+from dicom_node.dimse.connection import (
     ABORT,
     ASSOCIATE_AC,
     ASSOCIATE_RJ,
@@ -26,6 +24,8 @@ from dicom_node.net.connection import (
     RELEASE_RQ,
     ConnectionLost,
 )
+from dicom_node.logs import get_logger, reason_of
+from dicom_node.net.associate import MAX_REQUEST_BYTES, AssociationRequest, read_request
 from dicom_node.net.inlet import (
     INVALID_PARAMETER,
     SILENCE_SECONDS,

@@ -11,9 +11,7 @@ import pynetdicom
 from pynetdicom.presentation import PresentationContext
 
 from dicom_node.deadline import Deadline, sending_seconds
-from dicom_node.errors import PeerError
-from dicom_node.net.command import C_STORE_RQ, RESPONSE, Command
-from dicom_node.net.connection import (
+from dicom_node.dimse.connection import (
     ABORT,
     ASSOCIATE_RQ,
     RELEASE_RP,
@@ -21,6 +19,8 @@ from dicom_node.net.connection import (
     Connection,
     ConnectionLost,
 )
+from dicom_node.errors import PeerError
+from dicom_node.net.command import C_STORE_RQ, RESPONSE, Command
 from dicom_node.net.message import NOTHING, Message, MessageReader
 from dicom_node.net.peers import Peer, describe
 from dicom_node.net.proposal import (

@@ -16,7 +16,7 @@ import time
 from contextlib import suppress
 
 from dicom_node.deadline import Deadline
-from dicom_node.net.connection import (
+from dicom_node.dimse.connection import (
     ABORT,
     ASSOCIATE_RQ,
     LARGEST_TAKEN_BYTES,

@@ -23,14 +23,14 @@ from pynetdicom.pdu_primitives import (
 from pynetdicom.presentation import PresentationContext, build_context
 
 from dicom_node.certificates import why_refused
-from dicom_node.errors import PeerError
-from dicom_node.net.connection import (
+from dicom_node.dimse.connection import (
     ABORT,
     ASSOCIATE_AC,
     ASSOCIATE_RJ,
     LARGEST_SENT_BYTES,
     aborted,
 )
+from dicom_node.errors import PeerError
 from dicom_node.net.peers import Peer, describe
 from dicom_node.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
