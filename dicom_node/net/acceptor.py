@@ -24,9 +24,7 @@ from dicom_node.dimse.connection import (
     RELEASE_RQ,
     ConnectionLost,
 )
-from dicom_node.logs import get_logger, reason_of
-from dicom_node.net.associate import MAX_REQUEST_BYTES, AssociationRequest, read_request
-from dicom_node.net.inlet import (
+from dicom_node.dimse.inlet import (
     INVALID_PARAMETER,
     SILENCE_SECONDS,
     UNEXPECTED_PDU,
@@ -34,6 +32,8 @@ from dicom_node.net.inlet import (
     Inlet,
     Violation,
 )
+from dicom_node.logs import get_logger, reason_of
+from dicom_node.net.associate import MAX_REQUEST_BYTES, AssociationRequest, read_request
 from dicom_node.net.knocks import Knock, Knocks
 from dicom_node.net.message import NOTHING, MalformedFragment, fragments
 from dicom_node.net.negotiation import PERMANENT, TOO_MANY, Refusal, accept, describe, why_refused

@@ -13,6 +13,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from dicom_node import telemetry
 from dicom_node.audit import Transfer
+from dicom_node.dimse.inlet import INVALID_PARAMETER, Violation
 from dicom_node.encoding.actual_syntax import actual_syntax
 from dicom_node.encoding.elements import MULTI_FRAME, SINGLE_FRAME
 from dicom_node.encoding.file_meta import file_meta
@@ -33,7 +34,6 @@ from dicom_node.net.header import (
     instance_of,
     read_header,
 )
-from dicom_node.net.inlet import INVALID_PARAMETER, Violation
 from dicom_node.net.proposal import AcceptedContext
 from dicom_node.net.services import Caller
 from dicom_node.settings import Settings
