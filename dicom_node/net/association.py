@@ -11,6 +11,7 @@ import pynetdicom
 from pynetdicom.presentation import PresentationContext
 
 from dicom_node.deadline import Deadline, sending_seconds
+from dicom_node.dimse.command import C_STORE_RQ, RESPONSE, Command
 from dicom_node.dimse.connection import (
     ABORT,
     ASSOCIATE_RQ,
@@ -20,7 +21,6 @@ from dicom_node.dimse.connection import (
     ConnectionLost,
 )
 from dicom_node.errors import PeerError
-from dicom_node.net.command import C_STORE_RQ, RESPONSE, Command
 from dicom_node.net.message import NOTHING, Message, MessageReader
 from dicom_node.net.peers import Peer, describe
 from dicom_node.net.proposal import (

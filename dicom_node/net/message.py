@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dicom_node.deadline import Deadline
+from dicom_node.dimse.command import Command, MalformedCommand, decode
 from dicom_node.dimse.connection import (
     ABORT,
     COMMAND,
@@ -18,7 +19,6 @@ from dicom_node.dimse.connection import (
     ConnectionLost,
     aborted,
 )
-from dicom_node.net.command import Command, MalformedCommand, decode
 
 LARGEST_MESSAGE_BYTES = 16 << 20
 """A data set that a peer may send to a requestor: a report on storage commitment, no image."""

@@ -13,6 +13,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from dicom_node import telemetry
 from dicom_node.audit import Transfer
+from dicom_node.dimse.command import Command
 from dicom_node.dimse.inlet import INVALID_PARAMETER, Violation
 from dicom_node.encoding.actual_syntax import actual_syntax
 from dicom_node.encoding.elements import MULTI_FRAME, SINGLE_FRAME
@@ -23,7 +24,6 @@ from dicom_node.ledger.arrivals import Arrival, Recorded
 from dicom_node.ledger.engine import Ledger
 from dicom_node.logs import get_logger, reason_of, short_hash
 from dicom_node.net.admission import Admission
-from dicom_node.net.command import Command
 from dicom_node.net.committer import Committer
 from dicom_node.net.header import (
     Header,

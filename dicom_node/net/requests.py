@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from dicom_node.audit import Transfer
-from dicom_node.dimse.inlet import INVALID_PARAMETER, Inlet, Violation
-from dicom_node.logs import get_logger, reason_of
-from dicom_node.net.command import (
+from dicom_node.dimse.command import (
     C_ECHO_RQ,
     C_STORE_RQ,
     RESPONSE,
@@ -17,6 +15,8 @@ from dicom_node.net.command import (
     MalformedCommand,
     decode,
 )
+from dicom_node.dimse.inlet import INVALID_PARAMETER, Inlet, Violation
+from dicom_node.logs import get_logger, reason_of
 from dicom_node.net.message import Fragment
 from dicom_node.net.places import Place
 from dicom_node.net.proposal import AcceptedContext

@@ -11,8 +11,8 @@ from pydicom.uid import UID
 from pynetdicom.dsutils import decode
 from pynetdicom.presentation import PresentationContext, build_context
 
+from dicom_node.dimse.command import Command
 from dicom_node.errors import UnreadableFile
-from dicom_node.net.command import Command
 from dicom_node.net.proposal import AcceptedContext
 
 LARGEST_DATA_SET_BYTES = 16 << 20

@@ -12,7 +12,7 @@ from pynetdicom import dimse_messages
 from pynetdicom.dimse_primitives import C_STORE, N_ACTION
 from pynetdicom.dsutils import encode
 
-from dicom_node.net.command import (
+from dicom_node.dimse.command import (
     C_STORE_RQ,
     N_ACTION_RQ,
     RESPONSE,
