@@ -20,8 +20,8 @@ from dicom_node.dimse.connection import (
     Connection,
     ConnectionLost,
 )
+from dicom_node.dimse.message import NOTHING, Message, MessageReader
 from dicom_node.errors import PeerError
-from dicom_node.net.message import NOTHING, Message, MessageReader
 from dicom_node.net.peers import Peer, describe
 from dicom_node.net.proposal import (
     PDU_BYTES,
