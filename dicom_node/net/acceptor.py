@@ -14,6 +14,7 @@ from pynetdicom.presentation import PresentationContext
 
 from dicom_node import telemetry
 from dicom_node.audit import Audit, Peer, Transfer
+from dicom_node.dimse.associate import MAX_REQUEST_BYTES, AssociationRequest, read_request
 from dicom_node.dimse.connection import (
     ABORT,
     ASSOCIATE_AC,
@@ -34,7 +35,6 @@ from dicom_node.dimse.inlet import (
 )
 from dicom_node.dimse.message import NOTHING, MalformedFragment, fragments
 from dicom_node.logs import get_logger, reason_of
-from dicom_node.net.associate import MAX_REQUEST_BYTES, AssociationRequest, read_request
 from dicom_node.net.knocks import Knock, Knocks
 from dicom_node.net.negotiation import PERMANENT, TOO_MANY, Refusal, accept, describe, why_refused
 from dicom_node.net.places import Place

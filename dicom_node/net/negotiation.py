@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pydicom.uid import UID, ExplicitVRBigEndian
 from pynetdicom.presentation import PresentationContext
 
-from dicom_node.encoding.uid import is_usable_uid
-from dicom_node.net.associate import (
+from dicom_node.dimse.associate import (
     APPLICATION_CONTEXT,
     AssociationRequest,
     ContextResult,
@@ -17,6 +16,7 @@ from dicom_node.net.associate import (
     Role,
     encode_acceptance,
 )
+from dicom_node.encoding.uid import is_usable_uid
 from dicom_node.net.proposal import AcceptedContext
 from dicom_node.settings import Settings
 
