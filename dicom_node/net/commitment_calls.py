@@ -8,11 +8,11 @@ from contextlib import suppress
 
 from pynetdicom.presentation import PresentationContext, build_context
 
+from dicom_node.dimse.association import Association, associate
 from dicom_node.dimse.command import N_ACTION_RQ, N_EVENT_REPORT_RQ, Command
 from dicom_node.dimse.connection import ConnectionLost
 from dicom_node.dimse.message import Message
 from dicom_node.errors import PeerError
-from dicom_node.net.association import Association, associate
 from dicom_node.net.commitment import (
     ALL_COMMITTED,
     FAILURES_EXIST,

@@ -10,10 +10,10 @@ from pathlib import Path
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
+from dicom_node.dimse.association import associate
 from dicom_node.dimse.command import C_ECHO_RQ, Command
 from dicom_node.dimse.connection import ConnectionLost
 from dicom_node.errors import PeerError
-from dicom_node.net.association import associate
 from dicom_node.net.outcome import SUCCESS, SendResult
 from dicom_node.net.peers import Peer, describe
 from dicom_node.net.storage import StorageSession

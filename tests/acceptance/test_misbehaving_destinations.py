@@ -16,8 +16,9 @@ from destinations import ASSOCIATIONS, REQUESTS, StorageScp, StowServer
 from sending_line import PATIENT, Line
 from torture import seed_of_the_day
 
+from dicom_node.dimse import association
 from dicom_node.ledger.states import JobState
-from dicom_node.net import association, stow
+from dicom_node.net import stow
 from dicom_node.net.outgoing import describe_file
 
 BRIEFLY_SECONDS = 0.4

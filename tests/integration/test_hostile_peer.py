@@ -34,8 +34,8 @@ from wire import (
 )
 
 from dicom_node import deadline
+from dicom_node.dimse import association
 from dicom_node.errors import PeerError
-from dicom_node.net import association
 from dicom_node.net.outcome import SendResult
 from dicom_node.net.sender import send_files
 from dicom_node.net.storage import StorageSession
