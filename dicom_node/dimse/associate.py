@@ -15,7 +15,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from dicom_node.dimse.connection import LARGEST_SENT_BYTES
 from dicom_node.dimse.inlet import INVALID_PARAMETER, Violation
-from dicom_node.net.proposal import LARGEST_CONTEXT_COUNT, PDU_BYTES
+from dicom_node.dimse.proposal import LARGEST_CONTEXT_COUNT, PDU_BYTES
 from dicom_node.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 MAX_REQUEST_BYTES = 1 << 16

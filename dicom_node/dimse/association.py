@@ -21,9 +21,7 @@ from dicom_node.dimse.connection import (
     ConnectionLost,
 )
 from dicom_node.dimse.message import NOTHING, Message, MessageReader
-from dicom_node.errors import PeerError
-from dicom_node.net.peers import Peer, describe
-from dicom_node.net.proposal import (
+from dicom_node.dimse.proposal import (
     PDU_BYTES,
     AcceptedContext,
     Agreement,
@@ -32,6 +30,8 @@ from dicom_node.net.proposal import (
     request_pdu,
     unreachable,
 )
+from dicom_node.errors import PeerError
+from dicom_node.net.peers import Peer, describe
 
 __all__ = ["ANSWER_SECONDS", "PDU_BYTES", "Association", "OnRequest", "associate"]
 

@@ -23,7 +23,7 @@ from dicom_node.dimse.connection import (
     Connection,
     ConnectionLost,
 )
-from dicom_node.net.proposal import PDU_BYTES
+from dicom_node.dimse.proposal import PDU_BYTES
 
 REQUEST_SECONDS = 30.0
 """How long a peer may take to ask for an association (the ARTIM timer, PS3.8, 9.1.4)."""

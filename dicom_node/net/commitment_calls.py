@@ -12,6 +12,7 @@ from dicom_node.dimse.association import Association, associate
 from dicom_node.dimse.command import N_ACTION_RQ, N_EVENT_REPORT_RQ, Command
 from dicom_node.dimse.connection import ConnectionLost
 from dicom_node.dimse.message import Message
+from dicom_node.dimse.proposal import AcceptedContext
 from dicom_node.errors import PeerError
 from dicom_node.net.commitment import (
     ALL_COMMITTED,
@@ -32,7 +33,6 @@ from dicom_node.net.commitment import (
 )
 from dicom_node.net.outcome import SUCCESS
 from dicom_node.net.peers import Peer, describe
-from dicom_node.net.proposal import AcceptedContext
 
 OnReport = Callable[[CommitmentReport], int]
 """Takes a report and returns the status to answer with."""

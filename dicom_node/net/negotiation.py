@@ -16,8 +16,8 @@ from dicom_node.dimse.associate import (
     Role,
     encode_acceptance,
 )
+from dicom_node.dimse.proposal import AcceptedContext
 from dicom_node.encoding.uid import is_usable_uid
-from dicom_node.net.proposal import AcceptedContext
 from dicom_node.settings import Settings
 
 _PROTOCOL_VERSION_1 = 0x0001

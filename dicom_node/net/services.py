@@ -12,8 +12,8 @@ from pynetdicom.dsutils import decode
 from pynetdicom.presentation import PresentationContext, build_context
 
 from dicom_node.dimse.command import Command
+from dicom_node.dimse.proposal import AcceptedContext
 from dicom_node.errors import UnreadableFile
-from dicom_node.net.proposal import AcceptedContext
 
 LARGEST_DATA_SET_BYTES = 16 << 20
 """Of a request that is no image: a storage commitment for some ten thousand images."""

@@ -23,8 +23,8 @@ from pynetdicom import AE, evt
 from pynetdicom.events import Event
 from pynetdicom.sop_class import CTImageStorage, MRImageStorage, Verification
 
+from dicom_node.dimse import proposal
 from dicom_node.errors import PeerError, UnreadableFile
-from dicom_node.net import proposal
 from dicom_node.net.outgoing import describe_file
 from dicom_node.net.sender import SendResult, echo, send_files
 from dicom_node.settings import PeerSettings

@@ -16,8 +16,8 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from dicom_node.cli.checkup.verdict import Attempts
 from dicom_node.dimse.association import associate
+from dicom_node.dimse.proposal import storage_contexts
 from dicom_node.errors import ConfigurationError, NodeError, PeerError
-from dicom_node.net.proposal import storage_contexts
 from dicom_node.net.sender import echo
 from dicom_node.net.stow import web_echo
 from dicom_node.rules import load_rules
