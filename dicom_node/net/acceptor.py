@@ -34,9 +34,9 @@ from dicom_node.dimse.inlet import (
     Violation,
 )
 from dicom_node.dimse.message import NOTHING, MalformedFragment, fragments
+from dicom_node.dimse.negotiation import PERMANENT, TOO_MANY, Refusal, accept, describe, why_refused
 from dicom_node.logs import get_logger, reason_of
 from dicom_node.net.knocks import Knock, Knocks
-from dicom_node.net.negotiation import PERMANENT, TOO_MANY, Refusal, accept, describe, why_refused
 from dicom_node.net.places import Place
 from dicom_node.net.reception import Reception
 from dicom_node.net.requests import Requests

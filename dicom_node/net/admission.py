@@ -17,16 +17,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from dicom_node.errors import StorageError
-from dicom_node.health.refusals import note_turned_away
-from dicom_node.logs import get_logger
-from dicom_node.net.negotiation import (
+from dicom_node.dimse.negotiation import (
     NO_ROOM,
     TOO_MANY,
     TOO_MANY_OF_ADDRESS,
     TOO_MANY_OF_PEER,
     Refusal,
 )
+from dicom_node.errors import StorageError
+from dicom_node.health.refusals import note_turned_away
+from dicom_node.logs import get_logger
 from dicom_node.net.places import Holder, Place, address_key, ask_to_leave, lock, look_at
 from dicom_node.settings import Settings
 from dicom_node.store.durable import disk_faults

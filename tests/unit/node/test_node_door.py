@@ -17,6 +17,12 @@ from pydicom.uid import (
 from receivers import settings_in
 
 from dicom_node.audit import Peer
+from dicom_node.dimse.negotiation import (
+    TOO_MANY,
+    TOO_MANY_OF_ADDRESS,
+    TOO_MANY_OF_PEER,
+    Refusal,
+)
 from dicom_node.encoding.actual_syntax import actual_syntax
 from dicom_node.encoding.uid import is_conformant_uid, is_usable_uid
 from dicom_node.health.refusals import MAX_BREAK_SECONDS, note_turned_away, turned_away
@@ -24,12 +30,6 @@ from dicom_node.net import admission as door
 from dicom_node.net import knocks as folding
 from dicom_node.net.admission import Admission
 from dicom_node.net.knocks import FOLDING_SECONDS, MAX_FOLDED_COUNT, SEVERAL, Knock, Knocks
-from dicom_node.net.negotiation import (
-    TOO_MANY,
-    TOO_MANY_OF_ADDRESS,
-    TOO_MANY_OF_PEER,
-    Refusal,
-)
 from dicom_node.net.places import (
     MAX_IMAGELESS_SECONDS,
     MAX_PAUSE_SECONDS,
