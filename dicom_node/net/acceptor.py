@@ -35,12 +35,12 @@ from dicom_node.dimse.inlet import (
 )
 from dicom_node.dimse.message import NOTHING, MalformedFragment, fragments
 from dicom_node.dimse.negotiation import PERMANENT, TOO_MANY, Refusal, accept, describe, why_refused
+from dicom_node.dimse.services import Caller, Service
 from dicom_node.logs import get_logger, reason_of
 from dicom_node.net.knocks import Knock, Knocks
 from dicom_node.net.places import Place
 from dicom_node.net.reception import Reception
 from dicom_node.net.requests import Requests
-from dicom_node.net.services import Caller, Service
 from dicom_node.settings import Settings
 
 log = get_logger(__name__)

@@ -30,6 +30,7 @@ from dicom_node.audit import SILENT, Audit, Peer
 from dicom_node.certificates import why_refused
 from dicom_node.ct.syntaxes import READABLE, UNCOMPRESSED
 from dicom_node.dimse.inlet import REQUEST_SECONDS, Inlet
+from dicom_node.dimse.services import Service
 from dicom_node.logs import get_logger
 from dicom_node.net.acceptor import Acceptor, Offer
 from dicom_node.net.admission import ECHO_PLACES
@@ -37,7 +38,6 @@ from dicom_node.net.knocks import Knock, Knocks
 from dicom_node.net.listening import listen
 from dicom_node.net.places import address_key
 from dicom_node.net.reception import Reception
-from dicom_node.net.services import Service
 from dicom_node.settings import Settings
 
 log = get_logger(__name__)

@@ -16,6 +16,7 @@ from dicom_node.audit import Transfer
 from dicom_node.dimse.command import Command
 from dicom_node.dimse.inlet import INVALID_PARAMETER, Violation
 from dicom_node.dimse.proposal import AcceptedContext
+from dicom_node.dimse.services import Caller
 from dicom_node.encoding.actual_syntax import actual_syntax
 from dicom_node.encoding.elements import MULTI_FRAME, SINGLE_FRAME
 from dicom_node.encoding.file_meta import file_meta
@@ -35,7 +36,6 @@ from dicom_node.net.header import (
     instance_of,
     read_header,
 )
-from dicom_node.net.services import Caller
 from dicom_node.settings import Settings
 from dicom_node.store.draft import Draft
 from dicom_node.store.inbox import Inbox

@@ -19,8 +19,8 @@ from dicom_node.dimse.associate import MAX_REQUEST_BYTES, TITLE_BYTES, read_requ
 from dicom_node.dimse.inlet import Violation
 from dicom_node.dimse.negotiation import accept, describe
 from dicom_node.dimse.proposal import request_pdu
+from dicom_node.dimse.services import Service
 from dicom_node.net.peers import Peer
-from dicom_node.net.services import Service
 
 TITLES = st.binary(min_size=1, max_size=TITLE_BYTES)
 
