@@ -10,11 +10,7 @@ from pynetdicom.presentation import PresentationContext, build_context
 
 from dicom_node.dimse.association import Association, associate
 from dicom_node.dimse.command import N_ACTION_RQ, N_EVENT_REPORT_RQ, Command
-from dicom_node.dimse.connection import ConnectionLost
-from dicom_node.dimse.message import Message
-from dicom_node.dimse.proposal import AcceptedContext
-from dicom_node.errors import PeerError
-from dicom_node.net.commitment import (
+from dicom_node.dimse.commitment import (
     ALL_COMMITTED,
     FAILURES_EXIST,
     NO_SUCH_EVENT_TYPE,
@@ -31,6 +27,10 @@ from dicom_node.net.commitment import (
     write_report,
     write_request,
 )
+from dicom_node.dimse.connection import ConnectionLost
+from dicom_node.dimse.message import Message
+from dicom_node.dimse.proposal import AcceptedContext
+from dicom_node.errors import PeerError
 from dicom_node.net.outcome import SUCCESS
 from dicom_node.net.peers import Peer, describe
 

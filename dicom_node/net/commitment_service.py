@@ -11,13 +11,7 @@ from __future__ import annotations
 import time
 
 from dicom_node.dimse.command import N_ACTION_RQ, N_EVENT_REPORT_RQ
-from dicom_node.dimse.services import Request, Service
-from dicom_node.errors import StorageError
-from dicom_node.ledger.commitment_requests import accept_request
-from dicom_node.ledger.commitments import report
-from dicom_node.ledger.engine import Ledger
-from dicom_node.logs import get_logger
-from dicom_node.net.commitment import (
+from dicom_node.dimse.commitment import (
     ALL_COMMITTED,
     FAILURES_EXIST,
     INVALID_ARGUMENT,
@@ -34,6 +28,12 @@ from dicom_node.net.commitment import (
     read_report,
     read_request,
 )
+from dicom_node.dimse.services import Request, Service
+from dicom_node.errors import StorageError
+from dicom_node.ledger.commitment_requests import accept_request
+from dicom_node.ledger.commitments import report
+from dicom_node.ledger.engine import Ledger
+from dicom_node.logs import get_logger
 from dicom_node.settings import PeerSettings, Settings
 
 log = get_logger(__name__)

@@ -16,8 +16,8 @@ from pynetdicom import AE, evt
 from pynetdicom.events import Event
 from pynetdicom.sop_class import CTImageStorage, StorageCommitmentPushModel
 
+from dicom_node.dimse.commitment import CommitmentReport
 from dicom_node.errors import PeerError
-from dicom_node.net.commitment import CommitmentReport
 from dicom_node.net.commitment_calls import report_commitment
 from dicom_node.net.storage import StorageSession
 from dicom_node.settings import PeerSettings

@@ -13,9 +13,8 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.dsutils import decode, encode
 from pynetdicom.sop_class import CTImageStorage, MRImageStorage
 
-from dicom_node.encoding.elements import ElementWalk
-from dicom_node.net import commitment
-from dicom_node.net.commitment import (
+from dicom_node.dimse import commitment
+from dicom_node.dimse.commitment import (
     ALL_COMMITTED,
     CLASS_CONFLICT,
     FAILURES_EXIST,
@@ -30,6 +29,7 @@ from dicom_node.net.commitment import (
     write_report,
     write_request,
 )
+from dicom_node.encoding.elements import ElementWalk
 
 TRANSACTION = "1.2.826.0.1.3680043.8.498.1"
 ITEMS = [(CTImageStorage, f"1.2.3.{number}") for number in range(1, 4)]
@@ -135,7 +135,7 @@ def test_items_by_the_hundred_thousand_are_refused_before_they_are_built(
     def built(*_: object) -> None:
         raise AssertionError("the data set was decoded")
 
-    monkeypatch.setattr("dicom_node.net.commitment.decode", built)
+    monkeypatch.setattr("dicom_node.dimse.commitment.decode", built)
     tag = {"ReferencedSOPSequence": b"\x08\0\x99\x11", "FailedSOPSequence": b"\x08\0\x98\x11"}
     items = b"\xfe\xff\x00\xe0\0\0\0\0" * 500_000
     data = tag[keyword] + b"SQ\0\0" + len(items).to_bytes(4, "little") + items
