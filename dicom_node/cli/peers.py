@@ -14,10 +14,10 @@ from pydicom.misc import is_dicom
 from dicom_node.cli.configuration import ConfigPath, read_settings
 from dicom_node.cli.output import AsJson, progress, write_json
 from dicom_node.ct.files import with_preamble
+from dicom_node.dimse.peer import describe
 from dicom_node.encoding.preamble import is_bare
 from dicom_node.errors import InputError
 from dicom_node.net.outcome import SendResult
-from dicom_node.net.peers import describe
 from dicom_node.net.transport import PeerTransport
 from dicom_node.settings import PeerSettings, WebPeerSettings
 

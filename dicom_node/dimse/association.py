@@ -21,6 +21,7 @@ from dicom_node.dimse.connection import (
     ConnectionLost,
 )
 from dicom_node.dimse.message import NOTHING, Message, MessageReader
+from dicom_node.dimse.peer import Peer, describe
 from dicom_node.dimse.proposal import (
     PDU_BYTES,
     AcceptedContext,
@@ -31,7 +32,6 @@ from dicom_node.dimse.proposal import (
     unreachable,
 )
 from dicom_node.errors import PeerError
-from dicom_node.net.peers import Peer, describe
 
 __all__ = ["ANSWER_SECONDS", "PDU_BYTES", "Association", "OnRequest", "associate"]
 

@@ -30,8 +30,8 @@ from dicom_node.dimse.connection import (
     LARGEST_SENT_BYTES,
     aborted,
 )
+from dicom_node.dimse.peer import Peer, describe
 from dicom_node.errors import PeerError
-from dicom_node.net.peers import Peer, describe
 from dicom_node.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 PDU_BYTES = 131072

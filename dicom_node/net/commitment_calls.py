@@ -29,10 +29,10 @@ from dicom_node.dimse.commitment import (
 )
 from dicom_node.dimse.connection import ConnectionLost
 from dicom_node.dimse.message import Message
+from dicom_node.dimse.peer import Peer, describe
 from dicom_node.dimse.proposal import AcceptedContext
 from dicom_node.errors import PeerError
 from dicom_node.net.outcome import SUCCESS
-from dicom_node.net.peers import Peer, describe
 
 OnReport = Callable[[CommitmentReport], int]
 """Takes a report and returns the status to answer with."""

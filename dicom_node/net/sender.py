@@ -13,9 +13,9 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from dicom_node.dimse.association import associate
 from dicom_node.dimse.command import C_ECHO_RQ, Command
 from dicom_node.dimse.connection import ConnectionLost
+from dicom_node.dimse.peer import Peer, describe
 from dicom_node.errors import PeerError
 from dicom_node.net.outcome import SUCCESS, SendResult
-from dicom_node.net.peers import Peer, describe
 from dicom_node.net.storage import StorageSession
 
 __all__ = ["SendResult", "echo", "send_files"]

@@ -14,13 +14,13 @@ from pydicom.uid import ImplicitVRLittleEndian
 from dicom_node.dimse.association import Association, associate
 from dicom_node.dimse.command import C_STORE_RQ, Command
 from dicom_node.dimse.connection import ConnectionLost
+from dicom_node.dimse.peer import Peer, describe
 from dicom_node.dimse.proposal import storage_contexts
 from dicom_node.errors import PeerError
 from dicom_node.logs import get_logger
 from dicom_node.net.commitment_calls import OnReport, ask_commitment, commitment_context
 from dicom_node.net.outcome import NO_CONTEXT, SendResult
 from dicom_node.net.outgoing import OutgoingFile, describe_file, kinds
-from dicom_node.net.peers import Peer, describe
 
 log = get_logger(__name__)
 

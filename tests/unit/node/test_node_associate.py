@@ -18,9 +18,9 @@ from wire import APPLICATION_CONTEXT, associate_rq, context, item, user_informat
 from dicom_node.dimse.associate import MAX_REQUEST_BYTES, TITLE_BYTES, read_request, read_title
 from dicom_node.dimse.inlet import Violation
 from dicom_node.dimse.negotiation import accept, describe
+from dicom_node.dimse.peer import Peer
 from dicom_node.dimse.proposal import request_pdu
 from dicom_node.dimse.services import Service
-from dicom_node.net.peers import Peer
 
 TITLES = st.binary(min_size=1, max_size=TITLE_BYTES)
 
