@@ -93,7 +93,7 @@ def run_part(
     """
     with observed(command, settings) as audit:
         if command == "receive":
-            from dicom_node.net.receiving import run_receiver
+            from dicom_node.receiving.process import run_receiver
 
             if listener is None:
                 _tell_exposures(settings)

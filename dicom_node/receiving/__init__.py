@@ -1,0 +1,1 @@
+"""The receiver: Storage, Verification and Storage Commitment SCP."""
