@@ -31,7 +31,7 @@ WITHOUT_TORCH = (
     "man_core",
     "man_core.quality",
     "man_core.noise",
-    "dicom_node.net.receiver",
+    "dicom_node.receiving.receiver",
     "dicom_node.net.sender",
     "dicom_node.ledger.jobs",
     "dicom_node.store.inbox",
