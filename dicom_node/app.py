@@ -139,7 +139,7 @@ def _tell_exposures(settings: Settings) -> None:
 
 def _shared_listener(settings: Settings, should_stop: ShouldStop) -> socket.socket:
     """A listening socket; receivers of a supervisor that was killed may still hold the port."""
-    from dicom_node.net.listening import listen
+    from dicom_node.receiving.listening import listen
 
     deadline = time.monotonic() + TAKEOVER_SECONDS
     while True:
