@@ -40,7 +40,7 @@ from dicom_node.logs import get_logger, reason_of
 from dicom_node.net.knocks import Knock, Knocks
 from dicom_node.net.places import Place
 from dicom_node.net.reception import Reception
-from dicom_node.net.requests import Requests
+from dicom_node.receiving.requests import Requests
 from dicom_node.settings import Settings
 
 log = get_logger(__name__)
