@@ -16,7 +16,7 @@ from pynetdicom.sop_class import CTImageStorage
 from dicom_node.ledger.arrivals import Arrival, Recorded, record_instances
 from dicom_node.ledger.series import list_series
 from dicom_node.ledger.states import SeriesState
-from dicom_node.net.reception import Reception
+from dicom_node.receiving.intake import Reception
 from dicom_node.receiving.receiver import Receiver
 
 CANNOT_UNDERSTAND = 0xC000
