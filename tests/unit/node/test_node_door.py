@@ -26,9 +26,7 @@ from dicom_node.dimse.negotiation import (
 from dicom_node.encoding.actual_syntax import actual_syntax
 from dicom_node.encoding.uid import is_conformant_uid, is_usable_uid
 from dicom_node.health.refusals import MAX_BREAK_SECONDS, note_turned_away, turned_away
-from dicom_node.net import admission as door
 from dicom_node.net import knocks as folding
-from dicom_node.net.admission import Admission
 from dicom_node.net.knocks import FOLDING_SECONDS, MAX_FOLDED_COUNT, SEVERAL, Knock, Knocks
 from dicom_node.net.places import (
     MAX_IMAGELESS_SECONDS,
@@ -37,6 +35,8 @@ from dicom_node.net.places import (
     Place,
     address_key,
 )
+from dicom_node.receiving import admission as door
+from dicom_node.receiving.admission import Admission
 from dicom_node.settings import Settings
 from dicom_node.settings.sections import ListenSettings
 
