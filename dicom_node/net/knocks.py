@@ -14,7 +14,7 @@ from threading import Lock
 
 from dicom_node.audit import Audit, Peer
 from dicom_node.logs import get_logger
-from dicom_node.net.places import address_key
+from dicom_node.receiving.places import address_key
 
 log = get_logger(__name__)
 

@@ -27,7 +27,7 @@ from dicom_node.dimse.negotiation import (
 from dicom_node.errors import StorageError
 from dicom_node.health.refusals import note_turned_away
 from dicom_node.logs import get_logger
-from dicom_node.net.places import Holder, Place, address_key, ask_to_leave, lock, look_at
+from dicom_node.receiving.places import Holder, Place, address_key, ask_to_leave, lock, look_at
 from dicom_node.settings import Settings
 from dicom_node.store.durable import disk_faults
 

@@ -20,8 +20,8 @@ from dicom_node.dimse.message import Fragment
 from dicom_node.dimse.proposal import AcceptedContext
 from dicom_node.dimse.services import LARGEST_DATA_SET_BYTES, Caller, Handler, Request, Service
 from dicom_node.logs import get_logger, reason_of
-from dicom_node.net.places import Place
 from dicom_node.receiving.intake import STORAGE_CLASSES, Reception
+from dicom_node.receiving.places import Place
 
 log = get_logger(__name__)
 

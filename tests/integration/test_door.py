@@ -43,7 +43,7 @@ from wire import (
 
 from dicom_node import telemetry
 from dicom_node.health.refusals import turned_away
-from dicom_node.net import places
+from dicom_node.receiving import places
 
 STRANGER = "127.0.0.2"
 CONTEXTS = (context(1), context(3, VERIFICATION))
