@@ -32,10 +32,10 @@ from dicom_node.ct.syntaxes import READABLE, UNCOMPRESSED
 from dicom_node.dimse.inlet import REQUEST_SECONDS, Inlet
 from dicom_node.dimse.services import Service
 from dicom_node.logs import get_logger
-from dicom_node.net.knocks import Knock, Knocks
 from dicom_node.receiving.acceptor import Acceptor, Offer
 from dicom_node.receiving.admission import ECHO_PLACES
 from dicom_node.receiving.intake import Reception
+from dicom_node.receiving.knocks import Knock, Knocks
 from dicom_node.receiving.listening import listen
 from dicom_node.receiving.places import address_key
 from dicom_node.settings import Settings

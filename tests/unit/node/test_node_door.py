@@ -26,10 +26,10 @@ from dicom_node.dimse.negotiation import (
 from dicom_node.encoding.actual_syntax import actual_syntax
 from dicom_node.encoding.uid import is_conformant_uid, is_usable_uid
 from dicom_node.health.refusals import MAX_BREAK_SECONDS, note_turned_away, turned_away
-from dicom_node.net import knocks as folding
-from dicom_node.net.knocks import FOLDING_SECONDS, MAX_FOLDED_COUNT, SEVERAL, Knock, Knocks
 from dicom_node.receiving import admission as door
+from dicom_node.receiving import knocks as folding
 from dicom_node.receiving.admission import Admission
+from dicom_node.receiving.knocks import FOLDING_SECONDS, MAX_FOLDED_COUNT, SEVERAL, Knock, Knocks
 from dicom_node.receiving.places import (
     MAX_IMAGELESS_SECONDS,
     MAX_PAUSE_SECONDS,
