@@ -18,7 +18,7 @@ from pydicom.filereader import read_file_meta_info
 from dicom_node.custody import Custody
 from dicom_node.errors import StorageError, UnreadableFile
 from dicom_node.ledger.arrivals import Arrival, Recorded, record_instances
-from dicom_node.net.header import Walk, read_header
+from dicom_node.receiving.header import Walk, read_header
 from dicom_node.settings import Settings
 from dicom_node.store.durable import disk_faults
 from dicom_node.store.inbox import Inbox, StoredFile, inbox_name

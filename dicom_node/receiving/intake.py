@@ -25,7 +25,9 @@ from dicom_node.errors import InputError, UnreadableFile
 from dicom_node.ledger.arrivals import Arrival, Recorded
 from dicom_node.ledger.engine import Ledger
 from dicom_node.logs import get_logger, reason_of, short_hash
-from dicom_node.net.header import (
+from dicom_node.receiving.admission import Admission
+from dicom_node.receiving.group_commit import Committer
+from dicom_node.receiving.header import (
     Header,
     Walk,
     WrongInstance,
@@ -34,8 +36,6 @@ from dicom_node.net.header import (
     instance_of,
     read_header,
 )
-from dicom_node.receiving.admission import Admission
-from dicom_node.receiving.group_commit import Committer
 from dicom_node.settings import Settings
 from dicom_node.store.draft import Draft
 from dicom_node.store.inbox import Inbox

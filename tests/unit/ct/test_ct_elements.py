@@ -24,7 +24,7 @@ from dicom_node.ct.headers import load, load_whole
 from dicom_node.encoding.elements import MAX_DEPTH, SINGLE_FRAME, ElementWalk
 from dicom_node.encoding.file_meta import file_meta
 from dicom_node.errors import UnreadableFile
-from dicom_node.net.header import Walk, begin_walk, read_header
+from dicom_node.receiving.header import Walk, begin_walk, read_header
 
 UIDS = "1.2.840.10008.5.1.4.1.1.2", "1.2.3.4"
 

@@ -17,7 +17,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from dicom_node.encoding.inflation import PIECE_BYTES, inflated
 from dicom_node.errors import UnreadableFile
-from dicom_node.net.header import Header, Walk, begin_walk, read_header
+from dicom_node.receiving.header import Header, Walk, begin_walk, read_header
 
 CT_FILE = Path(str(get_testdata_file("CT_small.dcm")))
 CASES = 600
