@@ -17,7 +17,7 @@ from dicom_node.encoding.elements import SINGLE_FRAME, Bounds, ElementWalk, Odd
 from dicom_node.encoding.inflation import MAX_INFLATED_HEADER_BYTES, inflated
 from dicom_node.encoding.uid import is_usable_uid, names_instance
 from dicom_node.errors import InputError, UnreadableFile
-from dicom_node.net.leniency import read_values
+from dicom_node.receiving.leniency import read_values
 
 SOP_CLASS_UID, SOP_INSTANCE_UID = 0x0008_0016, 0x0008_0018
 PATIENT_ID = 0x0010_0020
