@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dicom_node.audit import SILENT, Audit
 from dicom_node.custody import open_custody
 from dicom_node.logs import get_logger
-from dicom_node.net.commitment_service import commitment_service
+from dicom_node.receiving.commitment import commitment_service
 from dicom_node.receiving.intake import Reception
 from dicom_node.receiving.receiver import POLL_SECONDS, Receiver
 from dicom_node.settings import Settings

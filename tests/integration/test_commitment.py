@@ -21,7 +21,7 @@ from pynetdicom.sop_class import (
 
 from dicom_node.ledger.commitment_requests import PendingReport, claim_report
 from dicom_node.ledger.engine import Ledger, open_ledger
-from dicom_node.net.commitment_service import commitment_service
+from dicom_node.receiving.commitment import commitment_service
 from dicom_node.receiving.intake import Reception
 from dicom_node.receiving.receiver import Receiver
 from dicom_node.settings import Settings
