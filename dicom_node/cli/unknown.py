@@ -16,7 +16,7 @@ from dicom_node.custody import Custody, set_aside_unknown
 from dicom_node.errors import ConfigurationError, StorageError
 from dicom_node.ledger.arrivals import Recorded
 from dicom_node.ledger.engine import open_ledger
-from dicom_node.net.retake import DAMAGED, take_in_again
+from dicom_node.receiving.retake import DAMAGED, take_in_again
 from dicom_node.settings import Settings
 from dicom_node.store.unknown import Unknown
 
