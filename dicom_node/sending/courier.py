@@ -27,14 +27,14 @@ from dicom_node.ledger.operations import wants_at_once
 from dicom_node.logs import bound, get_logger, short_hash
 from dicom_node.sending.depot import Depot
 from dicom_node.sending.faults import is_absence, not_stored
-from dicom_node.sending.transfer import count, told_transfer
-from dicom_node.sending.transport import (
+from dicom_node.sending.ports import (
     CommittingSession,
     Report,
     SendResult,
     Session,
     ShouldStop,
 )
+from dicom_node.sending.transfer import count, told_transfer
 from dicom_node.settings import PeerSettings
 
 log = get_logger(__name__)

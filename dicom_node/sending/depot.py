@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dicom_node.audit import Audit
 from dicom_node.ledger.engine import Ledger
-from dicom_node.sending.transport import Transport
+from dicom_node.sending.ports import Transport
 from dicom_node.settings import Settings
 from dicom_node.store.outbox import Outbox
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dicom_node.errors import NodeError, PeerError
-from dicom_node.sending.transport import SendResult
+from dicom_node.sending.ports import SendResult
 
 
 class NotStored(PeerError):  # noqa: N818 - the name says what happened

@@ -14,8 +14,8 @@ from dicom_node.ledger.leases import POLL_SECONDS, owner_name
 from dicom_node.logs import get_logger, where
 from dicom_node.sending.courier import Courier
 from dicom_node.sending.depot import Depot
+from dicom_node.sending.ports import ShouldStop, Transport
 from dicom_node.sending.reporter import Reporter
-from dicom_node.sending.transport import ShouldStop, Transport
 from dicom_node.settings import Settings
 from dicom_node.store.outbox import Outbox
 

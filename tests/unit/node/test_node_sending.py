@@ -22,8 +22,8 @@ from dicom_node.ledger.states import DeliveryState, JobState
 from dicom_node.sending import Sender, courier
 from dicom_node.sending.courier import LONGEST_ABSENCE_SECONDS
 from dicom_node.sending.depot import Depot
+from dicom_node.sending.ports import Report
 from dicom_node.sending.reporter import Reporter
-from dicom_node.sending.transport import Report
 from dicom_node.settings import PeerSettings, WebPeerSettings
 
 NO_SUCH_INSTANCE = 0x0112
