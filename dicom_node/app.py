@@ -165,8 +165,8 @@ def _run_body(
         _step_back()
         run_worker(settings, should_stop=should_stop)
     elif command == "deliver":
-        from dicom_node.net.transport import PeerTransport
         from dicom_node.sending import run_sender
+        from dicom_node.sending.routes import PeerTransport
 
         transport = PeerTransport(settings)
         run_sender(settings, transport=transport, should_stop=should_stop, audit=audit)

@@ -14,9 +14,9 @@ from pydicom import dcmread
 from dicom_node.ledger.jobs import claim, derived
 from dicom_node.ledger.operations import get_job
 from dicom_node.ledger.states import JobState
-from dicom_node.net.transport import PeerTransport
 from dicom_node.sending import Sender
 from dicom_node.sending.depot import Depot
+from dicom_node.sending.routes import PeerTransport
 
 MAX_GOES = 2000
 PATIENT = {"attempts": 1000, "first_delay_seconds": 30, "longest_delay_seconds": 100}

@@ -18,7 +18,7 @@ from dicom_node.dimse.peer import describe
 from dicom_node.encoding.preamble import is_bare
 from dicom_node.errors import InputError
 from dicom_node.net.outcome import SendResult
-from dicom_node.net.transport import PeerTransport
+from dicom_node.sending.routes import PeerTransport
 from dicom_node.settings import PeerSettings, WebPeerSettings
 
 PeerName = Annotated[str, typer.Argument(metavar="PEER", help="Its name in node.yaml.")]

@@ -1,4 +1,4 @@
-"""What the sender needs of the network; ``dicom_node.net.transport`` has the real one."""
+"""What the sender needs of the network; ``dicom_node.sending.routes`` has the real one."""
 
 from __future__ import annotations
 
