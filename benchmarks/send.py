@@ -30,7 +30,7 @@ from pynetdicom import AE
 from pynetdicom.sop_class import CTImageStorage
 
 from benchmarks.machine import free_port, hardware, median, say, serving, table, write_series
-from dicom_node.net.sender import send_files
+from dicom_node.sending.calls import send_files
 from dicom_node.settings import PeerSettings
 
 AE_TITLE = "PACS"

@@ -11,9 +11,9 @@ from peers import free_port
 
 from dicom_node.audit import SILENT, Audit
 from dicom_node.ledger.engine import Ledger, open_ledger
-from dicom_node.net.sender import send_files
 from dicom_node.receiving.intake import Reception
 from dicom_node.receiving.receiver import Receiver
+from dicom_node.sending.calls import send_files
 from dicom_node.settings import PeerSettings, Settings
 
 

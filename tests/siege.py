@@ -19,7 +19,7 @@ from typing import Any
 from peers import Ports, Process, listening, node_settings, running, wait_until, write_node
 from wire import Answers
 
-from dicom_node.net.sender import echo
+from dicom_node.sending.calls import echo
 from dicom_node.settings import PeerSettings
 
 TORTURE = os.environ.get("TORTURE") == "1"

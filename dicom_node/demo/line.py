@@ -20,7 +20,7 @@ from dicom_node.ledger.engine import Ledger, open_ledger
 from dicom_node.ledger.model import Job
 from dicom_node.ledger.operations import list_jobs
 from dicom_node.ledger.states import JobState
-from dicom_node.net.sender import send_files
+from dicom_node.sending.calls import send_files
 
 SCANNER_TITLE = "DEMO_CT"
 NODE_TITLE = "DENOISE"

@@ -17,7 +17,7 @@ from ct_factory import make_series
 from peers import Ports, listening, node_settings, running, wait_until, write_node
 
 from dicom_node.errors import PeerError
-from dicom_node.net.sender import echo, send_files
+from dicom_node.sending.calls import echo, send_files
 from dicom_node.settings import PeerSettings
 
 SLICES = 3

@@ -28,7 +28,7 @@ from pynetdicom.sop_class import CTImageStorage, Verification
 from dicom_node.ledger.engine import Ledger, open_ledger
 from dicom_node.ledger.operations import status
 from dicom_node.ledger.states import JobState, SeriesState
-from dicom_node.net.sender import send_files
+from dicom_node.sending.calls import send_files
 from dicom_node.settings import PeerSettings
 
 CANARY = "KANARIENVOGEL"

@@ -29,7 +29,7 @@ from siege import (
 )
 from wire import Answers, Line, associate_rq, line
 
-from dicom_node.net.sender import send_files
+from dicom_node.sending.calls import send_files
 from dicom_node.settings import PeerSettings
 
 KNOCK_COUNT = int(os.environ.get("HOSTILE_KNOCKS", "60000" if TORTURE else "400"))

@@ -34,7 +34,7 @@ from receivers import Running, Start, data_set_of, starting
 from dicom_node.ct.syntaxes import UNCOMPRESSED
 from dicom_node.errors import ConfigurationError, PeerError, StorageError
 from dicom_node.ledger.series import list_series
-from dicom_node.net.sender import echo
+from dicom_node.sending.calls import echo
 from dicom_node.store.inbox import Inbox
 
 OUT_OF_RESOURCES = 0xA700

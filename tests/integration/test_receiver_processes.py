@@ -16,7 +16,7 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.sop_class import CTImageStorage
 
-from dicom_node.net.sender import send_files
+from dicom_node.sending.calls import send_files
 from dicom_node.settings import PeerSettings
 
 PROCESSES = 3

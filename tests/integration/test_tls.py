@@ -30,7 +30,7 @@ from peers import (
 
 from dicom_node.certificates import certificates, check_certificates
 from dicom_node.errors import ConfigurationError, PeerError
-from dicom_node.net.sender import echo, send_files
+from dicom_node.sending.calls import echo, send_files
 from dicom_node.settings import PeerSettings, TlsSettings
 from dicom_node.tls import calling_context, listening_context, public_context
 

@@ -32,7 +32,7 @@ WITHOUT_TORCH = (
     "man_core.quality",
     "man_core.noise",
     "dicom_node.receiving.receiver",
-    "dicom_node.net.sender",
+    "dicom_node.sending.calls",
     "dicom_node.ledger.jobs",
     "dicom_node.store.inbox",
     "dicom_node.ct.read",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from dicom_node.cli.checkup.verdict import Attempts, Doubt
 from dicom_node.errors import ConfigurationError, PeerError
-from dicom_node.net.sender import echo
+from dicom_node.sending.calls import echo
 from dicom_node.settings import Settings, WebSettings
 from dicom_node.tls import calling_context
 from dicom_node.web_client import ExchangeFailed, exchange
