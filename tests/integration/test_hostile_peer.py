@@ -37,8 +37,8 @@ from dicom_node import deadline
 from dicom_node.dimse import association
 from dicom_node.errors import PeerError
 from dicom_node.net.outcome import SendResult
-from dicom_node.net.storage import StorageSession
 from dicom_node.sending.calls import send_files
+from dicom_node.sending.storage import StorageSession
 from dicom_node.settings import PeerSettings
 
 NOTHING = b"\0\0\0\0"
