@@ -25,8 +25,8 @@ from pynetdicom.sop_class import CTImageStorage, MRImageStorage, Verification
 
 from dicom_node.dimse import proposal
 from dicom_node.errors import PeerError, UnreadableFile
-from dicom_node.net.outgoing import describe_file
 from dicom_node.sending.calls import SendResult, echo, send_files
+from dicom_node.sending.outgoing import describe_file
 from dicom_node.settings import PeerSettings
 
 Answer = Callable[[Event], int]
