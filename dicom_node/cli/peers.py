@@ -17,7 +17,7 @@ from dicom_node.ct.files import with_preamble
 from dicom_node.dimse.peer import describe
 from dicom_node.encoding.preamble import is_bare
 from dicom_node.errors import InputError
-from dicom_node.net.outcome import SendResult
+from dicom_node.sending.outcome import SendResult
 from dicom_node.sending.routes import PeerTransport
 from dicom_node.settings import PeerSettings, WebPeerSettings
 

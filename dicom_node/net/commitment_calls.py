@@ -32,7 +32,7 @@ from dicom_node.dimse.message import Message
 from dicom_node.dimse.peer import Peer, describe
 from dicom_node.dimse.proposal import AcceptedContext
 from dicom_node.errors import PeerError
-from dicom_node.net.outcome import SUCCESS
+from dicom_node.sending.outcome import SUCCESS
 
 OnReport = Callable[[CommitmentReport], int]
 """Takes a report and returns the status to answer with."""

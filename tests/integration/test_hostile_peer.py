@@ -36,8 +36,8 @@ from wire import (
 from dicom_node import deadline
 from dicom_node.dimse import association
 from dicom_node.errors import PeerError
-from dicom_node.net.outcome import SendResult
 from dicom_node.sending.calls import send_files
+from dicom_node.sending.outcome import SendResult
 from dicom_node.sending.storage import StorageSession
 from dicom_node.settings import PeerSettings
 

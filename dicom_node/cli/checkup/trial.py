@@ -16,8 +16,8 @@ from dicom_node.cli.checkup.verdict import Attempts
 from dicom_node.ct.files import file_meta_for, write_file
 from dicom_node.ct.uids import named_uid
 from dicom_node.errors import PeerError, StorageError
-from dicom_node.net.outcome import SendResult
 from dicom_node.product import MANUFACTURER, MODEL_NAME, PRODUCT_VERSION
+from dicom_node.sending.outcome import SendResult
 from dicom_node.sending.routes import PeerTransport
 from dicom_node.settings import Settings, WebPeerSettings
 
