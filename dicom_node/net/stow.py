@@ -16,9 +16,9 @@ from typing import Self
 
 from dicom_node.errors import PeerError
 from dicom_node.net.multipart import MultipartFiles
-from dicom_node.net.store_response import StoreResponse, read_response
 from dicom_node.sending.outcome import SUCCESS, SendResult
 from dicom_node.sending.outgoing import OutgoingFile, describe_file
+from dicom_node.sending.store_response import StoreResponse, read_response
 from dicom_node.settings import WebPeerSettings
 from dicom_node.web_client import Answer, AnswerTooLong, ExchangeFailed, exchange
 

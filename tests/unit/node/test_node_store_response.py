@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicom_node.net.store_response import MAX_DEPTH, StoreResponse, read_response
+from dicom_node.sending.store_response import MAX_DEPTH, StoreResponse, read_response
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 UID = st.from_regex(r"2\.25\.[1-9][0-9]{0,30}", fullmatch=True)
