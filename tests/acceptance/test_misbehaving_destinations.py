@@ -18,7 +18,7 @@ from torture import seed_of_the_day
 
 from dicom_node.dimse import association
 from dicom_node.ledger.states import JobState
-from dicom_node.net import stow
+from dicom_node.sending import stow
 from dicom_node.sending.outgoing import describe_file
 
 BRIEFLY_SECONDS = 0.4

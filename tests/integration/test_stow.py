@@ -31,9 +31,9 @@ from pydicom import dcmread
 
 from dicom_node import deadline
 from dicom_node.errors import PeerError, UnreadableFile
-from dicom_node.net import stow
-from dicom_node.net.stow import WebSession, web_echo
+from dicom_node.sending import stow
 from dicom_node.sending.outcome import SendResult
+from dicom_node.sending.stow import WebSession, web_echo
 from dicom_node.settings import TlsSettings, WebPeerSettings
 from dicom_node.tls import calling_context
 

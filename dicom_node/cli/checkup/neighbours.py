@@ -18,9 +18,9 @@ from dicom_node.cli.checkup.verdict import Attempts
 from dicom_node.dimse.association import associate
 from dicom_node.dimse.proposal import storage_contexts
 from dicom_node.errors import ConfigurationError, NodeError, PeerError
-from dicom_node.net.stow import web_echo
 from dicom_node.rules import load_rules
 from dicom_node.sending.calls import echo
+from dicom_node.sending.stow import web_echo
 from dicom_node.settings import PeerSettings, Settings, WebPeerSettings
 from dicom_node.tls import calling_context
 
