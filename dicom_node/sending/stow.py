@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from dicom_node.errors import PeerError
-from dicom_node.net.multipart import MultipartFiles
+from dicom_node.sending.multipart import MultipartFiles
 from dicom_node.sending.outcome import SUCCESS, SendResult
 from dicom_node.sending.outgoing import OutgoingFile, describe_file
 from dicom_node.sending.store_response import StoreResponse, read_response
