@@ -7,8 +7,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from dicom_node.errors import ConfigurationError, PeerError
-from dicom_node.net.commitment_calls import report_commitment
 from dicom_node.sending.calls import echo
+from dicom_node.sending.commitment import report_commitment
 from dicom_node.sending.storage import StorageSession
 from dicom_node.sending.stow import WebSession, web_echo
 from dicom_node.settings import PeerSettings, Settings, WebPeerSettings

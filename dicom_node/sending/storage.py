@@ -18,7 +18,7 @@ from dicom_node.dimse.peer import Peer, describe
 from dicom_node.dimse.proposal import storage_contexts
 from dicom_node.errors import PeerError
 from dicom_node.logs import get_logger
-from dicom_node.net.commitment_calls import OnReport, ask_commitment, commitment_context
+from dicom_node.sending.commitment import OnReport, ask_commitment, commitment_context
 from dicom_node.sending.outcome import NO_CONTEXT, SendResult
 from dicom_node.sending.outgoing import OutgoingFile, describe_file, kinds
 

@@ -18,7 +18,7 @@ from pynetdicom.sop_class import CTImageStorage, StorageCommitmentPushModel
 
 from dicom_node.dimse.commitment import CommitmentReport
 from dicom_node.errors import PeerError
-from dicom_node.net.commitment_calls import report_commitment
+from dicom_node.sending.commitment import report_commitment
 from dicom_node.sending.storage import StorageSession
 from dicom_node.settings import PeerSettings
 
