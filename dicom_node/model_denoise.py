@@ -14,7 +14,7 @@ from dicom_node.logs import get_logger
 from dicom_node.settings import GuardSettings, Settings, guard_limits
 
 if TYPE_CHECKING:
-    from dicom_node.denoising import GuardOptions
+    from dicom_node.denoising.series import GuardOptions
     from man_core import Denoiser, DenoiseReport
 
 log = get_logger(__name__)
@@ -70,7 +70,7 @@ class ModelDenoise:
         import torch
 
         from dicom_node.ct.provenance import DeriveOptions
-        from dicom_node.denoising import DenoiseOptions, denoise_series
+        from dicom_node.denoising.series import DenoiseOptions, denoise_series
 
         derived = DeriveOptions(**self._settings.derived.model_dump())
         guard = guard_options(self._settings.guard)
@@ -98,7 +98,7 @@ class ModelDenoise:
 
 def guard_options(settings: GuardSettings) -> GuardOptions:
     """What the settings say of the guard."""
-    from dicom_node.denoising import GuardOptions
+    from dicom_node.denoising.series import GuardOptions
 
     return GuardOptions(settings.action, guard_limits(settings.limits), settings.seeds)
 

@@ -11,7 +11,7 @@ from dicom_node.ct.completeness import completeness_of
 from dicom_node.ct.folder import Folder, scan_folder
 from dicom_node.ct.headers import load, number
 from dicom_node.ct.report import ImplausibleResult, RunReport
-from dicom_node.denoising import DenoiseOptions, denoise_series
+from dicom_node.denoising.series import DenoiseOptions, denoise_series
 from dicom_node.errors import InputError
 from dicom_node.rules import Denoise, Rule, Skip, decide
 from man_core import Denoiser

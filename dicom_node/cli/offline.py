@@ -23,7 +23,7 @@ from dicom_node.settings import (
 from man_core import ModelCard, ModelError, find_model, list_models
 
 if TYPE_CHECKING:  # what denoises needs torch, which other commands do not wait for
-    from dicom_node.denoising import DenoiseOptions
+    from dicom_node.denoising.series import DenoiseOptions
     from dicom_node.offline import SeriesOutcome
     from man_core import Denoiser, DenoiseReport, UncertaintySummary
 
@@ -154,7 +154,7 @@ def _base(config: Path | None) -> _Base:
 
 def _options(model: ModelSettings, labels: DerivedSettings, watch: GuardSettings) -> DenoiseOptions:
     from dicom_node.ct.provenance import DeriveOptions
-    from dicom_node.denoising import DenoiseOptions
+    from dicom_node.denoising.series import DenoiseOptions
     from dicom_node.model_denoise import guard_options
 
     labelled = DeriveOptions(**labels.model_dump())

@@ -12,7 +12,7 @@ from peers import require_program
 from pydicom import Dataset
 
 from dicom_node.ct.provenance import DeriveOptions
-from dicom_node.denoising import DenoiseOptions, GuardOptions, denoise_series
+from dicom_node.denoising.series import DenoiseOptions, GuardOptions, denoise_series
 from dicom_node.settings import GuardSettings, guard_limits
 from man_core import load_denoiser
 

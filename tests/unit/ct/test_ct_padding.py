@@ -17,7 +17,7 @@ from pydicom import Dataset
 
 from dicom_node.ct.pixels import AIR_HU, Encoding, padding_mask, to_hu, to_words
 from dicom_node.ct.read import read_series
-from dicom_node.denoising import DenoiseOptions, GuardOptions, denoise_series
+from dicom_node.denoising.series import DenoiseOptions, GuardOptions, denoise_series
 from man_core import Check, Condition, ModelCard, Verdict, load_denoiser
 
 SIZE = 64

@@ -11,7 +11,7 @@ import pytest
 from ct_factory import change_header, make_series
 
 from dicom_node.ct.read import read_series
-from dicom_node.denoising import DenoiseOptions, denoise_series
+from dicom_node.denoising.series import DenoiseOptions, denoise_series
 from dicom_node.errors import IncompleteSeries, InputError
 from man_core import load_denoiser
 

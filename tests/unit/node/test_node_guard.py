@@ -17,7 +17,7 @@ from pydicom import Dataset, dcmread
 from dicom_node import telemetry
 from dicom_node.ct.files import encode
 from dicom_node.ct.report import ImplausibleResult
-from dicom_node.denoising import DenoiseOptions, GuardOptions, denoise_series
+from dicom_node.denoising.series import DenoiseOptions, GuardOptions, denoise_series
 from dicom_node.ledger.jobs import claim
 from dicom_node.ledger.model import Job
 from dicom_node.ledger.operations import get_job, list_jobs, retry

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 
 from dicom_node.ct.provenance import DeriveOptions, Provenance
-from dicom_node.denoising import DenoiseOptions, denoise_series
+from dicom_node.denoising.series import DenoiseOptions, denoise_series
 from dicom_node.description_suffix import MAX_TEMPLATE_CHARACTERS, check_suffix, fill_suffix
 from dicom_node.errors import ConfigurationError
 from dicom_node.settings import load_settings

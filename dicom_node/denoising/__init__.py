@@ -1,0 +1,1 @@
+"""Denoising of a series: from received files to durable derived files."""
