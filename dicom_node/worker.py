@@ -14,6 +14,7 @@ from dicom_node.crashes import CrashRecord, causes_in
 from dicom_node.ct.identity import check_marks
 from dicom_node.ct.report import ImplausibleResult
 from dicom_node.custody import open_custody
+from dicom_node.denoising.models import ModelDenoise
 from dicom_node.errors import DeviceFault
 from dicom_node.ledger.engine import Ledger
 from dicom_node.ledger.jobs import (
@@ -29,7 +30,6 @@ from dicom_node.ledger.lineage import earlier_tokens, former_tokens
 from dicom_node.ledger.model import Job
 from dicom_node.ledger.operations import release_lost_leases
 from dicom_node.logs import bound, get_logger, short_hash
-from dicom_node.model_denoise import ModelDenoise
 from dicom_node.settings import OffPeakSettings, RetrySettings, Settings
 from dicom_node.store.durable import write_durably
 from dicom_node.store.inbox import Inbox

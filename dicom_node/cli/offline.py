@@ -154,8 +154,8 @@ def _base(config: Path | None) -> _Base:
 
 def _options(model: ModelSettings, labels: DerivedSettings, watch: GuardSettings) -> DenoiseOptions:
     from dicom_node.ct.provenance import DeriveOptions
+    from dicom_node.denoising.models import guard_options
     from dicom_node.denoising.series import DenoiseOptions
-    from dicom_node.model_denoise import guard_options
 
     labelled = DeriveOptions(**labels.model_dump())
     return DenoiseOptions(model.strength, labelled, guard_options(watch))

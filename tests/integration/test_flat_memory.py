@@ -37,7 +37,7 @@ def peak():
     rows = Path("/proc/self/status").read_text().splitlines()
     return next(int(row.split()[1]) >> 10 for row in rows if row.startswith("VmHWM:"))
 if work:
-    from dicom_node.model_denoise import ModelDenoise
+    from dicom_node.denoising.models import ModelDenoise
     from dicom_node.worker import Worker
     worker = Worker(node.ledger, node.inbox, node.outbox, node.settings.reports_folder,
                     ModelDenoise(node.settings), node.settings.retry, clock=lambda: START + 2000)

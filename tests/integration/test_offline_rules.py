@@ -16,8 +16,8 @@ from peers import Ports, node_settings
 from pydicom import Dataset, dcmread
 
 from dicom_node.cli import main
+from dicom_node.denoising.models import ModelDenoise
 from dicom_node.ledger.operations import list_jobs
-from dicom_node.model_denoise import ModelDenoise
 from dicom_node.worker import Worker
 
 Call = Callable[..., tuple[int, str, str]]

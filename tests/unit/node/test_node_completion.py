@@ -16,6 +16,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
 
 from dicom_node.ct.headers import load
+from dicom_node.denoising.models import ModelDenoise
 from dicom_node.housekeeping import completion
 from dicom_node.housekeeping.completion import Completion
 from dicom_node.ledger.deliveries import Sent, claim_delivery, confirm, note_sent
@@ -25,7 +26,6 @@ from dicom_node.ledger.operations import list_jobs
 from dicom_node.ledger.purging import purge_old_series
 from dicom_node.ledger.series import Series, list_series
 from dicom_node.ledger.states import JobState, SeriesState
-from dicom_node.model_denoise import ModelDenoise
 from dicom_node.rules import LiveRules, Priority
 from dicom_node.settings import DerivedSettings, Settings
 from dicom_node.worker import Worker

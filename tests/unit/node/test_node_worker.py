@@ -11,6 +11,7 @@ import pytest
 from ledger_factory import START, House, NodeFixture
 from pydicom import dcmread
 
+from dicom_node.denoising.models import ModelDenoise
 from dicom_node.errors import DeviceFault, InputError, ModelUnavailable, StorageError
 from dicom_node.ledger.jobs import Work, claim, enqueue, source_names
 from dicom_node.ledger.model import Job
@@ -22,7 +23,6 @@ from dicom_node.ledger.operations import (
     wake_waiting,
 )
 from dicom_node.ledger.states import JobState
-from dicom_node.model_denoise import ModelDenoise
 from dicom_node.rules import Priority
 from dicom_node.settings import OffPeakSettings
 from dicom_node.worker import Denoise, Worker
