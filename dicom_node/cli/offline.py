@@ -23,8 +23,8 @@ from dicom_node.settings import (
 from man_core import ModelCard, ModelError, find_model, list_models
 
 if TYPE_CHECKING:  # what denoises needs torch, which other commands do not wait for
+    from dicom_node.denoising.folder import SeriesOutcome
     from dicom_node.denoising.series import DenoiseOptions
-    from dicom_node.offline import SeriesOutcome
     from man_core import Denoiser, DenoiseReport, UncertaintySummary
 
 S = TypeVar("S", ModelSettings, GuardSettings)
@@ -73,7 +73,7 @@ def denoise(
 
     With -c the site's rules decide as in the node; --model and --strength go before them.
     """
-    from dicom_node.offline import Orders, denoise_folder
+    from dicom_node.denoising.folder import Orders, denoise_folder
 
     base = _base(config)
     wanted = _changed(base.model, name=model, strength=strength, steps=steps, device=device)

@@ -12,9 +12,9 @@ import torch
 from ct_factory import change_header, make_series
 from peers import wait_until
 
+from dicom_node.denoising.folder import Orders, denoise_folder
 from dicom_node.denoising.series import DenoiseOptions, GuardOptions, denoise_series
 from dicom_node.errors import InputError, ModelUnavailable, StorageError, UnreadableFile
-from dicom_node.offline import Orders, denoise_folder
 from man_core import Condition, Denoiser, ModelCard, Stopped, load_denoiser
 
 IDENTITY = load_denoiser("identity")
