@@ -12,9 +12,9 @@ from typing import Protocol
 from dicom_node import telemetry
 from dicom_node.crashes import CrashRecord, causes_in
 from dicom_node.ct.identity import check_marks
-from dicom_node.ct.report import ImplausibleResult
 from dicom_node.custody import open_custody
 from dicom_node.denoising.models import ModelDenoise
+from dicom_node.denoising.report import ImplausibleResult
 from dicom_node.errors import DeviceFault
 from dicom_node.ledger.engine import Ledger
 from dicom_node.ledger.jobs import (

@@ -10,7 +10,7 @@ from pathlib import Path
 from dicom_node.ct.completeness import completeness_of
 from dicom_node.ct.folder import Folder, scan_folder
 from dicom_node.ct.headers import load, number
-from dicom_node.ct.report import ImplausibleResult, RunReport
+from dicom_node.denoising.report import ImplausibleResult, RunReport
 from dicom_node.denoising.series import DenoiseOptions, denoise_series
 from dicom_node.errors import InputError
 from dicom_node.rules import Denoise, Rule, Skip, decide

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dicom_node import telemetry
-from dicom_node.ct.report import ImplausibleResult
+from dicom_node.denoising.report import ImplausibleResult
 from dicom_node.errors import DeviceFault, ModelUnavailable
 from dicom_node.ledger.model import Job
 from dicom_node.logs import get_logger

@@ -13,9 +13,9 @@ from dicom_node.ct.headers import number
 from dicom_node.ct.identity import marks_of
 from dicom_node.ct.provenance import DeriveOptions, Provenance
 from dicom_node.ct.read import CtSeries, read_series
-from dicom_node.ct.report import ImplausibleResult, RunReport
 from dicom_node.ct.uids import derived_uid
 from dicom_node.denoising.derivation import Derivation, deriving
+from dicom_node.denoising.report import ImplausibleResult, RunReport
 from dicom_node.errors import InputError, ModelUnavailable, StorageError
 from dicom_node.product import PRODUCT_VERSION
 from man_core import (

@@ -16,9 +16,9 @@ from pydicom import Dataset, dcmread
 
 from dicom_node import telemetry
 from dicom_node.ct.files import encode
-from dicom_node.ct.report import ImplausibleResult
 from dicom_node.denoising.folder import denoise_folder
 from dicom_node.denoising.models import ModelDenoise
+from dicom_node.denoising.report import ImplausibleResult
 from dicom_node.denoising.series import DenoiseOptions, GuardOptions, denoise_series
 from dicom_node.ledger.jobs import claim
 from dicom_node.ledger.model import Job
