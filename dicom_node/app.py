@@ -160,7 +160,7 @@ def _run_body(
     should_reload: Callable[[], bool],
 ) -> None:
     if command == "work":
-        from dicom_node.worker import run_worker
+        from dicom_node.denoising.worker import run_worker
 
         _step_back()
         run_worker(settings, should_stop=should_stop)

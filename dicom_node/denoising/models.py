@@ -61,7 +61,7 @@ class ModelDenoise:
         only: Collection[Path] | None,
         should_stop: Callable[[], bool],
     ) -> str:
-        """See :class:`dicom_node.worker.Denoise`.
+        """See :class:`dicom_node.denoising.worker.Denoise`.
 
         Raises:
             DeviceFault: This process cannot use the device any more.

@@ -38,7 +38,7 @@ def peak():
     return next(int(row.split()[1]) >> 10 for row in rows if row.startswith("VmHWM:"))
 if work:
     from dicom_node.denoising.models import ModelDenoise
-    from dicom_node.worker import Worker
+    from dicom_node.denoising.worker import Worker
     worker = Worker(node.ledger, node.inbox, node.outbox, node.settings.reports_folder,
                     ModelDenoise(node.settings), node.settings.retry, clock=lambda: START + 2000)
     while worker.work_once(lambda: False):

@@ -17,8 +17,8 @@ from pydicom import Dataset, dcmread
 
 from dicom_node.cli import main
 from dicom_node.denoising.models import ModelDenoise
+from dicom_node.denoising.worker import Worker
 from dicom_node.ledger.operations import list_jobs
-from dicom_node.worker import Worker
 
 Call = Callable[..., tuple[int, str, str]]
 

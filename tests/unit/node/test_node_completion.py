@@ -17,6 +17,7 @@ from pydicom.filewriter import write_file_meta_info
 
 from dicom_node.ct.headers import load
 from dicom_node.denoising.models import ModelDenoise
+from dicom_node.denoising.worker import Worker
 from dicom_node.housekeeping import completion
 from dicom_node.housekeeping.completion import Completion
 from dicom_node.ledger.deliveries import Sent, claim_delivery, confirm, note_sent
@@ -28,7 +29,6 @@ from dicom_node.ledger.series import Series, list_series
 from dicom_node.ledger.states import JobState, SeriesState
 from dicom_node.rules import LiveRules, Priority
 from dicom_node.settings import DerivedSettings, Settings
-from dicom_node.worker import Worker
 
 QUIET, GAP, AT_MOST = 10, 100, 1000
 

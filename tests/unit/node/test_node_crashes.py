@@ -35,7 +35,7 @@ node = NodeFixture(Path({folder!r}))
 
 WORK = """
 from dicom_node.settings import RetrySettings
-from dicom_node.worker import Worker
+from dicom_node.denoising.worker import Worker
 def denoise(files, folder, *, job, only, should_stop):
     {act}
 with CrashRecord(node.settings.crashes_folder, owner_name()) as record:

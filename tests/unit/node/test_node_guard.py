@@ -20,12 +20,12 @@ from dicom_node.denoising.folder import denoise_folder
 from dicom_node.denoising.models import ModelDenoise
 from dicom_node.denoising.report import ImplausibleResult
 from dicom_node.denoising.series import DenoiseOptions, GuardOptions, denoise_series
+from dicom_node.denoising.worker import Worker
 from dicom_node.ledger.jobs import claim
 from dicom_node.ledger.model import Job
 from dicom_node.ledger.operations import get_job, list_jobs, retry
 from dicom_node.ledger.states import JobState
 from dicom_node.settings import GuardSettings
-from dicom_node.worker import Worker
 from man_core import Condition, ModelCard, load_denoiser
 
 BLOCKED_HU, FLAGGED_HU = 20.0, 3.0

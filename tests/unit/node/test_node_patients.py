@@ -13,13 +13,13 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
 
 from dicom_node.denoising.models import ModelDenoise
+from dicom_node.denoising.worker import Worker
 from dicom_node.housekeeping.notification import News
 from dicom_node.ledger.deliveries import Sent, claim_delivery, confirm, note_sent
 from dicom_node.ledger.model import Job
 from dicom_node.ledger.operations import list_jobs, unnotified
 from dicom_node.ledger.purging import purge_old_series
 from dicom_node.ledger.states import JobState
-from dicom_node.worker import Worker
 
 QUIET = 20.0
 FOREIGN = {"PatientID": "PAT-B", "PatientName": "BETA^ANNA", "PatientBirthDate": "19800202"}

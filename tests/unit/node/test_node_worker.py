@@ -12,6 +12,7 @@ from ledger_factory import START, House, NodeFixture
 from pydicom import dcmread
 
 from dicom_node.denoising.models import ModelDenoise
+from dicom_node.denoising.worker import Denoise, Worker
 from dicom_node.errors import DeviceFault, InputError, ModelUnavailable, StorageError
 from dicom_node.ledger.jobs import Work, claim, enqueue, source_names
 from dicom_node.ledger.model import Job
@@ -25,7 +26,6 @@ from dicom_node.ledger.operations import (
 from dicom_node.ledger.states import JobState
 from dicom_node.rules import Priority
 from dicom_node.settings import OffPeakSettings
-from dicom_node.worker import Denoise, Worker
 
 Act = Callable[[Job, Callable[[], bool]], None]
 
