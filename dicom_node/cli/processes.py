@@ -10,12 +10,12 @@ from typing import Annotated
 
 import typer
 
-from dicom_node import app as node
 from dicom_node.cli.configuration import ConfigPath, read_settings
 from dicom_node.cli.privacy import modes_of_the_caller
 from dicom_node.cli.stopping import ReloadFlag, StopFlag
 from dicom_node.errors import ConfigurationError, NodeError, StorageError
 from dicom_node.logs import configure_logging, get_logger
+from dicom_node.processes import node as node
 from dicom_node.settings import Settings
 
 TEMPLATES = ("node.yaml", "rules.yaml")

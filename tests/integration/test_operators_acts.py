@@ -19,7 +19,6 @@ from audit_schema import faults
 from ledger_factory import NodeFixture
 from peers import Ports, node_settings, write_node
 
-from dicom_node.app import run_part
 from dicom_node.audit import person
 from dicom_node.audit.destinations import FileDestination
 from dicom_node.audit.message import (
@@ -30,6 +29,7 @@ from dicom_node.audit.message import (
 )
 from dicom_node.cli import main
 from dicom_node.ledger.jobs import claim, fail
+from dicom_node.processes.node import run_part
 from dicom_node.settings import load_settings
 
 Call = Callable[..., int]

@@ -14,7 +14,6 @@ from peers import free_port, run_command
 from served import all_parts_run, ask, serving
 
 from dicom_node import telemetry
-from dicom_node.app import run_part
 from dicom_node.health import KINDS, take_snapshot, troubles_of
 from dicom_node.health.refusals import note_turned_away
 from dicom_node.heartbeat import Silences, SweepBeats
@@ -24,6 +23,7 @@ from dicom_node.ledger.deliveries import claim_delivery, postpone, refuse
 from dicom_node.ledger.jobs import OFF_PEAK, claim, derived, fail, retry_later
 from dicom_node.ledger.operations import cancel, retry
 from dicom_node.ledger.pauses import pause
+from dicom_node.processes.node import run_part
 from dicom_node.settings import Settings
 
 HOUR = 3600.0
