@@ -25,9 +25,9 @@ from dicom_node.observation import (
     forget_sweeps,
     observed,
 )
+from dicom_node.processes.supervision import Child
 from dicom_node.settings import Settings
 from dicom_node.settings.exposure import every_exposure
-from dicom_node.supervision import Child
 
 log = get_logger(__name__)
 
