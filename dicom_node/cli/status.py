@@ -17,7 +17,7 @@ from dicom_node.ledger import measures, operations, pauses
 from dicom_node.ledger.engine import Ledger, open_ledger
 from dicom_node.ledger.series import list_series
 from dicom_node.ledger.states import DeliveryState, JobState, SeriesState
-from dicom_node.observation import certificate_days
+from dicom_node.processes.observation import certificate_days
 from dicom_node.settings import Settings
 
 SHOWN_SKIPPED = 5

@@ -18,7 +18,7 @@ from dicom_node.audit import Audit
 from dicom_node.errors import ConfigurationError, StorageError
 from dicom_node.ledger.engine import open_ledger
 from dicom_node.logs import get_logger
-from dicom_node.observation import (
+from dicom_node.processes.observation import (
     beating,
     certificate_days,
     forget_counts,

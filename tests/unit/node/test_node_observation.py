@@ -7,7 +7,7 @@ from pathlib import Path
 from ledger_factory import settings_in
 
 from dicom_node import telemetry
-from dicom_node.observation import beating, certificate_days, forget_counts, observed
+from dicom_node.processes.observation import beating, certificate_days, forget_counts, observed
 
 
 def test_a_part_beats_whenever_it_asks_whether_to_stop(tmp_path: Path) -> None:
