@@ -26,8 +26,8 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
+from dicom_node.checkup import door
 from dicom_node.cli import main
-from dicom_node.cli.checkup import door
 from dicom_node.ledger.deliveries import claim_delivery, refuse
 from dicom_node.ledger.engine import open_ledger
 from dicom_node.ledger.jobs import claim, derived, fail
