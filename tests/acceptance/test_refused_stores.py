@@ -25,7 +25,7 @@ from pydicom import dcmread
 from sending_line import PATIENT, Line
 from validators import new_complaints
 
-from dicom_node.cli.checkup.trial import TEST_NAME, TEST_PATIENT
+from dicom_node.checkup.trial import TEST_NAME, TEST_PATIENT
 from dicom_node.ledger.operations import get_job, retry
 from dicom_node.ledger.states import JobState
 
