@@ -8,7 +8,7 @@ import socket
 import ssl
 from dataclasses import dataclass
 
-from dicom_node.cli.checkup.verdict import Attempts, Doubt
+from dicom_node.checkup.verdict import Attempts, Doubt
 from dicom_node.errors import ConfigurationError, PeerError
 from dicom_node.sending.calls import echo
 from dicom_node.settings import Settings, WebSettings

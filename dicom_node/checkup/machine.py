@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
-from dicom_node.cli.checkup.verdict import Attempts, Doubt
+from dicom_node.checkup.verdict import Attempts, Doubt
 from dicom_node.custody import Custody
 from dicom_node.errors import ConfigurationError, StorageError
 from dicom_node.ledger.clock import newest_moment

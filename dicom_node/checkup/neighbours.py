@@ -14,7 +14,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StorageCommitmentPushModel,
 )
 
-from dicom_node.cli.checkup.verdict import Attempts
+from dicom_node.checkup.verdict import Attempts
 from dicom_node.dimse.association import associate
 from dicom_node.dimse.proposal import storage_contexts
 from dicom_node.errors import ConfigurationError, NodeError, PeerError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from dicom_node.cli.checkup.verdict import Attempts, Doubt
+from dicom_node.checkup.verdict import Attempts, Doubt
 from dicom_node.settings import Settings
 from dicom_node.settings.exposure import open_door, plain_secrets, readable_files, readable_secrets
 

@@ -12,7 +12,7 @@ import numpy as np
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage, generate_uid
 
-from dicom_node.cli.checkup.verdict import Attempts
+from dicom_node.checkup.verdict import Attempts
 from dicom_node.ct.files import file_meta_for, write_file
 from dicom_node.ct.uids import named_uid
 from dicom_node.errors import PeerError, StorageError
