@@ -8,9 +8,8 @@ from typing import Annotated
 
 import typer
 
-from dicom_node.checkup import door, machine, neighbours, privacy, trial
+from dicom_node.checkup import door, machine, neighbours, privacy, trial, work
 from dicom_node.checkup.verdict import FAILED, OK, Attempts, Verdict, judge
-from dicom_node.cli.checkup import work
 from dicom_node.cli.configuration import DEFAULT, ConfigPath, read_settings
 from dicom_node.cli.output import AsJson, write_json, write_table
 from dicom_node.settings import Settings
