@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from dicom_node.cli.checkup.command import register
+from dicom_node.cli.check import register
 
 __all__ = ["register"]
