@@ -13,7 +13,7 @@ from sqlalchemy import make_url
 from dicom_node.checkup.verdict import Attempts, Doubt
 from dicom_node.custody import Custody
 from dicom_node.errors import ConfigurationError, StorageError
-from dicom_node.ledger.clock import newest_moment
+from dicom_node.ledger.clock_repair import newest_moment
 from dicom_node.ledger.engine import open_ledger
 from dicom_node.settings import Settings
 from dicom_node.store.disk import used_share

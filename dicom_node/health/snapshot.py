@@ -13,7 +13,7 @@ from dicom_node.custody import Custody, custody_faults
 from dicom_node.errors import NodeError
 from dicom_node.health.refusals import TurnedAway, turned_away
 from dicom_node.heartbeat import Silences, newest_sweeps
-from dicom_node.ledger.clock import seconds_ahead_of_server
+from dicom_node.ledger.clock_repair import seconds_ahead_of_server
 from dicom_node.ledger.engine import Ledger
 from dicom_node.ledger.measures import Waiting, waiting
 from dicom_node.ledger.model import Job

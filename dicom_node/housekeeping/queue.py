@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dicom_node.crashes import causes_in
-from dicom_node.ledger.clock import ClockStep, correct_clock, follow_clock
+from dicom_node.ledger.clock_repair import ClockStep, correct_clock, follow_clock
 from dicom_node.ledger.commitments import overdue
 from dicom_node.ledger.engine import Ledger
 from dicom_node.ledger.leases import is_dead

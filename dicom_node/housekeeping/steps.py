@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from dicom_node.ledger.clock import ClockStep
+from dicom_node.ledger.clock_repair import ClockStep
 from dicom_node.logs import get_logger
 
 log = get_logger(__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from ledger_factory import START, House, NodeFixture
 
-from dicom_node.ledger.clock import correct_clock, newest_moment
+from dicom_node.ledger.clock_repair import correct_clock, newest_moment
 from dicom_node.ledger.deliveries import claim_delivery, postpone
 from dicom_node.ledger.jobs import claim, derived, retry_later
 from dicom_node.ledger.operations import get_job
