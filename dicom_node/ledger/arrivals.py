@@ -13,8 +13,8 @@ from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlalchemy.orm import Session
 
 from dicom_node.ledger.engine import Ledger, repeated
+from dicom_node.ledger.fast_path import enter_ordinary
 from dicom_node.ledger.history import move_series, note
-from dicom_node.ledger.ordinary import enter_ordinary
 from dicom_node.ledger.series import CLOCK_SLACK_SECONDS
 from dicom_node.ledger.states import SeriesState
 from dicom_node.ledger.tables import InstanceRow, SeriesRow
