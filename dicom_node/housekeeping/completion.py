@@ -14,7 +14,7 @@ from dicom_node.ct.completeness import Completeness, completeness_of
 from dicom_node.ct.headers import load
 from dicom_node.ct.scouts import remark_on_scouts, without_scouts
 from dicom_node.errors import InputError
-from dicom_node.ledger.deaths import MAX_DEATHS
+from dicom_node.ledger.crashes import MAX_DEATHS
 from dicom_node.ledger.engine import Ledger
 from dicom_node.ledger.jobs import Work, enqueue
 from dicom_node.ledger.leases import is_dead

@@ -9,7 +9,7 @@ from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from dicom_node.errors import InputError
-from dicom_node.ledger.deaths import release_job
+from dicom_node.ledger.crashes import release_job
 from dicom_node.ledger.engine import Ledger, repeated
 from dicom_node.ledger.history import move_delivery, move_job
 from dicom_node.ledger.model import Job, job_of
