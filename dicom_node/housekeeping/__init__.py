@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from dicom_node.housekeeping.clock import run_housekeeping
+from dicom_node.housekeeping.sweeps import run_housekeeping
 
 __all__ = ["run_housekeeping"]

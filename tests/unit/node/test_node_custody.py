@@ -15,7 +15,7 @@ from ledger_factory import NodeFixture, settings_in
 
 from dicom_node.custody import Custody, custody_faults, set_aside_unknown
 from dicom_node.errors import StorageError
-from dicom_node.housekeeping import clock, run_housekeeping
+from dicom_node.housekeeping import run_housekeeping, sweeps
 from dicom_node.ledger.engine import Ledger, open_ledger
 from dicom_node.ledger.identity import read_identity
 from dicom_node.ledger.jobs import claim
@@ -283,7 +283,7 @@ def test_troubles_are_told_while_ledger_and_storage_do_not_belong_together(
     told = threading.Event()
     custody(node).verify()
     identity_file(node).write_text("0" * 32)
-    monkeypatch.setattr(clock, "alarm", lambda *_: Ears(told))
+    monkeypatch.setattr(sweeps, "alarm", lambda *_: Ears(told))
     monkeypatch.setattr("dicom_node.custody.identity.WAIT_SECONDS", 0.01)
     asked = iter(range(1000))
     run_housekeeping(node.settings, should_stop=lambda: told.is_set() or next(asked) > 100)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ledger_factory import START, House, NodeFixture
 
-from dicom_node.housekeeping import clock, completion, run_housekeeping
+from dicom_node.housekeeping import completion, run_housekeeping, sweeps
 from dicom_node.housekeeping.completion import Completion
 from dicom_node.housekeeping.retention import SECONDS_PER_DAY
 from dicom_node.ledger.jobs import claim, derived, retry_later
@@ -117,7 +117,7 @@ def test_leftovers_of_the_dead_are_swept_and_work_in_hand_is_not(
 def test_the_clock_runs_the_sweeps_and_outlives_their_faults(
     node: NodeFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clock, "COMPLETION_SECONDS", 0.02)
+    monkeypatch.setattr(sweeps, "COMPLETION_SECONDS", 0.02)
     swept = threading.Semaphore(0)
 
     def fault(_house: House, _now: float) -> None:
