@@ -16,8 +16,8 @@ from dicom_node.housekeeping.completion import Completion, note_crashes
 from dicom_node.housekeeping.notification import Notification
 from dicom_node.housekeeping.queue import Queue
 from dicom_node.housekeeping.retention import Retention
-from dicom_node.housekeeping.rounds import Round, Rounds
 from dicom_node.housekeeping.steps import ClockWatch
+from dicom_node.housekeeping.timer import Round, Rounds
 from dicom_node.ledger.leases import owner_name
 from dicom_node.logs import get_logger
 from dicom_node.rules import LiveRules

@@ -9,8 +9,8 @@ from ledger_factory import NodeFixture
 
 from dicom_node.errors import StorageError
 from dicom_node.heartbeat import SweepBeats
-from dicom_node.housekeeping.rounds import REPEAT_SECONDS, Round, Rounds
 from dicom_node.housekeeping.steps import ClockWatch
+from dicom_node.housekeeping.timer import REPEAT_SECONDS, Round, Rounds
 from dicom_node.logs import configure_logging
 
 
