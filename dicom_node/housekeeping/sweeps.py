@@ -12,11 +12,11 @@ from dicom_node.custody import Custody, open_custody
 from dicom_node.heartbeat import SweepBeats
 from dicom_node.housekeeping.alarm import alarm
 from dicom_node.housekeeping.background import in_background
+from dicom_node.housekeeping.clock_watch import ClockWatch
 from dicom_node.housekeeping.completion import Completion, note_crashes
 from dicom_node.housekeeping.notification import Notification
 from dicom_node.housekeeping.queue import Queue
 from dicom_node.housekeeping.retention import Retention
-from dicom_node.housekeeping.steps import ClockWatch
 from dicom_node.housekeeping.timer import Round, Rounds
 from dicom_node.ledger.leases import owner_name
 from dicom_node.logs import get_logger

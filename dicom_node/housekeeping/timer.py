@@ -13,7 +13,7 @@ from datetime import UTC
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from dicom_node.heartbeat import SweepBeats
-from dicom_node.housekeeping.steps import ClockWatch
+from dicom_node.housekeeping.clock_watch import ClockWatch
 from dicom_node.logs import get_logger, reason_of
 
 log = get_logger(__name__)

@@ -15,10 +15,10 @@ from peers import wait_until
 
 from dicom_node.errors import StorageError
 from dicom_node.housekeeping import run_housekeeping
+from dicom_node.housekeeping.clock_watch import FORGIVING_SECONDS, ClockWatch
 from dicom_node.housekeeping.completion import Completion
 from dicom_node.housekeeping.queue import Queue
 from dicom_node.housekeeping.retention import SECONDS_PER_DAY
-from dicom_node.housekeeping.steps import FORGIVING_SECONDS, ClockWatch
 from dicom_node.ledger.deliveries import claim_delivery, postpone
 from dicom_node.ledger.jobs import claim, derived, heartbeat, retry_later
 from dicom_node.ledger.measures import waiting

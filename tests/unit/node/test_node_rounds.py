@@ -9,7 +9,7 @@ from ledger_factory import NodeFixture
 
 from dicom_node.errors import StorageError
 from dicom_node.heartbeat import SweepBeats
-from dicom_node.housekeeping.steps import ClockWatch
+from dicom_node.housekeeping.clock_watch import ClockWatch
 from dicom_node.housekeeping.timer import REPEAT_SECONDS, Round, Rounds
 from dicom_node.logs import configure_logging
 
