@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from dicom_node.health import Trouble, take_snapshot, troubles_of
 from dicom_node.heartbeat import Silences
 from dicom_node.housekeeping.channel import Turn, channels
-from dicom_node.housekeeping.news import TroubleNews
+from dicom_node.housekeeping.message import TroubleNews
 from dicom_node.ledger.engine import Ledger
 from dicom_node.logs import get_logger
 from dicom_node.settings import Settings

@@ -8,7 +8,7 @@ from typing import Any
 
 from dicom_node.errors import PeerError
 from dicom_node.housekeeping.mail import Mail
-from dicom_node.housekeeping.news import Channel, Message
+from dicom_node.housekeeping.message import Channel, Message
 from dicom_node.housekeeping.webhook import Webhook
 from dicom_node.logs import get_logger
 from dicom_node.settings import Settings

@@ -9,7 +9,7 @@ from typing import IO, Any, cast
 
 from dicom_node.deadline import Deadline
 from dicom_node.errors import PeerError
-from dicom_node.housekeeping.news import Message
+from dicom_node.housekeeping.message import Message
 from dicom_node.settings import EmailSettings
 from dicom_node.timed_socket import TimedSocket
 from dicom_node.tls import public_context

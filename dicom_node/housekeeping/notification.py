@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dicom_node.housekeeping.channel import Turn, channels
-from dicom_node.housekeeping.news import News
+from dicom_node.housekeeping.message import News
 from dicom_node.ledger.engine import Ledger
 from dicom_node.ledger.model import Job
 from dicom_node.ledger.operations import mark_notified, unnotified

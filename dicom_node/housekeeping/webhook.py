@@ -7,7 +7,7 @@ import json
 from urllib.parse import unquote, urlsplit
 
 from dicom_node.errors import PeerError
-from dicom_node.housekeeping.news import Message
+from dicom_node.housekeeping.message import Message
 from dicom_node.settings import WebhookSettings
 from dicom_node.web_client import ExchangeFailed, exchange
 

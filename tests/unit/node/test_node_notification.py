@@ -13,7 +13,7 @@ from ledger_factory import START, NodeFixture
 from peers import free_port
 
 from dicom_node.housekeeping.channel import LONGEST_DELAY_SECONDS
-from dicom_node.housekeeping.news import SHOWN_JOBS
+from dicom_node.housekeeping.message import SHOWN_JOBS
 from dicom_node.housekeeping.notification import Notification
 from dicom_node.ledger.jobs import claim, fail
 from dicom_node.ledger.operations import retry

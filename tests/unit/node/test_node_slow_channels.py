@@ -17,7 +17,7 @@ from ledger_factory import NodeFixture
 from dicom_node.errors import PeerError
 from dicom_node.housekeeping.background import in_background
 from dicom_node.housekeeping.mail import Mail
-from dicom_node.housekeeping.news import Channel, News
+from dicom_node.housekeeping.message import Channel, News
 from dicom_node.housekeeping.webhook import Webhook
 from dicom_node.settings import EmailSettings, WebhookSettings
 
