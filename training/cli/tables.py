@@ -31,8 +31,8 @@ def table(
     import torch
 
     from training.evaluate.results import TableResult, save_result
-    from training.evaluate.table_file import filled, load_table
     from training.evaluate.tabulate import TableOptions, tabulate
+    from training.tables.file import filled, load_table
 
     if threads:
         torch.set_num_threads(threads)

@@ -28,8 +28,8 @@ from training.evaluate.statements import (
     subject_statement,
     tolerance_statement,
 )
-from training.evaluate.table_file import Printed, PrintedRow, TableFile
 from training.evaluate.tables import json_of
+from training.tables.file import Printed, PrintedRow, TableFile
 
 FORMAT = 1
 DIGITS = 5

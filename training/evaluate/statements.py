@@ -9,7 +9,7 @@ from itertools import combinations
 
 from training.evaluate.cases import FULL_DOSE
 from training.evaluate.run import Row
-from training.evaluate.table_file import Printed, PrintedRow, Subject, Tolerance
+from training.tables.file import Printed, PrintedRow, Subject, Tolerance
 
 LPIPS_SHARE_BAR = 0.75
 SSIM_BAR = 0.0

@@ -13,8 +13,8 @@ from training.evaluate.exams import EXAMS, by_exam
 from training.evaluate.measured import Measured
 from training.evaluate.methods import CLASSICAL, Method, ceiling_method, model_method, untouched
 from training.evaluate.run import NOTHING, CaseRow, Row, averaged
-from training.evaluate.table_file import EXAM, MethodSettings, TableFile
 from training.evaluate.tables import window_of
+from training.tables.file import EXAM, MethodSettings, TableFile
 
 
 @dataclass(frozen=True)

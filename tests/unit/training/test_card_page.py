@@ -18,7 +18,7 @@ from training.evaluate.figures import cost_figure, dose_figure, panel_figure, ph
 from training.evaluate.methods import untouched
 from training.evaluate.results import TableResult, save_result
 from training.evaluate.run import Row
-from training.evaluate.table_file import CasesSettings, TableFile
+from training.tables.file import CasesSettings, TableFile
 
 REPOSITORY = Path(__file__).parents[3]
 PRETRAINED = REPOSITORY / "man_core" / "pretrained"

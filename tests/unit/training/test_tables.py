@@ -23,7 +23,7 @@ from training.evaluate.exams import by_exam, exam_of
 from training.evaluate.results import load_result, markdown
 from training.evaluate.run import Row
 from training.evaluate.statements import order_statements, subject_statement, tolerance_statement
-from training.evaluate.table_file import Printed, PrintedRow, Subject, Tolerance, load_table
+from training.tables.file import Printed, PrintedRow, Subject, Tolerance, load_table
 
 SIZE = 64
 TABLES = Path(__file__).parents[3] / "config" / "tables"
