@@ -31,8 +31,8 @@ def table(
     import torch
 
     from training.evaluate.results import TableResult, save_result
-    from training.evaluate.tabulate import TableOptions, tabulate
     from training.tables.file import filled, load_table
+    from training.tables.tabulate import TableOptions, tabulate
 
     if threads:
         torch.set_num_threads(threads)
