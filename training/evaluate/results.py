@@ -20,7 +20,6 @@ from man_core.quality import (
     Window,
 )
 from training.errors import TrainingError
-from training.evaluate.measured import row_of
 from training.evaluate.run import Row
 from training.evaluate.statements import (
     NUMBERS,
@@ -30,6 +29,7 @@ from training.evaluate.statements import (
 )
 from training.evaluate.tables import json_of
 from training.tables.file import Printed, PrintedRow, TableFile
+from training.tables.measured import row_of
 
 FORMAT = 1
 DIGITS = 5

@@ -10,11 +10,11 @@ from man_core.quality import Window
 from training.errors import RecipeError, TrainingError
 from training.evaluate.cases import Case, Wanted, cases
 from training.evaluate.exams import EXAMS, by_exam
-from training.evaluate.measured import Measured
 from training.evaluate.methods import CLASSICAL, Method, ceiling_method, model_method, untouched
 from training.evaluate.run import NOTHING, CaseRow, Row, averaged
 from training.evaluate.tables import window_of
 from training.tables.file import EXAM, MethodSettings, TableFile
+from training.tables.measured import Measured
 
 
 @dataclass(frozen=True)
