@@ -30,8 +30,8 @@ def table(
     """Measure a published table: Markdown, JSON and the rows of each case."""
     import torch
 
-    from training.evaluate.results import TableResult, save_result
     from training.tables.file import filled, load_table
+    from training.tables.results import TableResult, save_result
     from training.tables.tabulate import TableOptions, tabulate
 
     if threads:

@@ -9,7 +9,7 @@ from training.errors import RecipeError
 from training.evaluate.cases import Wanted, cases
 from training.evaluate.figures import cost_figure, dose_figure, panel_figure, phantom_case
 from training.evaluate.methods import Method
-from training.evaluate.results import load_result
+from training.tables.results import load_result
 
 STEPS_TABLE = "steps"
 DOSES_TABLE = "doses"

@@ -16,9 +16,9 @@ from man_core.physics.phantom import AnatomyName, low_dose_phantom
 from man_core.quality import SOFT_TISSUE, Window, measure
 from training.evaluate.cases import Case
 from training.evaluate.methods import LOW_DOSE, Method
-from training.evaluate.results import TableResult, heading
 from training.evaluate.run import Row
 from training.evaluate.statements import NUMBERS, Number
+from training.tables.results import TableResult, heading
 
 DIFFERENCE_HU = 100.0
 PANEL_INCHES = 3.2

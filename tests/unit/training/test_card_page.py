@@ -16,9 +16,9 @@ from training.evaluate.card_page import card_page, card_tables, choice_tables, w
 from training.evaluate.drawing import draw_pair
 from training.evaluate.figures import cost_figure, dose_figure, panel_figure, phantom_case
 from training.evaluate.methods import untouched
-from training.evaluate.results import TableResult, save_result
 from training.evaluate.run import Row
 from training.tables.file import CasesSettings, TableFile
+from training.tables.results import TableResult, save_result
 
 REPOSITORY = Path(__file__).parents[3]
 PRETRAINED = REPOSITORY / "man_core" / "pretrained"

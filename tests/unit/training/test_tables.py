@@ -20,10 +20,10 @@ from training.cli import main
 from training.errors import TrainingError
 from training.evaluate.cases import Case
 from training.evaluate.exams import by_exam, exam_of
-from training.evaluate.results import load_result, markdown
 from training.evaluate.run import Row
 from training.evaluate.statements import order_statements, subject_statement, tolerance_statement
 from training.tables.file import Printed, PrintedRow, Subject, Tolerance, load_table
+from training.tables.results import load_result, markdown
 
 SIZE = 64
 TABLES = Path(__file__).parents[3] / "config" / "tables"
