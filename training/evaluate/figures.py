@@ -17,8 +17,8 @@ from man_core.quality import SOFT_TISSUE, Window, measure
 from training.evaluate.cases import Case
 from training.evaluate.methods import LOW_DOSE, Method
 from training.evaluate.run import Row
-from training.evaluate.statements import NUMBERS, Number
 from training.tables.results import TableResult, heading
+from training.tables.statements import NUMBERS, Number
 
 DIFFERENCE_HU = 100.0
 PANEL_INCHES = 3.2

@@ -21,9 +21,9 @@ from training.errors import TrainingError
 from training.evaluate.cases import Case
 from training.evaluate.exams import by_exam, exam_of
 from training.evaluate.run import Row
-from training.evaluate.statements import order_statements, subject_statement, tolerance_statement
 from training.tables.file import Printed, PrintedRow, Subject, Tolerance, load_table
 from training.tables.results import load_result, markdown
+from training.tables.statements import order_statements, subject_statement, tolerance_statement
 
 SIZE = 64
 TABLES = Path(__file__).parents[3] / "config" / "tables"
