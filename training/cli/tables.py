@@ -54,7 +54,7 @@ def card(
 ) -> None:
     """Put measured tables into a model card and write its page, README.md, beside it."""
     from man_core.registry import pretrained_folder
-    from training.evaluate.card_page import write_card
+    from training.tables.card import write_card
 
     page = write_card(path or pretrained_folder() / "man.json", results)
     say(as_json, f"wrote {page}", {"page": str(page)})
