@@ -7,8 +7,8 @@ from pathlib import Path
 from man_core.quality import CHEST_EXAM, SOFT_TISSUE, Window
 from training.errors import RecipeError
 from training.evaluate.cases import Wanted, cases
-from training.evaluate.figures import cost_figure, dose_figure, panel_figure, phantom_case
 from training.evaluate.methods import Method
+from training.tables.figures import cost_figure, dose_figure, panel_figure, phantom_case
 from training.tables.results import load_result
 
 STEPS_TABLE = "steps"
