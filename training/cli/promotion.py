@@ -140,7 +140,7 @@ def _go_back(to: Path, as_json: bool, *, words_beside: bool) -> None:
 
 
 def _show(pairs: list[Paired], first: Method, second: Method, names: tuple[str, str]) -> None:
-    from training.evaluate.paired_tables import paired_tables
+    from training.tables.paired import paired_tables
 
     wide = Console(width=max(console.width, WIDEST_TABLE))
     for table in paired_tables(pairs, first, second, names):
