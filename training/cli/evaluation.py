@@ -42,12 +42,12 @@ def evaluate(
 ) -> None:
     """PSNR, SSIM, LPIPS and HU bias of models, always beside the untouched low dose."""
     from training.data.splits import known_split
-    from training.evaluate import tables
     from training.evaluate.cases import Wanted, cases
     from training.evaluate.methods import methods_of
     from training.evaluate.run import evaluate as run
+    from training.tables import rows
 
-    windows = [tables.window_of(text) for text in window]
+    windows = [rows.window_of(text) for text in window]
     wanted = Wanted(known_split(split), tuple(dose), slices)
     methods = methods_of(
         models,
@@ -61,12 +61,12 @@ def evaluate(
     with counted("series") as on_progress:
         rows = run(methods, cases(data, full, wanted), windows, on_case=on_progress)
     if card:
-        tables.note_on_card(card, rows)
+        rows.note_on_card(card, rows)
     _show(rows, as_json)
 
 
 def _show(rows: Sequence[Row], as_json: bool) -> None:
-    from training.evaluate.tables import json_of, tables_of
+    from training.tables.rows import json_of, tables_of
 
     if as_json:
         typer.echo(json.dumps(json_of(rows)))

@@ -13,8 +13,8 @@ from training.errors import TrainingError
 from training.evaluate.cases import FULL_DOSE
 from training.evaluate.methods import LOW_DOSE
 from training.evaluate.run import Row
-from training.evaluate.tables import measurement
 from training.tables.results import TableResult, grid, load_result, sections
+from training.tables.rows import measurement
 
 CARD_TABLES = ("default", "test")
 """Tables whose rows a card carries, where they have been measured."""

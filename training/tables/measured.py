@@ -14,7 +14,7 @@ from training.errors import TrainingError
 from training.evaluate.cases import Case
 from training.evaluate.methods import Method
 from training.evaluate.run import CaseRow, Row, rows_of_case
-from training.evaluate.tables import json_of
+from training.tables.rows import json_of
 
 Key = tuple[str, str, str, str, int, Window]
 

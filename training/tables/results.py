@@ -21,9 +21,9 @@ from man_core.quality import (
 )
 from training.errors import TrainingError
 from training.evaluate.run import Row
-from training.evaluate.tables import json_of
 from training.tables.file import Printed, PrintedRow, TableFile
 from training.tables.measured import row_of
+from training.tables.rows import json_of
 from training.tables.statements import (
     NUMBERS,
     order_statements,

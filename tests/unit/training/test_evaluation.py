@@ -18,7 +18,7 @@ from training.evaluate.cases import Case, Wanted, cases
 from training.evaluate.classical import gaussian_blur
 from training.evaluate.methods import Method, methods_of
 from training.evaluate.run import Row, evaluate
-from training.evaluate.tables import json_of, note_on_card, tables_of, window_of
+from training.tables.rows import json_of, note_on_card, tables_of, window_of
 
 SIZE = 64
 
