@@ -14,7 +14,7 @@ from training.cli import options
 from training.cli.output import console, counted
 
 if TYPE_CHECKING:
-    from training.evaluate.assess import Assessment
+    from training.assess.protocol import Assessment
 
 WIDEST_TABLE = 140
 
@@ -55,8 +55,8 @@ def assess(
     as_json: options.AsJson = False,
 ) -> None:
     """HU bias, full dose, planted lesions, noise texture and slice to slice, with verdicts."""
+    from training.assess.protocol import assess as run
     from training.data.splits import known_split
-    from training.evaluate.assess import assess as run
     from training.evaluate.cases import Wanted, cases
     from training.evaluate.methods import model_method
 

@@ -9,7 +9,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from training.evaluate.assess import Assessment
+from training.assess.protocol import Assessment
 from training.evaluate.finding import Finding
 
 COLUMNS = ("measure", "low dose", "model", "limit", "verdict", "note")

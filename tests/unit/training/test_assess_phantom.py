@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from training.assess.protocol import assess
 from training.evaluate import assess_phantom
-from training.evaluate.assess import assess
 from training.evaluate.cases import Case
 from training.evaluate.classical import gaussian_blur
 from training.evaluate.finding import Finding

@@ -1,0 +1,1 @@
+"""Assessment of one model: HU, planted lesions, noise texture, sharpness, detectability."""
