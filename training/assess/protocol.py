@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from man_core.quality import LesionTrial
-from training.errors import TrainingError
-from training.evaluate.assess_images import (
+from training.assess.images import (
     Seen,
     apply,
     bias,
@@ -15,6 +14,7 @@ from training.evaluate.assess_images import (
     full_dose_change,
     tissue_noise,
 )
+from training.errors import TrainingError
 from training.evaluate.assess_lesions import plan, plant, survival
 from training.evaluate.assess_phantom import phantom_findings
 from training.evaluate.cases import Case
