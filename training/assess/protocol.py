@@ -14,8 +14,8 @@ from training.assess.images import (
     full_dose_change,
     tissue_noise,
 )
+from training.assess.lesions import plan, plant, survival
 from training.errors import TrainingError
-from training.evaluate.assess_lesions import plan, plant, survival
 from training.evaluate.assess_phantom import phantom_findings
 from training.evaluate.cases import Case
 from training.evaluate.finding import Finding
