@@ -15,8 +15,8 @@ from training.assess.images import (
     tissue_noise,
 )
 from training.assess.lesions import plan, plant, survival
+from training.assess.phantom import phantom_findings
 from training.errors import TrainingError
-from training.evaluate.assess_phantom import phantom_findings
 from training.evaluate.cases import Case
 from training.evaluate.finding import Finding
 from training.evaluate.methods import Method

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from training.assess import phantom
 from training.assess.protocol import assess
-from training.evaluate import assess_phantom
 from training.evaluate.cases import Case
 from training.evaluate.classical import gaussian_blur
 from training.evaluate.finding import Finding
@@ -17,13 +17,13 @@ Hu = NDArray[np.float32]
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many slices as the observer needs at least, and two of the patient."""
-    monkeypatch.setattr(assess_phantom, "REALISATIONS", 4)
-    monkeypatch.setattr(assess_phantom, "PHANTOM_SLICES", 2)
-    monkeypatch.setattr(assess_phantom, "PHANTOM_SIZE", 128)
+    monkeypatch.setattr(phantom, "REALISATIONS", 4)
+    monkeypatch.setattr(phantom, "PHANTOM_SLICES", 2)
+    monkeypatch.setattr(phantom, "PHANTOM_SIZE", 128)
 
 
 def findings(method: Method) -> dict[tuple[str, str], Finding]:
-    found = assess_phantom.phantom_findings(method, 0.25)
+    found = phantom.phantom_findings(method, 0.25)
     return {(each.subject.split(",")[0], each.quantity): each for each in found}
 
 
@@ -48,7 +48,7 @@ def test_phantoms_tell_noise_sharpness_and_detectability_of_low_dose_and_of_a_bl
 
 
 def test_without_a_dose_there_are_no_phantoms() -> None:
-    volume = assess_phantom.low_dose_phantom("abdomen", slices=1, size=128).full
-    case = Case("x", "a", "p", 0.25, False, volume, volume.hu, assess_phantom.Condition())
+    volume = phantom.low_dose_phantom("abdomen", slices=1, size=128).full
+    case = Case("x", "a", "p", 0.25, False, volume, volume.hu, phantom.Condition())
     subjects = {found.subject for found in assess(untouched(), [case], trials=0).findings}
     assert not any("rods" in subject for subject in subjects)
