@@ -79,11 +79,11 @@ def assess(
 
 
 def _print(assessment: Assessment, as_json: bool) -> None:
-    from training.evaluate import assess_report
+    from training.assess import report
 
     if as_json:
-        typer.echo(json.dumps(assess_report.json_of(assessment)))
+        typer.echo(json.dumps(report.json_of(assessment)))
         return
     wide = Console(width=max(console.width, WIDEST_TABLE))
-    for table in assess_report.tables_of(assessment):
+    for table in report.tables_of(assessment):
         wide.print(table)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from man_core import Condition, ModelError, Volume
 from training.assess.protocol import Assessment, assess
+from training.assess.report import json_of, tables_of
 from training.cli import main
 from training.errors import TrainingError
-from training.evaluate.assess_report import json_of, tables_of
 from training.evaluate.cases import Case
 from training.evaluate.classical import gaussian_blur
 from training.evaluate.finding import Finding, Limit
