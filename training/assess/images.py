@@ -17,9 +17,9 @@ from man_core.quality import (
     hu_bias,
     tissue_noise_power,
 )
+from training.assess.finding import BETWEEN_SLICES, BIAS_HU, FULL_DOSE_CHANGE, Finding
 from training.errors import TrainingError
 from training.evaluate.cases import FULL_DOSE, Case
-from training.evaluate.finding import BETWEEN_SLICES, BIAS_HU, FULL_DOSE_CHANGE, Finding
 from training.evaluate.methods import Method
 
 Hu = NDArray[np.float32]

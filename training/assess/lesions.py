@@ -10,9 +10,9 @@ import numpy as np
 from man_core import series_seed
 from man_core.physics.low_dose import LOWEST_HU
 from man_core.quality import LesionTrial, PlantedLesion, judge_lesions, paint_lesions, plan_lesions
+from training.assess.finding import LESIONS, Finding
 from training.assess.images import Seen, apply
 from training.evaluate.cases import Case
-from training.evaluate.finding import LESIONS, Finding
 from training.evaluate.methods import Method
 
 Lesions = tuple[PlantedLesion, ...]

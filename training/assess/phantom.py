@@ -34,9 +34,9 @@ from man_core.quality import (
     task_transfer,
     uniform_tissue,
 )
+from training.assess.finding import NOISE_PEAK, Finding
 from training.assess.images import Hu, Seen, apply, continuity, subject_of
 from training.evaluate.cases import Case
-from training.evaluate.finding import NOISE_PEAK, Finding
 from training.evaluate.methods import Method
 
 PHANTOM_SLICES = 5

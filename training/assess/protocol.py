@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from man_core.quality import LesionTrial
+from training.assess.finding import Finding
 from training.assess.images import (
     Seen,
     apply,
@@ -18,7 +19,6 @@ from training.assess.lesions import plan, plant, survival
 from training.assess.phantom import phantom_findings
 from training.errors import TrainingError
 from training.evaluate.cases import Case
-from training.evaluate.finding import Finding
 from training.evaluate.methods import Method
 
 

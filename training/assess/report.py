@@ -9,8 +9,8 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from training.assess.finding import Finding
 from training.assess.protocol import Assessment
-from training.evaluate.finding import Finding
 
 COLUMNS = ("measure", "low dose", "model", "limit", "verdict", "note")
 VERDICTS = {True: "kept", False: "BROKEN", None: ""}

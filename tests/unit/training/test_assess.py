@@ -11,13 +11,13 @@ from ct_factory import make_series
 from numpy.typing import NDArray
 
 from man_core import Condition, ModelError, Volume
+from training.assess.finding import Finding, Limit
 from training.assess.protocol import Assessment, assess
 from training.assess.report import json_of, tables_of
 from training.cli import main
 from training.errors import TrainingError
 from training.evaluate.cases import Case
 from training.evaluate.classical import gaussian_blur
-from training.evaluate.finding import Finding, Limit
 from training.evaluate.methods import Method, untouched
 
 SIZE = 96

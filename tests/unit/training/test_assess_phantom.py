@@ -5,10 +5,10 @@ import pytest
 from numpy.typing import NDArray
 
 from training.assess import phantom
+from training.assess.finding import Finding
 from training.assess.protocol import assess
 from training.evaluate.cases import Case
 from training.evaluate.classical import gaussian_blur
-from training.evaluate.finding import Finding
 from training.evaluate.methods import Method, untouched
 
 Hu = NDArray[np.float32]
