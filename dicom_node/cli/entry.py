@@ -12,7 +12,7 @@ import typer
 
 import dicom_node
 from dicom_node.cli import (
-    checkup,
+    check,
     demonstration,
     jobs,
     offline,
@@ -36,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (processes, checkup, status, jobs, unknown, rules, offline, peers, demonstration):
+for group in (processes, check, status, jobs, unknown, rules, offline, peers, demonstration):
     group.register(app)
 
 

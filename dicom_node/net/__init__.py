@@ -1,1 +1,0 @@
-"""DICOM network services: Storage and Verification, as SCP and as SCU."""
