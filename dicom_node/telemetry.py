@@ -18,7 +18,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from dicom_node.telemetry_files import is_sound, open_counts, take_slot
-from man_core.guard import Check, Verdict
+from man_core import Check, Verdict
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Metric

@@ -6,7 +6,8 @@ process which only reads cards (the receiver, the command line's help) stays sma
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from man_core.card import Measurement, ModelCard
 from man_core.condition import Condition
@@ -19,10 +20,15 @@ from man_core.seeding import series_seed
 from man_core.volume import Volume
 
 if TYPE_CHECKING:
+    from man_core.noise import noise_hu
+    from man_core.physics.low_dose import insert_noise
+    from man_core.physics.phantom import phantom_lesions, phantom_series
     from man_core.pipeline import DenoiseReport, denoise_volume
+    from man_core.quality import SOFT_TISSUE, hu_bias, measure
     from man_core.uncertainty import UncertaintySummary, spread_over_seeds
 
 __all__ = [
+    "SOFT_TISSUE",
     "Check",
     "Condition",
     "DenoiseReport",
@@ -40,20 +46,39 @@ __all__ = [
     "Volume",
     "denoise_volume",
     "find_model",
+    "hu_bias",
+    "insert_noise",
     "list_models",
     "load_denoiser",
+    "measure",
+    "noise_hu",
+    "phantom_lesions",
+    "phantom_series",
     "series_seed",
     "spread_over_seeds",
 ]
 
+_LOADED_AT_FIRST_USE = {
+    "DenoiseReport": "man_core.pipeline",
+    "SOFT_TISSUE": "man_core.quality",
+    "UncertaintySummary": "man_core.uncertainty",
+    "denoise_volume": "man_core.pipeline",
+    "hu_bias": "man_core.quality",
+    "insert_noise": "man_core.physics.low_dose",
+    "measure": "man_core.quality",
+    "noise_hu": "man_core.noise",
+    "phantom_lesions": "man_core.physics.phantom",
+    "phantom_series": "man_core.physics.phantom",
+    "spread_over_seeds": "man_core.uncertainty",
+}
+"""Module of each name that is loaded when it is first used."""
 
-def __getattr__(name: str) -> Any:
-    if name in ("DenoiseReport", "denoise_volume"):
-        from man_core import pipeline
 
-        return getattr(pipeline, name)
-    if name in ("UncertaintySummary", "spread_over_seeds"):
-        from man_core import uncertainty
-
-        return getattr(uncertainty, name)
+def __getattr__(name: str) -> object:
+    if name in _LOADED_AT_FIRST_USE:
+        return getattr(import_module(_LOADED_AT_FIRST_USE[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from dicom_node.certificates import check_certificates
 from dicom_node.checkup.verdict import Attempts, Doubt
-from dicom_node.cli.offline import load_model
+from dicom_node.denoising.models import load_model
 from dicom_node.ledger.engine import open_ledger
 from dicom_node.ledger.measures import Waiting, waiting
 from dicom_node.ledger.operations import LedgerStatus, status

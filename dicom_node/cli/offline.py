@@ -74,6 +74,7 @@ def denoise(
     With -c the site's rules decide as in the node; --model and --strength go before them.
     """
     from dicom_node.denoising.folder import Orders, denoise_folder
+    from dicom_node.denoising.models import load_model
 
     base = _base(config)
     wanted = _changed(base.model, name=model, strength=strength, steps=steps, device=device)
@@ -120,20 +121,6 @@ def models(
         write_table(("model", cards[0].name), list(_flat(_card(cards[0])).items()))
 
 
-def load_model(wanted: ModelSettings) -> Denoiser:
-    """The denoiser that the settings name.
-
-    Raises:
-        ModelUnavailable: No such model, its weights are damaged, or there is no such device.
-    """
-    from man_core import load_denoiser
-
-    try:
-        return load_denoiser(wanted.name, device=wanted.device, steps=wanted.steps)
-    except ModelError as error:
-        raise ModelUnavailable(f"{error}.") from error
-
-
 @dataclass(frozen=True)
 class _Base:
     """What the configuration says of offline work; without one, the defaults and no rules."""
@@ -163,6 +150,7 @@ def _options(model: ModelSettings, labels: DerivedSettings, watch: GuardSettings
 
 def _loader(wanted: ModelSettings) -> Callable[[str], Denoiser]:
     """Loads the models that rules name, each once, with the device and steps of the others."""
+    from dicom_node.denoising.models import load_model
 
     @functools.cache
     def load(name: str) -> Denoiser:

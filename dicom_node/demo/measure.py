@@ -12,9 +12,7 @@ import numpy as np
 
 from dicom_node.ct.headers import load
 from dicom_node.ct.pixels import Encoding, decode, to_hu
-from man_core import Volume
-from man_core.noise import noise_hu
-from man_core.quality import SOFT_TISSUE, hu_bias, measure
+from man_core import SOFT_TISSUE, Volume, hu_bias, measure, noise_hu
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from man_core import Volume
-from man_core.physics.low_dose import insert_noise
-from man_core.physics.phantom import phantom_lesions, phantom_series
+from man_core import Volume, insert_noise, phantom_lesions, phantom_series
 
 Anatomy = Literal["abdomen", "chest", "head"]
 

@@ -11,7 +11,7 @@ from dicom_node.denoising.report import ImplausibleResult
 from dicom_node.errors import DeviceFault, ModelUnavailable
 from dicom_node.ledger.model import Job
 from dicom_node.logs import get_logger
-from dicom_node.settings import GuardSettings, Settings, guard_limits
+from dicom_node.settings import GuardSettings, ModelSettings, Settings, guard_limits
 
 if TYPE_CHECKING:
     from dicom_node.denoising.series import GuardOptions
@@ -21,6 +21,20 @@ log = get_logger(__name__)
 
 EARLIER_GONE = "its earlier images had left the node before these came"
 """What late slices say for which the rest of the series is no longer there to be checked."""
+
+
+def load_model(wanted: ModelSettings) -> Denoiser:
+    """Load the denoiser that the settings name.
+
+    Raises:
+        ModelUnavailable: No such model, its weights are damaged, or there is no such device.
+    """
+    from man_core import ModelError, load_denoiser
+
+    try:
+        return load_denoiser(wanted.name, device=wanted.device, steps=wanted.steps)
+    except ModelError as error:
+        raise ModelUnavailable(f"{error}.") from error
 
 
 class ModelDenoise:
@@ -40,14 +54,8 @@ class ModelDenoise:
 
     def denoiser(self, name: str) -> Denoiser:
         """The denoiser of that name, loaded at its first use."""
-        from man_core import ModelError, load_denoiser
-
-        wanted = self._settings.model
         if name not in self._loaded:
-            try:
-                loaded = load_denoiser(name, device=wanted.device, steps=wanted.steps)
-            except ModelError as error:
-                raise ModelUnavailable(str(error)) from error
+            loaded = load_model(self._settings.model.model_copy(update={"name": name}))
             self._loaded[name] = loaded
             log.info("model loaded", model=name, version=loaded.info.version)
         return self._loaded[name]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydicom.uid import UID, ExplicitVRBigEndian
@@ -18,7 +18,6 @@ from dicom_node.dimse.associate import (
 )
 from dicom_node.dimse.proposal import AcceptedContext
 from dicom_node.encoding.uid import is_usable_uid
-from dicom_node.settings import Settings
 
 _PROTOCOL_VERSION_1 = 0x0001
 
@@ -77,15 +76,26 @@ class Agreement:
     refused: Sequence[ProposedContext]
 
 
-def why_refused(request: AssociationRequest, settings: Settings) -> Refusal | None:
-    """Why a peer may not associate at all, if so; room and limits are looked at later."""
+def refusal_of(
+    request: AssociationRequest, called: str | None, calling: Collection[str]
+) -> Refusal | None:
+    """Reason to refuse an association whatever room there is (PS3.8, table 9-21).
+
+    Args:
+        request: What the peer asks for.
+        called: The AE title by which it must call; None: any.
+        calling: The AE titles of those who may call; empty: any.
+
+    Returns:
+        None when the request may be answered; room and limits are looked at later.
+    """
     if not request.protocol_version & _PROTOCOL_VERSION_1:
         return WRONG_VERSION
     if request.application_context != APPLICATION_CONTEXT:
         return WRONG_APPLICATION
-    if settings.accept.require_called_ae and request.called != settings.ae_title:
+    if called is not None and request.called != called:
         return WRONG_CALLED
-    if settings.accept.calling and request.calling not in settings.accept.calling:
+    if calling and request.calling not in calling:
         return WRONG_CALLING
     return None
 

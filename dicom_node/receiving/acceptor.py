@@ -34,7 +34,7 @@ from dicom_node.dimse.inlet import (
     Violation,
 )
 from dicom_node.dimse.message import NOTHING, MalformedFragment, fragments
-from dicom_node.dimse.negotiation import PERMANENT, TOO_MANY, Refusal, accept, describe, why_refused
+from dicom_node.dimse.negotiation import PERMANENT, TOO_MANY, Refusal, accept, describe, refusal_of
 from dicom_node.dimse.services import Caller, Service
 from dicom_node.logs import get_logger, reason_of
 from dicom_node.receiving.intake import Reception
@@ -140,7 +140,9 @@ class Acceptor:
             raise Violation("announced a request of an impossible length", INVALID_PARAMETER)
         request = read_request(self._inlet.body(length))
         self._caller = Caller(request.calling, request.called, self._caller.host)
-        refusal = why_refused(request, self._offer.settings) or self._find_place(request)
+        settings = self._offer.settings
+        called = settings.ae_title if settings.accept.require_called_ae else None
+        refusal = refusal_of(request, called, settings.accept.calling) or self._find_place(request)
         if refusal is not None:
             self._refuse(refusal)
             return

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from dicom_node.settings.sections import Section
-from man_core.guard import GuardLimits, Limit
+from man_core import GuardLimits, Limit
 
 MOST_SEEDS = 64
 

@@ -59,10 +59,10 @@ def evaluate(
         ceiling=ceiling,
     )
     with counted("series") as on_progress:
-        rows = run(methods, cases(data, full, wanted), windows, on_case=on_progress)
+        measured = run(methods, cases(data, full, wanted), windows, on_case=on_progress)
     if card:
-        rows.note_on_card(card, rows)
-    _show(rows, as_json)
+        rows.note_on_card(card, measured)
+    _show(measured, as_json)
 
 
 def _show(rows: Sequence[Row], as_json: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -40,3 +41,11 @@ class Batch:
 
     def __len__(self) -> int:
         return int(self.full.shape[0])
+
+
+class BatchSource(Protocol):
+    """Batches as a pure function of their index: a resumed fit sees what it would have seen."""
+
+    def batch(self, index: int) -> Batch:
+        """Batch number ``index``; the same index always gives the same batch."""
+        ...

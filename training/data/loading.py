@@ -5,9 +5,8 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from training.data.batch import Batch
+from training.data.batch import Batch, BatchSource
 from training.data.dataset import CropSource
-from training.fit.task import BatchSource
 from training.settings import Recipe
 
 VALIDATION_SEED = 7_919

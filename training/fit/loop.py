@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training.data.batch import Batch
+from training.data.batch import Batch, BatchSource
 from training.errors import TrainingError
 from training.fit.ema import Ema
 from training.fit.journal import Journal
@@ -19,7 +19,7 @@ from training.fit.precision import mixed_precision
 from training.fit.ranks import Ranks
 from training.fit.schedule import Budget, learning_rate
 from training.fit.state import load_state, save_state
-from training.fit.task import BatchSource, Moment, Task
+from training.fit.task import Moment, Task
 from training.settings import Recipe
 
 OnStep = Callable[[int, float, dict[str, float]], None]

@@ -13,12 +13,12 @@ from man_core.hu import HuRange
 from man_core.nets.autoencoder import Autoencoder, initialise_linear_path
 from man_core.nets.man import ManConfig
 from man_core.quality import SOFT_TISSUE, psnr
-from training.data.batch import Batch
+from training.data.batch import Batch, BatchSource
 from training.errors import TrainingError
 from training.fit.initial import initial_weights, take
 from training.fit.objective import read_objective
 from training.fit.pictures import strip
-from training.fit.task import BatchSource, Moment, RunFacts, Validation
+from training.fit.task import Moment, RunFacts, Validation
 from training.objectives.autoencoder import AutoencoderObjective, autoencoder_loss
 from training.objectives.perceptual import perceptual_features
 

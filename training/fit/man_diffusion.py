@@ -16,13 +16,13 @@ from man_core.diffusion.schedule import cosine_schedule
 from man_core.hu import HuRange
 from man_core.nets.man import ManConfig, ManNetwork
 from man_core.quality import SOFT_TISSUE, psnr
-from training.data.batch import Batch
+from training.data.batch import Batch, BatchSource
 from training.errors import TrainingError
 from training.fit.initial import initial_weights, take
 from training.fit.man_export import export_man
 from training.fit.objective import read_objective
 from training.fit.pictures import strip
-from training.fit.task import BatchSource, Moment, RunFacts, Validation
+from training.fit.task import Moment, RunFacts, Validation
 from training.objectives.latent_diffusion import DiffusionObjective, diffusion_loss
 from training.objectives.perceptual import perceptual_features
 from training.objectives.residual_shift import residual_shift_loss

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from training.data.batch import BatchSource
 from training.data.dataset import CropSource
 from training.data.loading import Prefetched, held_out_batches
 from training.data.manifest import load_manifest
@@ -30,7 +31,7 @@ from training.fit.state import (
     load_state,
     save_json,
 )
-from training.fit.task import BatchSource, RunFacts, Task
+from training.fit.task import RunFacts, Task
 from training.fit.tasks import build_task
 from training.settings import Recipe
 

@@ -10,15 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from training.data.batch import Batch
-
-
-class BatchSource(Protocol):
-    """Batches as a pure function of their index: a resumed fit sees what it would have seen."""
-
-    def batch(self, index: int) -> Batch:
-        """Batch number ``index``; the same index always gives the same batch."""
-        ...
+from training.data.batch import Batch, BatchSource
 
 
 @dataclass(frozen=True)

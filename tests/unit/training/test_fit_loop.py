@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training.data.batch import Batch
+from training.data.batch import Batch, BatchSource
 from training.errors import RecipeError, TrainingError
 from training.fit.ema import Ema
 from training.fit.journal import Journal
 from training.fit.loop import Fit
 from training.fit.schedule import Budget, learning_rate
 from training.fit.state import load_state, save_state
-from training.fit.task import BatchSource, Moment, RunFacts, Validation
+from training.fit.task import Moment, RunFacts, Validation
 from training.settings import FitSettings, Recipe, load_recipe, recipe_folder
 
 
