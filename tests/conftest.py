@@ -1,4 +1,4 @@
-"""Puts this folder on the import path: a test says ``from ct_factory import make_series``."""
+"""Fixtures of all tests; helpers are in ``support``: ``from support.peers import free_port``."""
 
 import logging
 import os
@@ -9,7 +9,7 @@ import pytest
 import structlog
 import torch
 from hypothesis import settings
-from postgres import PostgreSQL, postgresql
+from support.postgres import PostgreSQL, postgresql
 
 # A loaded machine is slow, not wrong.
 settings.register_profile("any machine", deadline=None)

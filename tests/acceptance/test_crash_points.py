@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from aftermath import verdict
-from peers import orthanc, wait_until
-from torture import PARTS, Part, drained, parts
-from ward import LINE_SECONDS, Ward, ward
+from support.aftermath import verdict
+from support.peers import orthanc, wait_until
+from support.torture import PARTS, Part, drained, parts
+from support.ward import LINE_SECONDS, Ward, ward
 
-CRASHING = Path(__file__).parents[1] / "crashing.py"
+CRASHING = Path(__file__).parents[1] / "support" / "crashing.py"
 MOST_STEPS = 150
 PATIENT = {"attempts": 1000, "first_delay_seconds": 0.1, "longest_delay_seconds": 0.3}
 

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from aftermath import verdict
-from mishaps import LEDGER_ENDINGS, MISHAPS, health, may_happen
-from peers import free_port, orthanc, run_command, wait_until
-from scanner import answered
-from torture import seed_of_the_day
-from ward import LINE_SECONDS, Ward, ward
+from support.aftermath import verdict
+from support.mishaps import LEDGER_ENDINGS, MISHAPS, health, may_happen
+from support.peers import free_port, orthanc, run_command, wait_until
+from support.scanner import answered
+from support.torture import seed_of_the_day
+from support.ward import LINE_SECONDS, Ward, ward
 
 from dicom_node.ledger.engine import open_ledger
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from ct_factory import make_series
-from peers import Ports, node, node_settings, orthanc, storescu, wait_until, write_node
 from pydicom import dcmread
+from support.ct_factory import make_series
+from support.peers import Ports, node, node_settings, orthanc, storescu, wait_until, write_node
 
 SLICES = 9
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from ct_factory import make_series
-from peers import (
+from pydicom import dcmread
+from support.ct_factory import make_series
+from support.peers import (
     Orthanc,
     Ports,
     Process,
@@ -23,8 +24,7 @@ from peers import (
     wait_until,
     write_node,
 )
-from pydicom import dcmread
-from validators import new_complaints
+from support.validators import new_complaints
 
 from dicom_node.ledger.engine import Ledger, open_ledger
 from dicom_node.ledger.model import Job

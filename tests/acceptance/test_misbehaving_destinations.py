@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from destinations import ASSOCIATIONS, REQUESTS, StorageScp, StowServer
-from sending_line import PATIENT, Line
-from torture import seed_of_the_day
+from support.destinations import ASSOCIATIONS, REQUESTS, StorageScp, StowServer
+from support.sending_line import PATIENT, Line
+from support.torture import seed_of_the_day
 
 from dicom_node.dimse import association
 from dicom_node.ledger.states import JobState

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ct_factory import make_series, recode
-from peers import Process, wait_until
 from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from receivers import data_set_of
-from ward import Archive, Ward, archive, send_once, ward
-from wire import store
+from support.ct_factory import make_series, recode
+from support.peers import Process, wait_until
+from support.receivers import data_set_of
+from support.ward import Archive, Ward, archive, send_once, ward
+from support.wire import store
 
 ROOT = "1.2.826.0.1.3680043.8.498.20111103.05453119"
 """A component with a leading zero, as some makers write their dates and times."""

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from aftermath import verdict
-from peers import Orthanc, Process, orthanc, require_program, storescu, wait_until
-from torture import descendants
-from ward import LINE_SECONDS, Ward, archive, send_once, ward
+from support.aftermath import verdict
+from support.peers import Orthanc, Process, orthanc, require_program, storescu, wait_until
+from support.torture import descendants
+from support.ward import LINE_SECONDS, Ward, archive, send_once, ward
 
 FEW_ATTEMPTS = {"attempts": 3, "first_delay_seconds": 0.1, "longest_delay_seconds": 0.2}
 MIB = 1 << 20

@@ -7,10 +7,10 @@ import signal
 from collections import Counter
 from pathlib import Path
 
-from peers import listening, wait_until
-from postgres import postgresql
-from torture import Part, parts
-from ward import Ward, archive, ward
+from support.peers import listening, wait_until
+from support.postgres import postgresql
+from support.torture import Part, parts
+from support.ward import Ward, archive, ward
 
 from dicom_node.ledger.history import of_job
 from dicom_node.ledger.pauses import pause, resume

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers import (
+from pydicom import dcmread
+from support.peers import (
     Orthanc,
     Ports,
     free_port,
@@ -21,9 +22,8 @@ from peers import (
     wait_until,
     write_node,
 )
-from pydicom import dcmread
-from sending_line import PATIENT, Line
-from validators import new_complaints
+from support.sending_line import PATIENT, Line
+from support.validators import new_complaints
 
 from dicom_node.checkup.trial import TEST_NAME, TEST_PATIENT
 from dicom_node.ledger.operations import get_job, retry

@@ -16,13 +16,13 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from ct_factory import rewrite
-from day import Disturbance, live_through
-from peers import REPOSITORY, orthanc, wait_until
 from pydicom import dcmread
-from scanner import answered, rows
-from torture import PARTS, START_SECONDS, Part
-from ward import LINE_SECONDS, Ward, ward
+from support.ct_factory import rewrite
+from support.day import Disturbance, live_through
+from support.peers import REPOSITORY, orthanc, wait_until
+from support.scanner import answered, rows
+from support.torture import PARTS, START_SECONDS, Part
+from support.ward import LINE_SECONDS, Ward, ward
 
 from dicom_node.ledger.engine import Ledger
 
@@ -119,7 +119,9 @@ def test_a_clock_that_is_set_forward_and_back(
     clock.write_text("0")
     environment = {
         "TEST_CLOCK": str(clock),
-        "PYTHONPATH": os.pathsep.join([str(REPOSITORY / "tests" / "set_clock"), str(REPOSITORY)]),
+        "PYTHONPATH": os.pathsep.join(
+            [str(REPOSITORY / "tests" / "support" / "set_clock"), str(REPOSITORY)]
+        ),
     }
 
     def set_clock(made: Sequence[Part], rng: random.Random, ledger: Ledger) -> Counter[str]:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ct_factory import make_series
-from peers import (
+from pydicom import dcmread
+from support.ct_factory import make_series
+from support.peers import (
     Orthanc,
     Ports,
     Process,
@@ -24,7 +25,6 @@ from peers import (
     wait_until,
     write_node,
 )
-from pydicom import dcmread
 
 from dicom_node.ledger.engine import Ledger, open_ledger
 from dicom_node.ledger.operations import list_jobs

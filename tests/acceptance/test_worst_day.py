@@ -11,9 +11,9 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from day import Disturbance, live_through
-from postgres import postgresql
-from torture import PARTS, torment
+from support.day import Disturbance, live_through
+from support.postgres import postgresql
+from support.torture import PARTS, torment
 
 SHORT_KILLS, LONG_KILLS = 10, 200
 TWO_OF_EACH = ("receive", "work", "work", "deliver", "deliver", "serve")

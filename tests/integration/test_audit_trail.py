@@ -12,9 +12,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 import trustme
-from audit_schema import faults
-from ct_factory import make_series
-from peers import Ports, listening, node_settings, running, wait_until, write_node
+from support.audit_schema import faults
+from support.ct_factory import make_series
+from support.peers import Ports, listening, node_settings, running, wait_until, write_node
 
 from dicom_node.errors import PeerError
 from dicom_node.sending.calls import echo, send_files

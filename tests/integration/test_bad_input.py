@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from ct_factory import make_series
-from peers import run_command
 from pydicom import Dataset
 from pydicom.uid import MRImageStorage
+from support.ct_factory import make_series
+from support.peers import run_command
 
 from man_core import ModelCard
 from man_core.weights import save_weights

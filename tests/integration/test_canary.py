@@ -16,14 +16,14 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from audit_schema import faults
-from collectors import Collected, udp_collector, web_collector
-from ct_factory import make_series
-from peers import Ports, node, node_settings, run_command, wait_until, write_node
 from pydicom import Dataset, dcmread
 from pynetdicom import AE, evt
 from pynetdicom.events import Event
 from pynetdicom.sop_class import CTImageStorage, Verification
+from support.audit_schema import faults
+from support.collectors import Collected, udp_collector, web_collector
+from support.ct_factory import make_series
+from support.peers import Ports, node, node_settings, run_command, wait_until, write_node
 
 from dicom_node.ledger.engine import Ledger, open_ledger
 from dicom_node.ledger.operations import status

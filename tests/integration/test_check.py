@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledger_factory import NodeFixture
-from peers import Ports, free_port, node, node_settings, write_node
 from pynetdicom import AE
 from pynetdicom.sop_class import (
     CTImageStorage,
@@ -25,6 +23,8 @@ from pynetdicom.sop_class import (
     StorageCommitmentPushModel,
     Verification,
 )
+from support.ledger_factory import NodeFixture
+from support.peers import Ports, free_port, node, node_settings, write_node
 
 from dicom_node.checkup import door
 from dicom_node.cli import main

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 import yaml
-from ct_factory import make_series, strip_preamble
-from peers import Ports, node_settings, write_node
 from pydicom import Dataset, dcmread
 from pydicom.uid import MRImageStorage
+from support.ct_factory import make_series, strip_preamble
+from support.peers import Ports, node_settings, write_node
 
 from dicom_node.cli import main
 from dicom_node.demo.pacs import DemoPacs

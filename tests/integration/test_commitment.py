@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers import free_port
 from pydicom import Dataset
 from pynetdicom import AE, build_role
 from pynetdicom.association import Association
@@ -18,6 +17,7 @@ from pynetdicom.sop_class import (
     StorageCommitmentPushModel,
     StorageCommitmentPushModelInstance,
 )
+from support.peers import free_port
 
 from dicom_node.ledger.commitment_requests import PendingReport, claim_report
 from dicom_node.ledger.engine import Ledger, open_ledger

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ct_factory import make_series
-from peers import free_port
 from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE, evt
 from pynetdicom.events import Event
 from pynetdicom.sop_class import CTImageStorage, StorageCommitmentPushModel
+from support.ct_factory import make_series
+from support.peers import free_port
 
 from dicom_node.dimse.commitment import CommitmentReport
 from dicom_node.errors import PeerError

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from ct_factory import make_series
-from peers import require_program
 from pydicom import Dataset
+from support.ct_factory import make_series
+from support.peers import require_program
 
 from dicom_node.ct.provenance import DeriveOptions
 from dicom_node.denoising.series import DenoiseOptions, GuardOptions, denoise_series

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ct_factory import make_series
-from peers import wait_until
 from prometheus_client import CollectorRegistry
 from pydicom import dcmread
-from receivers import Running, Start, data_set_of, starting
-from wire import (
+from support.ct_factory import make_series
+from support.peers import wait_until
+from support.receivers import Running, Start, data_set_of, starting
+from support.wire import (
     ABORT,
     APPLICATION_CONTEXT,
     ASSOCIATE_AC,

@@ -12,12 +12,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import bombs
 import pytest
-from ct_factory import make_series
-from ledger_factory import NodeFixture
 from pydicom import dcmread
 from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+from support import bombs
+from support.ct_factory import make_series
+from support.ledger_factory import NodeFixture
 
 from dicom_node.encoding.file_meta import file_meta
 
@@ -29,7 +29,7 @@ PROCESS = """
 import json, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from ledger_factory import NodeFixture, House, START
+from support.ledger_factory import NodeFixture, House, START
 from dicom_node.ledger.operations import list_jobs
 from dicom_node.ledger.series import list_series
 node, work = NodeFixture(Path({folder!r})), {work!r}

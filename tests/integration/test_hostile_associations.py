@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ct_factory import make_series
-from knocking import KNOCKS, knock
-from peers import wait_until
-from siege import (
+from support.ct_factory import make_series
+from support.knocking import KNOCKS, knock
+from support.peers import wait_until
+from support.siege import (
     SEED,
     TORTURE,
     Target,
@@ -27,7 +27,7 @@ from siege import (
     in_parallel,
     staying_unharmed,
 )
-from wire import Answers, Line, associate_rq, line
+from support.wire import Answers, Line, associate_rq, line
 
 from dicom_node.sending.calls import send_files
 from dicom_node.settings import PeerSettings

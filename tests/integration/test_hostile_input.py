@@ -16,11 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ct_factory import make_series, recode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mutation import bomb, conversation, deflated, mutated_data_set, mutated_stream
-from peers import wait_until
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.uid import (
@@ -30,7 +27,10 @@ from pydicom.uid import (
     JPEGLSLossless,
     RLELossless,
 )
-from siege import (
+from support.ct_factory import make_series, recode
+from support.mutation import bomb, conversation, deflated, mutated_data_set, mutated_stream
+from support.peers import wait_until
+from support.siege import (
     CASES,
     SEED,
     SETTLE_SECONDS,
@@ -42,7 +42,7 @@ from siege import (
     in_parallel,
     staying_unharmed,
 )
-from wire import (
+from support.wire import (
     ABORT,
     ASSOCIATE_AC,
     ASSOCIATE_RJ,

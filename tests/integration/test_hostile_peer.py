@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ct_factory import make_series
-from wire import (
+from support.ct_factory import make_series
+from support.wire import (
     ABORT,
     APPLICATION_CONTEXT,
     ASSOCIATE_AC,

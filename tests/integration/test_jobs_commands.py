@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ledger_factory import START, NodeFixture
-from peers import Ports, node_settings, write_node
+from support.ledger_factory import START, NodeFixture
+from support.peers import Ports, node_settings, write_node
 from typer.testing import CliRunner, Result
 
 from dicom_node.cli.entry import app

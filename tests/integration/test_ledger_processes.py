@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ledger_factory import START, NodeFixture
+from support.ledger_factory import START, NodeFixture
 
 from dicom_node.ledger.arrivals import Recorded
 from dicom_node.ledger.history import of_job
@@ -29,7 +29,7 @@ TIMEOUT_SECONDS = 240
 SET_UP = """
 import os, signal, sys, time
 from pathlib import Path
-from ledger_factory import START, NodeFixture
+from support.ledger_factory import START, NodeFixture
 
 def die(*_args, **_fields):
     os.kill(os.getpid(), signal.SIGKILL)

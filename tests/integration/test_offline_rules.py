@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import yaml
-from ct_factory import make_series
-from ledger_factory import START, House, NodeFixture
-from peers import Ports, node_settings
 from pydicom import Dataset, dcmread
+from support.ct_factory import make_series
+from support.ledger_factory import START, House, NodeFixture
+from support.peers import Ports, node_settings
 
 from dicom_node.cli import main
 from dicom_node.denoising.models import ModelDenoise

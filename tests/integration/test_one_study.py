@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ct_factory import change_header, make_series
-from ledger_factory import START, NodeFixture
-from peers import free_port, storescu
 from pydicom import Dataset, dcmread
 from pynetdicom import AE
 from pynetdicom.sop_class import CTImageStorage
+from support.ct_factory import change_header, make_series
+from support.ledger_factory import START, NodeFixture
+from support.peers import free_port, storescu
 
 from dicom_node.ledger.arrivals import Arrival, Recorded, record_instances
 from dicom_node.ledger.series import list_series

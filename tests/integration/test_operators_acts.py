@@ -15,9 +15,9 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from audit_schema import faults
-from ledger_factory import NodeFixture
-from peers import Ports, node_settings, write_node
+from support.audit_schema import faults
+from support.ledger_factory import NodeFixture
+from support.peers import Ports, node_settings, write_node
 
 from dicom_node.audit import person
 from dicom_node.audit.destinations import FileDestination

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ct_factory import make_series
-from peers import (
+from support.ct_factory import make_series
+from support.peers import (
     Ports,
     free_port,
     listening,

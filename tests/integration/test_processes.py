@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from peers import Ports, children, node, node_settings, run_command, wait_until, write_node
+from support.peers import Ports, children, node, node_settings, run_command, wait_until, write_node
 
 
 def alive(pid: int) -> bool:

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ct_factory import make_series, recode
-from peers import listening, require_program, wait_until
 from pydicom import dcmread
 from pydicom.uid import (
     EnhancedCTImageStorage,
@@ -29,7 +27,9 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
 from pynetdicom.sop_class import CTImageStorage, Verification
-from receivers import Running, Start, data_set_of, starting
+from support.ct_factory import make_series, recode
+from support.peers import listening, require_program, wait_until
+from support.receivers import Running, Start, data_set_of, starting
 
 from dicom_node.ct.syntaxes import UNCOMPRESSED
 from dicom_node.errors import ConfigurationError, PeerError, StorageError

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ct_factory import make_series
-from peers import Ports, Process, listening, node_settings, running, wait_until, write_node
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.sop_class import CTImageStorage
+from support.ct_factory import make_series
+from support.peers import Ports, Process, listening, node_settings, running, wait_until, write_node
 
 from dicom_node.sending.calls import send_files
 from dicom_node.settings import PeerSettings

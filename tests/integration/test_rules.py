@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from ct_factory import make_series
-from peers import (
+from support.ct_factory import make_series
+from support.peers import (
     Ports,
     children,
     node,

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from certificates import Office
 from cryptography.hazmat.primitives import serialization
-from peers import Ports, free_port, node_settings, write_node
+from support.certificates import Office
+from support.peers import Ports, free_port, node_settings, write_node
 
 from dicom_node.cli import main
 from dicom_node.errors import NodeError

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from ct_factory import make_series
-from peers import free_port, listening, require_program, running, wait_until
 from pydicom import dcmread
 from pydicom.uid import (
     UID,
@@ -22,6 +20,8 @@ from pydicom.uid import (
 from pynetdicom import AE, evt
 from pynetdicom.events import Event
 from pynetdicom.sop_class import CTImageStorage, MRImageStorage, Verification
+from support.ct_factory import make_series
+from support.peers import free_port, listening, require_program, running, wait_until
 
 from dicom_node.dimse import proposal
 from dicom_node.errors import PeerError, UnreadableFile

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 import trustme
-from ct_factory import make_series
-from peers import (
+from pydicom import dcmread
+from support.ct_factory import make_series
+from support.peers import (
     Orthanc,
     Ports,
     listening,
@@ -27,7 +28,6 @@ from peers import (
     wait_until,
     write_node,
 )
-from pydicom import dcmread
 
 from dicom_node import deadline
 from dicom_node.errors import PeerError, UnreadableFile

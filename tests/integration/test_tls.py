@@ -13,10 +13,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from certificates import Credential, Office, dcmtk
 from cryptography.hazmat.primitives import serialization
-from ct_factory import make_series
-from peers import (
+from support.certificates import Credential, Office, dcmtk
+from support.ct_factory import make_series
+from support.peers import (
     Ports,
     Process,
     free_port,

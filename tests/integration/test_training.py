@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ct_factory import make_series
+from support.ct_factory import make_series
 
 from man_core import Condition, ModelCard, denoise_volume, load_denoiser
 from man_core.volume import Volume

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from ledger_factory import NodeFixture
-from peers import Ports, node_settings, write_node
 from pydicom import dcmread
+from support.ledger_factory import NodeFixture
+from support.peers import Ports, node_settings, write_node
 
 from dicom_node.cli import main
 from dicom_node.custody import Custody, set_aside_unknown

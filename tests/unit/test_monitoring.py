@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ledger_factory import NodeFixture
 from prometheus_client.parser import text_string_to_metric_families
+from support.ledger_factory import NodeFixture
 
 from dicom_node import telemetry
 from dicom_node.health.snapshot import take_snapshot

@@ -1,0 +1,100 @@
+"""A day in the life of a node: scanners send, something is done to its parts, all must be well."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dicom_node.ledger.engine import Ledger, open_ledger
+from dicom_node.settings import load_settings
+from support.aftermath import verdict
+from support.peers import Ports, node_settings, orthanc, wait_until, write_node
+from support.scanner import Scanner, scanning
+from support.torture import Part, drained, parts, seed_of_the_day, swept
+
+DRAIN_SECONDS = 300.0
+MODALITIES = ("CT1", "CT2", "CT3")
+PATIENT = {"attempts": 100, "first_delay_seconds": 0.5, "longest_delay_seconds": 1}
+"""So many kills would use up anybody's attempts."""
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """What is done while the scanners send.
+
+    Attributes:
+        act: Gets the parts, chance and the ledger; tells what it has done, by name.
+        environment: More variables for the parts.
+    """
+
+    act: Callable[[Sequence[Part], random.Random, Ledger], Counter[str]]
+    environment: Mapping[str, str] | None = None
+
+
+def live_through(
+    folder: Path,
+    commands: Sequence[str],
+    disturbance: Disturbance,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    receivers: int = 1,
+    **changes: Any,
+) -> None:
+    """A day with a disturbance; everything must be as if it had been a quiet one."""
+    seed, ports = seed_of_the_day(), Ports()
+    settings = node_settings(ports, retry=PATIENT, **changes)
+    settings["listen"]["processes"] = receivers
+    config = write_node(folder / "node", settings)
+    storage = config.parent / "var"
+    ledger = open_ledger(load_settings(config).database)
+    scanners = [
+        Scanner(name, folder / "scans", ports.node, ledger, random.Random(f"{seed} {name}"))
+        for name in MODALITIES
+    ]
+    with orthanc(folder / "pacs", ports) as pacs:
+        with parts(config, commands, disturbance.environment) as made, scanning(scanners):
+            done = disturbance.act(made, random.Random(seed), ledger)
+            for scanner in scanners:
+                scanner.stop_after_this()
+            wait_until("all is sent", lambda: all_sent(scanners, made), DRAIN_SECONDS)
+            wait_until("all is done", lambda: drained(made, ledger), DRAIN_SECONDS)
+            for part in made:  # a start sweeps what the dead have left
+                if part.command in ("receive", "serve"):
+                    part.stop()
+                    part.start()
+            wait_until("leftovers are swept", lambda: swept(made, storage))
+        with capsys.disabled():
+            sys.stdout.write(told(seed, done, scanners))
+        scans = [scan for scanner in scanners for scan in scanner.scans]
+        assert verdict(scans, pacs, ledger, storage) == []
+    ledger.close()
+    assert {part.command: part.died_alone for part in made if part.died_alone} == {}
+    for log in config.parent.glob("*.log"):
+        assert "Traceback" not in log.read_text(), log
+
+
+def all_sent(scanners: list[Scanner], made: Sequence[Part]) -> bool:
+    for part in made:
+        part.look_after()
+    for scanner in scanners:
+        if scanner.fault is not None:
+            raise scanner.fault
+    return not any(scanner.is_alive() for scanner in scanners)
+
+
+def told(seed: int, done: Counter[str], scanners: list[Scanner]) -> str:
+    """The day in two lines."""
+    scans = [scan for scanner in scanners for scan in scanner.scans]
+    images = sum(len(scan.files) for scan in scans)
+    manners = sum((scanner.manners for scanner in scanners), Counter[str]())
+    return (
+        f"\nTORTURE_SEED={seed}: {done.total()} disturbances {dict(done)};"
+        f"\n{len(scans)} series of {images} images, sent {dict(manners)}\n"
+    )

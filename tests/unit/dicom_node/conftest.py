@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.ledger_factory import NodeFixture
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[NodeFixture]:
+    built = NodeFixture(tmp_path)
+    yield built
+    built.ledger.close()

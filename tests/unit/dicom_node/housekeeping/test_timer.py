@@ -1,0 +1,32 @@
+"""A sweep that fails over and over fills no log."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from support.ledger_factory import NodeFixture
+
+from dicom_node.errors import StorageError
+from dicom_node.heartbeat import SweepBeats
+from dicom_node.housekeeping.clock_watch import ClockWatch
+from dicom_node.housekeeping.timer import REPEAT_SECONDS, Round, Rounds
+from dicom_node.logs import configure_logging
+
+
+def test_the_same_failure_is_logged_once_a_minute(
+    node: NodeFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    reasons = ["the ledger is away"] * 121 + ["the disk is full"] * 2
+
+    def sweep(_now: float) -> None:
+        raise StorageError(reasons.pop(0))
+
+    configure_logging(node.settings.logging, process="serve")
+    watch = ClockWatch(lambda _: None)
+    item = Round(sweep, REPEAT_SECONDS / 60)
+    rounds = Rounds((item,), watch, SweepBeats(node.settings.storage / "beats"))
+    for _ in range(123):
+        rounds.run(item)
+    logging.getLogger().handlers[0].flush()
+    assert capfd.readouterr().err.count("sweep failed") == 3 + 1

@@ -1,0 +1,67 @@
+"""A clock that was wrong: nothing waits for years, and nothing that is planned rightly changes."""
+
+from __future__ import annotations
+
+import pytest
+from support.ledger_factory import START, House, NodeFixture
+
+from dicom_node.ledger.clock_repair import correct_clock, newest_moment
+from dicom_node.ledger.deliveries import claim_delivery, postpone
+from dicom_node.ledger.jobs import claim, derived, retry_later
+from dicom_node.ledger.operations import get_job
+from dicom_node.ledger.states import JobState
+
+YEARS = 3e8
+"""A machine without a battery for its clock, which starts ten years ahead or behind."""
+
+
+@pytest.fixture
+def house(node: NodeFixture) -> House:
+    return House(node)
+
+
+def test_a_delivery_that_waits_for_years_is_sent_once_the_clock_is_right(
+    node: NodeFixture, house: House
+) -> None:
+    then = START + YEARS
+    job = node.job(now=then)
+    claim(node.ledger, owner="w", off_peak=False, now=then)
+    derived(node.ledger, job.id, owner="w", count=1, now=then)
+    delivery = claim_delivery(node.ledger, "pacs", owner="s", now=then)
+    assert delivery is not None
+    later = then + 30
+    postpone(node.ledger, delivery.id, owner="s", reason="away", next_at=later, now=then)
+    house.correct_clock(START)
+    assert claim_delivery(node.ledger, "pacs", owner="s", now=START) is not None
+
+
+def test_a_lease_from_the_future_runs_out_like_any_other(node: NodeFixture, house: House) -> None:
+    job = node.job(now=START + YEARS)
+    claim(node.ledger, owner="another host", off_peak=False, now=START + YEARS)
+    house.correct_clock(START)
+    house.release_leases(START + 1)
+    assert get_job(node.ledger, job.id).state == JobState.DENOISING
+    house.release_leases(START + 120)
+    assert get_job(node.ledger, job.id).state == JobState.QUEUED
+
+
+@pytest.mark.parametrize("delay", [0.0, 30.0, 100.0])
+def test_what_is_planned_rightly_stays(node: NodeFixture, delay: float) -> None:
+    job = node.job()
+    claim(node.ledger, owner="w", off_peak=False, now=START)
+    retry_later(node.ledger, job.id, owner="w", reason="away", next_at=START + delay, now=START)
+    assert correct_clock(node.ledger, longest_plan_seconds=100.0, now=START) == 0
+    assert get_job(node.ledger, job.id).next_at == START + delay
+
+
+def test_half_a_series_and_the_rest_with_the_clock_set_back_in_between(
+    node: NodeFixture, house: House
+) -> None:
+    """The second half seems to come ten years before the first."""
+    uid = node.arrive_series(slices=4, now=START + YEARS)
+    house.complete_series(START + 10)
+    house.complete_series(START + 100)
+    assert newest_moment(node.ledger) == START + YEARS
+    job = claim(node.ledger, owner="w", off_peak=False, now=START + 100)
+    assert job is not None
+    assert job.series_uid == uid

@@ -1,0 +1,38 @@
+"""How a part shows itself: it counts and beats while it runs, and runs when it cannot count."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from support.ledger_factory import settings_in
+
+from dicom_node import telemetry
+from dicom_node.processes.observation import beating, certificate_days, forget_counts, observed
+
+
+def test_a_part_beats_whenever_it_asks_whether_to_stop(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    with observed("work", settings):
+        assert beating(lambda: True)()
+        assert list(telemetry.newest_beats(settings.metrics_folder)) == ["work"]
+
+
+def test_a_part_tells_the_audit_trail_that_it_starts_and_stops(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, audit={"file": tmp_path / "audit.log"})
+    with observed("work", settings) as audit:
+        assert audit.wants_transfers
+    told = (tmp_path / "audit.log").read_text(encoding="utf-8")
+    assert [code in told for code in ("110120", "110121")] == [True, True]
+
+
+def test_a_part_runs_when_nothing_can_be_counted(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    settings.storage.mkdir()
+    settings.metrics_folder.write_text("no folder")
+    with observed("work", settings):
+        telemetry.image_received("stored", 1)
+    forget_counts(settings)
+
+
+def test_a_node_without_certificates_has_none_to_watch(tmp_path: Path) -> None:
+    assert certificate_days(settings_in(tmp_path)) == {}

@@ -1,0 +1,184 @@
+"""Mistakes in ``rules.yaml``: each is told with its line, and never as a traceback."""
+
+from __future__ import annotations
+
+import textwrap
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.ledger_factory import settings_in
+
+from dicom_node.errors import ConfigurationError
+from dicom_node.rules import LiveRules, load_rules, rules_of
+
+PEERS = ["pacs", "archive"]
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "rules.yaml"
+    file.write_text(textwrap.dedent(text), encoding="utf-8")
+    return file
+
+
+def mistakes(folder: Path, text: str) -> list[str]:
+    with pytest.raises(ConfigurationError) as told:
+        rules_of(write(folder, text), peers=PEERS)
+    return str(told.value).splitlines()
+
+
+@pytest.mark.parametrize("text", ["", "rules:", "rules: []", "# nothing\n"])
+def test_no_rules_are_no_mistake(tmp_path: Path, text: str) -> None:
+    assert rules_of(write(tmp_path, text), peers=PEERS).rules == ()
+
+
+def test_the_template_is_valid_and_so_are_its_examples(tmp_path: Path) -> None:
+    template = Path(__file__).parents[4] / "dicom_node" / "templates" / "rules.yaml"
+    text = template.read_text(encoding="utf-8")
+    assert rules_of(write(tmp_path, text), peers=PEERS).rules == ()
+    examples = [line.removeprefix("#") for line in text.partition("rules: []")[2].splitlines()]
+    rules = rules_of(write(tmp_path, "\n".join(examples)), peers=PEERS).rules
+    assert [rule.name for rule in rules][-2:] == ["stroke protocol", "thick slices can wait"]
+
+
+@pytest.mark.parametrize(
+    ("condition", "told"),
+    [
+        (
+            "SliceTickness: 1",
+            "'SliceTickness' is no DICOM keyword (did you mean 'SliceThickness'?)",
+        ),
+        ("slicethickness: 1", "no DICOM keyword (did you mean 'SliceThickness'?)"),
+        ("xyz: 1", "'xyz' is no DICOM keyword, write it as PS3.6 does"),
+        ("SliceThickness: {atleast: 1}", "is not a known key (did you mean 'at_least'?)"),
+        (
+            "SliceThickness: {}",
+            "say what it must be: equals, matches, at_least, at_most or present",
+        ),
+        ("SliceThickness: thin", "SliceThickness is a number, and 'thin' is none"),
+        ("SliceThickness: {matches: a}", "is a number, use equals, at_least or at_most"),
+        ("SliceThickness: {at_least: 3, at_most: 1}", "at_least is greater than at_most"),
+        ("SliceThickness: {at_least: thin}", "'match.SliceThickness.at_least' is 'thin'"),
+        ("SliceThickness: {at_least: .nan}", "should be a finite number"),
+        ("SeriesDescription: {at_most: 3}", "SeriesDescription is text, use equals or matches"),
+        ("SeriesDescription: {matches: '('}", "it is no regular expression"),
+        ("SeriesDescription: {present: false, equals: a}", "an absent attribute has no value"),
+        ("StationName: 0123", "StationName is text, put the value in quotes"),
+        ("BurnedInAnnotation: NO", "put the value in quotes"),
+        ("StudyDate: 2026-01-31", "put the value in quotes"),
+        ("PixelData: x", "PixelData cannot be compared"),
+        ("SourceImageSequence: x", "SourceImageSequence cannot be compared"),
+        ("TransferSyntaxUID: x", "TransferSyntaxUID cannot be compared"),
+        ("1: x", "'1' is no DICOM keyword"),
+    ],
+)
+def test_a_mistaken_condition_is_told_with_its_line(
+    tmp_path: Path, condition: str, told: str
+) -> None:
+    text = f"rules:\n- name: a\n  match:\n    {condition}\n  skip: b\n"
+    (mistake,) = mistakes(tmp_path, text)
+    assert mistake.startswith("rules.yaml line 4: rule 1: ")
+    assert told in mistake
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("- a", "must begin with `rules:`"),
+        ("rules: 3", "'rules' is 3: a list was expected"),
+        ("rules: [", "is not valid YAML"),
+        ("rulez: []", "'rulez' is not a known key (did you mean 'rules'?)"),
+        ("rules:\n- hello", "line 2: rule 1: it is 'hello': keys were expected"),
+        ("rules:\n- name: a", "say either `skip: reason` or `denoise: {...}`"),
+        ("rules:\n- {skip: a, denoise: {}}", "say either `skip: reason` or `denoise: {...}`"),
+        ("rules:\n- {skip: a}\n- {skip: }", "rule 2: it is wrong: say either"),
+        ("rules:\n- {skip: a, nam: b}", "'nam' is not a known key (did you mean 'name'?)"),
+        ("rules:\n- {skip: a, source_ae: 'A\\B'}", "an AE title has 1 to 16"),
+        ("rules:\n- {skip: a, skip: b}", "'skip' stands twice"),
+        ("rules:\n- {skip: a, name: b}\n- {skip: a, name: b}", "the name 'b' stands twice"),
+        ("rules:\n- denoise: {strenght: 1}", "'denoise.strenght' is not a known key (did you mean"),
+        ("rules:\n- denoise: {strength: 2}", "'denoise.strength' is 2: input should be less than"),
+        ("rules:\n- denoise: {priority: high}", "'denoise.priority' is 'high': input should be"),
+        ("rules:\n- denoise: {incomplete: no}", "'denoise.incomplete' is False: input should be"),
+        ("rules:\n- denoise: {destinations: []}", "'denoise.destinations' is []"),
+        ("rules:\n- denoise: {destinations: pcas}", "no peer in node.yaml (did you mean 'pacs'?)"),
+        ("rules:\n- denoise: {destinations: [x]}", "no peer in node.yaml (known: archive, pacs)"),
+        ("rules:\n- denoise: {model: mann}", "there is no model named 'mann'; known are"),
+        ("rules: &a\n- *a", "write it out in full"),
+    ],
+)
+def test_a_mistake_says_what_to_do(tmp_path: Path, text: str, told: str) -> None:
+    (mistake,) = mistakes(tmp_path, text)
+    assert mistake.startswith("rules.yaml")
+    assert told in mistake
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    text = """
+        rules:
+          - match: {Kernel: a, KVP: high}
+            skip: b
+          - denoise: {modell: c}
+    """
+    assert [line.split(":")[0] for line in mistakes(tmp_path, text)] == [
+        "rules.yaml line 3",
+        "rules.yaml line 3",
+        "rules.yaml line 5",
+    ]
+
+
+def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="No such file"):
+        rules_of(tmp_path / "rules.yaml", peers=PEERS)
+    (tmp_path / "rules.yaml").write_bytes(b"rules: \xff\xfe")
+    with pytest.raises(ConfigurationError, match="is not valid YAML"):
+        rules_of(tmp_path / "rules.yaml", peers=PEERS)
+
+
+def test_without_a_file_there_are_no_rules(tmp_path: Path) -> None:
+    assert load_rules(settings_in(tmp_path)).rules == ()
+
+
+def test_a_broken_file_is_refused_and_the_old_rules_stay(tmp_path: Path) -> None:
+    file = write(tmp_path, "rules:\n- skip: a\n")
+    live = LiveRules(settings_in(tmp_path, rules=file))
+    write(tmp_path, "rules:\n- skipp: b\n")
+    assert not live.reload()
+    assert [rule.skip for rule in live.rules] == ["a"]
+    file.unlink()
+    assert not live.reload()
+    write(tmp_path, "rules:\n- skip: b\n- skip: c\n")
+    assert live.reload()
+    assert [rule.skip for rule in live.rules] == ["b", "c"]
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["name", "match", "skip", "denoise", "KVP", "equals", "matches", "model"]
+            ),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(rules=st.lists(VALUES, max_size=3), text=st.none() | st.text(max_size=60))
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_whatever_the_file_holds_the_answer_is_rules_or_sentences(
+    tmp_path: Path, rules: list[object], text: str | None
+) -> None:
+    file = tmp_path / "rules.yaml"
+    file.write_text(yaml.safe_dump({"rules": rules}) if text is None else text, "utf-8")
+    with suppress(ConfigurationError):
+        rules_of(file, peers=PEERS)

@@ -1,0 +1,95 @@
+"""The end of a Series Description: two models or strengths look different in a PACS's list."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydicom import dcmread
+from support.ct_factory import make_series
+
+from dicom_node.ct.provenance import DeriveOptions, Provenance
+from dicom_node.denoising.series import DenoiseOptions, denoise_series
+from dicom_node.description_suffix import MAX_TEMPLATE_CHARACTERS, check_suffix, fill_suffix
+from dicom_node.errors import ConfigurationError
+from dicom_node.settings import load_settings
+from man_core import load_denoiser
+
+CONFIGURATION = """
+ae_title: DENOISE
+peers: [{name: pacs, ae_title: PACS, host: 127.0.0.1, port: 104}]
+destinations: [pacs]
+derived: {description_suffix: "%s"}
+"""
+WRONG = {
+    " {modell}": "between braces it may say",
+    " {strength:.1f}": "between braces it may say",
+    " {}": "between braces it may say",
+    " {model} {model}": "stands in it twice",
+    " A\\\\B": "a Series Description cannot end so",
+    "降噪": "a Series Description cannot end so",
+    "x" * 33: "a Series Description cannot end so",
+}
+
+
+def load(folder: Path, suffix: str) -> str:
+    file = folder / "node.yaml"
+    file.write_text(CONFIGURATION % suffix, encoding="utf-8")
+    return load_settings(file).derived.description_suffix
+
+
+@pytest.mark.parametrize("suffix", WRONG)
+def test_a_wrong_template_is_refused_when_the_configuration_is_read(
+    tmp_path: Path, suffix: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(tmp_path, suffix)
+    assert "description_suffix" in str(caught.value)
+    assert WRONG[suffix] in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [" MAN", "", " {model}", " {model} {strength}", "{x", "a}{b"])
+def test_a_right_one_is_taken(tmp_path: Path, suffix: str) -> None:
+    assert load(tmp_path, suffix) == suffix
+
+
+def test_models_and_strengths_are_told_apart_in_the_description(tmp_path: Path) -> None:
+    files = make_series(tmp_path / "in", slices=1, description="x" * 64)
+    labels = DeriveOptions(description_suffix=" {model} {strength}")
+    told = []
+    for strength in (1.0, 0.5):
+        out = tmp_path / f"out-{strength}"
+        denoise_series(files, out, load_denoiser("identity"), DenoiseOptions(strength, labels))
+        told.append(dcmread(out / "0001.dcm").SeriesDescription)
+    assert told == ["x" * 53 + " identity 1", "x" * 51 + " identity 0.5"]
+
+
+def test_a_template_without_placeholders_changes_no_uid() -> None:
+    made_by = Provenance("man", "1", "", "cd" * 32, steps=1, strength=1.0, seed=7)
+    assert made_by.suffix(DeriveOptions()) == " MAN"
+    assert made_by.key(DeriveOptions()) == made_by.key(DeriveOptions(description_suffix=" MAN"))
+
+
+@given(
+    st.text("ab {}\\é", max_size=6),
+    st.booleans(),
+    st.booleans(),
+    st.text(max_size=80),
+    st.floats(0, 1),
+)
+def test_a_template_that_passes_always_fits(
+    words: str, with_model: bool, with_strength: bool, model: str, strength: float
+) -> None:
+    template = words + "{model}" * with_model + "{strength}" * with_strength
+    try:
+        check_suffix(template)
+    except ValueError:
+        return
+    filled = fill_suffix(template, model=model, strength=strength)
+    assert len(template) <= MAX_TEMPLATE_CHARACTERS
+    assert len(filled) <= 51
+    assert filled.isascii()
+    assert filled.isprintable()
+    assert "\\" not in filled

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from support.ct_factory import make_series
+
+from man_core import Condition, ModelError, Volume
+from training.assess.finding import Finding, Limit
+from training.assess.protocol import Assessment, assess
+from training.assess.report import json_of, tables_of
+from training.cli import main
+from training.errors import TrainingError
+from training.evaluate.cases import Case
+from training.evaluate.classical import gaussian_blur
+from training.evaluate.methods import Method, untouched
+
+SIZE = 96
+SHAPE = (3, SIZE, SIZE)
+PIXEL_MM = 0.8
+
+Hu = NDArray[np.float32]
+
+
+def case() -> Case:
+    """Soft tissue between walls of fat, in air."""
+    random = np.random.default_rng(1)
+    clean = np.full(SHAPE, -1000.0)
+    clean[:, 8:-8, 8:-8] = -100.0
+    clean[:, 18:-18, 18:-18] = 50.0
+    full = (clean + random.normal(0.0, 10.0, SHAPE)).astype(np.float32)
+    low = (full + random.normal(0.0, 17.0, SHAPE)).astype(np.float32)
+    volume = Volume(low, (3.0, PIXEL_MM, PIXEL_MM), np.eye(4))
+    return Case("validation", "a", "p", 0.25, False, volume, full, Condition())
+
+
+def method(change: float = 0.0, blur: float = 0.0) -> Method:
+    def apply(case: Case, _window: tuple[float, float]) -> tuple[Hu, float]:
+        hu = gaussian_blur(case.low.hu, blur) if blur else case.low.hu
+        return hu + np.float32(change), 0.0
+
+    return Method("changed", "abcdef0123456789", 2, apply, "ddim")
+
+
+def assessed(by: Method) -> Assessment:
+    return assess(by, [case()], [case()], trials=6)
+
+
+def finding(assessment: Assessment, quantity: str) -> Finding:
+    (found,) = (f for f in assessment.findings if f.quantity == quantity)
+    return found
+
+
+def test_what_changes_nothing_only_leaves_the_noise_between_slices() -> None:
+    done = assessed(untouched())
+    broken = {found.quantity for found in done.broken}
+    assert {found.passed for found in done.findings} == {True, False, None}
+    assert all("slices" in quantity or "noise" in quantity for quantity in broken)
+    assert finding(done, "change of full dose over its noise").value == 0.0
+    assert finding(done, "energy between slices").value > 1.2
+
+
+def test_a_shift_of_all_hu_is_a_bias_in_every_tissue_beside_an_unbiased_low_dose() -> None:
+    done = assessed(method(change=3.0))
+    for tissue in ("fat", "soft tissue"):
+        found = finding(done, f"HU bias, {tissue}")
+        assert found.value == pytest.approx(3.0, abs=0.7)
+        assert found.low_dose == pytest.approx(found.value - 3.0, abs=0.01)
+        assert found.passed is False
+
+
+def test_a_strong_blur_changes_full_dose_loses_lesions_and_is_told_of_both() -> None:
+    done = assessed(method(blur=6.0))
+    assert {"lesions lost", "change of full dose over its noise"} <= {
+        found.quantity for found in done.broken
+    }
+    lost = finding(done, "lesions lost")
+    assert lost.value >= 1
+    assert "6 lesions" in lost.subject
+
+
+def test_every_slice_gets_its_share_of_the_trials_and_progress_is_told() -> None:
+    told: list[tuple[int, int | None]] = []
+    done = assess(
+        untouched(), [case(), case()], trials=5, on_case=lambda done, of: told.append((done, of))
+    )
+    assert told == [(1, 2), (2, 2)]
+    assert "5 lesions" in finding(done, "lesions lost").subject
+
+
+def test_without_room_for_a_lesion_there_is_no_verdict() -> None:
+    done = assess(untouched(), [case()], trials=0)
+    assert finding(done, "lesions lost").passed is None
+    assert math.isnan(finding(done, "lesions lost").value)
+
+
+def test_texture_in_tissue_is_told_and_has_no_limit() -> None:
+    done = assessed(method(blur=1.5))
+    found = finding(done, "mean frequency over full dose, with anatomy")
+    assert found.limit is None
+    assert found.value < 0.8
+    assert found.low_dose == pytest.approx(1.0, abs=0.1)
+
+
+def test_nothing_to_assess_and_a_model_that_fails_are_said() -> None:
+    def fail(_case: Case, _window: tuple[float, float]) -> tuple[Hu, float]:
+        raise ModelError("the model gave up")
+
+    with pytest.raises(TrainingError, match="nothing to assess"):
+        assess(untouched(), [])
+    with pytest.raises(TrainingError, match="gave up"):
+        assess(Method("bad", "", 0, fail), [case()])
+
+
+@pytest.mark.parametrize(
+    ("limit", "words", "inside", "outside"),
+    [
+        (Limit(-1.0, 1.0), "±1", -1.0, 1.01),
+        (Limit(0.0, 0.5), "≤ 0.5", 0.5, 0.51),
+        (Limit(0.0, 0.0), "0", 0.0, 1.0),
+        (Limit(0.8, 1.2), "0.8 to 1.2", 0.8, 0.79),
+    ],
+)
+def test_a_limit_includes_its_ends(limit: Limit, words: str, inside: float, outside: float) -> None:
+    assert str(limit) == words
+    assert (limit.holds(inside), limit.holds(outside)) == (True, False)
+
+
+def test_json_holds_every_finding_and_no_nan() -> None:
+    done = assess(method(change=3.0), [case()], trials=0)
+    told = json.loads(json.dumps(json_of(done), allow_nan=False))
+    assert (told["model"], told["sampler"], told["steps"]) == ("changed", "ddim", 2)
+    assert told["passed"] is False
+    assert len(told["findings"]) == len(done.findings)
+    assert {"value", "low_dose", "limit", "passed", "note"} < set(told["findings"][0])
+    assert str(tables_of(done)[0].title).startswith("changed abcdef01, ddim 2 steps: validation")
+
+
+@pytest.mark.parametrize(("words", "code"), [([], 0), (["--strict"], 1)])
+def test_the_command_fails_for_a_broken_limit_only_when_strict(
+    words: list[str],
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Low dose as it is has too much energy between slices."""
+    make_series(tmp_path, 2, 64, noise_hu=10)
+    call = ["assess", "identity", "--data", str(tmp_path), "--series", str(tmp_path)]
+    options = ["--no-phantom", "--trials", "0", "--json", *words]
+    monkeypatch.setattr(sys, "argv", ["man-train", *call, *options])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert (stopped.value.code or 0) == code
+    told = json.loads(capsys.readouterr().out)
+    broken = {found["quantity"] for found in told["findings"] if found["passed"] is False}
+    assert "energy between slices" in broken
