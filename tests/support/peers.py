@@ -192,7 +192,7 @@ class Orthanc:
 
 @contextlib.contextmanager
 def orthanc(folder: Path, ports: Ports) -> Iterator[Orthanc]:
-    """Orthanc with the auto-routing rule of ``tests/acceptance/peers``."""
+    """Orthanc with the auto-routing rule of ``tests/support/orthanc``."""
     program = require_program("Orthanc")
     folder.mkdir(parents=True)
     home = Path(__file__).parent / "orthanc"
