@@ -49,7 +49,8 @@ FLOOR_PIXELS = 64
 def windowed(hu: Tensor, choice: Tensor) -> Tensor:
     """Crops [batch, 1, row, column] HU to [0, 1] in the windows chosen by index [batch]."""
     low, high = torch.tensor(WINDOWS_HU, device=hu.device)[choice].T[:, :, None, None, None]
-    return ((hu - low) / (high - low)).clamp(0, 1)
+    unit: Tensor = (hu - low) / (high - low)
+    return unit.clamp(0, 1)
 
 
 class FeatureExtractor(nn.Module):
