@@ -1,4 +1,4 @@
-"""Who we are in the headers that we write, and how we find ourselves again."""
+"""Name, version and identifiers of the product, in headers, on associations and in packages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MODEL_NAME: Final = "MAN node"
 """Manufacturer's Model Name (0008,1090) of derived series."""
 
 PRODUCT_VERSION: Final = "0.1.0"
-"""The product's version, as in ``pyproject.toml``."""
+"""Version of the product; hatch reads it from here when the package is built."""
 
 IMPLEMENTATION_CLASS_UID: Final = "2.25.305539343774671993782191497568080541729"
 """Implementation Class UID (0002,0012): a UUID drawn once for this product (PS3.5 annex B.2)."""

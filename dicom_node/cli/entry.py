@@ -7,6 +7,7 @@ import sys
 import traceback
 import warnings
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -25,6 +26,7 @@ from dicom_node.cli import (
 from dicom_node.cli.privacy import keep_files_private
 from dicom_node.errors import NodeError
 from dicom_node.logs import log_to_stderr
+from dicom_node.product import PRODUCT_VERSION
 
 UNEXPECTED = 1
 
@@ -38,6 +40,24 @@ app = typer.Typer(
 )
 for group in (processes, check, status, jobs, unknown, rules, offline, peers, demonstration):
     group.register(app)
+
+
+def _print_version(requested: bool) -> None:
+    if requested:
+        typer.echo(f"dicom-node {PRODUCT_VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Options that come before any command."""
 
 
 def main() -> None:

@@ -13,7 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.product import PRODUCT_VERSION
+from dicom_node.product import (
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+    PRODUCT_VERSION,
+)
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGES = ("man_core", "dicom_node", "training")
@@ -188,10 +192,20 @@ def test_no_large_file_is_tracked() -> None:
 
 
 def test_the_version_is_one_and_in_the_changelog() -> None:
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pyproject = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    source = pyproject["tool"]["hatch"]["version"]
+    text = (REPOSITORY / source["path"]).read_text(encoding="utf-8")
+    found = re.findall(source["pattern"], text, re.MULTILINE)
+    assert ("version" in pyproject["project"], found) == (False, [PRODUCT_VERSION])
     changelog = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
-    assert project["version"] == PRODUCT_VERSION
-    assert f"## [{PRODUCT_VERSION}]" in changelog
+    assert re.search(rf"^## \[{re.escape(PRODUCT_VERSION)}\]", changelog, re.MULTILINE)
+
+
+def test_the_conformance_statement_names_this_version() -> None:
+    statement = (REPOSITORY / "docs" / "conformance.md").read_text(encoding="utf-8")
+    assert IMPLEMENTATION_VERSION_NAME in statement
+    assert IMPLEMENTATION_CLASS_UID in statement
+    assert len(IMPLEMENTATION_VERSION_NAME) <= 16
 
 
 def test_links_between_pages_lead_somewhere() -> None:

@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
+from dicom_node.product import PRODUCT_VERSION
 from training.cli import data, evaluation, fitting, promotion, quality, tables
 from training.errors import RecipeError, TrainingError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="Fit denoising models on a site's own scans, measure them and put them in force.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
 for group in (data, fitting, evaluation, promotion, quality, tables):
     group.register(app)
+
+
+def _print_version(requested: bool) -> None:
+    if requested:
+        typer.echo(f"man-train {PRODUCT_VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Options that come before any command."""
 
 
 def main() -> None:
