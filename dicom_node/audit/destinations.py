@@ -18,7 +18,7 @@ from dicom_node.audit.message import Message, Outcome
 from dicom_node.errors import ConfigurationError
 from dicom_node.logs import get_logger
 from dicom_node.settings import SyslogSettings, TlsSettings
-from dicom_node.tls import calling_context, public_context
+from dicom_node.tls import client_context, public_context
 
 log = get_logger(__name__)
 
@@ -210,7 +210,7 @@ def _leave_to_owner(descriptor: int, folder: Path) -> None:
 
 
 def _context(tls: TlsSettings | None) -> ssl.SSLContext:
-    return calling_context(tls) if tls is not None else public_context()
+    return client_context(tls) if tls is not None else public_context()
 
 
 def _hung_up(connection: socket.socket) -> bool:

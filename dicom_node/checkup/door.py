@@ -12,7 +12,7 @@ from dicom_node.checkup.verdict import Attempts, Doubt
 from dicom_node.errors import ConfigurationError, PeerError
 from dicom_node.sending.calls import echo
 from dicom_node.settings import Settings, WebSettings
-from dicom_node.tls import calling_context
+from dicom_node.tls import client_context
 from dicom_node.web_client import ExchangeFailed, exchange
 
 ANSWER_SECONDS = 5.0
@@ -59,7 +59,7 @@ def _own_context(settings: Settings) -> ssl.SSLContext | None:
     """For a call to this machine by whatever name; the certificate names the one peers use."""
     if settings.tls is None or not settings.listen.tls:
         return None
-    context = calling_context(settings.tls)
+    context = client_context(settings.tls)
     context.check_hostname = False
     return context
 

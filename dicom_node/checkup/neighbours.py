@@ -22,7 +22,7 @@ from dicom_node.rules import load_rules
 from dicom_node.sending.calls import echo
 from dicom_node.sending.stow import web_echo
 from dicom_node.settings import PeerSettings, Settings, WebPeerSettings
-from dicom_node.tls import calling_context
+from dicom_node.tls import client_context
 
 
 def attempts(settings: Settings) -> Attempts:
@@ -52,14 +52,14 @@ def _peer(
 ) -> str:
     if isinstance(peer, PeerSettings):
         return _dicom_peer(peer, settings, destinations)
-    context = calling_context(settings.tls) if settings.tls is not None else None
+    context = client_context(settings.tls) if settings.tls is not None else None
     seconds = web_echo(peer, tls=context)
     answered = f"{peer.url} answered in {1000 * seconds:.0f} ms"
     return f"{answered}; {_trial(peer.name)}" if peer.name in destinations else answered
 
 
 def _dicom_peer(peer: PeerSettings, settings: Settings, destinations: Collection[str]) -> str:
-    context = calling_context(settings.tls) if peer.tls and settings.tls is not None else None
+    context = client_context(settings.tls) if peer.tls and settings.tls is not None else None
     seconds = echo(peer, calling_ae=settings.ae_title, tls=context)
     answered = f"{peer.ae_title} at {peer.host}:{peer.port} answered in {1000 * seconds:.0f} ms"
     if peer.name not in destinations:

@@ -22,7 +22,6 @@ from pynetdicom.pdu_primitives import (
 )
 from pynetdicom.presentation import PresentationContext, build_context
 
-from dicom_node.certificates import why_refused
 from dicom_node.dimse.connection import (
     ABORT,
     ASSOCIATE_AC,
@@ -33,6 +32,7 @@ from dicom_node.dimse.connection import (
 from dicom_node.dimse.peer import Peer, describe
 from dicom_node.errors import PeerError
 from dicom_node.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_node.tls import handshake_failure
 
 PDU_BYTES = 131072
 """Largest fragment this node takes: 128 KiB, the most that Orthanc offers too."""
@@ -182,7 +182,7 @@ def unreachable(peer: Peer, error: OSError) -> PeerError:
     who = describe(peer)
     if isinstance(error, ssl.SSLError):
         return PeerError(
-            f"No TLS connection to {who}: {why_refused(error)}; check `tls` on both sides.",
+            f"No TLS connection to {who}: {handshake_failure(error)}; check `tls` on both sides.",
             transient=True,
         )
     return PeerError(

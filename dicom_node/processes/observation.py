@@ -80,10 +80,10 @@ def certificate_days(settings: Settings) -> Mapping[str, float]:
     """
     if settings.tls is None:
         return {}
-    from dicom_node.certificates import certificates
+    from dicom_node.certificates import read_certificates
 
     now, days = time.time(), dict[str, float]()
-    for found in certificates(settings.tls):
+    for found in read_certificates(settings.tls):
         name, left = found.path.name, found.days_left(now)
         days[name] = min(left, days.get(name, left))
     return days

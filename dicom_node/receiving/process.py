@@ -13,7 +13,7 @@ from dicom_node.receiving.commitment import commitment_service
 from dicom_node.receiving.intake import Reception
 from dicom_node.receiving.receiver import POLL_SECONDS, Receiver
 from dicom_node.settings import Settings
-from dicom_node.tls import listening_context
+from dicom_node.tls import server_context
 
 log = get_logger(__name__)
 
@@ -39,7 +39,7 @@ def run_receiver(
     """
     tls = None
     if settings.listen.tls and settings.tls is not None:
-        tls = listening_context(settings.tls)
+        tls = server_context(settings.tls)
     custody = open_custody(settings, should_stop)
     ledger = custody.ledger
     try:

@@ -27,7 +27,6 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from dicom_node import telemetry
 from dicom_node.audit import SILENT, Audit, Peer
-from dicom_node.certificates import why_refused
 from dicom_node.ct.syntaxes import READABLE, UNCOMPRESSED
 from dicom_node.dimse.inlet import REQUEST_SECONDS, Inlet
 from dicom_node.dimse.services import Service
@@ -39,6 +38,7 @@ from dicom_node.receiving.knocks import Knock, Knocks
 from dicom_node.receiving.listening import listen
 from dicom_node.receiving.places import address_key
 from dicom_node.settings import Settings
+from dicom_node.tls import handshake_failure
 
 log = get_logger(__name__)
 
@@ -255,7 +255,7 @@ class Receiver:
             secured.do_handshake()
         except OSError as error:
             telemetry.association("tls_failed")
-            reason = why_refused(error)
+            reason = handshake_failure(error)
             event = "TLS handshake failed"
             knock = Knock(event, reason, Peer("", host), alert=f"{event}: {reason}")
             self._offer.knocks.tell(knock)

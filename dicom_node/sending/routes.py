@@ -12,7 +12,7 @@ from dicom_node.sending.commitment import report_commitment
 from dicom_node.sending.storage import StorageSession
 from dicom_node.sending.stow import WebSession, web_echo
 from dicom_node.settings import PeerSettings, Settings, WebPeerSettings
-from dicom_node.tls import calling_context
+from dicom_node.tls import client_context
 
 
 class PeerTransport:
@@ -106,4 +106,4 @@ class PeerTransport:
             raise PeerError(str(error), transient=True) from error
 
     def _tls(self) -> ssl.SSLContext | None:
-        return calling_context(self._settings.tls) if self._settings.tls is not None else None
+        return client_context(self._settings.tls) if self._settings.tls is not None else None

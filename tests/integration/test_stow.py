@@ -35,7 +35,7 @@ from dicom_node.sending import stow
 from dicom_node.sending.outcome import SendResult
 from dicom_node.sending.stow import WebSession, web_echo
 from dicom_node.settings import TlsSettings, WebPeerSettings
-from dicom_node.tls import calling_context
+from dicom_node.tls import client_context
 
 PLUGINS = Path("/usr/share/orthanc/plugins")
 
@@ -527,7 +527,7 @@ class TestHttps:
         own = authority.issue_cert("node.example")
         own.private_key_and_cert_chain_pem.write_to_path(folder / "node.pem")
         authority.cert_pem.write_to_path(folder / "authorities.pem")
-        return calling_context(
+        return client_context(
             TlsSettings(
                 certificate=folder / "node.pem",
                 key=folder / "node.pem",

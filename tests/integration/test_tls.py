@@ -28,11 +28,11 @@ from support.peers import (
     write_node,
 )
 
-from dicom_node.certificates import certificates, check_certificates
+from dicom_node.certificates import check_certificates, read_certificates
 from dicom_node.errors import ConfigurationError, PeerError
 from dicom_node.sending.calls import echo, send_files
 from dicom_node.settings import PeerSettings, TlsSettings
-from dicom_node.tls import calling_context, listening_context, public_context
+from dicom_node.tls import client_context, public_context, server_context
 
 REFUSED = {
     "stranger": Office.of_a_stranger,
@@ -93,7 +93,7 @@ def test_dcmtk_stores_over_tls(receiver: Node, office: Office, tmp_path: Path) -
 
 def test_our_own_sender_stores_over_tls(receiver: Node, office: Office, tmp_path: Path) -> None:
     files = make_series(tmp_path, slices=3, study="ours")
-    tls = calling_context(office.good())
+    tls = client_context(office.good())
     sent = send_files(receiver.peer, files, calling_ae="SCANNER", tls=tls)
     assert [item.status for item in sent] == [0, 0, 0]
 
@@ -105,7 +105,7 @@ def test_a_client_with_a_wrong_certificate_is_refused(
     before = receiver.refusals()
     tls = REFUSED[which](office)
     with pytest.raises(PeerError):
-        echo(receiver.peer, calling_ae="SCANNER", tls=calling_context(tls))
+        echo(receiver.peer, calling_ae="SCANNER", tls=client_context(tls))
     assert client("echoscu", receiver, dcmtk(tls)) != 0
     wait_until("each refusal has its line", lambda: receiver.refusals() >= before + 2)
     still_serves(receiver, office)
@@ -133,7 +133,7 @@ def test_a_client_without_tls_is_refused(receiver: Node, office: Office) -> None
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 def test_a_client_of_an_old_tls_version_is_refused(receiver: Node, office: Office) -> None:
     before = receiver.refusals()
-    context = calling_context(office.good())
+    context = client_context(office.good())
     context.minimum_version = ssl.TLSVersion.TLSv1
     context.maximum_version = ssl.TLSVersion.TLSv1_1
     context.set_ciphers("ALL:@SECLEVEL=0")
@@ -155,7 +155,7 @@ def test_silent_clients_keep_nobody_out(receiver: Node, office: Office) -> None:
 
 
 def still_serves(receiver: Node, office: Office) -> None:
-    assert echo(receiver.peer, calling_ae="SCANNER", tls=calling_context(office.good())) > 0
+    assert echo(receiver.peer, calling_ae="SCANNER", tls=client_context(office.good())) > 0
 
 
 def storescp(options: list[str], folder: Path) -> tuple[list[str], PeerSettings]:
@@ -172,7 +172,7 @@ def test_images_go_to_dcmtk_over_tls(office: Office, tmp_path: Path) -> None:
     command, peer = storescp(dcmtk(office.good("pacs")), tmp_path / "pacs")
     with running(command, tmp_path / "storescp.log", cwd=tmp_path):
         wait_until("storescp listens", lambda: listening(peer.port))
-        tls = calling_context(office.good())
+        tls = client_context(office.good())
         sent = send_files(peer, files, calling_ae="DENOISE", tls=tls)
         assert [item.status for item in sent] == [0, 0, 0]
         assert len(list((tmp_path / "pacs").iterdir())) == 3
@@ -189,7 +189,7 @@ def test_a_peer_with_a_wrong_certificate_gets_nothing(
     with running(command, tmp_path / "storescp.log", cwd=tmp_path):
         wait_until("storescp listens", lambda: listening(peer.port))
         with pytest.raises(PeerError) as error:
-            send_files(peer, files, calling_ae="DENOISE", tls=calling_context(office.good()))
+            send_files(peer, files, calling_ae="DENOISE", tls=client_context(office.good()))
     assert "\n" not in str(error.value)
     assert "TLS" in str(error.value)
     assert list((tmp_path / "pacs").iterdir()) == []
@@ -204,7 +204,7 @@ def test_a_peer_that_refuses_our_certificate_is_one_sentence(
     with running(command, tmp_path / "storescp.log", cwd=tmp_path):
         wait_until("storescp listens", lambda: listening(peer.port))
         with pytest.raises(PeerError) as error:
-            echo(peer, calling_ae="DENOISE", tls=calling_context(REFUSED[which](office)))
+            echo(peer, calling_ae="DENOISE", tls=client_context(REFUSED[which](office)))
     assert "\n" not in str(error.value)
 
 
@@ -212,7 +212,7 @@ def test_a_certificate_says_how_long_it_lasts(office: Office) -> None:
     now = time.time()
     ends = datetime.now(UTC) + timedelta(days=100)
     tls = office.good("lasts", ends=ends)
-    own, *_ = certificates(tls)
+    own, *_ = read_certificates(tls)
     assert own.path == tls.certificate
     assert own.days_left(now) == pytest.approx(100, abs=0.01)
     assert f"{ends:%Y-%m-%d}" in check_certificates(tls, now=now)
@@ -253,7 +253,7 @@ def test_files_that_cannot_serve_are_told_in_a_sentence(office: Office, tmp_path
         "without a password": changed(good, key=locked(good.key, tmp_path)),
     }
     for words, tls in wrong.items():
-        for use in (listening_context, calling_context, lambda tls: check_certificates(tls, now=0)):
+        for use in (server_context, client_context, lambda tls: check_certificates(tls, now=0)):
             with pytest.raises(ConfigurationError, match=words) as error:
                 use(tls)
             assert "\n" not in str(error.value)
@@ -291,7 +291,7 @@ def test_a_server_with_cbc_suites_only_is_not_called(
     with running(command, tmp_path / "s_server.log", cwd=tmp_path):
         wait_until("the server listens", lambda: listening(port))
         with socket.create_connection(("127.0.0.1", port), 60) as plain:
-            assert shakes_hands(plain, calling_context(tls)) is taken
+            assert shakes_hands(plain, client_context(tls)) is taken
 
 
 def shakes_hands(plain: socket.socket, context: ssl.SSLContext) -> bool:
@@ -303,7 +303,7 @@ def shakes_hands(plain: socket.socket, context: ssl.SSLContext) -> bool:
 
 
 def test_every_context_offers_the_same_suites(office: Office) -> None:
-    contexts = [listening_context(office.good()), calling_context(office.good()), public_context()]
+    contexts = [server_context(office.good()), client_context(office.good()), public_context()]
     for context in contexts:
         assert context.minimum_version == ssl.TLSVersion.TLSv1_2
         for suite in context.get_ciphers():
@@ -314,7 +314,7 @@ def test_every_context_offers_the_same_suites(office: Office) -> None:
 def test_an_encrypted_key_opens_with_its_password_alone(office: Office, tmp_path: Path) -> None:
     good = office.good()
     files = {**dict(good), "key": locked(good.key, tmp_path)}
-    for use in (listening_context, calling_context):
+    for use in (server_context, client_context):
         assert use(TlsSettings(**{**files, "key_password": "secret"}))
         for password in (None, "wrong", ""):
             with pytest.raises(ConfigurationError, match=r"`tls\.key_password`") as error:
