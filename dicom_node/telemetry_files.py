@@ -1,25 +1,27 @@
-"""The files in which telemetry counts: one pair a process, each held by at most one."""
+"""Files in which telemetry counts: one set for each slot, each slot held by one process at most."""
 
 from __future__ import annotations
 
 import fcntl
-import json
+import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, Final
 
-if TYPE_CHECKING:
-    from prometheus_client.mmap_dict import MmapedDict
+MAX_SLOTS: Final = 1024
+"""Processes of one name that can count at a time on one host."""
 
-MOST_SLOTS = 1024
+_FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 
-_EMPTY = bytes(1 << 16)
-"""Written out, since a store into a mapped hole ends the process when the disk is full."""
+_EMPTY: Final = bytes(1 << 16)
+"""Written out, since a store into a mapped hole kills the process when the disk is full."""
 
 
 def take_slot(folder: Path, process: str) -> tuple[IO[str], str]:
-    """The first name that no living process holds; the kernel lets go however a process ends."""
-    for number in range(MOST_SLOTS):
+    """Lock the first name that no living process holds; the kernel unlocks it however one ends."""
+    for number in range(MAX_SLOTS):
         name = f"{process}-{number}"
         slot = (folder / f"{name}.lock").open("a", encoding="ascii")
         try:
@@ -28,27 +30,52 @@ def take_slot(folder: Path, process: str) -> tuple[IO[str], str]:
             slot.close()
         else:
             return slot, name
-    raise OSError(f"more than {MOST_SLOTS} processes count in {folder}")
+    raise OSError(f"more than {MAX_SLOTS} processes count in {folder}")
 
 
-def open_counts(path: Path) -> MmapedDict:
-    """A file of counts; one that a power failure has damaged begins at zero."""
-    from prometheus_client.mmap_dict import MmapedDict
+@contextmanager
+def values_kept_in(folder: Path, slot: str) -> Iterator[None]:
+    """Have prometheus_client keep values in the slot's files, which it opens within the block.
 
-    if not is_sound(path):
+    It takes their folder from the environment, which child processes do not inherit here.
+    """
+    from prometheus_client import values
+
+    for kind in ("counter", "histogram"):
+        _ensure_readable(folder / f"{kind}_{slot}.db")
+    values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
+    os.environ[_FOLDER_VARIABLE] = str(folder)
+    try:
+        yield
+    except BaseException:
+        close_values()
+        raise
+    finally:
+        del os.environ[_FOLDER_VARIABLE]
+
+
+def close_values() -> None:
+    """Close the files of :func:`values_kept_in`."""
+    from prometheus_client import values
+
+    values.ValueClass.close_all_files()
+    values.ValueClass = values.MutexValue
+
+
+def _ensure_readable(path: Path) -> None:
+    """Replace a file that is missing or was damaged by a power failure with one of zeros."""
+    if not is_readable(path):
         fresh = path.with_suffix(".new")
         fresh.write_bytes(_EMPTY)
-        fresh.replace(path)  # so that nobody reads it before it has its first bytes
-    return MmapedDict(str(path))  # type: ignore[no-untyped-call]
+        fresh.replace(path)  # in one step, so that no reader sees it without its first bytes
 
 
-def is_sound(path: Path) -> bool:
+def is_readable(path: Path) -> bool:
     """Whether a file of counts can be read to its end."""
-    from prometheus_client.mmap_dict import MmapedDict
+    from prometheus_client.multiprocess import MultiProcessCollector
 
     try:
-        whole = path.stat().st_size >= len(_EMPTY)
-        entries = MmapedDict.read_all_values_from_file(path)  # type: ignore[no-untyped-call]
-        return whole and all(json.loads(key) for key, *_ in entries)
-    except (OSError, RuntimeError, ValueError, struct.error):
+        MultiProcessCollector.merge([str(path)])  # type: ignore[no-untyped-call]
+        return path.stat().st_size >= len(_EMPTY)
+    except (OSError, RuntimeError, ValueError, TypeError, AttributeError, struct.error):
         return False
