@@ -22,7 +22,7 @@ import pytest
 import yaml
 
 POLL_SECONDS = 0.05
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 STOP_SECONDS = 150.0
 SERVER_PORTS = (15_000, 32_000)
 REPOSITORY = Path(__file__).parents[2]
