@@ -31,6 +31,7 @@ from dicom_node.dimse.proposal import (
     request_pdu,
     unreachable,
 )
+from dicom_node.dimse.status import UNRECOGNIZED_OPERATION
 from dicom_node.errors import PeerError
 
 __all__ = ["ANSWER_SECONDS", "PDU_BYTES", "Association", "OnRequest", "associate"]
@@ -42,7 +43,6 @@ NEGOTIATION_SECONDS = 30.0
 RELEASE_SECONDS = 5.0
 ABORT_SECONDS = 1.0
 
-_UNRECOGNIZED_OPERATION = 0x0211
 _LARGEST_MESSAGE_ID = 0xFFFF
 
 pynetdicom._config.LOG_HANDLER_LEVEL = "none"
@@ -60,7 +60,7 @@ def _never() -> bool:
 
 
 def _unrecognized(_: AcceptedContext, __: Message) -> int:
-    return _UNRECOGNIZED_OPERATION
+    return UNRECOGNIZED_OPERATION
 
 
 class Association:

@@ -19,6 +19,14 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     EnhancedCTImageStorage,
 )
 
+from dicom_node.dimse.status import (
+    CLASS_INSTANCE_CONFLICT,
+    INVALID_ARGUMENT_VALUE,
+    MISSING_ATTRIBUTE,
+    NO_SUCH_SOP_INSTANCE,
+    PROCESSING_FAILURE,
+    RESOURCE_LIMITATION,
+)
 from dicom_node.encoding.elements import Bounds, ElementWalk, Odd
 from dicom_node.encoding.uid import is_usable_uid
 from dicom_node.errors import InputError, UnreadableFile
@@ -36,16 +44,6 @@ REQUEST_COMMITMENT = 1
 
 ALL_COMMITTED, FAILURES_EXIST = 1, 2
 """Event types of the N-EVENT-REPORT."""
-
-PROCESSING_FAILURE = 0x0110
-NO_SUCH_INSTANCE = 0x0112
-NO_SUCH_EVENT_TYPE = 0x0113
-INVALID_ARGUMENT = 0x0115
-CLASS_CONFLICT = 0x0119
-MISSING_ATTRIBUTE = 0x0120
-NO_SUCH_ACTION = 0x0123
-RESOURCE_LIMITATION = 0x0213
-"""Statuses of PS3.7, annex C; some are failure reasons of single instances too (PS3.3, C.14)."""
 
 MOST_REFERENCES = 30_000
 """More instances in one transaction are refused; one SQLite statement takes 32766 values."""
@@ -174,8 +172,8 @@ def _why_not(item: Item, held: Collection[str]) -> int | None:
     """The failure reason of an instance; None when it is here."""
     sop_class_uid, sop_uid = item
     if sop_uid not in held:
-        return NO_SUCH_INSTANCE
-    return None if sop_class_uid in STORED_CLASSES else CLASS_CONFLICT
+        return NO_SUCH_SOP_INSTANCE
+    return None if sop_class_uid in STORED_CLASSES else CLASS_INSTANCE_CONFLICT
 
 
 def _encoded(dataset: Dataset, transfer_syntax: str) -> bytes:
@@ -236,7 +234,7 @@ def _sequence(dataset: Dataset, keyword: str) -> Sequence[Dataset]:
         return ()
     element = dataset[keyword]
     if element.VR != "SQ":
-        raise MalformedCommitment(f"{keyword} is no sequence.", INVALID_ARGUMENT)
+        raise MalformedCommitment(f"{keyword} is no sequence.", INVALID_ARGUMENT_VALUE)
     items: Sequence[Dataset] = element.value
     if len(items) > MOST_REFERENCES:
         raise MalformedCommitment(
@@ -248,5 +246,5 @@ def _sequence(dataset: Dataset, keyword: str) -> Sequence[Dataset]:
 def _uid(dataset: Dataset, keyword: str) -> str:
     value = dataset.get(keyword)
     if not isinstance(value, UID) or not is_usable_uid(value):
-        raise MalformedCommitment(f"{keyword} is missing or malformed.", INVALID_ARGUMENT)
+        raise MalformedCommitment(f"{keyword} is missing or malformed.", INVALID_ARGUMENT_VALUE)
     return str(value)

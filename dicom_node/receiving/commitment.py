@@ -14,11 +14,6 @@ from dicom_node.dimse.command import N_ACTION_RQ, N_EVENT_REPORT_RQ
 from dicom_node.dimse.commitment import (
     ALL_COMMITTED,
     FAILURES_EXIST,
-    INVALID_ARGUMENT,
-    NO_SUCH_ACTION,
-    NO_SUCH_EVENT_TYPE,
-    NO_SUCH_INSTANCE,
-    PROCESSING_FAILURE,
     REQUEST_COMMITMENT,
     STORAGE_COMMITMENT,
     TRANSFER_SYNTAXES,
@@ -29,6 +24,16 @@ from dicom_node.dimse.commitment import (
     read_request,
 )
 from dicom_node.dimse.services import Request, Service
+from dicom_node.dimse.status import (
+    INVALID_ARGUMENT_VALUE,
+    NO_SUCH_ACTION,
+    NO_SUCH_EVENT_TYPE,
+    NO_SUCH_SOP_INSTANCE,
+    NOT_AUTHORIZED,
+    PROCESSING_FAILURE,
+    SUCCESS,
+    status_text,
+)
 from dicom_node.errors import StorageError
 from dicom_node.ledger.commitment_requests import accept_request
 from dicom_node.ledger.commitments import report
@@ -37,10 +42,6 @@ from dicom_node.logs import get_logger
 from dicom_node.settings import PeerSettings, Settings
 
 log = get_logger(__name__)
-
-SUCCESS = 0x0000
-NOT_AUTHORIZED = 0x0124
-"""Statuses of PS3.7, annex C."""
 
 
 def commitment_service(settings: Settings, ledger: Ledger) -> Service:
@@ -71,7 +72,7 @@ class _Desk:
         """Answer an N-ACTION."""
         peer = request.caller.ae_title
         if request.sop_instance_uid != WELL_KNOWN_INSTANCE:
-            return _refused(NO_SUCH_INSTANCE, peer, "the request is about another SOP instance")
+            return _refused(NO_SUCH_SOP_INSTANCE, peer, "the request is about another SOP instance")
         if request.action_type != REQUEST_COMMITMENT:
             return _refused(NO_SUCH_ACTION, peer, f"action type {request.action_type} is unknown")
         if peer not in self._askers:
@@ -96,7 +97,7 @@ class _Desk:
         """Answer an N-EVENT-REPORT that came on an association of its own."""
         peer = request.caller.ae_title
         if request.sop_instance_uid != WELL_KNOWN_INSTANCE:
-            return _refused(NO_SUCH_INSTANCE, peer, "the report is about another SOP instance")
+            return _refused(NO_SUCH_SOP_INSTANCE, peer, "the report is about another SOP instance")
         if request.event_type not in (ALL_COMMITTED, FAILURES_EXIST):
             return _refused(NO_SUCH_EVENT_TYPE, peer, f"event type {request.event_type} is unknown")
         try:
@@ -107,7 +108,7 @@ class _Desk:
         except StorageError as error:
             return _refused(PROCESSING_FAILURE, peer, str(error))
         if not known:
-            return _refused(INVALID_ARGUMENT, peer, "the transaction is not one of this node's")
+            return _refused(INVALID_ARGUMENT_VALUE, peer, "this node has no such transaction")
         committed, failed = len(said.committed), len(said.failed)
         log.info("storage commitment reported", peer=peer, committed=committed, failed=failed)
         return SUCCESS
@@ -124,5 +125,5 @@ class _Desk:
 
 
 def _refused(status: int, peer: str, reason: str) -> int:
-    log.warning("storage commitment refused", peer=peer, status=f"0x{status:04X}", reason=reason)
+    log.warning("storage commitment refused", peer=peer, status=status_text(status), reason=reason)
     return status

@@ -17,6 +17,14 @@ from dicom_node.dimse.command import Command
 from dicom_node.dimse.inlet import INVALID_PARAMETER, Violation
 from dicom_node.dimse.proposal import AcceptedContext
 from dicom_node.dimse.services import Caller
+from dicom_node.dimse.status import (
+    CANNOT_UNDERSTAND,
+    DATA_SET_MISMATCH,
+    OUT_OF_RESOURCES,
+    SOP_CLASS_NOT_SUPPORTED,
+    SUCCESS,
+    status_text,
+)
 from dicom_node.encoding.actual_syntax import actual_syntax
 from dicom_node.encoding.elements import MULTI_FRAME, SINGLE_FRAME
 from dicom_node.encoding.file_meta import file_meta
@@ -41,13 +49,6 @@ from dicom_node.store.draft import Draft
 from dicom_node.store.inbox import Inbox
 
 log = get_logger(__name__)
-
-SUCCESS = 0x0000
-OUT_OF_RESOURCES = 0xA700
-DOES_NOT_MATCH = 0xA900
-CANNOT_UNDERSTAND = 0xC000
-CLASS_NOT_SUPPORTED = 0x0122
-"""The answers of a storage SCP, PS3.4, table B.2-1, and PS3.7, annex C."""
 
 STORAGE_CLASSES = (str(CTImageStorage), str(EnhancedCTImageStorage))
 """What can be taken in; of these the configuration admits the second or not."""
@@ -131,7 +132,7 @@ class Intake:
         self._bounds = SINGLE_FRAME if context.sop_class == CTImageStorage else MULTI_FRAME
         self._walk = Walk(self._syntax, self._bounds)
         self._draft: Draft | None = None
-        self._refusal, self.comment = 0, ""
+        self._status, self.comment = SUCCESS, ""
         self._next_check = 0
         self.header: Header | None = None
         with self._answering():
@@ -151,7 +152,7 @@ class Intake:
         self._received += len(fragment)
         if self._received > 2 * self._reception.max_image_bytes:
             raise Violation("sent a data set without end", INVALID_PARAMETER)
-        if self._refusal or not fragment:
+        if self._status != SUCCESS or not fragment:
             return
         with self._answering():
             self._check_length()
@@ -169,12 +170,12 @@ class Intake:
             The status to answer with; success only when it is in the inbox and the ledger.
         """
         with self._answering():
-            if self._draft is None and not self._refusal:
+            if self._draft is None and self._status == SUCCESS:
                 raise UnreadableFile("The data set is empty.")
             if self._draft is not None:
                 telemetry.image_received(_OUTCOMES[self._keep(self._draft)], self._draft.size)
         self.discard()
-        return self._refusal
+        return self._status
 
     def discard(self) -> None:
         """Leave nothing behind of an image that is not kept; more than once is no harm."""
@@ -192,19 +193,22 @@ class Intake:
         except OtherStudy as error:
             self._refuse(CANNOT_UNDERSTAND, str(error), comment=OtherStudy.COMMENT)
         except WrongInstance as error:
-            self._refuse(DOES_NOT_MATCH, str(error), comment=str(error))
+            self._refuse(DATA_SET_MISMATCH, str(error), comment=str(error))
         except _WrongContext as error:
-            self._refuse(CLASS_NOT_SUPPORTED, str(error), comment=str(error))
+            self._refuse(SOP_CLASS_NOT_SUPPORTED, str(error), comment=str(error))
         except Exception as error:
             # Whatever is wrong, the sender must learn that the image is not kept; it can retry.
             self._refuse(OUT_OF_RESOURCES, reason_of(error))
 
     def _refuse(self, status: int, reason: str, comment: str = "") -> None:
         log.warning(
-            "image refused", status=f"0x{status:04X}", reason=reason, calling=self._caller.ae_title
+            "image refused",
+            status=status_text(status),
+            reason=reason,
+            calling=self._caller.ae_title,
         )
         telemetry.image_refused(status)
-        self._refusal, self.comment = status, comment
+        self._status, self.comment = status, comment
         self.discard()
 
     def _begin(self, context: AcceptedContext) -> None:

@@ -19,16 +19,12 @@ from dicom_node.dimse.inlet import INVALID_PARAMETER, Inlet, Violation
 from dicom_node.dimse.message import Fragment
 from dicom_node.dimse.proposal import AcceptedContext
 from dicom_node.dimse.services import LARGEST_DATA_SET_BYTES, Caller, Handler, Request, Service
+from dicom_node.dimse.status import PROCESSING_FAILURE, SUCCESS, UNRECOGNIZED_OPERATION
 from dicom_node.logs import get_logger, reason_of
 from dicom_node.receiving.intake import STORAGE_CLASSES, Reception
 from dicom_node.receiving.places import Place
 
 log = get_logger(__name__)
-
-SUCCESS = 0x0000
-PROCESSING_FAILURE = 0x0110
-UNRECOGNISED_OPERATION = 0x0211
-"""Statuses of PS3.7, annex C."""
 
 C_CANCEL_RQ = 0x0FFF
 
@@ -235,7 +231,7 @@ class _Collector:
                 calling=self._caller.ae_title,
                 command=f"0x{command.field:04X}",
             )
-            return UNRECOGNISED_OPERATION
+            return UNRECOGNIZED_OPERATION
         try:
             return handler(Request(self._caller, self._context, command, bytes(self._data)))
         except Exception as error:

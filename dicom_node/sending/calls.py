@@ -14,8 +14,9 @@ from dicom_node.dimse.association import associate
 from dicom_node.dimse.command import C_ECHO_RQ, Command
 from dicom_node.dimse.connection import ConnectionLost
 from dicom_node.dimse.peer import Peer, describe
+from dicom_node.dimse.status import SUCCESS
 from dicom_node.errors import PeerError
-from dicom_node.sending.outcome import SUCCESS, SendResult
+from dicom_node.sending.outcome import SendResult
 from dicom_node.sending.storage import StorageSession
 
 __all__ = ["SendResult", "echo", "send_files"]

@@ -13,10 +13,7 @@ from dicom_node.dimse.command import N_ACTION_RQ, N_EVENT_REPORT_RQ, Command
 from dicom_node.dimse.commitment import (
     ALL_COMMITTED,
     FAILURES_EXIST,
-    NO_SUCH_EVENT_TYPE,
-    PROCESSING_FAILURE,
     REQUEST_COMMITMENT,
-    RESOURCE_LIMITATION,
     STORAGE_COMMITMENT,
     TRANSFER_SYNTAXES,
     WELL_KNOWN_INSTANCE,
@@ -31,13 +28,19 @@ from dicom_node.dimse.connection import ConnectionLost
 from dicom_node.dimse.message import Message
 from dicom_node.dimse.peer import Peer, describe
 from dicom_node.dimse.proposal import AcceptedContext
+from dicom_node.dimse.status import (
+    NO_SUCH_EVENT_TYPE,
+    PROCESSING_FAILURE,
+    RESOURCE_LIMITATION,
+    SUCCESS,
+    UNRECOGNIZED_OPERATION,
+    status_text,
+)
 from dicom_node.errors import PeerError
-from dicom_node.sending.outcome import SUCCESS
 
 OnReport = Callable[[CommitmentReport], int]
 """Takes a report and returns the status to answer with."""
 
-_UNRECOGNIZED_OPERATION = 0x0211
 _PASSING = frozenset({PROCESSING_FAILURE, RESOURCE_LIMITATION})
 
 
@@ -91,7 +94,7 @@ def ask_commitment(
     if answer.status != SUCCESS:
         raise PeerError(
             f"{describe(peer)} does not take the request for storage commitment"
-            f" (status 0x{answer.status or 0:04X}).",
+            f" (status {status_text(answer.status)}).",
             transient=answer.status in _PASSING,
         )
     with suppress(ConnectionLost):  # a peer that hangs up now reports on another association
@@ -140,7 +143,7 @@ def report_commitment(
     if status != SUCCESS:
         raise PeerError(
             f"{describe(peer)} does not take the report on storage commitment"
-            f" (status 0x{status or 0:04X}).",
+            f" (status {status_text(status)}).",
             transient=True,
         )
 
@@ -152,7 +155,7 @@ def _listener(
 
     def take(context: AcceptedContext, message: Message) -> int:
         if message.command.field != N_EVENT_REPORT_RQ or context.sop_class != STORAGE_COMMITMENT:
-            return _UNRECOGNIZED_OPERATION
+            return UNRECOGNIZED_OPERATION
         if message.command.event_type not in (ALL_COMMITTED, FAILURES_EXIST):
             return NO_SUCH_EVENT_TYPE
         try:

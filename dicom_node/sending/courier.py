@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dicom_node import telemetry
+from dicom_node.dimse.status import NO_SUCH_SOP_INSTANCE, SUCCESS
 from dicom_node.ledger.commitments import await_commitment, begin_commitment, report
 from dicom_node.ledger.deliveries import (
     Sent,
@@ -26,11 +27,10 @@ from dicom_node.ledger.model import Delivery
 from dicom_node.ledger.operations import wants_at_once
 from dicom_node.logs import bound, get_logger, short_hash
 from dicom_node.sending.depot import Depot
-from dicom_node.sending.faults import is_absence, not_stored
+from dicom_node.sending.outcome import SendResult, is_absence, not_stored
 from dicom_node.sending.ports import (
     CommittingSession,
     Report,
-    SendResult,
     Session,
     ShouldStop,
 )
@@ -48,9 +48,6 @@ REPORT_SECONDS = 1.0
 LONGEST_ABSENCE_SECONDS = 300.0
 """A destination that is away is called at least so often: it gets its images soon after it is back,
 however long it was away."""
-
-_SUCCESS = 0x0000
-_NO_SUCH_INSTANCE = 0x0112
 
 
 class Courier:
@@ -181,7 +178,7 @@ class Courier:
 
     def _note(self, delivery: Delivery, results: Sequence[SendResult]) -> None:
         sent = {
-            result.path.name: Sent(result.sop_instance_uid, result.status or _SUCCESS)
+            result.path.name: Sent(result.sop_instance_uid, result.status or SUCCESS)
             for result in results
             if result.ok
         }
@@ -229,7 +226,7 @@ class Courier:
             now=self._clock(),
             retry=self._depot.settings.retry,
         )
-        return _SUCCESS if known else _NO_SUCH_INSTANCE
+        return SUCCESS if known else NO_SUCH_SOP_INSTANCE
 
     def _settle(self, delivery: Delivery, error: Exception) -> None:
         retry, now = self._depot.settings.retry, self._clock()

@@ -1,34 +1,40 @@
-"""What became of one image that was sent, and whether sending it again can help."""
+"""Outcome of sending: of each image, and the error that follows when not all were stored."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-SUCCESS = 0x0000
-DUPLICATE_INSTANCE = 0x0111
-"""The peer has this SOP instance already (PS3.7, C.5.12): what was to be reached is reached."""
-
-NO_CONTEXT = 0x0122
-"""SOP class not supported; also used here when the peer accepted no fitting transfer syntax."""
-
-_WARNINGS = range(0xB000, 0xC000)
-_PROCESSING_FAILURE = 0x0110
-_RESOURCE_LIMITATION = 0x0213
-_OUT_OF_RESOURCES = range(0xA700, 0xA800)
-
-_MEANINGS: tuple[tuple[range, str], ...] = (
-    (_OUT_OF_RESOURCES, "the peer is out of resources"),
-    (range(_RESOURCE_LIMITATION, _RESOURCE_LIMITATION + 1), "the peer is out of resources"),
-    (range(0xA900, 0xAA00), "the data set does not match its SOP class"),
-    (range(0xC000, 0xD000), "the peer cannot understand the data set"),
-    (range(_PROCESSING_FAILURE, _PROCESSING_FAILURE + 1), "the peer failed in processing"),
-    (
-        range(NO_CONTEXT, NO_CONTEXT + 1),
-        "the peer does not accept this SOP class or transfer syntax",
-    ),
-    (range(0x0124, 0x0125), "the peer does not authorise this node to store"),
+from dicom_node.dimse.status import (
+    CANNOT_UNDERSTAND_RANGE,
+    DATA_SET_MISMATCH_RANGE,
+    DUPLICATE_SOP_INSTANCE,
+    NOT_AUTHORIZED,
+    OUT_OF_RESOURCES_RANGE,
+    PROCESSING_FAILURE,
+    RESOURCE_LIMITATION,
+    SOP_CLASS_NOT_SUPPORTED,
+    SUCCESS,
+    WARNING_RANGE,
+    status_text,
 )
+from dicom_node.errors import NodeError, PeerError
+
+_STORED = frozenset((SUCCESS, DUPLICATE_SOP_INSTANCE, *WARNING_RANGE))
+"""The peer has the instance: now, or already before (PS3.7, C.5.12)."""
+
+_AWAY = frozenset((RESOURCE_LIMITATION, *OUT_OF_RESOURCES_RANGE))
+_TRANSIENT = _AWAY | {PROCESSING_FAILURE}
+
+_MEANINGS: dict[int, str] = {
+    **dict.fromkeys(_AWAY, "the peer is out of resources"),
+    **dict.fromkeys(DATA_SET_MISMATCH_RANGE, "the data set does not match its SOP class"),
+    **dict.fromkeys(CANNOT_UNDERSTAND_RANGE, "the peer cannot understand the data set"),
+    PROCESSING_FAILURE: "the peer failed in processing",
+    SOP_CLASS_NOT_SUPPORTED: "the peer does not accept this SOP class or transfer syntax",
+    NOT_AUTHORIZED: "the peer does not authorise this node to store",
+}
 
 
 @dataclass(frozen=True)
@@ -52,23 +58,17 @@ class SendResult:
     @property
     def ok(self) -> bool:
         """Whether the peer has the instance: success, a warning, or it had it before."""
-        return self.status in (SUCCESS, DUPLICATE_INSTANCE) or self.status in _WARNINGS
+        return self.status in _STORED
 
     @property
     def transient(self) -> bool:
         """Whether sending the same file later can succeed."""
-        return (
-            self.status is None
-            or self.status in (_PROCESSING_FAILURE, _RESOURCE_LIMITATION)
-            or self.status in _OUT_OF_RESOURCES
-        )
+        return self.status is None or self.status in _TRANSIENT
 
     @property
     def away(self) -> bool:
         """Whether the peer says, or shows, that it takes nothing for the time being."""
-        if self.status is None:
-            return self.silent
-        return self.status == _RESOURCE_LIMITATION or self.status in _OUT_OF_RESOURCES
+        return self.silent if self.status is None else self.status in _AWAY
 
     @property
     def sentence(self) -> str:
@@ -77,7 +77,47 @@ class SendResult:
             return "stored"
         if self.status is None:
             return f"the peer {self.words}" if self.words else "the peer gave no answer"
-        meaning = next(
-            (text for codes, text in _MEANINGS if self.status in codes), "the peer refused it"
-        )
-        return f"{meaning} (status 0x{self.status:04X})"
+        meaning = _MEANINGS.get(self.status, "the peer refused it")
+        return f"{meaning} (status {status_text(self.status)})"
+
+
+class NotStored(PeerError):  # noqa: N818 - the name says what happened
+    """Images were refused or got no answer.
+
+    Attributes:
+        some_stored: Whether the destination took others, so that it is not away.
+    """
+
+    def __init__(
+        self, message: str, *, transient: bool, counted: bool = False, some_stored: bool
+    ) -> None:
+        super().__init__(message, transient=transient, counted=counted)
+        self.some_stored = some_stored
+
+
+def not_stored(destination: str, results: Sequence[SendResult]) -> NotStored:
+    """The fault of a go in which not every image was stored.
+
+    A lasting refusal of one image is not cured by waiting for the others. Where a peer that is
+    there takes none, an attempt is spent; where it takes some, there is progress.
+    """
+    refused = [result for result in results if not result.ok]
+    lasting = [result for result in refused if not result.transient]
+    worst = (lasting or refused)[0]
+    some_stored = len(refused) < len(results)
+    return NotStored(
+        f"{destination}: {len(refused)} of {len(results)} images not stored, {worst.sentence}.",
+        transient=worst.transient,
+        counted=not lasting and not some_stored and not all(item.away for item in refused),
+        some_stored=some_stored,
+    )
+
+
+def is_absence(error: Exception) -> bool:
+    """Whether a fault says that the destination (or this node's disk) is away for any delivery.
+
+    A peer that is there and breaks associations off, or answers nonsense, is not away.
+    """
+    if isinstance(error, NotStored) and error.some_stored:
+        return False
+    return isinstance(error, NodeError) and error.transient and not error.counted

@@ -7,41 +7,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
+from dicom_node.sending.outcome import SendResult
 from dicom_node.settings import PeerSettings, WebPeerSettings
 
 ShouldStop = Callable[[], bool]
-
-
-class SendResult(Protocol):
-    """What became of one file."""
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-
-    @property
-    def sop_instance_uid(self) -> str:
-        """Its SOP Instance UID."""
-
-    @property
-    def status(self) -> int | None:
-        """DIMSE status (PS3.4, table B.2-1); None when no answer came."""
-
-    @property
-    def ok(self) -> bool:
-        """Whether the peer has the image now."""
-
-    @property
-    def transient(self) -> bool:
-        """Whether sending it again later can succeed."""
-
-    @property
-    def away(self) -> bool:
-        """Whether the peer says, or shows, that it takes nothing for the time being."""
-
-    @property
-    def sentence(self) -> str:
-        """The outcome in words."""
 
 
 class Report(Protocol):

@@ -16,10 +16,11 @@ from dicom_node.dimse.command import C_STORE_RQ, Command
 from dicom_node.dimse.connection import ConnectionLost
 from dicom_node.dimse.peer import Peer, describe
 from dicom_node.dimse.proposal import storage_contexts
+from dicom_node.dimse.status import SOP_CLASS_NOT_SUPPORTED
 from dicom_node.errors import PeerError
 from dicom_node.logs import get_logger
 from dicom_node.sending.commitment import OnReport, ask_commitment, commitment_context
-from dicom_node.sending.outcome import NO_CONTEXT, SendResult
+from dicom_node.sending.outcome import SendResult
 from dicom_node.sending.outgoing import OutgoingFile, describe_file, kinds
 
 log = get_logger(__name__)
@@ -213,7 +214,7 @@ def _store(association: Association, file: OutgoingFile) -> int | None:
     else:
         context = association.context(file.sop_class_uid, ImplicitVRLittleEndian)
         if context is None:
-            return NO_CONTEXT
+            return SOP_CLASS_NOT_SUPPORTED  # the peer accepted no fitting transfer syntax
         data_set = file.as_implicit()
     request = Command(
         field=C_STORE_RQ,

@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 from xml.parsers import expat
 
+from dicom_node.dimse.status import PROCESSING_FAILURE, WARNING_RANGE
+
 MAX_DEPTH = 32
 """Nested XML elements; a response has seven."""
 
-PROCESSING_FAILURE = 0x0110
-"""Failure reason of an instance for which the server gives none that is a number."""
-
 _STORED, _FAILED = "00081199", "00081198"  # Referenced and Failed SOP Sequence
 _CLASS, _INSTANCE, _REASON = "00081150", "00081155", "00081197"
-_WARNING = 0xB  # first digit of a warning status
 _ROOT = "NativeDicomModel"
 
 
@@ -85,7 +83,7 @@ def _number(item: object, tag: str) -> int:
         reason = int(value) if isinstance(value, int | float | str) else PROCESSING_FAILURE
     except (ValueError, OverflowError):
         reason = PROCESSING_FAILURE
-    sound = 0 < reason <= 0xFFFF and reason >> 12 != _WARNING
+    sound = 0 < reason <= 0xFFFF and reason not in WARNING_RANGE
     return reason if sound else PROCESSING_FAILURE
 
 

@@ -7,6 +7,7 @@ bytes as they lie on disk and reads the answer image by image.
 from __future__ import annotations
 
 import base64
+import secrets
 import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,9 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from dicom_node.errors import PeerError
-from dicom_node.sending.multipart import MultipartFiles
-from dicom_node.sending.outcome import SUCCESS, SendResult
+from dicom_node.dimse.status import SUCCESS
+from dicom_node.errors import PeerError, UnreadableFile
+from dicom_node.sending.outcome import SendResult
 from dicom_node.sending.outgoing import OutgoingFile, describe_file
 from dicom_node.sending.store_response import StoreResponse, read_response
 from dicom_node.settings import WebPeerSettings
@@ -31,7 +32,10 @@ ANSWER_SECONDS = 120.0
 MAX_SEARCH_BYTES = 16 << 20
 """Longest answer to the search of an echo; some servers do not heed its limit."""
 
-_JSON = "application/dicom+json"
+PIECE_BYTES = 1 << 16
+"""A file is read and sent in pieces of this size."""
+
+_DICOM, _JSON = "application/dicom", "application/dicom+json"
 _OK, _PARTIAL, _NOT_FOUND, _CONFLICT = 200, 202, 404, 409
 _PASSING = frozenset({408, 425, 429})
 _REFUSING = frozenset({401, 403})
@@ -104,6 +108,40 @@ class WebSession:
         if answer.status in (_OK, _PARTIAL) or (answer.status == _CONFLICT and named):
             return [_result(file, response, answer) for file in files]
         raise _refused(answer.status, self._peer)
+
+
+class MultipartFiles:
+    """DICOM files as a multipart/related request body (PS3.18, 8.6.1.2), read while it is sent.
+
+    Args:
+        paths: The files, sent as they lie on disk.
+
+    Raises:
+        UnreadableFile: A file is missing.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        boundary = secrets.token_hex(16)
+        head = f"\r\n--{boundary}\r\nContent-Type: {_DICOM}\r\n\r\n".encode()
+        self._head, self._tail = head, f"\r\n--{boundary}--\r\n".encode()
+        self._paths = tuple(paths)
+        self.content_type = f'multipart/related; type="{_DICOM}"; boundary={boundary}'
+        try:
+            sizes = [path.stat().st_size for path in self._paths]
+        except OSError as error:
+            raise UnreadableFile(f"{error.filename} cannot be read: it has gone.") from error
+        self._length = sum(sizes) + len(sizes) * len(head) + len(self._tail)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[bytes]:
+        for path in self._paths:
+            yield self._head
+            with path.open("rb") as file:
+                while piece := file.read(PIECE_BYTES):
+                    yield piece
+        yield self._tail
 
 
 def web_echo(peer: WebPeerSettings, *, tls: ssl.SSLContext | None = None) -> float:

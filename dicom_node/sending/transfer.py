@@ -12,7 +12,7 @@ from pydicom import dcmread
 
 from dicom_node import telemetry
 from dicom_node.audit import Audit, Peer
-from dicom_node.sending.ports import SendResult
+from dicom_node.sending.outcome import SendResult
 from dicom_node.settings import PeerSettings, WebPeerSettings
 
 

@@ -16,18 +16,20 @@ from pynetdicom.sop_class import CTImageStorage, MRImageStorage
 from dicom_node.dimse import commitment
 from dicom_node.dimse.commitment import (
     ALL_COMMITTED,
-    CLASS_CONFLICT,
     FAILURES_EXIST,
-    INVALID_ARGUMENT,
-    MISSING_ATTRIBUTE,
-    NO_SUCH_INSTANCE,
-    PROCESSING_FAILURE,
-    RESOURCE_LIMITATION,
     MalformedCommitment,
     read_report,
     read_request,
     write_report,
     write_request,
+)
+from dicom_node.dimse.status import (
+    CLASS_INSTANCE_CONFLICT,
+    INVALID_ARGUMENT_VALUE,
+    MISSING_ATTRIBUTE,
+    NO_SUCH_SOP_INSTANCE,
+    PROCESSING_FAILURE,
+    RESOURCE_LIMITATION,
 )
 from dicom_node.encoding.elements import ElementWalk
 
@@ -72,7 +74,7 @@ def test_a_report_says_what_is_held_and_what_is_not(syntax: str) -> None:
     assert event_type == FAILURES_EXIST
     assert report.transaction_uid == TRANSACTION
     assert report.committed == held
-    assert report.failed == {"1.2.3.2": NO_SUCH_INSTANCE}
+    assert report.failed == {"1.2.3.2": NO_SUCH_SOP_INSTANCE}
 
 
 def test_a_report_without_failures_says_so() -> None:
@@ -85,7 +87,7 @@ def test_a_report_without_failures_says_so() -> None:
 def test_an_instance_of_another_class_is_not_committed_to() -> None:
     items = [(MRImageStorage, "1.2.3.1")]
     _, data = write_report(TRANSACTION, items, {"1.2.3.1"}, ExplicitVRLittleEndian)
-    assert read_report(data, ExplicitVRLittleEndian).failed == {"1.2.3.1": CLASS_CONFLICT}
+    assert read_report(data, ExplicitVRLittleEndian).failed == {"1.2.3.1": CLASS_INSTANCE_CONFLICT}
 
 
 def test_an_instance_asked_for_twice_counts_once() -> None:
@@ -105,13 +107,13 @@ def test_an_instance_both_committed_and_failed_has_failed() -> None:
 @pytest.mark.parametrize(
     ("wrong", "status"),
     [
-        ({"TransactionUID": ""}, INVALID_ARGUMENT),
-        ({"TransactionUID": "1..2"}, INVALID_ARGUMENT),
-        ({"TransactionUID": ["1.2", "1.3"]}, INVALID_ARGUMENT),
+        ({"TransactionUID": ""}, INVALID_ARGUMENT_VALUE),
+        ({"TransactionUID": "1..2"}, INVALID_ARGUMENT_VALUE),
+        ({"TransactionUID": ["1.2", "1.3"]}, INVALID_ARGUMENT_VALUE),
         ({"ReferencedSOPSequence": []}, MISSING_ATTRIBUTE),
-        ({"ReferencedSOPSequence": [Dataset()]}, INVALID_ARGUMENT),
-        ({"ReferencedSOPSequence": [reference(sop_uid="x")]}, INVALID_ARGUMENT),
-        ({"ReferencedSOPSequence": [reference(sop_class="")]}, INVALID_ARGUMENT),
+        ({"ReferencedSOPSequence": [Dataset()]}, INVALID_ARGUMENT_VALUE),
+        ({"ReferencedSOPSequence": [reference(sop_uid="x")]}, INVALID_ARGUMENT_VALUE),
+        ({"ReferencedSOPSequence": [reference(sop_class="")]}, INVALID_ARGUMENT_VALUE),
     ],
 )
 def test_a_wrong_request_says_what_to_answer(wrong: dict[str, object], status: int) -> None:
