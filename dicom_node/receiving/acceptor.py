@@ -37,9 +37,9 @@ from dicom_node.dimse.message import NOTHING, MalformedFragment, fragments
 from dicom_node.dimse.negotiation import PERMANENT, TOO_MANY, Refusal, accept, describe, refusal_of
 from dicom_node.dimse.services import Caller, Service
 from dicom_node.logs import get_logger, reason_of
-from dicom_node.receiving.intake import Reception
 from dicom_node.receiving.knocks import Knock, Knocks
 from dicom_node.receiving.places import Place
+from dicom_node.receiving.reception import Reception
 from dicom_node.receiving.requests import Requests
 from dicom_node.settings import Settings
 

@@ -26,7 +26,7 @@ class _Entry:
         self.outcome: Recorded | Exception | None = None
 
 
-class Committer:
+class GroupCommit:
     """Enters images in the ledger.
 
     Args:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from pynetdicom.sop_class import (  # type: ignore[attr-defined]
-    CTImageStorage,
-    EnhancedCTImageStorage,
-)
+from pynetdicom.sop_class import CTImageStorage  # type: ignore[attr-defined]
 
 from dicom_node import telemetry
 from dicom_node.audit import Transfer
@@ -31,10 +28,7 @@ from dicom_node.encoding.file_meta import file_meta
 from dicom_node.encoding.uid import is_conformant_uid, is_usable_uid
 from dicom_node.errors import InputError, UnreadableFile
 from dicom_node.ledger.arrivals import Arrival, Recorded
-from dicom_node.ledger.engine import Ledger
 from dicom_node.logs import get_logger, reason_of, short_hash
-from dicom_node.receiving.admission import Admission
-from dicom_node.receiving.group_commit import Committer
 from dicom_node.receiving.header import (
     Header,
     Walk,
@@ -44,14 +38,10 @@ from dicom_node.receiving.header import (
     instance_of,
     read_header,
 )
-from dicom_node.settings import Settings
+from dicom_node.receiving.reception import Reception
 from dicom_node.store.draft import Draft
-from dicom_node.store.inbox import Inbox
 
 log = get_logger(__name__)
-
-STORAGE_CLASSES = (str(CTImageStorage), str(EnhancedCTImageStorage))
-"""What can be taken in; of these the configuration admits the second or not."""
 
 ROOM_CHECK_BYTES = 16 << 20
 """How much of a large image may come before the free disk is looked at again."""
@@ -61,44 +51,6 @@ _OUTCOMES = {
     Recorded.DUPLICATE: "duplicate",
     Recorded.CONFLICT: "quarantined",
 }
-
-
-class Reception:
-    """Keeps what comes in.
-
-    Args:
-        settings: Where to keep it, and how much disk must stay free.
-        ledger: Where it is recorded.
-        verify: Raises a ``StorageError`` while ledger and storage do not belong together.
-    """
-
-    def __init__(
-        self, settings: Settings, ledger: Ledger, *, verify: Callable[[], None] = lambda: None
-    ) -> None:
-        self.verify = verify
-        self.admission = Admission(settings)
-        self.max_image_bytes = settings.accept.max_image_mib << 20
-        self.inbox = Inbox(settings.inbox_folder, settings.quarantine_folder)
-        self.committer = Committer(ledger, self.inbox)
-
-    def begin(
-        self,
-        caller: Caller,
-        context: AcceptedContext,
-        command: Command,
-        transfer: Transfer,
-        remarks: set[str],
-    ) -> Intake:
-        """A C-STORE request has come; its data set follows.
-
-        Args:
-            caller: Who sends it.
-            context: Presentation context of the request.
-            command: The request.
-            transfer: Told of the image once it is kept.
-            remarks: What was remarked on this association; each remark is made once.
-        """
-        return Intake(self, caller, context, command, transfer, remarks)
 
 
 class Intake:
@@ -266,7 +218,7 @@ class Intake:
             size=stored.size,
             source_ae=self._caller.ae_title,
         )
-        recorded = self._reception.committer.enter(arrival, stored)
+        recorded = self._reception.group_commit.enter(arrival, stored)
         if recorded is Recorded.OTHER_STUDY:
             inbox.discard(stored)
             raise OtherStudy(header.series_uid)

@@ -10,8 +10,8 @@ from dicom_node.audit import SILENT, Audit
 from dicom_node.custody import open_custody
 from dicom_node.logs import get_logger
 from dicom_node.receiving.commitment import commitment_service
-from dicom_node.receiving.intake import Reception
 from dicom_node.receiving.receiver import POLL_SECONDS, Receiver
+from dicom_node.receiving.reception import Reception
 from dicom_node.settings import Settings
 from dicom_node.tls import server_context
 

@@ -33,10 +33,10 @@ from dicom_node.dimse.services import Service
 from dicom_node.logs import get_logger
 from dicom_node.receiving.acceptor import Acceptor, Offer
 from dicom_node.receiving.admission import ECHO_PLACES
-from dicom_node.receiving.intake import Reception
 from dicom_node.receiving.knocks import Knock, Knocks
 from dicom_node.receiving.listening import listen
 from dicom_node.receiving.places import address_key
+from dicom_node.receiving.reception import Reception
 from dicom_node.settings import Settings
 from dicom_node.tls import handshake_failure
 
@@ -53,8 +53,8 @@ POLL_SECONDS = 0.2
 UNASKED = 32
 """Connections beyond the places for associations: those that have not asked for one yet."""
 
-DEFERENCE_SECONDS = 0.002
-"""For each association it has, a process leaves a new connection so long to the others."""
+ACCEPT_DELAY_SECONDS = 0.002
+"""Delay per association held, so that less busy processes accept first."""
 
 
 class Receiver:
@@ -146,7 +146,7 @@ class Receiver:
             if not ready or self._stopping.is_set():
                 continue
             if self._is_one_of_many:  # whoever has less to do takes it first
-                time.sleep(DEFERENCE_SECONDS * len(self._connections))
+                time.sleep(ACCEPT_DELAY_SECONDS * len(self._connections))
             try:
                 transport, address = self._listener.accept()
             except OSError as error:  # another process was faster, the peer is gone, or no files

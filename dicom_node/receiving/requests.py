@@ -6,6 +6,11 @@ import time
 from collections.abc import Mapping
 from typing import Protocol
 
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    CTImageStorage,
+    EnhancedCTImageStorage,
+)
+
 from dicom_node.audit import Transfer
 from dicom_node.dimse.command import (
     C_ECHO_RQ,
@@ -21,10 +26,14 @@ from dicom_node.dimse.proposal import AcceptedContext
 from dicom_node.dimse.services import LARGEST_DATA_SET_BYTES, Caller, Handler, Request, Service
 from dicom_node.dimse.status import PROCESSING_FAILURE, SUCCESS, UNRECOGNIZED_OPERATION
 from dicom_node.logs import get_logger, reason_of
-from dicom_node.receiving.intake import STORAGE_CLASSES, Reception
+from dicom_node.receiving.intake import Intake
 from dicom_node.receiving.places import Place
+from dicom_node.receiving.reception import Reception
 
 log = get_logger(__name__)
+
+STORAGE_CLASSES = (str(CTImageStorage), str(EnhancedCTImageStorage))
+"""SOP classes of images; enhanced CT is negotiated only if `accept.enhanced_ct` is set."""
 
 C_CANCEL_RQ = 0x0FFF
 
@@ -161,8 +170,13 @@ class Requests:
     def _sink_for(self, command: Command) -> _Sink:
         sop_class = self._context.sop_class
         if command.field == C_STORE_RQ and sop_class in STORAGE_CLASSES:
-            return self._reception.begin(
-                self._caller, self._context, command, self._transfer, self._remarks
+            return Intake(
+                self._reception,
+                self._caller,
+                self._context,
+                command,
+                self._transfer,
+                self._remarks,
             )
         handler: Handler | None = None
         if command.field == C_ECHO_RQ:

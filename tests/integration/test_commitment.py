@@ -22,8 +22,8 @@ from support.peers import free_port
 from dicom_node.ledger.commitment_requests import PendingReport, claim_report
 from dicom_node.ledger.engine import Ledger, open_ledger
 from dicom_node.receiving.commitment import commitment_service
-from dicom_node.receiving.intake import Reception
 from dicom_node.receiving.receiver import Receiver
+from dicom_node.receiving.reception import Reception
 from dicom_node.settings import Settings
 
 TRANSACTION = "1.2.826.0.1.3680043.8.498.77"

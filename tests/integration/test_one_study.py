@@ -16,8 +16,8 @@ from support.peers import free_port, storescu
 from dicom_node.ledger.arrivals import Arrival, Recorded, record_instances
 from dicom_node.ledger.series import list_series
 from dicom_node.ledger.states import SeriesState
-from dicom_node.receiving.intake import Reception
 from dicom_node.receiving.receiver import Receiver
+from dicom_node.receiving.reception import Reception
 
 CANNOT_UNDERSTAND = 0xC000
 COMMENT = "This Series UID is known here in another study: not stored."

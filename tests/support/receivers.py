@@ -9,8 +9,8 @@ from typing import Any
 
 from dicom_node.audit import SILENT, Audit
 from dicom_node.ledger.engine import Ledger, open_ledger
-from dicom_node.receiving.intake import Reception
 from dicom_node.receiving.receiver import Receiver
+from dicom_node.receiving.reception import Reception
 from dicom_node.sending.calls import send_files
 from dicom_node.settings import PeerSettings, Settings
 from support.peers import free_port
