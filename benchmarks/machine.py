@@ -18,7 +18,7 @@ import numpy as np
 
 from dicom_node.ct.files import file_meta_for, write_file
 from dicom_node.ct.pixels import Encoding
-from dicom_node.ct.scan import Scan, scan_datasets
+from dicom_node.ct.simulated_scan import Scan, scan_datasets
 from man_core import Volume
 
 REPOSITORY = Path(__file__).parents[1]

@@ -140,7 +140,7 @@ def _base(config: Path | None) -> _Base:
 
 
 def _options(model: ModelSettings, labels: DerivedSettings, watch: GuardSettings) -> DenoiseOptions:
-    from dicom_node.ct.provenance import DeriveOptions
+    from dicom_node.ct.derived.provenance import DeriveOptions
     from dicom_node.denoising.models import guard_options
     from dicom_node.denoising.series import DenoiseOptions
 
@@ -167,14 +167,14 @@ def _changed(settings: S, **options: object) -> S:
 
 def _check_destination(source: Path, destination: Path) -> None:
     """Only what this program wrote itself may be replaced: its names are the same every time."""
-    from dicom_node.ct.checks import loop_guard
     from dicom_node.ct.headers import load
+    from dicom_node.ct.scope import is_own_result
 
     if destination.resolve() == source.resolve():
         raise ConfigurationError(f"{destination} is the input: name another folder for the result.")
     for path in sorted(destination.rglob("*.dcm")):
         try:
-            own = loop_guard(load(path, pixels=False))
+            own = is_own_result(load(path, pixels=False))
         except NodeError:
             own = False
         if not own:

@@ -10,9 +10,9 @@ import typer
 
 from dicom_node.cli.configuration import ConfigPath, read_settings
 from dicom_node.cli.output import AsJson, write_json, write_table
-from dicom_node.ct.completeness import completeness_of
 from dicom_node.ct.folder import Folder, scan_folder
 from dicom_node.ct.headers import load
+from dicom_node.ct.slices.completeness import completeness_of
 from dicom_node.rules import (
     Decision,
     Explanation,

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dicom_node.ct.headers import load, texts
+from dicom_node.ct.attributes import texts
+from dicom_node.ct.headers import load
 from dicom_node.encoding.preamble import HEAD_BYTES, begins_with_element, has_prefix
 from dicom_node.errors import InputError, UnreadableFile
 

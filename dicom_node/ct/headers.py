@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any, Final
+from typing import Final
 
 from pydicom import Dataset, FileDataset
 from pydicom.errors import InvalidDicomError
-from pydicom.multival import MultiValue
 
-from dicom_node.ct.checks import is_ours, obstacle
+from dicom_node.ct.attributes import number, numbers, texts
 from dicom_node.ct.pixels import WORD_BITS, Encoding
-from dicom_node.ct.syntaxes import READABLE, unreadable_syntax
+from dicom_node.ct.scope import is_own_equipment, reason_unprocessable
+from dicom_node.ct.transfer_syntaxes import READABLE, unreadable_syntax
 from dicom_node.encoding.file_reader import Wanted, read_wanted, transfer_syntax_of
 from dicom_node.encoding.preamble import state_syntax
 from dicom_node.errors import InputError, NotForUs, StorageError, UnreadableFile
@@ -111,7 +110,9 @@ def _forget_other_contributors(header: Dataset) -> None:
     """Keep of the contributing equipment the one entry that the loop guard looks for."""
     try:
         equipment = [
-            one for one in header.get("ContributingEquipmentSequence") or () if is_ours(one)
+            one
+            for one in header.get("ContributingEquipmentSequence") or ()
+            if is_own_equipment(one)
         ]
     except Exception:  # a value of a wrong type breaks its converter in any way
         return
@@ -162,7 +163,7 @@ def condition_of(headers: Sequence[Dataset]) -> Condition:
 
 
 def _check(header: Dataset, name: str) -> None:
-    if (reason := obstacle(header)) is not None:
+    if (reason := reason_unprocessable(header)) is not None:
         raise NotForUs(f"{name} cannot be denoised: {reason}")
     for keyword in _IDENTITY:
         if not header.get(keyword):
@@ -185,26 +186,6 @@ def _check(header: Dataset, name: str) -> None:
     Encoding.of(header)
 
 
-def number(header: Dataset, keyword: str) -> float | None:
-    """A single number of the header, None when it is absent or no number."""
-    values = numbers(header, keyword)
-    return values[0] if len(values) == 1 else None
-
-
-def numbers(header: Dataset, keyword: str) -> tuple[float, ...]:
-    """The values of an attribute as finite numbers; empty when one of them is no number."""
-    try:
-        values = tuple(float(one) for one in _values(header, keyword))
-    except (TypeError, ValueError):
-        return ()
-    return values if all(math.isfinite(one) for one in values) else ()
-
-
-def texts(header: Dataset, keyword: str) -> list[str]:
-    """The values of an attribute that are not empty, without spaces around them."""
-    return [text for one in _values(header, keyword) if (text := str(one).strip())]
-
-
 def _check_bits(header: Dataset, name: str) -> None:
     allocated, stored = int(header.BitsAllocated), int(header.BitsStored)
     if (allocated, int(header.HighBit)) != (WORD_BITS, stored - 1) or not 1 <= stored <= WORD_BITS:
@@ -212,16 +193,6 @@ def _check_bits(header: Dataset, name: str) -> None:
             f"{name} stores {stored} of {allocated} bits with high bit {int(header.HighBit)}: "
             f"a CT image has {WORD_BITS} bits and a high bit of one less than the bits stored"
         )
-
-
-def _values(header: Dataset, keyword: str) -> list[Any]:
-    try:
-        value = header.get(keyword)
-    except Exception:  # a value of a wrong type breaks its converter in any way
-        return []
-    if value is None or value == "":
-        return []
-    return list(value) if isinstance(value, MultiValue) else [value]
 
 
 def _first(header: Dataset, keyword: str) -> str | None:

@@ -23,7 +23,7 @@ MIN_FILLED_PIXELS: Final = 6
 """Pixels that one value must fill, as many as a corner of three by three holds; fewer in images of
 less than 20 x 20 pixels."""
 
-MAX_TURNS: Final = 64
+MAX_ITERATIONS: Final = 64
 """Turns between rows and columns in following a region; corners and circles take two or three."""
 
 
@@ -75,7 +75,7 @@ def _followed(
     """Low pixels that are joined to the seeds by steps between equal values."""
     along_rows, along_columns = _runs(stored, low), _runs(stored.T, low.T).T
     reached, count = seeds, 0
-    for _ in range(MAX_TURNS):
+    for _ in range(MAX_ITERATIONS):
         for runs in (along_rows, along_columns):
             touched = np.zeros(int(runs.max()) + 1, np.bool_)
             touched[runs[reached]] = True

@@ -13,7 +13,7 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID
 
 from dicom_node.ct.padding import undeclared_padding
-from dicom_node.ct.syntaxes import READABLE, unreadable_syntax
+from dicom_node.ct.transfer_syntaxes import READABLE, unreadable_syntax
 from dicom_node.encoding.codestream import check_claim
 from dicom_node.errors import UnreadableFile
 

@@ -1,16 +1,16 @@
-"""Files to CT series in HU. The only place where DICOM becomes a Volume.
+"""Read the files of a CT series into HU; the only place where DICOM becomes a Volume.
 
-A hole in a series is an error (``ct/holes.py``); changes of spacing are the scanner's own and
+A gap in a series is an error (``ct/slices/gaps.py``); changes of spacing are the scanner's own and
 accepted. A series without a usual distance is a sample of slices, which is accepted too and handled
 slice by slice. Localizers among other images are left out, with a remark. Images at one position
-are accepted where they are phases (``ct/phases.py``).
+are accepted where they are phases (``ct/slices/phases.py``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -19,13 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from dicom_node.ct import geometry, headers, pixels
+from dicom_node.ct import headers, pixels
+from dicom_node.ct.attributes import number, numbers, texts
 from dicom_node.ct.folder import find_series, scan_folder
-from dicom_node.ct.holes import Hole, holes_of
-from dicom_node.ct.identity import check_one_patient
-from dicom_node.ct.phases import phases_of
-from dicom_node.ct.scouts import remark_on_scouts, without_scouts
+from dicom_node.ct.patient import check_one_patient
+from dicom_node.ct.scope import localizer_remark, without_localizers
 from dicom_node.ct.series import CtSeries
+from dicom_node.ct.slices import geometry
+from dicom_node.ct.slices.gaps import Gap, find_gaps
+from dicom_node.ct.slices.phases import phases_of
 from dicom_node.ct.units import check_unspecified
 from dicom_node.errors import IncompleteSeries, InputError, UnreadableFile
 from dicom_node.memory import header_bytes, memory_limited
@@ -62,8 +64,8 @@ def read_series(
 
     Args:
         paths: The files, in any order.
-        contiguous: Refuse a regular series with a hole; False takes slices wherever they lie.
-        only: The files whose pixels are wanted; the others are there to check that all belong
+        contiguous: Refuse a regular series with a gap; False takes slices wherever they lie.
+        only: The files whose pixels are wanted; the others only serve to check that all belong
             together. None: all.
 
     Returns:
@@ -72,33 +74,53 @@ def read_series(
     Raises:
         InputError: One sentence; ``NotForUs``, ``UnreadableFile``, ``IncompleteSeries`` say more.
     """
-    if not paths:
-        raise InputError("there are no files to read: give at least one CT image")
-    with _bounded(header_bytes(len(paths))):
-        everything = [headers.load(path, pixels=False) for path in paths]
-    kept = without_scouts(everything)
-    loaded, paths = [everything[at] for at in kept], [paths[at] for at in kept]
-    for header, path in zip(loaded, paths, strict=True):
-        headers.check(header, headers.image_name(header, path))
-    check_one_patient(everything)
-    whole = _stack(loaded, paths, contiguous=contiguous)
-    stack = whole if only is None else _part(whole, loaded, paths, only)
-    ordered = [loaded[index] for index in stack.order]
-    files = tuple(Path(paths[index]) for index in stack.order)
-    with _bounded(_voxel_bytes(ordered)):
-        stored, padding, hu = _read_voxels(files, ordered)
-    scouts = remark_on_scouts(len(everything) - len(kept))
-    remarks = (check_unspecified(ordered, hu, padding), scouts)
+    images, localizers = _load_headers(paths)
+    whole = _stack(images, contiguous=contiguous)
+    stack = whole if only is None else _part(whole, images, only)
+    ordered = [images[index] for index in stack.order]
+    ordered_headers = [image.header for image in ordered]
+    with _bounded(_voxel_bytes(ordered_headers)):
+        stored, padding, hu = _read_voxels(ordered)
+    remarks = (check_unspecified(ordered_headers, hu, padding), localizer_remark(localizers))
     return CtSeries(
         volume=Volume(hu, stack.spacing_mm, stack.affine),
-        condition=headers.condition_of([loaded[index] for index in whole.order]),
-        headers=tuple(ordered),
+        condition=headers.condition_of([images[index].header for index in whole.order]),
+        headers=tuple(ordered_headers),
         stored=stored,
         padding=padding,
-        files=files,
+        files=tuple(image.path for image in ordered),
         regular=stack.regular,
         remarks=tuple(remark for remark in remarks if remark),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Image:
+    """One file with its header, without pixel data."""
+
+    path: Path
+    header: Dataset
+
+    @property
+    def name(self) -> str:
+        return headers.image_name(self.header, self.path)
+
+
+def _load_headers(paths: Sequence[Path]) -> tuple[list[_Image], int]:
+    """Load and check the headers of a series.
+
+    Returns:
+        Its images without localizers, and the number of localizers that were left out.
+    """
+    if not paths:
+        raise InputError("there are no files to read: give at least one CT image")
+    with _bounded(header_bytes(len(paths))):
+        loaded = [_Image(Path(path), headers.load(path, pixels=False)) for path in paths]
+    images = [loaded[index] for index in without_localizers([image.header for image in loaded])]
+    for image in images:
+        headers.check(image.header, image.name)
+    check_one_patient([image.header for image in loaded])
+    return images, len(loaded) - len(images)
 
 
 @contextmanager
@@ -121,68 +143,64 @@ def _voxel_bytes(ordered: Sequence[Dataset]) -> int:
     return header_bytes(len(ordered)) + kept + pixels_each * SLICE_BYTES_PER_PIXEL
 
 
-def _stack(loaded: Sequence[Dataset], paths: Sequence[Path], *, contiguous: bool) -> geometry.Stack:
+def _stack(images: Sequence[_Image], *, contiguous: bool) -> geometry.Stack:
+    loaded = [image.header for image in images]
     _check_alike(loaded)
-    orientation = headers.numbers(loaded[0], "ImageOrientationPatient")
+    orientation = numbers(loaded[0], "ImageOrientationPatient")
     positions = _table(loaded, "ImagePositionPatient")
     try:
         places = geometry.places_along(positions, orientation)
     except ValueError as error:
         raise UnreadableFile(f"the ImageOrientationPatient is not usable: {error}") from error
     if phases_of(loaded, places) is None:
-        _refuse_copies(places, loaded, paths)
-    holes = holes_of(loaded, places).found
-    if contiguous and holes:
-        raise _hole_error(holes, loaded, paths)
+        _refuse_copies(places, images)
+    gaps = find_gaps(loaded, places).found
+    if contiguous and gaps:
+        raise _gap_error(gaps, images)
     return _sorted(loaded)
 
 
 def _part(
-    whole: geometry.Stack,
-    loaded: Sequence[Dataset],
-    paths: Sequence[Path],
-    only: Collection[Path],
+    whole: geometry.Stack, images: Sequence[_Image], only: Collection[Path]
 ) -> geometry.Stack:
     """The wanted slices as a stack of their own; its order still counts the files as given."""
-    wanted = [index for index in whole.order if paths[index] in only]
+    wanted = [index for index in whole.order if images[index].path in only]
     if not wanted:
         raise InputError("none of the images to be read belongs to the series")
-    stack = _sorted([loaded[index] for index in wanted])
+    stack = _sorted([images[index].header for index in wanted])
     return replace(stack, order=tuple(wanted[index] for index in stack.order))
 
 
 def _sorted(loaded: Sequence[Dataset]) -> geometry.Stack:
     return geometry.stack(
         _table(loaded, "ImagePositionPatient"),
-        headers.numbers(loaded[0], "ImageOrientationPatient"),
+        numbers(loaded[0], "ImageOrientationPatient"),
         _pixel_spacing(loaded[0]),
-        headers.number(loaded[0], "SliceThickness") or FALLBACK_SPACING_MM,
+        number(loaded[0], "SliceThickness") or FALLBACK_SPACING_MM,
     )
 
 
 def _check_alike(loaded: Sequence[Dataset]) -> None:
     for keyword, several in _ONE_OF_EACH.items():
-        if len({tuple(headers.texts(header, keyword)) for header in loaded}) > 1:
+        if len({tuple(texts(header, keyword)) for header in loaded}) > 1:
             raise InputError(f"the files hold {several}: give the images of one series at a time")
     orientations = _table(loaded, "ImageOrientationPatient")
-    if np.ptp(orientations, axis=0).max() > geometry.SAME_DIRECTION:
+    if np.ptp(orientations, axis=0).max() > geometry.DIRECTION_TOLERANCE:
         raise InputError(
             "the series holds images of two or more orientations: split it into one series each"
         )
     spacings = _table(loaded, "PixelSpacing")
-    if np.ptp(spacings, axis=0).max() > geometry.SAME_DIRECTION:
+    if np.ptp(spacings, axis=0).max() > geometry.DIRECTION_TOLERANCE:
         raise InputError(
             "the series holds images of several pixel spacings: split it into one series each"
         )
 
 
-def _refuse_copies(
-    places: NDArray[np.float64], loaded: Sequence[Dataset], paths: Sequence[Path]
-) -> None:
+def _refuse_copies(places: NDArray[np.float64], images: Sequence[_Image]) -> None:
     order = np.argsort(places, kind="stable")
     for first, second in pairwise(order):
-        if places[second] - places[first] <= geometry.SAME_POSITION_MM:
-            names = [headers.image_name(loaded[i], Path(paths[i])) for i in sorted((first, second))]
+        if places[second] - places[first] <= geometry.POSITION_TOLERANCE_MM:
+            names = [images[index].name for index in sorted((first, second))]
             raise InputError(
                 f"{names[0]} and {names[1]} lie at the same position, and no acquisition, phase or "
                 "time in their headers tells them apart: remove copies, and send a series of "
@@ -190,33 +208,27 @@ def _refuse_copies(
             )
 
 
-def _hole_error(
-    holes: Sequence[Hole], loaded: Sequence[Dataset], paths: Sequence[Path]
-) -> IncompleteSeries:
-    hole = holes[0]
-    before, after = (
-        headers.image_name(loaded[i], Path(paths[i])) for i in (hole.before, hole.after)
-    )
-    missing = sum(one.missing for one in holes)
+def _gap_error(gaps: Sequence[Gap], images: Sequence[_Image]) -> IncompleteSeries:
+    gap = gaps[0]
+    missing = sum(one.missing for one in gaps)
     slices = "1 slice is" if missing == 1 else f"{missing} slices are"
     return IncompleteSeries(
-        f"{slices} missing: {before} and {after} lie {hole.distance_mm:g} mm apart where there is "
-        f"a slice every {hole.usual_mm:g} mm; send the whole series again"
+        f"{slices} missing: {images[gap.before].name} and {images[gap.after].name} lie "
+        f"{gap.distance_mm:g} mm apart where there is a slice every {gap.usual_mm:g} mm; send the "
+        "whole series again"
     )
 
 
 def _read_voxels(
-    files: Sequence[Path],
-    ordered: Sequence[Dataset],
+    ordered: Sequence[_Image],
 ) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.float32]]:
-    shape = (len(files), int(ordered[0].Rows), int(ordered[0].Columns))
-    encodings = [pixels.Encoding.of(header) for header in ordered]
+    encodings = [pixels.Encoding.of(image.header) for image in ordered]
+    first = ordered[0].header
+    shape = (len(ordered), int(first.Rows), int(first.Columns))
     stored = np.empty(shape, np.result_type(*{encoding.dtype for encoding in encodings}))
     padding, hu = np.empty(shape, np.bool_), np.empty(shape, np.float32)
-    for index, (path, encoding) in enumerate(zip(files, encodings, strict=True)):
-        words = pixels.decode(
-            headers.load(path, pixels=True), headers.image_name(ordered[index], path)
-        )
+    for index, (image, encoding) in enumerate(zip(ordered, encodings, strict=True)):
+        words = pixels.decode(headers.load(image.path, pixels=True), image.name)
         stored[index] = words
         padding[index] = pixels.padding_mask(words, encoding)
         hu[index] = pixels.to_hu(words, encoding, padding[index])
@@ -224,10 +236,10 @@ def _read_voxels(
 
 
 def _pixel_spacing(header: Dataset) -> tuple[float, float]:
-    rows, columns = headers.numbers(header, "PixelSpacing")
+    rows, columns = numbers(header, "PixelSpacing")
     return rows, columns
 
 
 def _table(loaded: Sequence[Dataset], keyword: str) -> NDArray[np.float64]:
-    """An attribute's numbers [slice, value]; how many there are has been checked."""
-    return np.array([headers.numbers(header, keyword) for header in loaded], dtype=np.float64)
+    """An attribute's numbers [slice, value]; their count has been checked."""
+    return np.array([numbers(header, keyword) for header in loaded], dtype=np.float64)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dicom_node.ct.scan import Scan, write_scan
+from dicom_node.ct.simulated_scan import Scan, write_scan
 from dicom_node.demo.line import PACS_TITLE, DemoFailed, Stages, pass_through
 from dicom_node.demo.measure import Row, beats, compare, read_like, truth_row
 from dicom_node.demo.pacs import DemoPacs

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_node.ct.derive import derive_image, remark_flag
+from dicom_node.ct.derived.image import add_guard_objections, derive_image
+from dicom_node.ct.derived.provenance import DeriveOptions, Provenance
 from dicom_node.ct.files import read_back, write_file
 from dicom_node.ct.headers import load_whole
-from dicom_node.ct.provenance import DeriveOptions, Provenance
 from dicom_node.ct.series import CtSeries
 from dicom_node.errors import StorageError
 
@@ -73,7 +73,7 @@ class Derivation:
         for one in self._pending:
             one.result()
 
-    def remark_flag(self, flagged: str) -> None:
+    def add_guard_objections(self, flagged: str) -> None:
         """Say in all files what the guard objects to; every slice must have been put.
 
         Raises:
@@ -83,7 +83,9 @@ class Derivation:
         self.finish()
         for source, file in zip(self._source.files, self._files, strict=True):
             image = read_back(file)
-            remark_flag(image, load_whole(source), self._provenance, self._missing, flagged)
+            add_guard_objections(
+                image, load_whole(source), self._provenance, self._missing, flagged
+            )
             write_file(image, file)
 
     def _write(self, index: int, hu: NDArray[np.float32]) -> None:

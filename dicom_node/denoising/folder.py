@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dicom_node.ct.completeness import completeness_of
+from dicom_node.ct.attributes import number
 from dicom_node.ct.folder import Folder, scan_folder
-from dicom_node.ct.headers import load, number
+from dicom_node.ct.headers import load
+from dicom_node.ct.slices.completeness import completeness_of
 from dicom_node.denoising.report import ImplausibleResult, RunReport
 from dicom_node.denoising.series import DenoiseOptions, denoise_series
 from dicom_node.errors import InputError

@@ -77,7 +77,7 @@ class ModelDenoise:
         """
         import torch
 
-        from dicom_node.ct.provenance import DeriveOptions
+        from dicom_node.ct.derived.provenance import DeriveOptions
         from dicom_node.denoising.series import DenoiseOptions, denoise_series
 
         derived = DeriveOptions(**self._settings.derived.model_dump())

@@ -9,9 +9,9 @@ from typing import Literal
 
 from pydicom import Dataset
 
-from dicom_node.ct.headers import number
-from dicom_node.ct.identity import marks_of
-from dicom_node.ct.provenance import DeriveOptions, Provenance
+from dicom_node.ct.attributes import number
+from dicom_node.ct.derived.provenance import DeriveOptions, Provenance
+from dicom_node.ct.patient import marks_of
 from dicom_node.ct.read import CtSeries, read_series
 from dicom_node.ct.uids import derived_uid
 from dicom_node.denoising.derivation import Derivation, deriving
@@ -119,7 +119,7 @@ def denoise_series(
         if options.guard.action == "block" and result.verdict is Verdict.BLOCK:
             raise ImplausibleResult(replace(report, files=(), blocked=True))
         if result.objections:
-            derivation.remark_flag("; ".join(one.sentence for one in result.objections))
+            derivation.add_guard_objections("; ".join(one.sentence for one in result.objections))
         spread = _uncertainty(source, denoiser, provenance, options.guard.seeds, should_stop)
     return replace(report, uncertainty=spread)
 

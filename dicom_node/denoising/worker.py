@@ -11,7 +11,7 @@ from typing import Protocol
 
 from dicom_node import telemetry
 from dicom_node.crashes import CrashRecord, causes_in
-from dicom_node.ct.identity import check_marks
+from dicom_node.ct.patient import check_marks
 from dicom_node.custody import open_custody
 from dicom_node.denoising.models import ModelDenoise
 from dicom_node.denoising.report import ImplausibleResult

@@ -9,10 +9,9 @@ from dataclasses import replace
 from pydicom import Dataset
 
 from dicom_node.crashes import CrashRecord, crashes, forget_crash
-from dicom_node.ct.checks import is_localizer
-from dicom_node.ct.completeness import Completeness, completeness_of
 from dicom_node.ct.headers import load
-from dicom_node.ct.scouts import remark_on_scouts, without_scouts
+from dicom_node.ct.scope import is_localizer, localizer_remark, without_localizers
+from dicom_node.ct.slices.completeness import Completeness, completeness_of
 from dicom_node.errors import InputError
 from dicom_node.ledger.crashes import MAX_DEATHS
 from dicom_node.ledger.engine import Ledger
@@ -29,7 +28,7 @@ from dicom_node.store.inbox import Inbox
 
 log = get_logger(__name__)
 
-LATE_SCOUTS = "only localizer (scout) images came late, and these are left out"
+ONLY_LATE_LOCALIZERS = "only localizer (scout) images came late, and these are left out"
 """Why nothing is done when a generation brings nothing else."""
 SERIES_IN_HAND = "series "
 """What a crash record says before the number of a series."""
@@ -146,12 +145,12 @@ class Completion:
         headers = headers or list(self._headers(series))
         decision = self._decision(series, headers)
         if isinstance(decision, Denoise):
-            remark = remark_on_scouts(len(headers) - len(without_scouts(headers)))
+            remark = localizer_remark(len(headers) - len(without_localizers(headers)))
             work = _work(decision, remark)
-            if not self._only_scouts_came_late(series, work):
+            if not self._only_localizers_came_late(series, work):
                 self._enqueue(series, work, now)
                 return
-            decision = Skip(LATE_SCOUTS, decision.rule)
+            decision = Skip(ONLY_LATE_LOCALIZERS, decision.rule)
         if skip(self._ledger, series, reason=decision.reason, rule=decision.rule, now=now):
             log.info("series skipped", reason=decision.reason, rule=decision.rule, **_known(series))
 
@@ -162,7 +161,7 @@ class Completion:
             told = {key: value for key, value in (told | {"remark": work.remark}).items() if value}
             log.info("series complete", job=job.id, **told, **_known(series))
 
-    def _only_scouts_came_late(self, series: Series, work: Work) -> bool:
+    def _only_localizers_came_late(self, series: Series, work: Work) -> bool:
         """Whether all that earlier jobs do not cover are localizers."""
         if series.generation == 1 or not work.remark:
             return False

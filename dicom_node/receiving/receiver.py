@@ -27,7 +27,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from dicom_node import telemetry
 from dicom_node.audit import SILENT, Audit, Peer
-from dicom_node.ct.syntaxes import READABLE, UNCOMPRESSED
+from dicom_node.ct.transfer_syntaxes import READABLE, UNCOMPRESSED
 from dicom_node.dimse.inlet import REQUEST_SECONDS, Inlet
 from dicom_node.dimse.services import Service
 from dicom_node.logs import get_logger

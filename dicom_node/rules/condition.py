@@ -16,8 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydicom import Dataset
 from pydicom.datadict import dictionary_VR, keyword_dict
 
-from dicom_node.ct.checks import quoted
-from dicom_node.ct.headers import numbers, texts
+from dicom_node.ct.attributes import numbers, quoted, texts
 from dicom_node.logs import IDENTITY_WORDS
 from dicom_node.settings.sections import Section
 

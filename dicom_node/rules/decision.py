@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pydicom import Dataset
 
-from dicom_node.ct.checks import obstacle, why_not
+from dicom_node.ct.scope import reason_out_of_scope, reason_unprocessable
 from dicom_node.rules.document import Rule
 from dicom_node.rules.outcome import Decision, Denoise, Skip
 
@@ -59,17 +59,17 @@ def explain(
     source_ae: str = "",
 ) -> Explanation:
     """Decide about one series as :func:`decide` does, and say why no earlier rule took it."""
-    images = [header for header in headers if _reason(obstacle, header) is None]
+    images = [header for header in headers if _reason(reason_unprocessable, header) is None]
     if not images:
-        return Explanation(Skip(_commonest(obstacle, headers)))
+        return Explanation(Skip(_commonest(reason_unprocessable, headers)))
     passed: list[tuple[str, str]] = []
     for rule in rules:
         objection = next(_objections(rule, images, source_ae), None)
         if objection is None:
             return Explanation(rule.decision(otherwise), tuple(passed))
         passed.append((rule.name, objection))
-    if all(_reason(why_not, header) for header in headers):
-        return Explanation(Skip(_commonest(why_not, headers)), tuple(passed))
+    if all(_reason(reason_out_of_scope, header) for header in headers):
+        return Explanation(Skip(_commonest(reason_out_of_scope, headers)), tuple(passed))
     return Explanation(otherwise, tuple(passed))
 
 

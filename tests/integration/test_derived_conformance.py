@@ -11,7 +11,7 @@ from pydicom import Dataset
 from support.ct_factory import make_series
 from support.peers import require_program
 
-from dicom_node.ct.provenance import DeriveOptions
+from dicom_node.ct.derived.provenance import DeriveOptions
 from dicom_node.denoising.series import DenoiseOptions, GuardOptions, denoise_series
 from dicom_node.settings import GuardSettings, guard_limits
 from man_core import load_denoiser

@@ -31,7 +31,7 @@ from support.ct_factory import make_series, recode
 from support.peers import listening, require_program, wait_until
 from support.receivers import Running, Start, data_set_of, starting
 
-from dicom_node.ct.syntaxes import UNCOMPRESSED
+from dicom_node.ct.transfer_syntaxes import UNCOMPRESSED
 from dicom_node.errors import ConfigurationError, PeerError, StorageError
 from dicom_node.ledger.series import list_series
 from dicom_node.sending.calls import echo

@@ -88,7 +88,7 @@ WITHOUT_TORCH = (
     "dicom_node.ledger.jobs",
     "dicom_node.store.inbox",
     "dicom_node.ct.read",
-    "dicom_node.ct.derive",
+    "dicom_node.ct.derived.image",
     "dicom_node.cli",
 )
 """What a process may import that must start fast and stay small."""

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicom_node.canonical import canonical_json
-from dicom_node.ct.provenance import DeriveOptions, Provenance
+from dicom_node.ct.derived.provenance import DeriveOptions, Provenance
 from dicom_node.ct.uids import derived_uid
 from man_core import HuRange, ModelCard, find_model
 

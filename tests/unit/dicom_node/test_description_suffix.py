@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 from support.ct_factory import make_series
 
-from dicom_node.ct.provenance import DeriveOptions, Provenance
+from dicom_node.ct.derived.provenance import DeriveOptions, Provenance
 from dicom_node.denoising.series import DenoiseOptions, denoise_series
 from dicom_node.description_suffix import MAX_TEMPLATE_CHARACTERS, check_suffix, fill_suffix
 from dicom_node.errors import ConfigurationError

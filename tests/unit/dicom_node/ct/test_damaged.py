@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from support.ct_factory import make_series, recode
 
-from dicom_node.ct.derive import derive_image
+from dicom_node.ct.derived.image import derive_image
+from dicom_node.ct.derived.provenance import Provenance
 from dicom_node.ct.files import encode
-from dicom_node.ct.provenance import Provenance
 from dicom_node.ct.read import read_series, scan_folder
 from dicom_node.errors import InputError
 

@@ -26,10 +26,10 @@ from support.ct_factory import (
 )
 from support.ct_factory import change_header as change
 
-from dicom_node.ct.derive import derive_image
+from dicom_node.ct.derived.image import derive_image
+from dicom_node.ct.derived.provenance import DeriveOptions, Provenance
 from dicom_node.ct.files import encode
 from dicom_node.ct.headers import image_name, load
-from dicom_node.ct.provenance import DeriveOptions, Provenance
 from dicom_node.ct.read import find_series, read_series, scan_folder
 from dicom_node.encoding.preamble import begins_with_element
 from dicom_node.errors import InputError, UnreadableFile

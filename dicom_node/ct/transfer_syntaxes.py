@@ -19,7 +19,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dicom_node.ct.checks import quoted
+from dicom_node.ct.attributes import quoted
 
 UNCOMPRESSED: Final = (
     ExplicitVRLittleEndian,

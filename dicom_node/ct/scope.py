@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from pydicom import Dataset
@@ -13,18 +12,16 @@ from pydicom.uid import (
     LegacyConvertedEnhancedCTImageStorage,
 )
 
+from dicom_node.ct.attributes import quoted
 from dicom_node.ct.uids import is_derived_uid
 from dicom_node.ct.units import is_hounsfield, is_unspecified
 from dicom_node.product import MANUFACTURER, MODEL_NAME
-
-LONGEST_QUOTE: Final = 64
-"""Longest name taken from a header into a sentence."""
 
 MULTI_FRAME: Final = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 """CT with all slices in one object."""
 
 
-def loop_guard(dataset: Dataset) -> bool:
+def is_own_result(dataset: Dataset) -> bool:
     """Whether this product made the image, whatever a PACS changed in its header since.
 
     Any one sign is enough: the mark in our UIDs, our name in General Equipment, or our name in the
@@ -34,38 +31,46 @@ def loop_guard(dataset: Dataset) -> bool:
     if any(is_derived_uid(str(uid)) for uid in uids if uid):
         return True
     contributors = dataset.get("ContributingEquipmentSequence") or ()
-    return any(is_ours(equipment) for equipment in (dataset, *contributors))
+    return any(is_own_equipment(equipment) for equipment in (dataset, *contributors))
 
 
-def obstacle(dataset: Dataset) -> str | None:
+def reason_unprocessable(dataset: Dataset) -> str | None:
     """Why the image can never be denoised here, whatever the rules say; None when it can.
 
     Args:
         dataset: Header of one image; missing attributes are not held against it.
     """
-    return _first_reason(dataset, _OBSTACLES)
+    return _first_reason(dataset, _UNPROCESSABLE)
 
 
-def why_not(dataset: Dataset) -> str | None:
+def reason_out_of_scope(dataset: Dataset) -> str | None:
     """Why the image's series is not for us unless a rule names it; None when it is for us.
 
     For us is an original axial CT image in HU (PS3.3 C.8.2.1.1.1, Image Type).
     """
-    return _first_reason(dataset, (*_OBSTACLES, *_OUT_OF_SCOPE))
+    return _first_reason(dataset, (*_UNPROCESSABLE, *_OUT_OF_SCOPE))
 
 
 def is_localizer(dataset: Dataset) -> bool:
-    """Whether Image Type says that it is a localizer (PS3.3 C.8.2.1.1.1)."""
+    """Whether Image Type says that the image is a localizer (PS3.3 C.8.2.1.1.1)."""
     try:
         return _localizer(dataset) is not None
     except Exception:  # a value of a wrong type can break its converter in any way
         return False
 
 
-def quoted(value: object) -> str:
-    """A header's code or name as it may stand in a sentence: short, and without odd characters."""
-    text = re.sub(r"[^\w .()/-]", "?", str(value), flags=re.ASCII)
-    return text[:LONGEST_QUOTE] or "unnamed"
+def without_localizers(images: Sequence[Dataset]) -> list[int]:
+    """Return the indices of the images that are no localizers; all where there are no others."""
+    kept = [index for index, image in enumerate(images) if not is_localizer(image)]
+    return kept or list(range(len(images)))
+
+
+def localizer_remark(count: int) -> str:
+    """Return a report's remark on localizers that were left out of a series; empty for none."""
+    if not count:
+        return ""
+    images = "1 localizer (scout) image was" if count == 1 else f"{count} localizer images were"
+    return f"{images} left out"
 
 
 def _first_reason(
@@ -74,7 +79,7 @@ def _first_reason(
     return next((reason for check in checks if (reason := check(dataset))), None)
 
 
-def is_ours(equipment: Dataset) -> bool:
+def is_own_equipment(equipment: Dataset) -> bool:
     """Whether equipment that made or changed an image is this product."""
     return (
         str(equipment.get("Manufacturer") or "").strip() == MANUFACTURER
@@ -83,7 +88,7 @@ def is_ours(equipment: Dataset) -> bool:
 
 
 def _own_work(dataset: Dataset) -> str | None:
-    return "already denoised by this product" if loop_guard(dataset) else None
+    return "already denoised by this product" if is_own_result(dataset) else None
 
 
 def _multi_frame(dataset: Dataset) -> str | None:
@@ -143,7 +148,7 @@ def _image_type(dataset: Dataset) -> tuple[str, ...]:
     return (values,) if isinstance(values, str) else tuple(values)
 
 
-_OBSTACLES: Final = (
+_UNPROCESSABLE: Final = (
     _own_work,
     _other_modality,
     _other_class,

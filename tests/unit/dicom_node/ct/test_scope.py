@@ -15,7 +15,7 @@ from pydicom.uid import (
     VLWholeSlideMicroscopyImageStorage,
 )
 
-from dicom_node.ct.checks import loop_guard, obstacle, why_not
+from dicom_node.ct.scope import is_own_result, reason_out_of_scope, reason_unprocessable
 from dicom_node.ct.uids import derived_uid, is_derived_uid, named_uid
 from dicom_node.product import MANUFACTURER, MODEL_NAME
 
@@ -33,8 +33,11 @@ def original(**attributes: object) -> Dataset:
 
 
 def test_an_original_axial_ct_image_is_for_us() -> None:
-    assert why_not(original()) is None
-    assert why_not(original(ImageType=["ORIGINAL", "PRIMARY", "AXIAL", "CT_SOM5 SPI"])) is None
+    assert reason_out_of_scope(original()) is None
+    assert (
+        reason_out_of_scope(original(ImageType=["ORIGINAL", "PRIMARY", "AXIAL", "CT_SOM5 SPI"]))
+        is None
+    )
 
 
 @pytest.mark.parametrize(("attributes", "words"), [
@@ -53,8 +56,8 @@ def test_an_original_axial_ct_image_is_for_us() -> None:
     ({"SOPClassUID": SegmentationStorage, "NumberOfFrames": 9}, "Segmentation Storage, not CT"),
 ])  # fmt: skip
 def test_obstacles_stand_whatever_the_rules_say(attributes: dict[str, object], words: str) -> None:
-    assert words in (obstacle(original(**attributes)) or "")
-    assert words in (why_not(original(**attributes)) or "")
+    assert words in (reason_unprocessable(original(**attributes)) or "")
+    assert words in (reason_out_of_scope(original(**attributes)) or "")
 
 
 @pytest.mark.parametrize(("image_type", "words"), [
@@ -65,8 +68,8 @@ def test_obstacles_stand_whatever_the_rules_say(attributes: dict[str, object], w
     ([], "AXIAL"),
 ])  # fmt: skip
 def test_other_image_types_are_left_to_the_rules(image_type: object, words: str) -> None:
-    assert obstacle(original(ImageType=image_type)) is None
-    assert words in (why_not(original(ImageType=image_type)) or "")
+    assert reason_unprocessable(original(ImageType=image_type)) is None
+    assert words in (reason_out_of_scope(original(ImageType=image_type)) or "")
 
 
 @pytest.mark.parametrize("unit", [
@@ -74,14 +77,14 @@ def test_other_image_types_are_left_to_the_rules(image_type: object, words: str)
     "", "US",
 ])  # fmt: skip
 def test_hounsfield_units_are_known_by_any_spelling(unit: str) -> None:
-    assert obstacle(original(RescaleType=unit)) is None
+    assert reason_unprocessable(original(RescaleType=unit)) is None
 
 
 @given(st.text("ABCDEFGHIMNOSTUZ_ ", min_size=1, max_size=12))
 def test_no_other_unit_is_taken_for_hounsfield(unit: str) -> None:
     expected = unit.strip() in ("", "HU", "HU_MOD", "US") or unit.replace(" ", "_") in ("HU_MOD",)
     letters = "".join(one for one in unit if one.isalpha())
-    assert (obstacle(original(RescaleType=unit)) is None) == (
+    assert (reason_unprocessable(original(RescaleType=unit)) is None) == (
         expected or letters in ("HU", "HUMOD")
     )
 
@@ -99,14 +102,14 @@ def equipment() -> Dataset:
     original(SOPInstanceUID=derived_uid("1.2.3", "key")),
 ])  # fmt: skip
 def test_any_sign_of_our_work_stops_the_loop(dataset: Dataset) -> None:
-    assert loop_guard(dataset)
-    assert "already denoised" in (obstacle(dataset) or "")
+    assert is_own_result(dataset)
+    assert "already denoised" in (reason_unprocessable(dataset) or "")
 
 
 def test_a_simulated_scan_is_not_our_work() -> None:
     scan = original(Manufacturer=MANUFACTURER, ManufacturerModelName="CT simulator")
     scan.SeriesInstanceUID = named_uid("a", "b")
-    assert not loop_guard(scan)
+    assert not is_own_result(scan)
 
 
 @given(uids, uids, st.text(min_size=1), st.text(min_size=1))

@@ -10,9 +10,9 @@ from typing import Final
 
 import numpy as np
 
-from dicom_node.ct.geometry import SAME_SPACING
+from dicom_node.ct.slices.geometry import SPACING_TOLERANCE
 
-MAX_NUMBER_STEP: Final = 10_000
+MAX_INSTANCE_NUMBER_STEP: Final = 10_000
 """Instance numbers further apart than this count nothing."""
 
 
@@ -60,7 +60,7 @@ class Pair:
         first, second = self.first.thickness, self.second.thickness
         if first is None or second is None:
             return False
-        return self.mm <= (1 + SAME_SPACING) * (first + second) / 2
+        return self.mm <= (1 + SPACING_TOLERANCE) * (first + second) / 2
 
 
 def pairs_of(slices: Sequence[Slice], numbers: Sequence[float]) -> list[Pair]:
@@ -80,7 +80,7 @@ def usual_distance(pairs: Sequence[Pair], thickness: float | None) -> float | No
     then the smallest.
     """
     distances = np.array([pair.mm for pair in pairs])
-    shared = [int(np.sum(np.abs(distances - mm) <= SAME_SPACING * mm)) for mm in distances]
+    shared = [int(np.sum(np.abs(distances - mm) <= SPACING_TOLERANCE * mm)) for mm in distances]
     if not shared or 2 * max(shared) < len(shared):
         return None
     most = [pair for pair, count in zip(pairs, shared, strict=True) if count == max(shared)]
@@ -101,7 +101,7 @@ def alike(one_mm: float | None, other_mm: float | None) -> bool:
     """Whether a distance is another one, within what headers round."""
     if one_mm is None or other_mm is None:
         return False
-    return abs(one_mm - other_mm) <= SAME_SPACING * other_mm
+    return abs(one_mm - other_mm) <= SPACING_TOLERANCE * other_mm
 
 
 def stretch(pairs: Sequence[Pair], at: int) -> int:
@@ -130,6 +130,6 @@ def _skipped(first: Slice, second: Slice, numbers: Sequence[float]) -> int | Non
     if first.number is None or second.number is None:
         return None
     low, high = sorted((first.number, second.number))
-    if not 0 < high - low <= MAX_NUMBER_STEP:
+    if not 0 < high - low <= MAX_INSTANCE_NUMBER_STEP:
         return None
     return round(high - low) - 1 - (bisect_left(numbers, high) - bisect_right(numbers, low))

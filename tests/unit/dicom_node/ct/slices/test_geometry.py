@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dicom_node.ct.geometry import normal_of, stack
+from dicom_node.ct.slices.geometry import normal_of, stack
 
 AXIAL = (1, 0, 0, 0, 1, 0)
 TILTED = (1, 0, 0, 0, 0.9397, 0.342)

@@ -16,8 +16,8 @@ from pydicom.filewriter import dcmwrite
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from support.ct_factory import make_series, recode
 
-from dicom_node.ct.derive import derive_image
-from dicom_node.ct.provenance import Provenance
+from dicom_node.ct.derived.image import derive_image
+from dicom_node.ct.derived.provenance import Provenance
 from dicom_node.ct.read import read_series
 
 MADE_BY = Provenance("man", "1.0", "ab" * 32, "cd" * 32, steps=20, strength=1.0, seed=7)

@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from dicom_node.ct import geometry, headers
-from dicom_node.ct.checks import obstacle
-from dicom_node.ct.holes import Hole, holes_of
+from dicom_node.ct.attributes import number, numbers
+from dicom_node.ct.scope import reason_unprocessable
+from dicom_node.ct.slices import geometry
+from dicom_node.ct.slices.gaps import Gap, find_gaps
 
-SHOWN_PLACES: Final = 5
+MAX_NAMED_GAPS: Final = 5
 """So many holes are named one by one; a phrase has to fit into a header."""
 
 
@@ -56,7 +57,7 @@ def completeness_of(series: Sequence[Dataset]) -> Completeness:
 
 def _may_be_denoised(header: Dataset) -> bool:
     try:
-        return obstacle(header) is None
+        return reason_unprocessable(header) is None
     except Exception:  # a value of a wrong type can break its converter in any way
         return False
 
@@ -66,18 +67,18 @@ def _holes(images: Sequence[Dataset]) -> tuple[str, str]:
     places = _places(images)
     if places is None:
         return "", ""
-    holes = holes_of(images, places)
+    holes = find_gaps(images, places)
     uneven = "the slices lie at uneven distances" if holes.uneven else ""
     return _describe(holes.found, images, places), uneven
 
 
 def _places(images: Sequence[Dataset]) -> NDArray[np.float64] | None:
     """Places along the common normal, mm; None where the headers do not give one stack."""
-    positions = [headers.numbers(image, "ImagePositionPatient") for image in images]
-    orientations = [headers.numbers(image, "ImageOrientationPatient") for image in images]
+    positions = [numbers(image, "ImagePositionPatient") for image in images]
+    orientations = [numbers(image, "ImageOrientationPatient") for image in images]
     if not images or {len(one) for one in positions} != {3} or {*map(len, orientations)} != {6}:
         return None
-    if np.ptp(np.array(orientations), axis=0).max() > geometry.SAME_DIRECTION:
+    if np.ptp(np.array(orientations), axis=0).max() > geometry.DIRECTION_TOLERANCE:
         return None
     try:
         return geometry.places_along(np.array(positions), orientations[0])
@@ -85,11 +86,11 @@ def _places(images: Sequence[Dataset]) -> NDArray[np.float64] | None:
         return None
 
 
-def _describe(holes: Sequence[Hole], images: Sequence[Dataset], places: NDArray[np.float64]) -> str:
+def _describe(holes: Sequence[Gap], images: Sequence[Dataset], places: NDArray[np.float64]) -> str:
     if not holes:
         return ""
     counts = [hole.missing for hole in holes]
-    named = [_place(hole, images, places) for hole in holes[:SHOWN_PLACES]]
+    named = [_place(hole, images, places) for hole in holes[:MAX_NAMED_GAPS]]
     if len(holes) > 1:
         named = [f"{place} ({count})" for place, count in zip(named, counts, strict=False)]
     further = len(holes) - len(named)
@@ -98,10 +99,8 @@ def _describe(holes: Sequence[Hole], images: Sequence[Dataset], places: NDArray[
     return f"{sum(counts)} {verb} missing {', '.join(named)}{more}"
 
 
-def _place(hole: Hole, images: Sequence[Dataset], places: NDArray[np.float64]) -> str:
-    before, after = (
-        headers.number(images[at], "InstanceNumber") for at in (hole.before, hole.after)
-    )
+def _place(hole: Gap, images: Sequence[Dataset], places: NDArray[np.float64]) -> str:
+    before, after = (number(images[at], "InstanceNumber") for at in (hole.before, hole.after))
     if before is None or after is None:
         below = int(np.count_nonzero(places <= places[hole.before]))
         return f"after slice {below} of {len(images)}"
@@ -121,7 +120,7 @@ def _short_acquisition(images: Sequence[Dataset]) -> str:
     """Images in Acquisition (0020,1002) may count other reconstructions too (PS3.3 C.7.6.1.1)."""
     by_acquisition: dict[float | None, list[Dataset]] = defaultdict(list)
     for image in images:
-        by_acquisition[headers.number(image, "AcquisitionNumber")].append(image)
+        by_acquisition[number(image, "AcquisitionNumber")].append(image)
     for acquired in by_acquisition.values():
         stated = _stated(acquired, "ImagesInAcquisition")
         if stated is not None and stated > len(acquired):
@@ -131,6 +130,6 @@ def _short_acquisition(images: Sequence[Dataset]) -> str:
 
 def _stated(images: Sequence[Dataset], keyword: str) -> int | None:
     """A count on which all images agree; a plausible one is at least 1."""
-    counts = {headers.number(image, keyword) for image in images}
+    counts = {number(image, keyword) for image in images}
     stated = counts.pop() if len(counts) == 1 else None
     return int(stated) if stated is not None and stated >= 1 else None

@@ -16,26 +16,27 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from dicom_node.ct import headers
-from dicom_node.ct.cleaning import kept_of
-from dicom_node.ct.equipment import name_equipment
+from dicom_node.ct.attributes import number, texts
+from dicom_node.ct.derived.equipment import name_equipment
+from dicom_node.ct.derived.header import copy_header
+from dicom_node.ct.derived.provenance import DeriveOptions, Provenance
+from dicom_node.ct.derived.text import append_text
 from dicom_node.ct.files import file_meta_for
-from dicom_node.ct.labelling import append_text
 from dicom_node.ct.pixels import Encoding, to_words
-from dicom_node.ct.provenance import DeriveOptions, Provenance
 from dicom_node.ct.series import CtSeries
 from dicom_node.ct.uids import derived_uid
 
-DESCRIPTION_LENGTH: Final = 64
+MAX_DESCRIPTION_CHARACTERS: Final = 64
 """Longest Series Description (VR LO, PS3.5 6.2)."""
 
-DERIVATION_LENGTH: Final = 1024
+MAX_DERIVATION_CHARACTERS: Final = 1024
 """Longest Derivation Description (VR ST)."""
 
 FLAGGED: Final = "Flagged by the plausibility guard"
 BESIDE: Final = "Read only beside the original image; Derivation Description says why."
 CUT: Final = " ..."
 
-LARGEST_SERIES_NUMBER: Final = 2**31 - 1
+MAX_SERIES_NUMBER: Final = 2**31 - 1
 """Largest integer string (VR IS)."""
 
 
@@ -69,7 +70,7 @@ def derive_image(
     if hu.shape != words.shape:
         raise ValueError(f"a result of shape {hu.shape} is not of the source's shape")
     header = headers.load_whole(source.files[index])  # one at a time: it may be large
-    derived = kept_of(header)
+    derived = copy_header(header)
     # The first 128 bytes of a file are free for other uses; the source's describe the source.
     derived.preamble = bytes(128)
     _identify(derived, header, provenance.key(options))
@@ -90,11 +91,13 @@ def _identify(derived: Dataset, header: Dataset, key: str) -> None:
 def _label(
     derived: Dataset, header: Dataset, provenance: Provenance, options: DeriveOptions
 ) -> None:
-    further = headers.texts(header, "ImageType")[2:] or ["AXIAL"]
+    further = texts(header, "ImageType")[2:] or ["AXIAL"]
     derived.ImageType = ["DERIVED", options.image_type, *further]
-    number = int(headers.number(header, "SeriesNumber") or 0) + options.series_number_offset
-    derived.SeriesNumber = min(number, LARGEST_SERIES_NUMBER)
-    append_text(derived, "SeriesDescription", provenance.suffix(options), DESCRIPTION_LENGTH)
+    source_number = int(number(header, "SeriesNumber") or 0)
+    derived.SeriesNumber = min(source_number + options.series_number_offset, MAX_SERIES_NUMBER)
+    append_text(
+        derived, "SeriesDescription", provenance.suffix(options), MAX_DESCRIPTION_CHARACTERS
+    )
 
 
 def describe(header: Dataset, provenance: Provenance, missing: str, flagged: str = "") -> str:
@@ -114,14 +117,14 @@ def describe(header: Dataset, provenance: Provenance, missing: str, flagged: str
         text = f"{text} The series was incomplete: {missing}."
     if flagged:
         text = f"{text} {FLAGGED}: {flagged.encode('ascii', 'replace').decode()}."
-    if len(text) > DERIVATION_LENGTH:
-        text = text[: DERIVATION_LENGTH - len(CUT)] + CUT
-    earlier = "".join(headers.texts(header, "DerivationDescription")[:1])
-    earlier = earlier[: max(0, DERIVATION_LENGTH - len(text) - 2)]
+    if len(text) > MAX_DERIVATION_CHARACTERS:
+        text = text[: MAX_DERIVATION_CHARACTERS - len(CUT)] + CUT
+    earlier = "".join(texts(header, "DerivationDescription")[:1])
+    earlier = earlier[: max(0, MAX_DERIVATION_CHARACTERS - len(text) - 2)]
     return f"{earlier}; {text}" if earlier else text
 
 
-def remark_flag(
+def add_guard_objections(
     derived: Dataset, header: Dataset, provenance: Provenance, missing: str, flagged: str
 ) -> None:
     """Say in a derived image what the guard objects to in its series.
@@ -130,7 +133,7 @@ def remark_flag(
     the source has comments of its own.
     """
     derived.DerivationDescription = describe(header, provenance, missing, flagged)
-    if not headers.texts(header, "ImageComments"):
+    if not texts(header, "ImageComments"):
         derived.ImageComments = f"{FLAGGED}. {BESIDE}"
 
 

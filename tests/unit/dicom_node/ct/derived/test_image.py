@@ -21,10 +21,10 @@ from pydicom.uid import (
 )
 from support.ct_factory import make_series, recode
 
-from dicom_node.ct.checks import loop_guard, why_not
-from dicom_node.ct.derive import derive_image
-from dicom_node.ct.provenance import DeriveOptions, Provenance
+from dicom_node.ct.derived.image import derive_image
+from dicom_node.ct.derived.provenance import DeriveOptions, Provenance
 from dicom_node.ct.read import CtSeries, read_series
+from dicom_node.ct.scope import is_own_result, reason_out_of_scope
 from dicom_node.errors import ConfigurationError
 from dicom_node.product import MANUFACTURER, MODEL_NAME
 
@@ -128,13 +128,13 @@ def test_the_scanner_can_stay_the_equipment(tmp_path: Path) -> None:
     (node,) = derived.ContributingEquipmentSequence
     assert node.ManufacturerModelName == MODEL_NAME
     assert as_code(node.PurposeOfReferenceCodeSequence[0]) == codes.DCM.ProcessingEquipment
-    assert loop_guard(derived)
+    assert is_own_result(derived)
 
 
 def test_our_own_work_is_refused(tmp_path: Path) -> None:
     _, derived = one_of(tmp_path)
-    assert loop_guard(derived)
-    assert "already denoised" in (why_not(derived) or "")
+    assert is_own_result(derived)
+    assert "already denoised" in (reason_out_of_scope(derived) or "")
 
 
 def test_history_of_an_already_processed_source_is_kept(tmp_path: Path) -> None:

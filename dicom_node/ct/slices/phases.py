@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from dicom_node.ct import geometry
-from dicom_node.ct.headers import number, texts
+from dicom_node.ct.attributes import number, texts
+from dicom_node.ct.slices import geometry
 
-TELLING_APART: Final = (
+PHASE_KEYWORDS: Final = (
     "TemporalPositionIdentifier",
     "AcquisitionNumber",
     "NominalPercentageOfCardiacPhase",
@@ -44,12 +44,12 @@ def phases_of(
     repeats = _repeats(everything, places)
     if not repeats.any():
         return [everything]
-    values = {keyword: [_value(image, keyword) for image in images] for keyword in TELLING_APART}
-    stacks = (_by_value(values[keyword], places) for keyword in TELLING_APART)
+    values = {keyword: [_value(image, keyword) for image in images] for keyword in PHASE_KEYWORDS}
+    stacks = (_by_value(values[keyword], places) for keyword in PHASE_KEYWORDS)
     whole = next((phases for phases in stacks if len(phases) == repeats.max() + 1), None)
     if whole is not None:
         return whole
-    ranked = (_by_rank(values[keyword], everything, repeats) for keyword in TELLING_APART)
+    ranked = (_by_rank(values[keyword], everything, repeats) for keyword in PHASE_KEYWORDS)
     return next((phases for phases in ranked if phases), None)
 
 
@@ -57,7 +57,7 @@ def _repeats(order: NDArray[np.int_], places: NDArray[np.float64]) -> NDArray[np
     """For each image in order, how many before it lie at its position."""
     repeats = np.zeros(len(order), np.int_)
     for at in range(1, len(order)):
-        if places[order[at]] - places[order[at - 1]] <= geometry.SAME_POSITION_MM:
+        if places[order[at]] - places[order[at - 1]] <= geometry.POSITION_TOLERANCE_MM:
             repeats[at] = repeats[at - 1] + 1
     return repeats
 

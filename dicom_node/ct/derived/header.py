@@ -9,7 +9,7 @@ from pydicom import Dataset
 from pydicom.tag import BaseTag
 from pydicom.valuerep import VR
 
-from dicom_node.ct.transcoding import to_explicit_little_endian, vr_of
+from dicom_node.ct.derived.transcoding import to_explicit_little_endian, vr_of
 
 _NO_LONGER_TRUE: Final = (
     "InstanceCreationDate",
@@ -39,7 +39,7 @@ _OVERLAY_GROUPS: Final = range(0x6000, 0x6100, 2)
 _OVERLAY_DATA: Final = 0x3000
 
 
-def kept_of(header: Dataset) -> Dataset:
+def copy_header(header: Dataset) -> Dataset:
     """A copy of a source header without what is no longer true of derived pixels.
 
     Private elements go, since vendors describe their pixels there. Values that stay are kept as the

@@ -18,7 +18,7 @@ from typing import Any, Final
 from pydicom import Dataset
 from pydicom.dataelem import RawDataElement
 
-from dicom_node.ct.headers import number, texts
+from dicom_node.ct.attributes import number, texts
 from dicom_node.errors import InputError
 
 Identity = Mapping[str, str]
@@ -35,7 +35,7 @@ _NAMING: Final = frozenset(("PatientID", *NAME_GROUPS))
 MARK_DIGITS: Final = 4
 """Hexadecimal digits of a mark: enough to tell two patients apart, too few to find one by."""
 
-SHOWN_IMAGES: Final = 5
+MAX_NAMED_IMAGES: Final = 5
 
 _REPLACED: Final = "\N{REPLACEMENT CHARACTER}"
 
@@ -139,8 +139,8 @@ def _unlike_most(identities: Sequence[Identity], key: str) -> list[int]:
 def _images(headers: Sequence[Dataset], total: int) -> str:
     """Images by instance number, the first few of them."""
     numbers = sorted(found for one in headers if (found := number(one, "InstanceNumber")))
-    shown = ", ".join(f"{one:.0f}" for one in numbers[:SHOWN_IMAGES])
-    more = " ..." if len(numbers) > SHOWN_IMAGES else ""
+    shown = ", ".join(f"{one:.0f}" for one in numbers[:MAX_NAMED_IMAGES])
+    more = " ..." if len(numbers) > MAX_NAMED_IMAGES else ""
     named = f" (image {shown}{more})" if numbers else ""
     return f"{len(headers)} of {total} images{named}"
 

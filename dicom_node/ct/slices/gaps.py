@@ -1,4 +1,4 @@
-"""Holes of a series: where a slice is missing between two others.
+"""Gaps of a series: where a slice is missing between two others.
 
 A distance means nothing by itself: a head is scanned with 2.5 mm below and 5 mm above, stations
 overlap, and phases interleave. So each distance is judged by what is usual among slices of the same
@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from dicom_node.ct.geometry import SAME_SPACING
-from dicom_node.ct.headers import number
-from dicom_node.ct.phases import phases_of
-from dicom_node.ct.spacing import (
+from dicom_node.ct.attributes import number
+from dicom_node.ct.slices.geometry import SPACING_TOLERANCE
+from dicom_node.ct.slices.phases import phases_of
+from dicom_node.ct.slices.spacing import (
     Pair,
     Slice,
     alike,
@@ -33,16 +33,16 @@ from dicom_node.ct.spacing import (
     usual_distance,
 )
 
-HOLE_FROM: Final = 1.5
+MIN_GAP_RATIO: Final = 1.5
 """At least this many usual distances between two slices mean a missing one."""
 
-ROOM_FOR_A_SLICE: Final = 0.9
+MIN_FREE_RATIO: Final = 0.9
 """Share of the smaller spacing that must be free where the spacing changes."""
 
-MIN_STRETCH: Final = 3
+MIN_RUN: Final = 3
 """Equal distances in a row that are a spacing of their own."""
 
-MIN_FIRM: Final = 2
+MIN_SUPPORT: Final = 2
 """Pairs that make a usual distance sure."""
 
 Kind = tuple[float | None, float | None]
@@ -50,7 +50,7 @@ Kind = tuple[float | None, float | None]
 
 
 @dataclass(frozen=True)
-class Hole:
+class Gap:
     """Slices that are missing between two images.
 
     Attributes:
@@ -69,7 +69,7 @@ class Hole:
 
 
 @dataclass(frozen=True)
-class Holes:
+class Gaps:
     """What the positions of a series say.
 
     Attributes:
@@ -77,11 +77,11 @@ class Holes:
         uneven: No distance is usual: a sample of slices, or much is missing.
     """
 
-    found: tuple[Hole, ...] = ()
+    found: tuple[Gap, ...] = ()
     uneven: bool = False
 
 
-def holes_of(images: Sequence[Dataset], places: NDArray[np.float64]) -> Holes:
+def find_gaps(images: Sequence[Dataset], places: NDArray[np.float64]) -> Gaps:
     """Find the holes of a series.
 
     Args:
@@ -93,12 +93,12 @@ def holes_of(images: Sequence[Dataset], places: NDArray[np.float64]) -> Holes:
     """
     phases = phases_of(images, places)
     if phases is None:
-        return Holes()
+        return Gaps()
     slices = [_slice(at, image, float(places[at])) for at, image in enumerate(images)]
     numbers = sorted({one.number for one in slices if one.number is not None})
     judged = [_Stack([slices[at] for at in phase], numbers).holes() for phase in phases]
     found = tuple(hole for one in judged for hole in one.found)
-    return Holes(found, any(one.uneven for one in judged))
+    return Gaps(found, any(one.uneven for one in judged))
 
 
 def _slice(index: int, image: Dataset, place: float) -> Slice:
@@ -121,10 +121,10 @@ class _Stack:
         self._places = {one.index: one.place for one in slices}
         self._usual = self._usual_by_kind()
 
-    def holes(self) -> Holes:
+    def holes(self) -> Gaps:
         """The holes between neighbours, and those within an acquisition that others overlap."""
         if len(self._slices) > 1 and not any(self._usual.values()):
-            return Holes(uneven=True)
+            return Gaps(uneven=True)
         found = list(self._found(pairs_of(self._slices, self._numbers)))
         seen = [self._ends(hole) for hole in found]
         for track in self._tracks:
@@ -132,9 +132,9 @@ class _Stack:
                 low, high = self._ends(hole)
                 if not any(low < end and begin < high for begin, end in seen):
                     found.append(hole)
-        return Holes(tuple(sorted(found, key=self._ends)))
+        return Gaps(tuple(sorted(found, key=self._ends)))
 
-    def _ends(self, hole: Hole) -> tuple[float, float]:
+    def _ends(self, hole: Gap) -> tuple[float, float]:
         return self._places[hole.before], self._places[hole.after]
 
     def _kind(self, one: Slice) -> Kind:
@@ -147,13 +147,13 @@ class _Stack:
                 if self._kind(pair.first) == self._kind(pair.second):
                     by_kind[self._kind(pair.first)].append(pair)
         usual = {kind: usual_distance(pairs, kind[0]) for kind, pairs in by_kind.items()}
-        firm = {kind for kind, mm in usual.items() if support(by_kind[kind], mm) >= MIN_FIRM}
+        firm = {kind for kind, mm in usual.items() if support(by_kind[kind], mm) >= MIN_SUPPORT}
         if firm and all(alike(usual[kind], kind[0]) for kind in firm):
             # Slices lie side by side; so do those of which there are too few to see it.
             usual |= {kind: kind[0] or usual[kind] for kind in usual if kind not in firm}
         return usual
 
-    def _found(self, pairs: Sequence[Pair], *, only_numbered: bool = False) -> Iterator[Hole]:
+    def _found(self, pairs: Sequence[Pair], *, only_numbered: bool = False) -> Iterator[Gap]:
         for at, pair in enumerate(pairs):
             below, above = self._expected(pairs, at)
             if below is None or above is None or (only_numbered and not pair.skipped):
@@ -163,7 +163,7 @@ class _Stack:
             else:
                 missing = _missing_between(pair, below, above)
             if missing:
-                yield Hole(pair.first.index, pair.second.index, pair.mm, min(below, above), missing)
+                yield Gap(pair.first.index, pair.second.index, pair.mm, min(below, above), missing)
 
     def _expected(self, pairs: Sequence[Pair], at: int) -> tuple[float | None, float | None]:
         """The usual distances below and above: of the kinds, or of the pairs beside."""
@@ -177,8 +177,8 @@ class _Stack:
     def _missing_at(self, pairs: Sequence[Pair], at: int, usual_mm: float) -> int:
         """Number of slices missing in a pair, where the spacing is the same on both sides."""
         ratio = pairs[at].mm / usual_mm
-        multiple = abs(ratio - round(ratio)) <= SAME_SPACING
-        if ratio < HOLE_FROM or not multiple or _is_scanners_own(pairs, at, usual_mm):
+        multiple = abs(ratio - round(ratio)) <= SPACING_TOLERANCE
+        if ratio < MIN_GAP_RATIO or not multiple or _is_scanners_own(pairs, at, usual_mm):
             return 0
         return round(ratio) - 1
 
@@ -186,8 +186,8 @@ class _Stack:
 def _missing_between(pair: Pair, below_mm: float, above_mm: float) -> int:
     """Number of slices missing where the spacing changes; 0 where none would fit."""
     free = pair.mm - (below_mm + above_mm) / 2
-    wide = pair.mm > (1 + SAME_SPACING) * max(below_mm, above_mm)
-    if free < ROOM_FOR_A_SLICE * min(below_mm, above_mm) or pair.skipped == 0:
+    wide = pair.mm > (1 + SPACING_TOLERANCE) * max(below_mm, above_mm)
+    if free < MIN_FREE_RATIO * min(below_mm, above_mm) or pair.skipped == 0:
         return 0
     return max(1, round(free / max(below_mm, above_mm))) if wide or pair.skipped else 0
 
@@ -197,11 +197,11 @@ def _is_scanners_own(pairs: Sequence[Pair], at: int, usual_mm: float) -> bool:
     pair = pairs[at]
     if pair.skipped and _are_numbered(pairs, usual_mm):
         return False
-    long = stretch(pairs, at) >= MIN_STRETCH
+    long = stretch(pairs, at) >= MIN_RUN
     if pair.covered:
         return long or pair.skipped == 0
     thickness = pair.first.thickness
-    gapped = thickness is None or usual_mm > (1 + SAME_SPACING) * thickness
+    gapped = thickness is None or usual_mm > (1 + SPACING_TOLERANCE) * thickness
     return long and (gapped or pair.skipped == 0)
 
 

@@ -9,13 +9,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-SAME_DIRECTION: Final = 1e-3
+DIRECTION_TOLERANCE: Final = 1e-3
 """Direction cosines closer than this are the same orientation (headers round to 4 to 6 digits)."""
 
-SAME_POSITION_MM: Final = 0.01
+POSITION_TOLERANCE_MM: Final = 0.01
 """Slices closer than this along the normal lie at one position."""
 
-SAME_SPACING: Final = 0.1
+SPACING_TOLERANCE: Final = 0.1
 """Distances within this fraction of each other are one spacing (headers round, tables drift)."""
 
 
@@ -76,7 +76,7 @@ def stack(
     order = np.argsort(places, kind="stable")
     distances = np.diff(places[order])
     ends = positions_mm[order[0]], positions_mm[order[-1]]
-    several = places[order[-1]] - places[order[0]] > SAME_POSITION_MM
+    several = places[order[-1]] - places[order[0]] > POSITION_TOLERANCE_MM
     step = (ends[1] - ends[0]) / len(distances) if several else normal_of(orientation) * fallback_mm
     return Stack(
         order=tuple(int(index) for index in order),
@@ -88,7 +88,7 @@ def stack(
 
 def _is_even(distances_mm: NDArray[np.float64]) -> bool:
     usual = float(np.median(distances_mm))
-    return bool(np.all(np.abs(distances_mm - usual) <= SAME_SPACING * usual))
+    return bool(np.all(np.abs(distances_mm - usual) <= SPACING_TOLERANCE * usual))
 
 
 def _affine(

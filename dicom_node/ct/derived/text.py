@@ -8,7 +8,7 @@ from pydicom import Dataset
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 
-from dicom_node.ct import headers
+from dicom_node.ct.attributes import texts
 
 _REPLACED: Final = "\N{REPLACEMENT CHARACTER}"
 """The decoder's mark for bytes that do not fit the declared character set."""
@@ -28,7 +28,7 @@ def append_text(dataset: Dataset, keyword: str, suffix: str, max_characters: int
     """
     room = max_characters - len(suffix)
     element: Any = dataset.get_item(keyword)
-    text = "/".join(headers.texts(dataset, keyword))
+    text = "/".join(texts(dataset, keyword))
     if isinstance(element, RawDataElement) and _REPLACED in text:
         kept = (element.value or b"").rstrip(b" \0")[:room].replace(b"\\", b"/")
         _put_bytes(dataset, keyword, kept + suffix.encode("ascii", "replace"))

@@ -14,7 +14,7 @@ from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.tag import BaseTag
 
-from dicom_node.ct import headers
+from dicom_node.ct.attributes import number
 
 _WORD_BYTES: Final = {
     "AT": 2, "OW": 2, "SS": 2, "US": 2,
@@ -50,10 +50,8 @@ def to_explicit_little_endian(dataset: Dataset) -> None:
     cut off in a big endian source.
     """
     if dataset.original_encoding != (False, True):
-        signed = headers.number(dataset, "PixelRepresentation") == _SIGNED_PIXELS
-        _transcode(
-            dataset, signed, signed or (headers.number(dataset, "RescaleIntercept") or 0) < 0
-        )
+        signed = number(dataset, "PixelRepresentation") == _SIGNED_PIXELS
+        _transcode(dataset, signed, signed or (number(dataset, "RescaleIntercept") or 0) < 0)
 
 
 def _transcode(dataset: Dataset, signed: bool, rescaled_signed: bool) -> None:

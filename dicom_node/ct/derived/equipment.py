@@ -8,8 +8,8 @@ from highdicom import ContributingEquipment
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 
-from dicom_node.ct.headers import texts
-from dicom_node.ct.provenance import DeriveOptions, Provenance
+from dicom_node.ct.attributes import texts
+from dicom_node.ct.derived.provenance import DeriveOptions, Provenance
 from dicom_node.product import MANUFACTURER, MODEL_NAME
 
 UNKNOWN: Final = "Unknown"

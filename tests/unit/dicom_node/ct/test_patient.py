@@ -13,7 +13,7 @@ from pydicom.uid import ImplicitVRLittleEndian
 from support.ct_factory import change_header, make_series, recode
 
 from dicom_node.ct.headers import load
-from dicom_node.ct.identity import check_marks, check_one_patient, identity_of, marks_of
+from dicom_node.ct.patient import check_marks, check_one_patient, identity_of, marks_of
 from dicom_node.ct.read import read_series
 from dicom_node.errors import InputError
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import Dataset
 
-from dicom_node.ct.completeness import Completeness, completeness_of
+from dicom_node.ct.slices.completeness import Completeness, completeness_of
 
 WHOLE = Completeness()
 

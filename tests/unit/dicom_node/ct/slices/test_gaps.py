@@ -1,4 +1,4 @@
-"""Holes: judged by thickness, acquisition, local spacing and instance numbers."""
+"""Gaps: judged by thickness, acquisition, local spacing and instance numbers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset
 
-from dicom_node.ct.completeness import Completeness, completeness_of
-from dicom_node.ct.holes import holes_of
+from dicom_node.ct.slices.completeness import Completeness, completeness_of
+from dicom_node.ct.slices.gaps import find_gaps
 
 WHOLE = Completeness()
 
@@ -230,7 +230,7 @@ def test_images_at_one_position_only_are_whole() -> None:
 def test_without_thickness_a_multiple_of_the_usual_spacing_is_a_hole(
     places: tuple[float, ...], missing: list[float]
 ) -> None:
-    holes = holes_of([image(place) for place in places], of_places(*places)).found
+    holes = find_gaps([image(place) for place in places], of_places(*places)).found
     assert [hole.distance_mm for hole in holes] == pytest.approx(missing)
 
 
@@ -250,5 +250,5 @@ def test_whatever_the_headers_say_there_is_an_answer(
     for header, number in zip(images, numbers, strict=False):
         if number is not None:
             header.InstanceNumber = number
-    found = holes_of(images, of_places(*places))
+    found = find_gaps(images, of_places(*places))
     assert all(hole.missing > 0 and hole.distance_mm > 0 for hole in found.found)

@@ -1,0 +1,1 @@
+"""Derived CT images: denoised slices written back to DICOM, with their provenance."""
