@@ -60,12 +60,18 @@ def storage_read_only(storage: Path) -> Iterator[None]:
         yield
         storage.chmod(0o700), (storage / "inbox").chmod(0o700)
         return
-    _run("mount", "--bind", str(storage), str(storage))
+    view = storage.parent / "read_only"  # made where nobody writes, for a mount in use is busy
+    view.mkdir(exist_ok=True)
+    _run("mount", "--bind", str(storage), str(view))
     try:
-        _run("mount", "-o", "remount,ro,bind", str(storage))
-        yield
+        _run("mount", "-o", "remount,ro,bind", str(view))
+        _run("mount", "--bind", str(view), str(storage))
+        try:
+            yield
+        finally:
+            _run("umount", "-l", str(storage))
     finally:
-        _run("umount", "-l", str(storage))
+        _run("umount", "-l", str(view))
 
 
 MISHAPS: dict[str, Mishap] = {
