@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.aftermath import verdict
+from support.consistency import inconsistencies
+from support.node_under_test import LINE_SECONDS, NodeUnderTest, node_under_test
+from support.part_processes import PARTS, Part, drained, parts
 from support.peers import orthanc, wait_until
-from support.torture import PARTS, Part, drained, parts
-from support.ward import LINE_SECONDS, Ward, ward
 
-CRASHING = Path(__file__).parents[1] / "support" / "crashing.py"
+CRASH_AT_STEP = Path(__file__).parents[1] / "support" / "crash_at_step.py"
 MOST_STEPS = 150
 PATIENT = {"attempts": 1000, "first_delay_seconds": 0.1, "longest_delay_seconds": 0.3}
 
@@ -35,14 +35,17 @@ class DoomedPart(Part):
     def arguments(self) -> list[str]:
         if self.steps == 0:
             return super().arguments()
-        return [sys.executable, str(CRASHING), str(self.steps), *super().arguments()[3:]]
+        return [sys.executable, str(CRASH_AT_STEP), str(self.steps), *super().arguments()[3:]]
 
 
 @pytest.mark.skipif(os.environ.get("TORTURE") != "1", reason="part of `make torture`")
 @pytest.mark.parametrize("command", PARTS)
 def test_a_death_before_every_step_loses_and_doubles_nothing(tmp_path: Path, command: str) -> None:
     others = [name for name in PARTS if name != command]
-    with ward(tmp_path, retry=PATIENT) as line, orthanc(tmp_path / "pacs", line.ports) as pacs:
+    with (
+        node_under_test(tmp_path, retry=PATIENT) as line,
+        orthanc(tmp_path / "pacs", line.ports) as pacs,
+    ):
         doomed = DoomedPart(command, line.config, tmp_path / "doomed.log")
         with parts(line.config, others) as made:
             steps = rounds(line, doomed)
@@ -54,10 +57,10 @@ def test_a_death_before_every_step_loses_and_doubles_nothing(tmp_path: Path, com
         with line.node():  # a start sweeps what the dead have left
             pass
         sys.stdout.write(f"{command}: died before each of {steps} steps\n")
-        assert verdict(line.scans, pacs, line.ledger, line.storage) == []
+        assert inconsistencies(line.scans, pacs, line.ledger, line.storage) == []
 
 
-def rounds(line: Ward, doomed: DoomedPart) -> int:
+def rounds(line: NodeUnderTest, doomed: DoomedPart) -> int:
     """Die before step 1, 2, 3 ... until one lives to the end of its series; how many it took."""
     for steps in range(1, MOST_STEPS):
         doomed.steps = steps

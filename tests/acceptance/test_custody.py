@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.aftermath import verdict
-from support.mishaps import LEDGER_ENDINGS, MISHAPS, health, may_happen
+from support.consistency import inconsistencies
+from support.node_under_test import LINE_SECONDS, NodeUnderTest, node_under_test
+from support.part_processes import random_seed
 from support.peers import free_port, orthanc, run_command, wait_until
 from support.scanner import answered
-from support.torture import seed_of_the_day
-from support.ward import LINE_SECONDS, Ward, ward
+from support.storage_faults import LEDGER_ENDINGS, STORAGE_FAULTS, can_be_made, health
 
 from dicom_node.ledger.engine import open_ledger
 
@@ -32,16 +32,16 @@ MANY_MISHAPS = int(os.environ.get("TORTURE_MISHAPS") or 24)
 TORTURED = os.environ.get("TORTURE") == "1"
 
 
-def configure(line: Ward, **changes: object) -> None:
+def configure(line: NodeUnderTest, **changes: object) -> None:
     settings = yaml.safe_load(line.config.read_text())
     line.config.write_text(yaml.safe_dump({**settings, **changes}))
 
 
-def images(line: Ward) -> set[Path]:
+def images(line: NodeUnderTest) -> set[Path]:
     return set((line.storage / "inbox").glob("*/*.dcm"))
 
 
-def age(line: Ward) -> None:
+def age(line: NodeUnderTest) -> None:
     """As if two hours had gone by."""
     for path in images(line):
         moment = path.stat().st_mtime - HOURS_AGO
@@ -54,7 +54,7 @@ def back_up(ledger: Path, copy: Path) -> None:
         source.backup(target)
 
 
-def refuses(line: Ward, files: tuple[Path, ...]) -> bool:
+def refuses(line: NodeUnderTest, files: tuple[Path, ...]) -> bool:
     """Whether a sender is answered with success for none of these."""
     return not answered(files, line.ports.node, calling="CT1")
 
@@ -69,7 +69,7 @@ def test_a_wrong_ledger_deletes_nothing_and_an_old_one_gets_back_what_it_forgot(
 ) -> None:
     """A mistyped database, and then the restore of a backup as the documentation says."""
     web = free_port()
-    with ward(tmp_path, web={"host": "127.0.0.1", "port": web}) as line:
+    with node_under_test(tmp_path, web={"host": "127.0.0.1", "port": web}) as line:
         first, second, third = line.scan(), line.scan(), line.scan()
         backup = tmp_path / "backup.db"
         with line.node():
@@ -99,60 +99,60 @@ def test_a_wrong_ledger_deletes_nothing_and_an_old_one_gets_back_what_it_forgot(
             line.send(*third.files)
             wait_until("all have jobs", lambda: len(line.jobs()) == 3, LINE_SECONDS)
             wait_until("all is done", line.all_done, DRAIN_SECONDS)
-            assert verdict(line.scans, pacs, line.ledger, line.storage) == []
+            assert inconsistencies(line.scans, pacs, line.ledger, line.storage) == []
 
 
 def test_mishaps_under_way_are_refused_told_and_lose_nothing(tmp_path: Path) -> None:
     """Each once, on one running node, which goes on by itself when all is right again."""
     web, pacs_folder = free_port(), tmp_path / "pacs"
     with (
-        ward(tmp_path, web={"host": "127.0.0.1", "port": web}) as line,
+        node_under_test(tmp_path, web={"host": "127.0.0.1", "port": web}) as line,
         orthanc(pacs_folder, line.ports) as pacs,
         line.node(),
     ):
         line.send(*line.scan().files)
         wait_until("all parts are well", lambda: health(web)[0] == 200, DRAIN_SECONDS)
-        for name in filter(may_happen, MISHAPS):
+        for name in filter(can_be_made, STORAGE_FAULTS):
             scan = line.scan(4)
-            with MISHAPS[name](line.storage):
+            with STORAGE_FAULTS[name](line.storage):
                 assert refuses(line, scan.files), name
                 assert health(web)[0] == 503, name
             line.send(*scan.files)
         wait_until("all is done", line.all_done, DRAIN_SECONDS)
         wait_until("all is well", lambda: health(web)[0] == 200, DRAIN_SECONDS)
         assert len(line.jobs()) == len(line.scans)
-        assert verdict(line.scans, pacs, line.ledger, line.storage) == []
+        assert inconsistencies(line.scans, pacs, line.ledger, line.storage) == []
 
 
 @pytest.mark.skipif(not TORTURED, reason="part of `make torture`")
 def test_mishaps_by_the_dozen_while_scanners_send(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seed, web = seed_of_the_day(), free_port()
+    seed, web = random_seed(), free_port()
     rng, seen = random.Random(seed), Counter[str]()
-    with ward(tmp_path, web={"host": "127.0.0.1", "port": web}) as line:
+    with node_under_test(tmp_path, web={"host": "127.0.0.1", "port": web}) as line:
         scanner = Sending(line)
         with orthanc(tmp_path / "pacs", line.ports) as pacs, line.node():
             wait_until("all parts are well", lambda: health(web)[0] == 200, DRAIN_SECONDS)
             scanner.start()
             for _ in range(MANY_MISHAPS):
-                name = rng.choice([*filter(may_happen, MISHAPS)])
+                name = rng.choice([*filter(can_be_made, STORAGE_FAULTS)])
                 before = len(images(line))
                 wait_until("images come", lambda: len(images(line)) > before, LINE_SECONDS)  # noqa: B023
-                with MISHAPS[name](line.storage):
+                with STORAGE_FAULTS[name](line.storage):
                     wait_until(f"red: {name}", lambda: health(web)[0] == 503)
                 seen[name] += 1
             scanner.finish()
             wait_until("all is done", line.all_done, DRAIN_SECONDS)
             with capsys.disabled():
                 sys.stdout.write(f"\nTORTURE_SEED={seed}: {dict(seen)}, {len(line.scans)} series\n")
-            assert verdict(line.scans, pacs, line.ledger, line.storage) == []
+            assert inconsistencies(line.scans, pacs, line.ledger, line.storage) == []
 
 
 class Sending(threading.Thread):
     """A scanner that sends series after series, and again what was not answered with success."""
 
-    def __init__(self, line: Ward) -> None:
+    def __init__(self, line: NodeUnderTest) -> None:
         super().__init__(daemon=True)
         self._line, self._last = line, threading.Event()
 

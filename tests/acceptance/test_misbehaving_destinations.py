@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.destinations import ASSOCIATIONS, REQUESTS, StorageScp, StowServer
-from support.sending_line import PATIENT, Line
-from support.torture import seed_of_the_day
+from support.misbehaving_destinations import ASSOCIATIONS, REQUESTS, StorageScp, StowServer
+from support.part_processes import random_seed
+from support.sender_under_test import PATIENT, SenderUnderTest
 
 from dicom_node.dimse import association
 from dicom_node.ledger.states import JobState
@@ -40,7 +40,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, name, BRIEFLY_SECONDS)
 
 
-def complaints(line: Line, stored: dict[str, list[bytes]]) -> list[str]:
+def complaints(line: SenderUnderTest, stored: dict[str, list[bytes]]) -> list[str]:
     """What was lost, doubled (another instance) or mixed up (other bytes) at a destination."""
     lost = [f"{uid} lost" for uid in line.files.keys() - stored.keys()]
     invented = [f"{uid} invented" for uid in stored.keys() - line.files.keys()]
@@ -63,7 +63,7 @@ def test_a_storage_scp_that_misbehaves_for_a_while_gets_everything_once(
     tmp_path: Path, way: str
 ) -> None:
     with StorageScp(*[way] * TIMES).serving() as pacs:
-        line = Line(tmp_path, [pacs.peer()])
+        line = SenderUnderTest(tmp_path, [pacs.peer()])
         line.send_all()
         assert complaints(line, pacs.stored) == []
         line.node.ledger.close()
@@ -74,7 +74,7 @@ def test_a_web_server_that_misbehaves_for_a_while_gets_everything_once(
     tmp_path: Path, way: str
 ) -> None:
     with StowServer(*[way] * TIMES).serving() as pacs:
-        line = Line(tmp_path, [pacs.peer()])
+        line = SenderUnderTest(tmp_path, [pacs.peer()])
         line.send_all()
         assert complaints(line, pacs.stored) == []
         line.node.ledger.close()
@@ -92,7 +92,7 @@ def test_a_storage_scp_that_never_behaves_is_told_in_its_own_words(
     tmp_path: Path, way: str
 ) -> None:
     with StorageScp(*[way] * 1000).serving() as pacs:
-        line = Line(tmp_path, [pacs.peer()], retry={**PATIENT, "attempts": 2})
+        line = SenderUnderTest(tmp_path, [pacs.peer()], retry={**PATIENT, "attempts": 2})
         for _ in range(8):
             line.sender.send_once(lambda: False)
             line.now += 400.0
@@ -106,14 +106,14 @@ def test_a_storage_scp_that_never_behaves_is_told_in_its_own_words(
 def test_a_day_of_all_ways_loses_doubles_and_mixes_up_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seed = seed_of_the_day()
+    seed = random_seed()
     rng = random.Random(seed)
     with capsys.disabled():
         sys.stdout.write(f"\nTORTURE_SEED={seed}: {DAY} associations and requests\n")
     scp = StorageScp(*(rng.choice([*ASSOCIATIONS, "behaves"]) for _ in range(DAY)))
     web = StowServer(*(rng.choice([*REQUESTS, "behaves"]) for _ in range(DAY)))
     with scp.serving(), web.serving():
-        line = Line(tmp_path, [scp.peer(), web.peer("web")])
+        line = SenderUnderTest(tmp_path, [scp.peer(), web.peer("web")])
         line.send_all()
         assert complaints(line, scp.stored) == []
         assert complaints(line, web.stored) == []

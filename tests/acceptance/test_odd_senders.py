@@ -9,10 +9,10 @@ import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from support.ct_factory import make_series, recode
+from support.node_under_test import Archive, NodeUnderTest, archive, node_under_test, send_once
 from support.peers import Process, wait_until
+from support.raw_dicom import store
 from support.receivers import data_set_of
-from support.ward import Archive, Ward, archive, send_once, ward
-from support.wire import store
 
 ROOT = "1.2.826.0.1.3680043.8.498.20111103.05453119"
 """A component with a leading zero, as some makers write their dates and times."""
@@ -28,7 +28,7 @@ def odd_uids(dataset: Dataset) -> None:
     dataset.FrameOfReferenceUID = f"{ROOT}.1"
 
 
-def derived(node: Ward, store: Archive) -> list[Dataset]:
+def derived(node: NodeUnderTest, store: Archive) -> list[Dataset]:
     """What the archive got."""
     wait_until(
         "the archive has the result", lambda: len(store.files()) == SLICES and node.all_done()
@@ -36,11 +36,13 @@ def derived(node: Ward, store: Archive) -> list[Dataset]:
     return sorted((dcmread(path) for path in store.files()), key=lambda one: one.InstanceNumber)
 
 
-def run(tmp_path: Path, send: Callable[[Ward, Process], None]) -> tuple[list[Dataset], list[Path]]:
+def run(
+    tmp_path: Path, send: Callable[[NodeUnderTest, Process], None]
+) -> tuple[list[Dataset], list[Path]]:
     """The derived images, and the files in the inbox."""
     place = archive(tmp_path / "archive")
     with (
-        ward(tmp_path, more=place, destinations=["archive"]) as node,
+        node_under_test(tmp_path, more=place, destinations=["archive"]) as node,
         place.up(),
         node.node() as process,
     ):
@@ -54,7 +56,7 @@ def test_uids_with_leading_zeros_and_of_65_characters_go_through_the_line(tmp_pa
     sources = [dcmread(path) for path in files]
     assert {len(str(source.SOPInstanceUID)) for source in sources} == {65}
 
-    def send(node: Ward, process: Process) -> None:
+    def send(node: NodeUnderTest, process: Process) -> None:
         said = send_once(files, node.ports.node)
         assert said.returncode == 0, said.stdout + said.stderr
         wait_until("it is remarked", lambda: "PS3.5, 9.1" in log_of(node))
@@ -79,7 +81,7 @@ def test_implicit_data_under_an_explicit_syntax_goes_through_the_line(tmp_path: 
     for path in files:
         recode(path, ImplicitVRLittleEndian)
 
-    def send(node: Ward, process: Process) -> None:
+    def send(node: NodeUnderTest, process: Process) -> None:
         for path in files:
             uid = dcmread(path).SOPInstanceUID.encode()
             said = store(node.ports.node, data_set_of(path), sop_uid=uid, calling=b"CT1")
@@ -92,5 +94,5 @@ def test_implicit_data_under_an_explicit_syntax_goes_through_the_line(tmp_path: 
     assert {one.file_meta.TransferSyntaxUID for one in results} == {ExplicitVRLittleEndian}
 
 
-def log_of(node: Ward) -> str:
+def log_of(node: NodeUnderTest) -> str:
     return (node.config.parent / "node.log").read_text()

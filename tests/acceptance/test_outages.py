@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.aftermath import verdict
+from support.consistency import inconsistencies
+from support.node_under_test import LINE_SECONDS, NodeUnderTest, archive, node_under_test, send_once
+from support.part_processes import descendants
 from support.peers import Orthanc, Process, orthanc, require_program, storescu, wait_until
-from support.torture import descendants
-from support.ward import LINE_SECONDS, Ward, archive, send_once, ward
 
 FEW_ATTEMPTS = {"attempts": 3, "first_delay_seconds": 0.1, "longest_delay_seconds": 0.2}
 MIB = 1 << 20
@@ -26,7 +26,7 @@ def test_a_pacs_that_is_away_for_many_tries_gets_everything_and_nothing_is_denoi
     tmp_path: Path,
 ) -> None:
     """A weekend: far more tries than ``retry.attempts``, and a restart in between."""
-    with ward(tmp_path, retry=FEW_ATTEMPTS) as line:
+    with node_under_test(tmp_path, retry=FEW_ATTEMPTS) as line:
         first, second = line.scan(), line.scan()
         with line.node():
             line.send(*first.files)
@@ -38,10 +38,10 @@ def test_a_pacs_that_is_away_for_many_tries_gets_everything_and_nothing_is_denoi
             with orthanc(tmp_path / "pacs", line.ports) as pacs:
                 wait_until("all is delivered", line.all_done, LINE_SECONDS)
                 assert line.times_derived() == line.times_denoising() == 2
-                assert verdict(line.scans, pacs, line.ledger, line.storage) == []
+                assert inconsistencies(line.scans, pacs, line.ledger, line.storage) == []
 
 
-def tries(line: Ward) -> int:
+def tries(line: NodeUnderTest) -> int:
     """How often a delivery was tried."""
     sent = "SELECT count(*) FROM history WHERE destination <> '' AND after = 'SENDING'"
     return int(line.one(sent))
@@ -50,7 +50,9 @@ def tries(line: Ward) -> int:
 @pytest.mark.parametrize("trouble", ["away", "hanging"])
 def test_one_destination_in_trouble_holds_up_no_other(tmp_path: Path, trouble: str) -> None:
     second = archive(tmp_path / "archive")
-    with ward(tmp_path, retry=FEW_ATTEMPTS, destinations=["archive", "pacs"], more=second) as line:
+    with node_under_test(
+        tmp_path, retry=FEW_ATTEMPTS, destinations=["archive", "pacs"], more=second
+    ) as line:
         line.scan(), line.scan()
         with orthanc(tmp_path / "pacs", line.ports) as pacs, line.node():
             with silent(second.port) if trouble == "hanging" else contextlib.nullcontext():
@@ -64,7 +66,7 @@ def test_one_destination_in_trouble_holds_up_no_other(tmp_path: Path, trouble: s
                 wait_until("the archive has all too", line.all_done, LINE_SECONDS)
                 assert len(second.files()) == 12
             assert line.times_denoising() == 2
-            assert verdict(line.scans, pacs, line.ledger, line.storage) == []
+            assert inconsistencies(line.scans, pacs, line.ledger, line.storage) == []
 
 
 @contextlib.contextmanager
@@ -99,7 +101,9 @@ def fill(disk: Path, leave: int = 0) -> Path:
 def test_a_full_disk_refuses_loses_nothing_and_recovers(tmp_path: Path, disk: Path) -> None:
     """Not even the ledger can be written: inbox, outbox and database are on this disk."""
     database = f"sqlite:///{disk}/ledger.db"
-    with ward(tmp_path, retry=FEW_ATTEMPTS, storage=str(disk), database=database) as line:
+    with node_under_test(
+        tmp_path, retry=FEW_ATTEMPTS, storage=str(disk), database=database
+    ) as line:
         first, second, third = line.scan(), line.scan(), line.scan()
         with orthanc(tmp_path / "pacs", line.ports) as pacs, line.node() as process:
             line.send(*first.files)
@@ -112,12 +116,12 @@ def test_a_full_disk_refuses_loses_nothing_and_recovers(tmp_path: Path, disk: Pa
             line.send(*second.files, *third.files)
             wait_until("everything is done", line.all_done, LINE_SECONDS)
             assert process.stop() == 0
-            assert verdict(line.scans, pacs, line.ledger, disk) == []
+            assert inconsistencies(line.scans, pacs, line.ledger, disk) == []
 
 
 def test_under_the_reserve_associations_are_refused_for_a_while(tmp_path: Path, disk: Path) -> None:
     limits = {"disk_reserve_gib": 8 / 1024, "disk_high_watermark": 1.0}
-    with ward(tmp_path, storage=str(disk), retention=limits) as line:
+    with node_under_test(tmp_path, storage=str(disk), retention=limits) as line:
         line.scan()
         with orthanc(tmp_path / "pacs", line.ports) as pacs, line.node():
             ballast = fill(disk, leave=4 * MIB)
@@ -127,10 +131,10 @@ def test_under_the_reserve_associations_are_refused_for_a_while(tmp_path: Path, 
             ballast.unlink()
             line.send(*line.scans[0].files)
             wait_until("everything is done", line.all_done, LINE_SECONDS)
-            assert verdict(line.scans, pacs, line.ledger, disk) == []
+            assert inconsistencies(line.scans, pacs, line.ledger, disk) == []
 
 
-def echoes(line: Ward) -> bool:
+def echoes(line: NodeUnderTest) -> bool:
     """Whether the node answers a C-ECHO."""
     command = [require_program("echoscu"), "-aet", "CT1", "-aec", "DENOISE", "127.0.0.1"]
     done = subprocess.run([*command, str(line.ports.node)], capture_output=True, check=False)
@@ -144,7 +148,7 @@ def test_the_plug_is_pulled_again_and_again_in_mid_series(tmp_path: Path) -> Non
         ("a job is denoised", "SELECT count(*) FROM history WHERE after = 'DENOISING'"),
         ("a result is durable", "SELECT count(*) FROM history WHERE after = 'DERIVED'"),
     )
-    with ward(tmp_path) as line, orthanc(tmp_path / "pacs", line.ports) as pacs:
+    with node_under_test(tmp_path) as line, orthanc(tmp_path / "pacs", line.ports) as pacs:
         for what, count in moments:
             seen, scan = line.one(count), line.scan(12)
             with line.node() as process:
@@ -156,7 +160,7 @@ def test_the_plug_is_pulled_again_and_again_in_mid_series(tmp_path: Path) -> Non
                 sender.join(LINE_SECONDS)
                 wait_until("all is done", line.all_done, LINE_SECONDS)
         assert line.times_derived() == len(line.jobs())
-        assert verdict(line.scans, pacs, line.ledger, line.storage) == []
+        assert inconsistencies(line.scans, pacs, line.ledger, line.storage) == []
 
 
 def pull_the_plug(process: Process) -> None:
@@ -169,7 +173,7 @@ def pull_the_plug(process: Process) -> None:
 
 def test_the_rest_of_a_series_comes_when_the_first_half_is_long_done(tmp_path: Path) -> None:
     """Late slices are added to the derived series; what is at the PACS is not made again."""
-    with ward(tmp_path) as line, orthanc(tmp_path / "pacs", line.ports) as pacs:
+    with node_under_test(tmp_path) as line, orthanc(tmp_path / "pacs", line.ports) as pacs:
         scan = line.scan(9)
         with line.node():
             line.send(*scan.files[:5])
@@ -184,14 +188,14 @@ def test_the_rest_of_a_series_comes_when_the_first_half_is_long_done(tmp_path: P
             line.send(*line.scans[1].files)  # completed later than anything before it
             wait_until("the next series is done", lambda: len(line.jobs()) > 2 and line.all_done())
             assert len(line.jobs()) == 3
-        assert verdict(line.scans, pacs, line.ledger, line.storage) == []
+        assert inconsistencies(line.scans, pacs, line.ledger, line.storage) == []
 
 
 def test_what_the_pacs_could_not_send_while_the_node_was_down_is_taken_later(
     tmp_path: Path,
 ) -> None:
     """The PACS's own rule routes; its job fails while the node is down and is submitted again."""
-    with ward(tmp_path) as line, orthanc(tmp_path / "pacs", line.ports) as pacs:
+    with node_under_test(tmp_path) as line, orthanc(tmp_path / "pacs", line.ports) as pacs:
         scan = line.scan()
         storescu(scan.files, line.ports.pacs, calling="CTSCAN", called="LOOPPACS")
         failed = wait_until("the PACS gave up", lambda: jobs_of(pacs, "Failure"), LINE_SECONDS)

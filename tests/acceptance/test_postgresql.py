@@ -7,10 +7,10 @@ import signal
 from collections import Counter
 from pathlib import Path
 
+from support.node_under_test import NodeUnderTest, archive, node_under_test
+from support.part_processes import Part, parts
 from support.peers import listening, wait_until
 from support.postgres import postgresql
-from support.torture import Part, parts
-from support.ward import Ward, archive, ward
 
 from dicom_node.ledger.history import of_job
 from dicom_node.ledger.pauses import pause, resume
@@ -25,7 +25,7 @@ def test_two_workers_share_a_queue_and_outlive_a_crash_of_its_server(tmp_path: P
     taker = archive(tmp_path / "archive")
     with (
         postgresql(durable=True) as server,
-        ward(
+        node_under_test(
             tmp_path, more=taker, destinations=["archive"], database=server.new_database()
         ) as here,
         taker.up(),
@@ -52,7 +52,7 @@ def test_two_workers_share_a_queue_and_outlive_a_crash_of_its_server(tmp_path: P
             assert claims["DENOISING"] == 1 + given_back
 
 
-def queued(here: Ward) -> int:
+def queued(here: NodeUnderTest) -> int:
     return sum(job.state == JobState.QUEUED for job in here.jobs())
 
 

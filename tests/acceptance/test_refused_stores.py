@@ -22,7 +22,7 @@ from support.peers import (
     wait_until,
     write_node,
 )
-from support.sending_line import PATIENT, Line
+from support.sender_under_test import PATIENT, SenderUnderTest
 from support.validators import new_complaints
 
 from dicom_node.checkup.trial import TEST_NAME, TEST_PATIENT
@@ -73,7 +73,7 @@ def checked(folder: Path, port: int, *options: str) -> dict[str, tuple[str, str]
 def test_an_orthanc_that_stores_nothing_is_found_and_told(tmp_path: Path, how: str) -> None:
     ports = Ports()
     refusing = {**REFUSING[how], "DicomAlwaysAllowStore": False}
-    line = Line(tmp_path, [peer(ports.pacs)], retry={**PATIENT, "attempts": 2})
+    line = SenderUnderTest(tmp_path, [peer(ports.pacs)], retry={**PATIENT, "attempts": 2})
     with archive(tmp_path / "refusing", ports, **refusing) as orthanc:
         found = checked(tmp_path, ports.pacs, "--store", "pacs")
         assert found["peer pacs"][0] == "ok"  # it answers and offers CT
@@ -116,7 +116,7 @@ def test_a_storescp_that_aborts_is_told(tmp_path: Path, option: str) -> None:
     command = [require_program("storescp"), option, "-od", tmp_path, str(port)]
     with running(command, tmp_path / "storescp.log", cwd=tmp_path):
         wait_until("storescp listens", lambda: listening(port))
-        line = Line(tmp_path, [peer(port)])
+        line = SenderUnderTest(tmp_path, [peer(port)])
         line.sender.send_once(lambda: False)
         job = get_job(line.node.ledger, line.jobs[0])
         assert job.state == JobState.RETRY_WAIT
@@ -126,7 +126,7 @@ def test_a_storescp_that_aborts_is_told(tmp_path: Path, option: str) -> None:
 
 
 def test_a_storescp_that_is_gone_is_away(tmp_path: Path) -> None:
-    line = Line(tmp_path, [peer(free_port())])
+    line = SenderUnderTest(tmp_path, [peer(free_port())])
     line.sender.send_once(lambda: False)
     job = get_job(line.node.ledger, line.jobs[0])
     assert (job.deliveries[0].attempts, job.deliveries[0].waits) == (0, 1)

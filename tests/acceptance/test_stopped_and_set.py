@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 from support.ct_factory import rewrite
-from support.day import Disturbance, live_through
+from support.fault_injection import Disturbance, run_with_disturbance
+from support.node_under_test import LINE_SECONDS, NodeUnderTest, node_under_test
+from support.part_processes import PARTS, START_SECONDS, Part
 from support.peers import REPOSITORY, orthanc, wait_until
 from support.scanner import answered, rows
-from support.torture import PARTS, START_SECONDS, Part
-from support.ward import LINE_SECONDS, Ward, ward
 
 from dicom_node.ledger.engine import Ledger
 
@@ -43,7 +43,7 @@ HELD = {"work": "job", "deliver": "delivery"}
 def test_parts_that_are_stopped_for_longer_than_their_lease_and_go_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    live_through(tmp_path, TWO_OF_SOME, Disturbance(stop_and_go_on), capsys)
+    run_with_disturbance(tmp_path, TWO_OF_SOME, Disturbance(stop_and_go_on), capsys)
 
 
 def stop_and_go_on(made: Sequence[Part], rng: random.Random, ledger: Ledger) -> Counter[str]:
@@ -134,7 +134,7 @@ def test_a_clock_that_is_set_forward_and_back(
             goes_on(ledger, made)
         return Counter(set=len(moments))
 
-    live_through(tmp_path, PARTS, Disturbance(set_clock, environment), capsys)
+    run_with_disturbance(tmp_path, PARTS, Disturbance(set_clock, environment), capsys)
 
 
 def goes_on(ledger: Ledger, made: Sequence[Part]) -> None:
@@ -159,7 +159,11 @@ def first(made: Sequence[Part], command: str) -> Part:
 
 def test_two_senders_with_different_content_at_once(tmp_path: Path) -> None:
     """The first image of each UID counts, whole; the other one is kept aside."""
-    with ward(tmp_path) as line, orthanc(tmp_path / "pacs", line.ports) as pacs, line.node():
+    with (
+        node_under_test(tmp_path) as line,
+        orthanc(tmp_path / "pacs", line.ports) as pacs,
+        line.node(),
+    ):
         for number in range(ROUNDS):
             scan = line.scan(slices=12)
             others = [other_version(path) for path in scan.files]
@@ -181,7 +185,7 @@ def test_two_senders_with_different_content_at_once(tmp_path: Path) -> None:
         assert len(at_pacs) == len(sent)
 
 
-def send_both(line: Ward, files: Sequence[Path], others: Sequence[Path]) -> None:
+def send_both(line: NodeUnderTest, files: Sequence[Path], others: Sequence[Path]) -> None:
     """Two scanners at one moment."""
     together = threading.Barrier(2)
 

@@ -11,9 +11,9 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from support.day import Disturbance, live_through
+from support.fault_injection import Disturbance, run_with_disturbance
+from support.part_processes import PARTS, kill_at_random
 from support.postgres import postgresql
-from support.torture import PARTS, torment
 
 SHORT_KILLS, LONG_KILLS = 10, 200
 TWO_OF_EACH = ("receive", "work", "work", "deliver", "deliver", "serve")
@@ -25,13 +25,13 @@ def kills_of_the_day() -> int:
 
 
 def killing(kills: int) -> Disturbance:
-    return Disturbance(lambda made, rng, _ledger: torment(made, rng, kills))
+    return Disturbance(lambda made, rng, _ledger: kill_at_random(made, rng, kills))
 
 
 def test_killed_parts_lose_double_and_mix_up_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    live_through(tmp_path, PARTS, killing(kills_of_the_day()), capsys)
+    run_with_disturbance(tmp_path, PARTS, killing(kills_of_the_day()), capsys)
 
 
 @pytest.mark.skipif(os.environ.get("TORTURE") != "1", reason="part of `make torture`")
@@ -43,4 +43,4 @@ def test_two_of_each_part_killed_do_no_worse(
     with postgresql() if engine == "postgresql" else nullcontext() as server:
         changes = {"database": server.new_database()} if server else {}
         kills = kills_of_the_day() // 2
-        live_through(tmp_path, TWO_OF_EACH, killing(kills), capsys, receivers=2, **changes)
+        run_with_disturbance(tmp_path, TWO_OF_EACH, killing(kills), capsys, receivers=2, **changes)

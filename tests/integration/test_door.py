@@ -13,8 +13,7 @@ from prometheus_client import CollectorRegistry
 from pydicom import dcmread
 from support.ct_factory import make_series
 from support.peers import wait_until
-from support.receivers import Running, Start, data_set_of, starting
-from support.wire import (
+from support.raw_dicom import (
     ABORT,
     APPLICATION_CONTEXT,
     ASSOCIATE_AC,
@@ -27,19 +26,20 @@ from support.wire import (
     P_DATA,
     RELEASE,
     VERIFICATION,
-    Line,
+    RawConnection,
     associate_rq,
     context,
     echo_command,
+    exchange,
     item,
-    line,
     message,
     p_data,
     pdu,
-    say,
+    raw_connection,
     store_command,
     user_information,
 )
+from support.receivers import Running, Start, data_set_of, starting
 
 from dicom_node import telemetry
 from dicom_node.health.refusals import turned_away
@@ -62,25 +62,25 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(places, "MAX_IMAGELESS_SECONDS", 0.0)
 
 
-def associate(port: int, title: str, source: str = "127.0.0.1") -> Line:
+def associate(port: int, title: str, source: str = "127.0.0.1") -> RawConnection:
     """A connection that has asked for an association."""
-    opened = Line(port, source)
+    opened = RawConnection(port, source)
     opened.send(associate_rq(calling=title.encode(), contexts=CONTEXTS))
     opened.next_kind()
     return opened
 
 
-def is_accepted(opened: Line) -> bool:
+def is_accepted(opened: RawConnection) -> bool:
     return opened.answers.kinds[:1] == [ASSOCIATE_AC]
 
 
-def echo(opened: Line) -> bool:
+def echo(opened: RawConnection) -> bool:
     """Whether an association that is kept open by echoes still answers."""
     sent = opened.send(p_data(echo_command(), COMMAND | LAST, number=3))
     return sent and opened.next_kind() == P_DATA
 
 
-def store(opened: Line, image: tuple[bytes, bytes]) -> int:
+def store(opened: RawConnection, image: tuple[bytes, bytes]) -> int:
     """The status with which an image is answered."""
     opened.send(message(store_command(image[0]), image[1]))
     assert opened.next_kind() == P_DATA
@@ -95,7 +95,7 @@ def image(tmp_path: Path) -> tuple[bytes, bytes]:
 
 
 @contextlib.contextmanager
-def held(lines: list[Line]) -> Iterator[list[Line]]:
+def held(lines: list[RawConnection]) -> Iterator[list[RawConnection]]:
     try:
         yield lines
     finally:
@@ -196,7 +196,7 @@ def test_a_request_of_a_megabyte_is_not_even_read(start: Start) -> None:
     contexts = b"".join(context(number % 256) for number in range(16000))
     request = associate_rq(item(0x10, APPLICATION_CONTEXT) + contexts + user_information())
     assert len(request) > 900_000
-    with line(node.port) as opened:
+    with raw_connection(node.port) as opened:
         opened.send(request[:6])
         assert opened.next_kind() == ABORT
         assert opened.answers.bodies[-1][3] == INVALID_PARAMETER
@@ -220,14 +220,14 @@ def test_a_request_of_a_megabyte_is_not_even_read(start: Start) -> None:
 def test_contexts_that_break_the_standard_end_the_connection(
     start: Start, contexts: tuple[bytes, ...]
 ) -> None:
-    answers = say(start().port, associate_rq(contexts=contexts))
+    answers = exchange(start().port, associate_rq(contexts=contexts))
     assert answers.kinds == [ABORT]
     assert answers.bodies[-1][3] == INVALID_PARAMETER
 
 
 def test_the_most_contexts_are_taken(start: Start) -> None:
     contexts = tuple(context(number, syntaxes=(EXPLICIT, IMPLICIT)) for number in range(1, 256, 2))
-    answers = say(start().port, associate_rq(contexts=contexts) + RELEASE)
+    answers = exchange(start().port, associate_rq(contexts=contexts) + RELEASE)
     assert answers.kinds[0] == ASSOCIATE_AC
     taken = item(0x40, EXPLICIT)
     assert all(
@@ -239,14 +239,14 @@ def test_the_most_contexts_are_taken(start: Start) -> None:
 def test_items_that_nobody_knows_are_passed_over(start: Start) -> None:
     """PS3.8, 9.3.1: so that the standard can grow."""
     items = item(0x10, APPLICATION_CONTEXT) + context(1) + user_information() + item(0x99, b"new")
-    assert say(start().port, associate_rq(items) + RELEASE).kinds[0] == ASSOCIATE_AC
+    assert exchange(start().port, associate_rq(items) + RELEASE).kinds[0] == ASSOCIATE_AC
 
 
 @pytest.mark.parametrize("padding", [b" ", b"\0"])
 def test_titles_may_be_padded_with_nul(start: Start, padding: bytes) -> None:
     node = start(accept={"calling": ["SCANNER"]})
     called, calling = (title.ljust(16, padding) for title in (b"DENOISE", b"SCANNER"))
-    answers = say(node.port, associate_rq(calling=calling, called=called) + RELEASE)
+    answers = exchange(node.port, associate_rq(calling=calling, called=called) + RELEASE)
     assert answers.kinds[0] == ASSOCIATE_AC
     assert answers.bodies[0][4:36] == called + calling  # as they came (PS3.8, table 9-17)
 
@@ -266,7 +266,7 @@ def test_the_first_syntax_that_is_proposed_and_read_is_taken(
 ) -> None:
     """Who has compressed images may be unable to decompress them."""
     request = associate_rq(contexts=(context(1, syntaxes=proposed),))
-    answers = say(start().port, request + RELEASE)
+    answers = exchange(start().port, request + RELEASE)
     accepted = bytes((1, 0, 0, 0)) + item(0x40, taken)
     assert item(0x21, accepted) in answers.bodies[0]
 
@@ -301,7 +301,7 @@ def test_a_broken_association_tells_what_it_was_refused(
 ) -> None:
     mr, jpeg = b"1.2.840.10008.5.1.4.1.1.4", b"1.2.840.10008.1.2.4.50"
     contexts = (context(1, mr), context(3, CT_IMAGE, (jpeg,)))
-    with line(start().port) as opened:
+    with raw_connection(start().port) as opened:
         opened.send(associate_rq(contexts=contexts))
         assert opened.next_kind() == ASSOCIATE_AC
         opened.send(pdu(ABORT, struct.pack(">4B", 0, 0, 0, 0)))

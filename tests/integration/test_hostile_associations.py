@@ -15,19 +15,19 @@ from pathlib import Path
 
 import pytest
 from support.ct_factory import make_series
-from support.knocking import KNOCKS, knock
+from support.malformed_associations import KINDS, malformed_association
 from support.peers import wait_until
-from support.siege import (
+from support.raw_dicom import Answers, RawConnection, associate_rq, raw_connection
+from support.receiver_under_attack import (
     SEED,
     TORTURE,
     Target,
-    besieged,
     check_flat,
     halves,
     in_parallel,
+    receiver_under_attack,
     staying_unharmed,
 )
-from support.wire import Answers, Line, associate_rq, line
 
 from dicom_node.sending.calls import send_files
 from dicom_node.settings import PeerSettings
@@ -42,7 +42,7 @@ MAX_LOG_BYTES_PER_KNOCK = 40.0
 @pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     home = tmp_path_factory.mktemp("knocked")
-    with besieged(home, max_associations=8, max_associations_per_peer=3) as target:
+    with receiver_under_attack(home, max_associations=8, max_associations_per_peer=3) as target:
         yield target
 
 
@@ -64,7 +64,7 @@ def stores(target: Target, files: list[Path]) -> bool:
 
 
 def said(port: int, pieces: list[bytes]) -> Answers:
-    with line(port) as opened:
+    with raw_connection(port) as opened:
         for piece in pieces[:-1]:
             opened.send(piece)
             opened.next_kind()
@@ -74,8 +74,8 @@ def said(port: int, pieces: list[bytes]) -> Answers:
 
 def test_knocks_of_every_kind(unharmed: Target, files: list[Path]) -> None:
     def attack(case: int) -> Answers:
-        rng = random.Random(f"{SEED} knock {case}")
-        pieces = list(knock(rng) if case >= len(KNOCKS) else KNOCKS[case](rng))
+        rng = random.Random(f"{SEED} malformed_association {case}")
+        pieces = list(malformed_association(rng) if case >= len(KINDS) else KINDS[case](rng))
         return said(unharmed.port, pieces)
 
     begun, log = len(unharmed.kept), len(unharmed.process.output)
@@ -102,14 +102,14 @@ def test_half_open_connections_keep_nobody_out(unharmed: Target, files: list[Pat
 
 def test_places_held_for_nothing_keep_nobody_out(unharmed: Target, files: list[Path]) -> None:
     """Eight titles take every place that one address can have; a scanner behind it comes late."""
-    held = [Line(unharmed.port) for _ in range(8)]
+    held = [RawConnection(unharmed.port) for _ in range(8)]
     try:
         for number, opened in enumerate(held):
             opened.send(associate_rq(calling=b"HOLD%d" % number))
             opened.next_kind()
 
         def admitted() -> bool:
-            with line(unharmed.port) as opened:
+            with raw_connection(unharmed.port) as opened:
                 opened.send(associate_rq(calling=b"SCANNER"))
                 return opened.next_kind() == 2
 

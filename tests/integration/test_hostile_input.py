@@ -30,19 +30,7 @@ from pydicom.uid import (
 from support.ct_factory import make_series, recode
 from support.mutation import bomb, conversation, deflated, mutated_data_set, mutated_stream
 from support.peers import wait_until
-from support.siege import (
-    CASES,
-    SEED,
-    SETTLE_SECONDS,
-    TORTURE,
-    Target,
-    besieged,
-    check_flat,
-    halves,
-    in_parallel,
-    staying_unharmed,
-)
-from support.wire import (
+from support.raw_dicom import (
     ABORT,
     ASSOCIATE_AC,
     ASSOCIATE_RJ,
@@ -56,20 +44,32 @@ from support.wire import (
     RELEASE_RP,
     VERIFICATION,
     Answers,
-    Line,
+    RawConnection,
     associate_rq,
     command,
     context,
     element,
+    exchange,
     item,
-    line,
     message,
     p_data,
-    say,
+    raw_connection,
     short,
     store,
     store_command,
     user_information,
+)
+from support.receiver_under_attack import (
+    CASES,
+    SEED,
+    SETTLE_SECONDS,
+    TORTURE,
+    Target,
+    check_flat,
+    halves,
+    in_parallel,
+    receiver_under_attack,
+    staying_unharmed,
 )
 
 STREAMS, DATA_SETS, STRUCTURED = CASES // 3, CASES // 3, CASES // 6
@@ -81,7 +81,7 @@ CT_FILE = Path(str(get_testdata_file("CT_small.dcm")))
 
 @pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    with besieged(tmp_path_factory.mktemp("hostile")) as target:
+    with receiver_under_attack(tmp_path_factory.mktemp("hostile")) as target:
         yield target
 
 
@@ -132,7 +132,7 @@ def test_damaged_streams(unharmed: Target, corpus: list[tuple[bytes, bytes, byte
 
     def attack(case: int) -> Answers:
         rng = random.Random(f"{SEED} stream {case}")
-        return say(
+        return exchange(
             unharmed.port, mutated_stream(conversation(data, sop_uid, calling(case, "STREAM")), rng)
         )
 
@@ -153,7 +153,7 @@ def test_a_stream_that_ends_at_any_byte(
     pdus = conversation(data[:600], sop_uid, b"ENDS")
     whole = b"".join(pdus)
     step = 1 if TORTURE else 17
-    in_parallel(range(0, len(whole), step), lambda end: say(unharmed.port, whole[:end]))
+    in_parallel(range(0, len(whole), step), lambda end: exchange(unharmed.port, whole[:end]))
 
 
 def test_damaged_data_sets(unharmed: Target, corpus: list[tuple[bytes, bytes, bytes]]) -> None:
@@ -246,8 +246,8 @@ WELL_FORMED = (
 
 
 @contextlib.contextmanager
-def associated(port: int) -> Iterator[Line]:
-    with line(port) as opened:
+def associated(port: int) -> Iterator[RawConnection]:
+    with raw_connection(port) as opened:
         contexts = (
             context(1),
             context(3, VERIFICATION, (IMPLICIT,)),
@@ -261,7 +261,7 @@ def associated(port: int) -> Iterator[Line]:
 @settings(max_examples=STRUCTURED, suppress_health_check=list(HealthCheck))
 @given(request=REQUESTS)
 def structured_request(port: int, request: bytes) -> None:
-    answers = say(port, request + RELEASE)
+    answers = exchange(port, request + RELEASE)
     assert answers.closed
 
 
@@ -309,7 +309,7 @@ def test_commands_of_any_elements(unharmed: Target) -> None:
 
 
 def test_a_pdu_of_four_gib_is_not_waited_for(unharmed: Target) -> None:
-    with line(unharmed.port) as opened:
+    with raw_connection(unharmed.port) as opened:
         opened.send(b"\x01\x00\xff\xff\xff\xff" + bytes(70))
         opened.next_kind()
         assert opened.answers.closed or opened.hang_up().closed
@@ -324,7 +324,7 @@ def test_a_pdu_of_four_gib_is_not_waited_for(unharmed: Target) -> None:
 
 def test_silent_and_slow_connections_keep_nobody_out(unharmed: Target) -> None:
     """Connections that say nothing, or a byte now and then: others are served meanwhile."""
-    held = [Line(unharmed.port) for _ in range(200)]  # more than the receiver has room for
+    held = [RawConnection(unharmed.port) for _ in range(200)]  # more than the receiver has room for
     try:
         for at, opened in enumerate(held):
             opened.send(associate_rq()[: 7 * (at % 5)])
@@ -341,7 +341,7 @@ def test_silent_and_slow_connections_keep_nobody_out(unharmed: Target) -> None:
 
 @pytest.mark.skipif(not TORTURE, reason="waits for the receiver's own patience to end")
 def test_silent_and_slow_connections_are_given_up(unharmed: Target) -> None:
-    held = [Line(unharmed.port) for _ in range(10)]
+    held = [RawConnection(unharmed.port) for _ in range(10)]
     half = store_command(b"1.2.3")[:40]
     for at, opened in enumerate(held):
         if at % 2:
@@ -362,18 +362,18 @@ def test_silent_and_slow_connections_are_given_up(unharmed: Target) -> None:
 def test_port_checks_leave_nothing_behind(unharmed: Target) -> None:
     """A load balancer that opens and closes connections, or asks for an association and leaves."""
     for _ in range(2000 if TORTURE else 200):
-        with line(unharmed.port):
+        with raw_connection(unharmed.port):
             pass
     for _ in range(500 if TORTURE else 50):
-        with line(unharmed.port) as opened:
+        with raw_connection(unharmed.port) as opened:
             opened.send(associate_rq())
 
 
 def test_a_refusal_is_a_rejection(unharmed: Target) -> None:
     """PS3.8, table 9-21: unknown application context, unknown protocol version."""
     other = item(0x10, b"1.2.3") + context(1) + user_information()
-    assert ASSOCIATE_RJ in say(unharmed.port, associate_rq(other)).kinds
-    assert ASSOCIATE_RJ in say(unharmed.port, associate_rq(version=2)).kinds
+    assert ASSOCIATE_RJ in exchange(unharmed.port, associate_rq(other)).kinds
+    assert ASSOCIATE_RJ in exchange(unharmed.port, associate_rq(version=2)).kinds
 
 
 def test_an_image_is_still_taken(
@@ -397,5 +397,5 @@ def test_fragments_in_another_order_are_another_data_set(
     """The header in the second fragment is not a header; found by the shuffled streams above."""
     _, sop_uid, data = corpus[0]
     request, commands, first, second, *others = conversation(data, sop_uid, b"SWAPPED")
-    answers = say(unharmed.port, b"".join((request, commands, second, first, *others)))
+    answers = exchange(unharmed.port, b"".join((request, commands, second, first, *others)))
     assert answers.statuses[0] == 0xC000

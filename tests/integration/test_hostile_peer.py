@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.ct_factory import make_series
-from support.wire import (
+from support.raw_dicom import (
     ABORT,
     APPLICATION_CONTEXT,
     ASSOCIATE_AC,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from support import bombs
-from support.wire import (
+from support.raw_dicom import (
     COMMAND,
     LAST,
     RELEASE,

@@ -13,7 +13,7 @@ from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import negotiate_as_acceptor
 from pynetdicom.sop_class import CTImageStorage, StorageCommitmentPushModel, Verification
-from support.wire import APPLICATION_CONTEXT, associate_rq, context, item, user_information
+from support.raw_dicom import APPLICATION_CONTEXT, associate_rq, context, item, user_information
 
 from dicom_node.dimse.associate import MAX_REQUEST_BYTES, TITLE_BYTES, read_request, read_title
 from dicom_node.dimse.inlet import Violation

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support.ledger_factory import NodeFixture
 from support.peers import free_port, run_command
-from support.served import all_parts_run, ask, serving
+from support.web_server import all_parts_run, ask, serving
 
 from dicom_node import telemetry
 from dicom_node.health import KINDS, take_snapshot, troubles_of

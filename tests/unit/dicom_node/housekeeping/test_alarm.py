@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.collectors import Collected, web_collector
 from support.ledger_factory import NodeFixture
-from support.served import all_parts_run
+from support.web_server import all_parts_run
 
 from dicom_node import telemetry
 from dicom_node.health import Severity, Trouble

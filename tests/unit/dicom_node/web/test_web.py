@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.ledger_factory import NodeFixture
 from support.peers import free_port
-from support.served import all_parts_run, ask, serving
+from support.web_server import all_parts_run, ask, serving
 
 from dicom_node import telemetry
 from dicom_node.errors import ConfigurationError, StorageError

@@ -33,7 +33,7 @@ LINE_SECONDS = 120.0
 
 
 @dataclass
-class Ward:
+class NodeUnderTest:
     """What a test of the whole node has in hand."""
 
     folder: Path
@@ -124,7 +124,9 @@ def archive(folder: Path) -> Archive:
 
 
 @contextlib.contextmanager
-def ward(folder: Path, *, more: Archive | None = None, **changes: Any) -> Iterator[Ward]:
+def node_under_test(
+    folder: Path, *, more: Archive | None = None, **changes: Any
+) -> Iterator[NodeUnderTest]:
     """A configured node that does not run yet.
 
     Args:
@@ -139,7 +141,7 @@ def ward(folder: Path, *, more: Archive | None = None, **changes: Any) -> Iterat
     read = load_settings(config)
     ledger = open_ledger(read.database)
     try:
-        yield Ward(folder, ports, config, ledger, read.storage)
+        yield NodeUnderTest(folder, ports, config, ledger, read.storage)
     finally:
         ledger.close()
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from pydicom import dcmread
 
-from support.wire import (
+from support.raw_dicom import (
     ABORT,
     APPLICATION_CONTEXT,
     ASSOCIATE_AC,

@@ -18,12 +18,12 @@ from dicom_node.sending.routes import PeerTransport
 from support.ct_factory import make_series
 from support.ledger_factory import START, NodeFixture
 
-MAX_GOES = 2000
+MAX_ROUNDS = 2000
 PATIENT = {"attempts": 1000, "first_delay_seconds": 30, "longest_delay_seconds": 100}
 SERIES, SLICES = 2, 3
 
 
-class Line:
+class SenderUnderTest:
     """The sending part of a node, whose clock goes on when nothing is due."""
 
     def __init__(self, folder: Path, peers: Sequence[dict[str, Any]], **changes: Any) -> None:
@@ -58,12 +58,12 @@ class Line:
 
     def send_all(self) -> None:
         """Go on until every job is done."""
-        for _ in range(MAX_GOES):
+        for _ in range(MAX_ROUNDS):
             if self.states() == {JobState.DONE}:
                 return
             self.sender.send_once(lambda: False)
             self.now += 400.0
-        pytest.fail(f"not done after {MAX_GOES} goes: {self.reasons()}")
+        pytest.fail(f"not done after {MAX_ROUNDS} goes: {self.reasons()}")
 
     def states(self) -> set[JobState]:
         return {get_job(self.node.ledger, job).state for job in self.jobs}

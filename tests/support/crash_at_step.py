@@ -1,4 +1,6 @@
-"""``python crashing.py N COMMAND...``: ``dicom-node COMMAND...``, killed just before its Nth step.
+"""Run ``dicom-node COMMAND...`` and kill it just before its Nth step.
+
+Usage: ``python crash_at_step.py N COMMAND...``
 
 A step is whatever others may see or a power cut may leave: a file brought to the disk, renamed or
 removed, a transaction that changes something, bytes on a socket. The death is a SIGKILL: no

@@ -10,7 +10,7 @@ import random
 import struct
 from collections.abc import Callable, Sequence
 
-from support.wire import (
+from support.raw_dicom import (
     APPLICATION_CONTEXT,
     COMMAND,
     CT_IMAGE,
@@ -30,7 +30,7 @@ from support.wire import (
     user_information,
 )
 
-Knock = Callable[[random.Random], Sequence[bytes]]
+Kind = Callable[[random.Random], Sequence[bytes]]
 
 CONTEXTS = (context(1), context(3, VERIFICATION, (IMPLICIT,)))
 TITLES = (
@@ -46,7 +46,7 @@ TITLES = (
 )
 
 
-def request(*items: bytes, calling: bytes = b"KNOCK", further: bytes = b"") -> bytes:
+def request(*items: bytes, calling: bytes = b"MALFORMED", further: bytes = b"") -> bytes:
     parts = (item(0x10, APPLICATION_CONTEXT), *items, user_information(further=further))
     return associate_rq(b"".join(parts), calling=calling)
 
@@ -112,11 +112,11 @@ def titles(rng: random.Random) -> Sequence[bytes]:
     return [associate_rq(calling=calling, called=called), RELEASE]
 
 
-KNOCKS: tuple[Knock, ...] = (
+KINDS: tuple[Kind, ...] = (
     context_numbers, nested_lengths, missing_parts, large_requests, empty_pdus,
     half_an_association, only_echoes, titles,
 )  # fmt: skip
 
 
-def knock(rng: random.Random) -> Sequence[bytes]:
-    return rng.choice(KNOCKS)(rng)
+def malformed_association(rng: random.Random) -> Sequence[bytes]:
+    return rng.choice(KINDS)(rng)

@@ -14,10 +14,10 @@ import pytest
 
 from dicom_node.ledger.engine import Ledger, open_ledger
 from dicom_node.settings import load_settings
-from support.aftermath import verdict
+from support.consistency import inconsistencies
+from support.part_processes import Part, drained, parts, random_seed, swept
 from support.peers import Ports, node_settings, orthanc, wait_until, write_node
 from support.scanner import Scanner, scanning
-from support.torture import Part, drained, parts, seed_of_the_day, swept
 
 DRAIN_SECONDS = 300.0
 MODALITIES = ("CT1", "CT2", "CT3")
@@ -38,7 +38,7 @@ class Disturbance:
     environment: Mapping[str, str] | None = None
 
 
-def live_through(
+def run_with_disturbance(
     folder: Path,
     commands: Sequence[str],
     disturbance: Disturbance,
@@ -48,7 +48,7 @@ def live_through(
     **changes: Any,
 ) -> None:
     """A day with a disturbance; everything must be as if it had been a quiet one."""
-    seed, ports = seed_of_the_day(), Ports()
+    seed, ports = random_seed(), Ports()
     settings = node_settings(ports, retry=PATIENT, **changes)
     settings["listen"]["processes"] = receivers
     config = write_node(folder / "node", settings)
@@ -71,9 +71,9 @@ def live_through(
                     part.start()
             wait_until("leftovers are swept", lambda: swept(made, storage))
         with capsys.disabled():
-            sys.stdout.write(told(seed, done, scanners))
+            sys.stdout.write(summary(seed, done, scanners))
         scans = [scan for scanner in scanners for scan in scanner.scans]
-        assert verdict(scans, pacs, ledger, storage) == []
+        assert inconsistencies(scans, pacs, ledger, storage) == []
     ledger.close()
     assert {part.command: part.died_alone for part in made if part.died_alone} == {}
     for log in config.parent.glob("*.log"):
@@ -89,7 +89,7 @@ def all_sent(scanners: list[Scanner], made: Sequence[Part]) -> bool:
     return not any(scanner.is_alive() for scanner in scanners)
 
 
-def told(seed: int, done: Counter[str], scanners: list[Scanner]) -> str:
+def summary(seed: int, done: Counter[str], scanners: list[Scanner]) -> str:
     """The day in two lines."""
     scans = [scan for scanner in scanners for scan in scanner.scans]
     images = sum(len(scan.files) for scan in scans)

@@ -19,7 +19,7 @@ from typing import Any
 from dicom_node.sending.calls import echo
 from dicom_node.settings import PeerSettings
 from support.peers import Ports, Process, listening, node_settings, running, wait_until, write_node
-from support.wire import Answers
+from support.raw_dicom import Answers
 
 TORTURE = os.environ.get("TORTURE") == "1"
 CASES = int(os.environ.get("HOSTILE_CASES", "100000" if TORTURE else "600"))
@@ -80,7 +80,7 @@ class Target:
 
 
 @contextlib.contextmanager
-def besieged(home: Path, **listen: Any) -> Iterator[Target]:
+def receiver_under_attack(home: Path, **listen: Any) -> Iterator[Target]:
     """A receiver that ends well, and has told of what it owes in the end."""
     ports = Ports()
     where = {"host": "127.0.0.1", "port": ports.node, **(listen or MANY)}

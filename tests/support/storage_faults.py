@@ -18,7 +18,7 @@ from dicom_node.store.identity import IDENTITY_FILE
 
 LEDGER_ENDINGS = ("", "-wal", "-shm")
 
-Mishap = Callable[[Path], AbstractContextManager[None]]
+StorageFault = Callable[[Path], AbstractContextManager[None]]
 """Takes the storage folder, with the ledger in it; all is right again at the end of the block."""
 
 
@@ -74,7 +74,7 @@ def storage_read_only(storage: Path) -> Iterator[None]:
         _run("umount", "-l", str(view))
 
 
-MISHAPS: dict[str, Mishap] = {
+STORAGE_FAULTS: dict[str, StorageFault] = {
     "ledger deleted": ledger_deleted,
     "ledger replaced": ledger_replaced,
     "storage of another": storage_of_another,
@@ -82,7 +82,7 @@ MISHAPS: dict[str, Mishap] = {
 }
 
 
-def may_happen(name: str) -> bool:
+def can_be_made(name: str) -> bool:
     """Whether a mishap can be made here; only root of its own machine may mount."""
     if name != "storage read-only" or os.geteuid() != 0:
         return True

@@ -29,16 +29,16 @@ PARTS = ("receive", "work", "deliver", "serve")
 START_SECONDS = 300.0
 """For a part to start, on a machine with other things to do."""
 
-DIES_AT_MOST = 5
+MAX_OWN_ENDS = 5
 """A part that ends by itself so often will never run."""
 
-MOSTLY = 0.8
+KILL_AT_WORK_SHARE = 0.8
 """So often the victim has started up when it is killed."""
 
-NOW_AND_THEN = 0.1
+RELOAD_SHARE = 0.1
 """So often a part is told to read its rules again instead."""
 
-LONGEST_LIFE_SECONDS = 0.6
+MAX_LIFE_SECONDS = 0.6
 """How long the next victim is left alone, at most."""
 
 
@@ -89,7 +89,7 @@ class Part:
         """Start it again if it has ended; nobody asked it to."""
         if self.popen is not None and self.has_died():
             self.died_alone.append(self.popen.returncode)
-            if len(self.died_alone) > DIES_AT_MOST:
+            if len(self.died_alone) > MAX_OWN_ENDS:
                 pytest.fail(f"`{self.command}` cannot run:\n{self.log.read_text()[-2000:]}")
             self.start()
 
@@ -154,16 +154,16 @@ def parts(
                 os.kill(pid, signal.SIGKILL)
 
 
-def torment(made: Sequence[Part], rng: random.Random, kills: int) -> Counter[str]:
+def kill_at_random(made: Sequence[Part], rng: random.Random, kills: int) -> Counter[str]:
     """Kill parts at random moments: most in the middle of their work, some while they start."""
     killed: Counter[str] = Counter()
     while killed.total() < kills:
         victim = rng.choice(made)
-        if rng.random() < MOSTLY:
+        if rng.random() < KILL_AT_WORK_SHARE:
             what = f"{victim.command} is at work"
             wait_until(what, partial(at_work, made, victim), START_SECONDS)
-        time.sleep(rng.uniform(0.0, LONGEST_LIFE_SECONDS))  # chance decides the moment
-        if victim.in_work() and rng.random() < NOW_AND_THEN:
+        time.sleep(rng.uniform(0.0, MAX_LIFE_SECONDS))  # chance decides the moment
+        if victim.in_work() and rng.random() < RELOAD_SHARE:
             victim.ask(signal.SIGHUP)  # which must not end it
             continue
         victim.kill(rng)
@@ -192,6 +192,6 @@ def drained(made: Sequence[Part], ledger: Ledger) -> bool:
     return under_way(ledger) == 0
 
 
-def seed_of_the_day() -> int:
+def random_seed() -> int:
     """From TORTURE_SEED, else by chance; it is told so that a bad day can be lived again."""
     return int(os.environ.get("TORTURE_SEED") or random.SystemRandom().randrange(10**6))

@@ -18,7 +18,7 @@ from support.scanner import Scan, rows
 Faults = list[str]
 
 
-def verdict(scans: Sequence[Scan], pacs: Orthanc, ledger: Ledger, storage: Path) -> Faults:
+def inconsistencies(scans: Sequence[Scan], pacs: Orthanc, ledger: Ledger, storage: Path) -> Faults:
     """Everything that is wrong after the day; empty is what we are here for.
 
     Every image the node said "success" to is at the PACS, denoised, exactly once, with its own
