@@ -1,4 +1,4 @@
-"""Data sets to files. Making them survive a power cut is the outbox's work."""
+"""Data sets written as DICOM files (PS3.10); durability is the outbox's concern."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dicom_node.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_
 
 
 def file_meta_for(dataset: Dataset) -> FileMetaDataset:
-    """File Meta Information (PS3.10 7.1) of a data set that this product writes uncompressed."""
+    """Return File Meta Information (PS3.10 7.1) for a data set that is written uncompressed."""
     meta = FileMetaDataset()
     meta.FileMetaInformationVersion = b"\x00\x01"
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
@@ -30,7 +30,7 @@ def file_meta_for(dataset: Dataset) -> FileMetaDataset:
 
 
 def read_back(path: Path) -> Dataset:
-    """Read a file that :func:`write_file` has written, whole.
+    """Read a complete file that :func:`write_file` has written.
 
     Raises:
         StorageError: It cannot be read.
@@ -42,7 +42,7 @@ def read_back(path: Path) -> Dataset:
 
 
 def encode(dataset: Dataset) -> bytes:
-    """A data set with its file meta information as the bytes of a file.
+    """Encode a data set with its file meta information as the bytes of a file.
 
     Raises:
         UnreadableFile: A value taken over from a source cannot be encoded.
@@ -59,9 +59,9 @@ def encode(dataset: Dataset) -> bytes:
 
 
 def with_preamble(path: Path) -> bytes:
-    """The bytes of a file that came without preamble, made a file of PS3.10, section 7.1.
+    """Return the bytes of a file without preamble, completed to a file of PS3.10, section 7.1.
 
-    The data set is not encoded anew; file meta information that is missing is made.
+    The data set is not encoded anew; missing file meta information is added.
 
     Raises:
         InputError: It is no DICOM file, damaged, or cannot be opened.
@@ -77,7 +77,7 @@ def with_preamble(path: Path) -> bytes:
 
 
 def write_file(dataset: Dataset, path: Path) -> None:
-    """Write a data set with its file meta information; the file is whole, or not there at all.
+    """Write a data set with its file meta information; the file is complete or absent.
 
     Raises:
         UnreadableFile: A value taken over from a source cannot be encoded.

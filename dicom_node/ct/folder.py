@@ -1,4 +1,4 @@
-"""A folder of DICOM files, sorted into series."""
+"""Folders of DICOM files, sorted into series."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dicom_node.encoding.preamble import HEAD_BYTES, begins_with_element, has_pr
 from dicom_node.errors import InputError, UnreadableFile
 
 DIRECTORY_FILE: Final = "DICOMDIR"
-"""The index of a DICOM medium; a DICOM file, but no image."""
+"""File name of the index of a DICOM medium: a DICOM file, but not an image."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class Unread:
 
 @dataclass(frozen=True)
 class Folder:
-    """What a folder holds.
+    """Contents of a folder.
 
     Attributes:
         series: The files of each series, sorted by path; series in the order of their first file.
-        unread: Files that look like DICOM, by content or by their name's end, and cannot be read.
-        ignored: Other files, such as texts and pictures.
+        unread: Files that look like DICOM, by content or by extension, and cannot be read.
+        ignored: Other files, such as text and pictures.
     """
 
     series: tuple[tuple[Path, ...], ...]
@@ -46,7 +46,7 @@ class Folder:
 
 
 def find_series(folder: Path) -> list[list[Path]]:
-    """The files below a folder, grouped by Series Instance UID.
+    """Find the files below a folder, grouped by Series Instance UID.
 
     Raises:
         InputError: The folder is missing, empty, or holds no DICOM file that can be read.

@@ -1,4 +1,4 @@
-"""The header of one CT image: is it complete, what is it called, what may a model know of it."""
+"""Headers of CT images: loading, validation, names for messages, conditions for models."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from dicom_node.errors import InputError, NotForUs, StorageError, UnreadableFile
 from man_core import Condition
 
 MAX_SIDE_PIXELS: Final = 4096
-"""Largest number of rows or columns; scanners reconstruct at most 2048."""
+"""Limit of rows and columns; scanners reconstruct at most 2048."""
 
 _LASTING: Final = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
-"""What trying again does not cure; other faults of the system (too many open files, a network
-folder that is away) pass."""
+"""Permanent faults, which a retry does not cure; other faults of the system (too many open files,
+an unreachable network folder) are transient."""
 
 _HASHED_NAME: Final = re.compile(r"[0-9a-f]{16,}-[0-9a-f]{16,}\.dcm")
 _IDENTITY: Final = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
@@ -42,18 +42,18 @@ _NUMBERS: Final = {
     "ImagePositionPatient": 3,
     "ImageOrientationPatient": 6,
 }
-"""Attributes without which there are no HU or no place in the patient; how many values each has."""
+"""Attributes required for HU and for the position in the patient, with their multiplicity."""
 
 
 def load(path: Path, *, pixels: bool) -> FileDataset:
-    """Read of a DICOM file what is needed to decide about it, and to place it.
+    """Load the part of a DICOM file that is needed to decide about it and to position it.
 
-    Private elements, large values and sequences (but those in ``reading.LEAN_SEQUENCES``) are left
-    out, so that the headers of a whole series fit into memory, whatever it holds.
+    Private elements, large values and sequences (except ``file_reader.LEAN_SEQUENCES``) are left
+    out, so that the headers of a whole series fit into memory, whatever it contains.
 
     Args:
         path: The file.
-        pixels: Whether to read the pixel data too.
+        pixels: Whether to load the pixel data too.
 
     Raises:
         UnreadableFile: It is no DICOM file, it is cut off within the header, or it exceeds a bound.
@@ -66,7 +66,7 @@ def load(path: Path, *, pixels: bool) -> FileDataset:
 
 
 def load_whole(path: Path) -> FileDataset:
-    """Read the header that goes into a derived image: all public elements.
+    """Load the header that a derived image is made from: all public elements.
 
     Raises:
         UnreadableFile: As :func:`load`, and where the header is larger than any image's.
@@ -107,7 +107,7 @@ def _read(path: Path, wanted: Wanted) -> FileDataset:
 
 
 def _forget_other_contributors(header: Dataset) -> None:
-    """Keep of the contributing equipment the one entry that the loop guard looks for."""
+    """Keep only the Contributing Equipment item that the loop guard looks for."""
     try:
         equipment = [
             one
@@ -123,10 +123,10 @@ def _forget_other_contributors(header: Dataset) -> None:
 
 
 def image_name(header: Dataset, path: Path) -> str:
-    """Return what to call an image in a sentence: instance number and file name, nothing personal.
+    """Return a name for an image in messages: instance number and file name, nothing personal.
 
-    A file name made of hashes, as in the node's inbox, tells nobody anything: the position in the
-    patient stands in its place.
+    A file name made of hashes, as in the node's inbox, is meaningless to people; the position in
+    the patient replaces it.
     """
     instance, position = number(header, "InstanceNumber"), numbers(header, "ImagePositionPatient")
     if instance is None:
@@ -137,10 +137,10 @@ def image_name(header: Dataset, path: Path) -> str:
 
 
 def check(header: Dataset, name: str) -> None:
-    """Make sure that the image can be read into HU and placed in the patient.
+    """Check that the image can be converted to HU and positioned in the patient.
 
     Raises:
-        NotForUs: No rule could make it ours, for example MR, multi-frame, localizer, colour.
+        NotForUs: It is out of scope whatever the rules say: MR, multi-frame, localizer, colour ...
         UnreadableFile: An attribute is missing or makes no sense.
     """
     try:
@@ -152,7 +152,7 @@ def check(header: Dataset, name: str) -> None:
 
 
 def condition_of(headers: Sequence[Dataset]) -> Condition:
-    """What a model may know of the scan: facts of the acquisition, medians over the slices."""
+    """Return the acquisition parameters that a model may use: medians over the slices."""
     return Condition(
         anatomy=_first(headers[0], "BodyPartExamined"),
         kernel=_first(headers[0], "ConvolutionKernel"),

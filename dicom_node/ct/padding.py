@@ -1,8 +1,8 @@
-"""Padding that no header declares: a constant below what air can be, outside the field of view.
+"""Undeclared padding: constant values below air outside the field of view.
 
-Scanners fill what they did not reconstruct with one value, and many do not name it in Pixel Padding
-Value or name another one (PS3.3 C.7.5.1.1.2). It is told from signal by three signs together: it
-lies lower than air, it is constant, and it reaches the image's frame.
+Scanners fill what they did not reconstruct with one value, and many do not state it in Pixel
+Padding Value or state another one (PS3.3 C.7.5.1.1.2). Three criteria together separate it from
+signal: it lies below air, it is constant, and it reaches the edge of the image.
 """
 
 from __future__ import annotations
@@ -13,41 +13,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_PADDING_HU: Final = -1100.0
-"""Undeclared padding lies below it. Air is -1000 HU and cut off at -1024 in twelve bits; what noise
-adds to it is not constant."""
+"""Undeclared padding lies below this value. Air is -1000 HU, clipped at -1024 in twelve bits, and
+noise added to it is not constant."""
 
 MIN_RUN_PIXELS: Final = 3
-"""Equal neighbours on the frame from which padding is followed inwards; noise has fewer."""
+"""Length of a run of equal pixels on the image edge that seeds padding; noise has shorter runs."""
 
 MIN_FILLED_PIXELS: Final = 6
-"""Pixels that one value must fill, as many as a corner of three by three holds; fewer in images of
-less than 20 x 20 pixels."""
+"""Pixels that one padding value must fill, as many as the corner of a 3 x 3 square; fewer in images
+of less than 20 x 20 pixels."""
 
 MAX_ITERATIONS: Final = 64
-"""Turns between rows and columns in following a region; corners and circles take two or three."""
+"""Limit of alternations between rows and columns in region growing; circles take two or three."""
 
 
 def undeclared_padding(stored: NDArray[Any], hu: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Find constants below air that reach the frame of an image.
+    """Find constants below air that reach the edge of an image.
 
-    The same value inside the patient (metal, the end of the scale) is signal and is not found.
+    The same value inside the patient (metal, the end of the scale) is signal and is excluded.
 
     Args:
         stored: Stored values [row, column].
         hu: The same in HU [row, column].
     """
     low = hu < MAX_PADDING_HU
-    seeds = _on_frame(stored, low)
+    seeds = _edge_seeds(stored, low)
     if not seeds.any():
         return seeds
-    reached = _followed(seeds, stored, low)
-    fewest = max(min(MIN_RUN_PIXELS, *low.shape), min(MIN_FILLED_PIXELS, low.size // 64))
+    reached = _grown(seeds, stored, low)
+    min_pixels = max(min(MIN_RUN_PIXELS, *low.shape), min(MIN_FILLED_PIXELS, low.size // 64))
     values, counts = np.unique(stored[reached], return_counts=True)
-    constant = low & np.isin(stored, values[counts >= fewest])
-    # A value that is known for padding needs no run: a circle leaves single pixels in a corner.
+    constant = low & np.isin(stored, values[counts >= min_pixels])
+    # A value known to be padding needs no run: a circle leaves single pixels in a corner.
     corners = constant & _frame(low.shape) & ~reached
     found: NDArray[np.bool_] = reached & constant
-    return _followed(found | corners, stored, constant) if corners.any() else found
+    return _grown(found | corners, stored, constant) if corners.any() else found
 
 
 def _frame(shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -57,8 +57,8 @@ def _frame(shape: tuple[int, ...]) -> NDArray[np.bool_]:
     return frame
 
 
-def _on_frame(stored: NDArray[Any], low: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Low pixels of the four edges that stand in a run of equal ones."""
+def _edge_seeds(stored: NDArray[Any], low: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Low pixels of the four edges within a run of equal values."""
     seeds = np.zeros(low.shape, np.bool_)
     for edge in (np.s_[0, :], np.s_[-1, :], np.s_[:, 0], np.s_[:, -1]):
         if not low[edge].any():
@@ -69,10 +69,10 @@ def _on_frame(stored: NDArray[Any], low: NDArray[np.bool_]) -> NDArray[np.bool_]
     return seeds
 
 
-def _followed(
+def _grown(
     seeds: NDArray[np.bool_], stored: NDArray[Any], low: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """Low pixels that are joined to the seeds by steps between equal values."""
+    """Low pixels connected to the seeds through neighbours of equal value (region growing)."""
     along_rows, along_columns = _runs(stored, low), _runs(stored.T, low.T).T
     reached, count = seeds, 0
     for _ in range(MAX_ITERATIONS):
@@ -87,9 +87,9 @@ def _followed(
 
 
 def _runs(stored: NDArray[Any], low: NDArray[np.bool_]) -> NDArray[np.int_]:
-    """Number of the run [row, column] to which each low pixel belongs, counted through the rows.
+    """Label [row, column] of the run along its row to which each low pixel belongs.
 
-    A pixel that is not low begins a run, to which no low pixel belongs.
+    A pixel that is not low begins a run of its own, which no low pixel joins.
     """
     begins = np.ones(stored.shape, np.bool_)
     same = (stored[:, 1:] == stored[:, :-1]) & low[:, 1:] & low[:, :-1]

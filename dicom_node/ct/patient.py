@@ -1,9 +1,9 @@
-"""Do the images of one series belong to one patient? Compared, and never said who it is.
+"""Check that the images of one series belong to one patient, without revealing who it is.
 
-What is compared is what the values mean: text in its declared character set, without the padding
-and the empty components that PS3.5 6.2 allows, names without regard to case. A value that is absent
-or empty contradicts nothing, since modalities leave issuer and birth date out as they like. Yet an
-image that names no patient at all does not belong beside images that do. Decision 0015 says more.
+Values are compared by meaning: text in its declared character set, without the padding and the
+empty components that PS3.5 6.2 allows, names without regard to case. An absent or empty value
+contradicts nothing, since modalities omit issuer and birth date at will. Yet an image that names no
+patient at all does not belong with images that do. Decision 0015 gives the reasons.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dicom_node.ct.attributes import number, texts
 from dicom_node.errors import InputError
 
 Identity = Mapping[str, str]
-"""Canonical values by attribute; what is absent or empty is left out."""
+"""Canonical values by attribute; absent and empty ones are left out."""
 
 PATIENT_GROUP: Final = 0x0010
 
@@ -30,10 +30,10 @@ NAME_GROUPS: Final = ("PatientName", "ideographic PatientName", "phonetic Patien
 """Component groups of a name (PS3.5 6.2.1.1); each may be absent."""
 
 _NAMING: Final = frozenset(("PatientID", *NAME_GROUPS))
-"""What alone tells a patient from others; issuer and birth date only support it."""
+"""Attributes that identify a patient by themselves; issuer and birth date only support them."""
 
 MARK_DIGITS: Final = 4
-"""Hexadecimal digits of a mark: enough to tell two patients apart, too few to find one by."""
+"""Hexadecimal digits of a mark: enough to distinguish two patients, too few to identify one."""
 
 MAX_NAMED_IMAGES: Final = 5
 
@@ -41,10 +41,10 @@ _REPLACED: Final = "\N{REPLACEMENT CHARACTER}"
 
 
 def check_one_patient(headers: Sequence[Dataset]) -> None:
-    """Make sure that no two images of a series name different patients.
+    """Check that no two images of a series name different patients.
 
     Raises:
-        InputError: They do; one sentence with the attributes and images, without any value.
+        InputError: They do; the message names the attributes and images, never a value.
     """
     identities = [identity_of(header) for header in headers]
     differing = [key for key in _keys(identities) if len(_values(identities, key)) > 1]
@@ -60,9 +60,9 @@ def check_one_patient(headers: Sequence[Dataset]) -> None:
 
 
 def identity_of(header: Dataset) -> dict[str, str]:
-    """What a header says of who the patient is, in a form in which equal means the same.
+    """Return the patient identity of a header in canonical form, fit for comparison.
 
-    The header itself stays as it was read: its bytes go into derived images.
+    The header itself stays unchanged: its bytes go into derived images.
     """
     group = header.group_dataset(PATIENT_GROUP)
     found = {key: _text(group, key) for key in ("PatientID", "IssuerOfPatientID")}
@@ -73,15 +73,14 @@ def identity_of(header: Dataset) -> dict[str, str]:
 
 
 def marks_of(headers: Sequence[Dataset], salt: str) -> dict[str, str]:
-    """Short hashes of the values on which the images of one series agree.
+    """Return short salted hashes of the identity on which the images of one series agree.
 
-    They tell with which series later images cannot belong together, long after the images
-    themselves have left the disk. Each fits one in 65,536 values, so that nobody finds a patient
-    by them.
+    They show that later images are of another patient, long after the images themselves have left
+    the disk. Each matches one in 65,536 values, so that no patient can be identified by them.
 
     Args:
-        headers: Of one patient's images.
-        salt: The series, so that marks of two series cannot be compared.
+        headers: Headers of one patient's images.
+        salt: Of the series, so that marks of two series cannot be compared.
     """
     whole: dict[str, str] = {}
     for header in headers:
@@ -90,7 +89,7 @@ def marks_of(headers: Sequence[Dataset], salt: str) -> dict[str, str]:
 
 
 def check_marks(earlier: Mapping[str, str], present: Mapping[str, str]) -> None:
-    """Make sure that images which came later are of the patient of the earlier ones.
+    """Check that late images are of the same patient as the earlier ones.
 
     Raises:
         InputError: They are not.
@@ -111,9 +110,9 @@ def _several(what: str) -> InputError:
 
 
 def _apart(identities: Sequence[Identity]) -> list[int]:
-    """Places of the images that share neither identifier nor name with the first that has one.
+    """Indices of the images that share neither identifier nor name with the first that has one.
 
-    Sharing goes from image to image; where none has either, as after anonymisation, none is apart.
+    Sharing is transitive; where no image has either, as after anonymisation, none is apart.
     """
     named = [_NAMING.intersection(one) for one in identities]
     bound = set(next(filter(None, named), ()))
@@ -137,7 +136,7 @@ def _unlike_most(identities: Sequence[Identity], key: str) -> list[int]:
 
 
 def _images(headers: Sequence[Dataset], total: int) -> str:
-    """Images by instance number, the first few of them."""
+    """Count of the images, with the first few instance numbers."""
     numbers = sorted(found for one in headers if (found := number(one, "InstanceNumber")))
     shown = ", ".join(f"{one:.0f}" for one in numbers[:MAX_NAMED_IMAGES])
     more = " ..." if len(numbers) > MAX_NAMED_IMAGES else ""
@@ -150,7 +149,7 @@ def _listed(keys: Sequence[str]) -> str:
 
 
 def _text(group: Dataset, keyword: str) -> str:
-    """A value as text without padding; of what is no text in its character set, byte by byte."""
+    """A value as text without padding; byte by byte where it is invalid in its character set."""
     raw: Any = group.get_item(keyword)
     text = "\\".join(texts(group, keyword))
     if isinstance(raw, RawDataElement) and raw.value and (_REPLACED in text or not text):
@@ -159,7 +158,7 @@ def _text(group: Dataset, keyword: str) -> str:
 
 
 def _name(part: str) -> str:
-    """One component group: components without case, and without regard to how they are parted."""
+    """One component group, without regard to case and separators."""
     words = re.split(r"[\s^,]+", unicodedata.normalize("NFKC", part).casefold())
     return " ".join(filter(None, words))
 

@@ -1,4 +1,4 @@
-"""Stored pixel values and HU: decoding, padding, and the way back (PS3.3 C.7.6.3 and C.11.1)."""
+"""Conversion between stored pixel values and HU, with padding (PS3.3 C.7.6.3 and C.11.1)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dicom_node.encoding.codestream import check_claim
 from dicom_node.errors import UnreadableFile
 
 AIR_HU: Final = -1000.0
-"""What a denoiser sees where the scanner padded: nothing was measured there, air disturbs least."""
+"""Value given to a denoiser in place of padding: nothing was measured there, and air is neutral."""
 
 WORD_BITS: Final = 16
 """Bits Allocated of every CT Image (PS3.3 C.8.2.1)."""
@@ -26,14 +26,14 @@ WORD_BITS: Final = 16
 
 @dataclass(frozen=True)
 class Encoding:
-    """How one image stores HU.
+    """Encoding of HU in the stored pixels of one image.
 
     Attributes:
         slope: Rescale Slope, HU per stored unit, not zero.
         intercept: Rescale Intercept, HU.
         bits: Bits Stored, 1 to 16.
-        signed: Pixel Representation is two's complement.
-        padding: Lowest and highest stored value that mean "no data here"; None when there is none.
+        signed: Whether Pixel Representation is two's complement.
+        padding: Lowest and highest stored value that mean "no data"; None when none is declared.
     """
 
     slope: float
@@ -71,14 +71,14 @@ class Encoding:
 
 
 def decode(dataset: Dataset, name: str) -> NDArray[Any]:
-    """The stored words [row, column] of one image, int16 or uint16, unused bits as they are.
+    """Decode the stored words [row, column] of one image, int16 or uint16, unused bits untouched.
 
     Args:
         dataset: One image with its pixel data and file meta information.
-        name: What to call the image in an error.
+        name: Name of the image in error messages.
 
     Raises:
-        UnreadableFile: The syntax is not readable here, or the pixel data is missing or cut off.
+        UnreadableFile: The transfer syntax is unsupported, or the pixel data missing or cut off.
     """
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     if syntax not in READABLE:
@@ -99,7 +99,7 @@ def decode(dataset: Dataset, name: str) -> NDArray[Any]:
 
 
 def _check_size(dataset: Dataset, syntax: UID, name: str) -> None:
-    """See that what a decoder will be given is what the header says, before it is given."""
+    """Check the size that a compressed frame claims against the header before decoding it."""
     if not syntax.is_encapsulated:
         return
     try:
@@ -114,7 +114,7 @@ def _check_size(dataset: Dataset, syntax: UID, name: str) -> None:
 
 
 def values_of(words: NDArray[Any], encoding: Encoding) -> NDArray[Any]:
-    """Stored words with the bits above Bits Stored replaced by the sign (PS3.5 8.1.1)."""
+    """Return stored words with the bits above Bits Stored replaced by the sign (PS3.5 8.1.1)."""
     unused = WORD_BITS - encoding.bits
     typed = words.astype(encoding.dtype, copy=False)
     values: NDArray[Any] = np.right_shift(np.left_shift(typed, unused), unused)
@@ -122,10 +122,10 @@ def values_of(words: NDArray[Any], encoding: Encoding) -> NDArray[Any]:
 
 
 def padding_mask(words: NDArray[Any], encoding: Encoding) -> NDArray[np.bool_]:
-    """Where the scanner had no data: what the header declares, and constants that are no signal.
+    """Return the mask of pixels without data: declared padding, and constants that are no signal.
 
-    Constants are looked for among the stored values and, where words have unused bits, among whole
-    words with a sign: so -2000 is found as the word 63536 of an unsigned image of twelve bits.
+    Constants are searched among the stored values and, where words have unused bits, among whole
+    signed words: so -2000 is found as the word 63536 of an unsigned image of twelve bits.
     """
     readings = [values_of(words, encoding)]
     whole = words.astype(encoding.dtype, copy=False).view(np.int16)
@@ -138,7 +138,7 @@ def padding_mask(words: NDArray[Any], encoding: Encoding) -> NDArray[np.bool_]:
 
 
 def declared_padding(words: NDArray[Any], encoding: Encoding) -> NDArray[np.bool_]:
-    """Where a word is Pixel Padding Value, or up to its Range Limit (PS3.3 C.7.5.1.1.2).
+    """Return the mask of Pixel Padding Value, or its range to the Range Limit (PS3.3 C.7.5.1.1.2).
 
     Compared as the whole word and as the value that Bits Stored holds, since unused bits need not
     be the sign (PS3.5 8.1.1).
@@ -155,7 +155,7 @@ def declared_padding(words: NDArray[Any], encoding: Encoding) -> NDArray[np.bool
 def to_hu(
     words: NDArray[Any], encoding: Encoding, padding: NDArray[np.bool_] | None = None
 ) -> NDArray[np.float32]:
-    """Stored words to float32 HU of the same shape; padding, if not given found, becomes air."""
+    """Convert stored words to float32 HU of the same shape; padding (found if None) becomes air."""
     hu = values_of(words, encoding) * encoding.slope + encoding.intercept
     hu[padding_mask(words, encoding) if padding is None else padding] = AIR_HU
     return hu.astype(np.float32)
@@ -167,7 +167,7 @@ def to_words(
     source_words: NDArray[Any],
     padding: NDArray[np.bool_] | None = None,
 ) -> NDArray[Any]:
-    """HU back to stored words as the source stores them; padding is the source's, bit for bit.
+    """Convert HU to stored words in the source's encoding, with its padding bit for bit.
 
     Args:
         hu: [row, column], finite.
@@ -182,7 +182,7 @@ def to_words(
 
 
 def signal_words(hu: NDArray[np.float32], encoding: Encoding) -> NDArray[Any]:
-    """Stored words of HU, none of which is what the header declares as padding.
+    """Convert HU to stored words, none of which is a value that the header declares as padding.
 
     Rounded to the nearest stored value and clipped to what Bits Stored holds.
     """
@@ -210,7 +210,7 @@ def _padding_of(header: Dataset, signed: bool, bits: int) -> tuple[int, int] | N
     limit = header.get("PixelPaddingRangeLimit")
     ends = [int(one) & 0xFFFF for one in (value, value if limit in (None, "") else limit)]
     if signed:
-        # Writers confuse US and SS here, so that -2000 comes as 63536, or as 2096 of twelve bits.
+        # Writers confuse US and SS here, so that -2000 arrives as 63536, or as 2096 in twelve bits.
         narrow = all(1 << bits - 1 <= one < 1 << bits for one in ends)
         ends = [_sign_extended(one, bits if narrow else WORD_BITS) for one in ends]
     return min(ends), max(ends)

@@ -2,8 +2,8 @@
 
 A gap in a series is an error (``ct/slices/gaps.py``); changes of spacing are the scanner's own and
 accepted. A series without a usual distance is a sample of slices, which is accepted too and handled
-slice by slice. Localizers among other images are left out, with a remark. Images at one position
-are accepted where they are phases (``ct/slices/phases.py``).
+slice by slice. Localizers among other images are left out, with a remark. Several images at one
+position are accepted where they are phases (``ct/slices/phases.py``).
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ _ONE_OF_EACH: Final = {
     "Rows": "images of several sizes",
     "Columns": "images of several sizes",
 }
-"""What all images of a series share, and what to call it when they do not."""
+"""Attributes that all images of a series share, with the description of a violation."""
 
 BYTES_PER_VOXEL: Final = 7
-"""A stored word, a mark of padding and HU in single precision."""
+"""Memory for a stored word, a padding flag and HU in single precision."""
 
 SLICE_BYTES_PER_PIXEL: Final = 64
-"""For decoding one slice, in double precision and several copies."""
+"""Memory for decoding one slice, in double precision and several copies."""
 
 FALLBACK_SPACING_MM: Final = 1.0
 """Slice spacing of a single image that states no thickness."""
@@ -125,7 +125,7 @@ def _load_headers(paths: Sequence[Path]) -> tuple[list[_Image], int]:
 
 @contextmanager
 def _bounded(further_bytes: int) -> Iterator[None]:
-    """Read within so much further memory; what needs more is not what its headers say."""
+    """Limit further memory; a series that needs more is not what its headers claim."""
     try:
         with memory_limited(further_bytes):
             yield
@@ -137,7 +137,7 @@ def _bounded(further_bytes: int) -> Iterator[None]:
 
 
 def _voxel_bytes(ordered: Sequence[Dataset]) -> int:
-    """Memory for the voxels of a series, and for the work on one slice."""
+    """Memory for the voxels of a series, and for processing one slice."""
     pixels_each = int(ordered[0].Rows) * int(ordered[0].Columns)
     kept = len(ordered) * pixels_each * BYTES_PER_VOXEL
     return header_bytes(len(ordered)) + kept + pixels_each * SLICE_BYTES_PER_PIXEL
@@ -163,7 +163,7 @@ def _stack(images: Sequence[_Image], *, contiguous: bool) -> geometry.Stack:
 def _part(
     whole: geometry.Stack, images: Sequence[_Image], only: Collection[Path]
 ) -> geometry.Stack:
-    """The wanted slices as a stack of their own; its order still counts the files as given."""
+    """The wanted slices as a stack of their own; its order still indexes the files as given."""
     wanted = [index for index in whole.order if images[index].path in only]
     if not wanted:
         raise InputError("none of the images to be read belongs to the series")

@@ -1,4 +1,7 @@
-"""Is this image for us? Answers are reasons for the operator, and never hold patient data."""
+"""Scope of the product: which images it can process, and which it processes by default.
+
+Reasons are phrases for operators and never hold patient data.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,14 @@ from dicom_node.ct.units import is_hounsfield, is_unspecified
 from dicom_node.product import MANUFACTURER, MODEL_NAME
 
 MULTI_FRAME: Final = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
-"""CT with all slices in one object."""
+"""SOP classes of CT with all slices in one object."""
 
 
 def is_own_result(dataset: Dataset) -> bool:
-    """Whether this product made the image, whatever a PACS changed in its header since.
+    """Whether this product made the image, whatever a PACS has changed in its header since.
 
-    Any one sign is enough: the mark in our UIDs, our name in General Equipment, or our name in the
-    Contributing Equipment Sequence.
+    This is the loop guard. Any one sign is enough: the mark in the UIDs, or the product's name in
+    General Equipment or in the Contributing Equipment Sequence.
     """
     uids = (dataset.get("SeriesInstanceUID"), dataset.get("SOPInstanceUID"))
     if any(is_derived_uid(str(uid)) for uid in uids if uid):
@@ -35,18 +38,18 @@ def is_own_result(dataset: Dataset) -> bool:
 
 
 def reason_unprocessable(dataset: Dataset) -> str | None:
-    """Why the image can never be denoised here, whatever the rules say; None when it can.
+    """Return the reason an image can never be denoised, whatever the rules say; None if it can.
 
     Args:
-        dataset: Header of one image; missing attributes are not held against it.
+        dataset: Header of one image; a missing attribute is no reason.
     """
     return _first_reason(dataset, _UNPROCESSABLE)
 
 
 def reason_out_of_scope(dataset: Dataset) -> str | None:
-    """Why the image's series is not for us unless a rule names it; None when it is for us.
+    """Return the reason an image's series is only denoised if a rule names it; None if in scope.
 
-    For us is an original axial CT image in HU (PS3.3 C.8.2.1.1.1, Image Type).
+    In scope are original axial CT images in HU (PS3.3 C.8.2.1.1.1, Image Type).
     """
     return _first_reason(dataset, (*_UNPROCESSABLE, *_OUT_OF_SCOPE))
 
@@ -80,7 +83,7 @@ def _first_reason(
 
 
 def is_own_equipment(equipment: Dataset) -> bool:
-    """Whether equipment that made or changed an image is this product."""
+    """Whether the equipment that made or changed an image is this product."""
     return (
         str(equipment.get("Manufacturer") or "").strip() == MANUFACTURER
         and str(equipment.get("ManufacturerModelName") or "").strip() == MODEL_NAME

@@ -1,4 +1,4 @@
-"""What reading gives: a series as a volume, with what is needed to write it back."""
+"""A CT series as a volume, with everything needed to write derived images of it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class CtSeries:
 
     Attributes:
         volume: HU with geometry; padding is air. Exact between slices only where ``regular``.
-        condition: What a model may know of the scan.
+        condition: Acquisition parameters that a model may use.
         headers: One per slice, without pixel data.
-        stored: Stored words [slice, row, column]; each slice as its own header says.
-        padding: [slice, row, column], where the scanner had no data.
+        stored: Stored words [slice, row, column]; each slice in the encoding of its own header.
+        padding: [slice, row, column], True where the scanner had no data.
         files: One per slice.
-        regular: Slices lie at one spacing; False for a sample of slices or changing spacing.
-        remarks: What a person should know of the way the series was taken; phrases.
+        regular: Whether slices lie at one spacing; False for samples and changing spacing.
+        remarks: Phrases about how the series was interpreted, for its report.
     """
 
     volume: Volume

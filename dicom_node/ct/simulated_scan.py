@@ -1,4 +1,4 @@
-"""A simulated volume written as a scanner would write it: an original axial CT Image series."""
+"""Simulated volumes written as original axial CT Image series, as by a scanner."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ from dicom_node.product import MANUFACTURER, PRODUCT_VERSION
 from man_core import Volume
 
 SIMULATOR: Final = "CT simulator"
-"""Model name of simulated scans; not the node's, whose work the loop guard refuses."""
+"""Model name of simulated scans; not the node's own, which the loop guard refuses."""
 
 TWELVE_BITS: Final = Encoding(slope=1.0, intercept=-1024.0, bits=12, signed=False)
-"""How most scanners store HU."""
+"""The usual encoding of HU by scanners."""
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What a simulated scan says about itself; its UIDs are computed from this.
+    """Header values of a simulated scan; its UIDs are computed from them.
 
     Attributes:
         patient_name: Patient's Name.
         patient_id: Patient ID.
-        study: Names the study; scans of one patient and study belong together.
+        study: Name of the study; scans of one patient and study belong together.
         description: Series Description; names the series within the study.
         series_number: Series Number.
         anatomy: Body Part Examined, an unpaired region.
         kernel: Convolution Kernel.
         kvp: Tube voltage, kV.
         mas: Exposure, mAs.
-        thickness_mm: Slice thickness, mm; None: the distance of slices.
+        thickness_mm: Slice thickness, mm; None: the slice spacing.
         window_hu: Window centre and width, HU.
         date: Date of everything, YYYYMMDD.
         time: Time of everything, HHMMSS.
-        encoding: How HU are stored.
+        encoding: Encoding of HU in stored pixels.
     """
 
     patient_name: str = "PHANTOM^DEMO"
@@ -74,8 +74,8 @@ def write_scan(
 
     Args:
         volume: HU and geometry, slices equally spaced.
-        folder: Made when it is missing; files of the same names are replaced.
-        scan: What the headers say.
+        folder: Created if missing; files of the same names are replaced.
+        scan: Values of the headers.
         padding: [slice, row, column], pixels to fill with the encoding's padding value.
 
     Returns:
@@ -95,7 +95,7 @@ def write_scan(
 def scan_datasets(
     volume: Volume, scan: Scan, *, padding: NDArray[np.bool_] | None = None
 ) -> Iterator[Dataset]:
-    """The data sets that :func:`write_scan` writes, in slice order."""
+    """Generate the data sets that :func:`write_scan` writes, in slice order."""
     for index, hu in enumerate(volume.hu):
         dataset = Dataset()
         _add_patient_and_study(dataset, scan)

@@ -1,4 +1,4 @@
-"""The transfer syntaxes whose pixels this product can read; the receiver accepts no others."""
+"""Transfer syntaxes whose pixels this product can decode; the receiver accepts no others."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ LOSSLESS: Final = (
 """Compressed without loss."""
 
 POSSIBLY_LOSSY: Final = (JPEGLSNearLossless, JPEG2000)
-"""Decodable, but the pixels may have lost something before they came here."""
+"""Decodable, but the pixels may have been compressed with loss before they arrived."""
 
 READABLE: Final = UNCOMPRESSED + LOSSLESS + POSSIBLY_LOSSY
-"""Every transfer syntax that can be read, the preferred ones first."""
+"""Every transfer syntax that can be decoded, in order of preference."""
 
 
 def unreadable_syntax(name: str, syntax: str | None) -> str:
-    """What to say of a file in another transfer syntax, a maker's own for example.
+    """Return the error message for a file in another transfer syntax, such as a vendor's own.
 
     Args:
-        name: What to call the file.
+        name: Name of the file in the message.
         syntax: Its transfer syntax; None where it states none.
     """
     return (

@@ -1,8 +1,8 @@
-"""UIDs of derived objects: computed, never drawn, so that a second run makes no second copy.
+"""UIDs of derived objects: computed, never random, so that a second run makes no second copy.
 
 A derived UID is ``2.25.`` and a UUID (PS3.5 annex B.2). The UUID is of version 8 (RFC 9562): its
 first 32 bits are this product's mark, the rest a hash of the source's UID and of everything that
-decides the result. The mark lets the loop guard know our work by the UID alone.
+determines the result. By the mark the loop guard recognises derived objects from the UID alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MARK_SHIFT: Final = _UUID_BITS - 32
 
 
 def derived_uid(source_uid: str, digest: str) -> str:
-    """The UID of what is derived from an instance or series.
+    """Compute the UID of the object derived from an instance or series.
 
     Args:
         source_uid: UID of the source instance or series.
@@ -36,7 +36,7 @@ def derived_uid(source_uid: str, digest: str) -> str:
 
 
 def named_uid(*names: str) -> str:
-    """A UID computed from names (UUID of version 5), for objects that this product makes itself."""
+    """Compute a UID from names (UUID of version 5), for objects that this product creates."""
     return f"{UUID_ROOT}{uuid.uuid5(uuid.NAMESPACE_OID, '/'.join(names)).int}"
 
 

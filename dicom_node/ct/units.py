@@ -1,4 +1,4 @@
-"""Units of rescaled pixel values (PS3.3 C.11.1.1.2): Hounsfield units, however they are spelt."""
+"""Units of rescaled pixel values (PS3.3 C.11.1.1.2): Hounsfield units in all their spellings."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ UNSPECIFIED: Final = "US"
 """Rescale Type of values whose unit is not stated."""
 
 AIR_BAND_HU: Final = (-1100.0, -900.0)
-"""Air of an axial CT image lies here, noise and clipping at -1024 HU included."""
+"""Range of air in an axial CT image, including noise and clipping at -1024 HU."""
 
 MIN_AIR_SHARE: Final = 0.01
-"""Share of the pixels that are air in any axial CT image, patient, table and sinuses considered."""
+"""Share of the pixels that is air in any axial CT image."""
 
 MAX_SHARE_BELOW_AIR: Final = 0.01
-"""Share of the pixels that may lie below air: nothing in a patient does, streaks of metal do."""
+"""Share of the pixels that may lie below air, such as metal streaks; nothing in a patient does."""
 
 _HOUNSFIELD: Final = re.compile(r"HU|HUMOD|HOUN?D?SFIE?LDS?(UNITS?)?|HNSFU", re.ASCII)
-"""Spellings met in files, letters only; HU_MOD is a defined term."""
+"""Spellings found in files, letters only; HU_MOD is a defined term."""
 
 
 def is_hounsfield(rescale_type: str) -> bool:
-    """Whether a Rescale Type (0028,1054) names Hounsfield units; an absent one does in CT."""
+    """Whether a Rescale Type (0028,1054) means Hounsfield units; an absent one does in CT."""
     letters = re.sub(r"[^A-Z]", "", rescale_type.upper())
     return not rescale_type.strip() or _HOUNSFIELD.fullmatch(letters) is not None
 
@@ -42,12 +42,12 @@ def is_unspecified(header: Dataset) -> bool:
 def check_unspecified(
     headers: Sequence[Dataset], hu: NDArray[np.float32], padding: NDArray[np.bool_]
 ) -> str:
-    """Decide by the place of air whether values without a unit are Hounsfield units.
+    """Check by the position of air that values of unspecified unit are Hounsfield units.
 
     Args:
         headers: One per slice.
         hu: [slice, row, column], rescaled values.
-        padding: Same shape, where the scanner had no data.
+        padding: Same shape, True where the scanner had no data.
 
     Returns:
         A remark for the report; empty where every slice states its unit.
