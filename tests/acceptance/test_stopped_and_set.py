@@ -69,7 +69,11 @@ def stop_all_once(made: Sequence[Part], ledger: Ledger) -> None:
 def drained_of_work(ledger: Ledger) -> None:
     """Wait until nobody but those who are stopped holds anything."""
     held = "SELECT count(*) FROM job WHERE owner IS NOT NULL OR state = 'QUEUED'"
-    wait_until("the others have nothing left", lambda: int(str(rows(ledger, held)[0][0])) <= 1)
+    wait_until(
+        "the others have nothing left",
+        lambda: int(str(rows(ledger, held)[0][0])) <= 1,
+        START_SECONDS,
+    )
 
 
 @contextlib.contextmanager
