@@ -1,4 +1,4 @@
-"""Who made the images: General Equipment and Contributing Equipment (PS3.3 C.7.5.1, C.12.1.1.5)."""
+"""General Equipment and Contributing Equipment of derived images (PS3.3 C.7.5.1, C.12.1.1.5)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dicom_node.ct.derived.provenance import DeriveOptions, Provenance
 from dicom_node.product import MANUFACTURER, MODEL_NAME
 
 UNKNOWN: Final = "Unknown"
-"""Manufacturer of a scanner that does not say; the item that we write must have one."""
+"""Manufacturer of a scanner that states none; the item written for it must have one."""
 
 _LENGTHS: Final = {
     "ManufacturerModelName": 64,
@@ -23,7 +23,7 @@ _LENGTHS: Final = {
     "InstitutionAddress": 1024,
     "StationName": 16,
 }
-"""What moves from General Equipment to the scanner's item; longest value by its VR (PS3.5 6.2)."""
+"""General Equipment attributes that move to the scanner's item, with the limits of their VRs."""
 
 _ARGUMENTS: Final = {
     "ManufacturerModelName": "manufacturer_model_name",
@@ -34,7 +34,7 @@ _ARGUMENTS: Final = {
     "StationName": "station_name",
 }
 
-_ONLY_THE_SCANNERS: Final = (
+_SCANNER_ONLY: Final = (
     "StationName",
     "DeviceSerialNumber",
     "DeviceUID",
@@ -46,13 +46,13 @@ _ONLY_THE_SCANNERS: Final = (
     "DateOfLastCalibration",
     "TimeOfLastCalibration",
 )
-"""General Equipment attributes that describe the scanner and would be wrong of this node."""
+"""General Equipment attributes that describe the scanner and would be wrong for this node."""
 
 
 def name_equipment(
     derived: Dataset, source: Dataset, provenance: Provenance, options: DeriveOptions
 ) -> None:
-    """Name scanner and node in the derived header; earlier contributors stay, one is added."""
+    """Name scanner and node in a derived header; one contributor is added to the earlier ones."""
     contributors = list(derived.get("ContributingEquipmentSequence") or ())
     if options.equipment == "keep_scanner":
         contributors.append(_node(provenance))
@@ -63,7 +63,7 @@ def name_equipment(
 
 
 def _put_node_in_general_equipment(derived: Dataset, provenance: Provenance) -> None:
-    for keyword in _ONLY_THE_SCANNERS:
+    for keyword in _SCANNER_ONLY:
         if keyword in derived:
             delattr(derived, keyword)
     derived.Manufacturer = MANUFACTURER

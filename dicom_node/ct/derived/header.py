@@ -1,4 +1,4 @@
-"""What of a source header may go into a derived one, element by element."""
+"""Copy of a source header for a derived image, without elements that no longer hold."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydicom.valuerep import VR
 
 from dicom_node.ct.derived.transcoding import to_explicit_little_endian, vr_of
 
-_NO_LONGER_TRUE: Final = (
+_OUTDATED: Final = (
     "InstanceCreationDate",
     "InstanceCreationTime",
     "InstanceCreatorUID",
@@ -31,7 +31,7 @@ _DROPPED_GROUPS: Final = (0x7FE0, 0xFFFA, 0xFFFC)
 """Pixel data, digital signatures, trailing padding."""
 
 _NOT_DATA: Final = (0x0000, 0x0002, 0x0004, 0x0006, 0xFFFE)
-"""Commands, file meta information, directory records and delimiters have no place in an image."""
+"""Groups of commands, file meta information, directory records and delimiters."""
 
 _VRS: Final = frozenset(VR)
 
@@ -40,13 +40,13 @@ _OVERLAY_DATA: Final = 0x3000
 
 
 def copy_header(header: Dataset) -> Dataset:
-    """A copy of a source header without what is no longer true of derived pixels.
+    """Copy a source header without elements that no longer hold for derived pixels.
 
-    Private elements go, since vendors describe their pixels there. Values that stay are kept as the
-    source's bytes, in Explicit VR Little Endian.
+    Private elements are removed, since vendors describe their pixels there. The values of the
+    others remain the source's bytes, in Explicit VR Little Endian.
     """
     kept = copy.deepcopy(header)
-    for keyword in _NO_LONGER_TRUE:
+    for keyword in _OUTDATED:
         if keyword in kept:
             delattr(kept, keyword)
     for tag in _tags(kept):
@@ -58,7 +58,7 @@ def copy_header(header: Dataset) -> Dataset:
 
 
 def _describes_old_pixels(tag: BaseTag, dataset: Dataset) -> bool:
-    if tag.group in _OVERLAY_GROUPS:  # without data of its own, it lay in the pixels' unused bits
+    if tag.group in _OVERLAY_GROUPS:  # without data of its own: it was in the pixels' unused bits
         return (tag.group, _OVERLAY_DATA) not in dataset
     return tag.group in _DROPPED_GROUPS
 

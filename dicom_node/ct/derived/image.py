@@ -1,8 +1,8 @@
-"""Denoised slices back to DICOM: derived CT Image data sets (PS3.3 A.3, C.7.6.1.1.2, C.8.2.1).
+"""Derived CT Image data sets made of denoised slices (PS3.3 A.3, C.7.6.1.1.2, C.8.2.1).
 
-Nothing here asks a clock: dates and times are the source's and UIDs are computed, so that the same
-series gives the same bytes. docs/decisions/0004-derived-series.md says why each attribute is kept,
-changed or dropped.
+Nothing here reads a clock: dates and times are the source's and UIDs are computed, so that the same
+series gives the same bytes. docs/decisions/0004-derived-series.md gives the reason for each
+attribute that is kept, changed or dropped.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from dicom_node.ct.series import CtSeries
 from dicom_node.ct.uids import derived_uid
 
 MAX_DESCRIPTION_CHARACTERS: Final = 64
-"""Longest Series Description (VR LO, PS3.5 6.2)."""
+"""Limit of Series Description (VR LO, PS3.5 6.2)."""
 
 MAX_DERIVATION_CHARACTERS: Final = 1024
-"""Longest Derivation Description (VR ST)."""
+"""Limit of Derivation Description (VR ST)."""
 
 FLAGGED: Final = "Flagged by the plausibility guard"
 BESIDE: Final = "Read only beside the original image; Derivation Description says why."
 CUT: Final = " ..."
 
 MAX_SERIES_NUMBER: Final = 2**31 - 1
-"""Largest integer string (VR IS)."""
+"""Limit of an integer string (VR IS)."""
 
 
 def derive_image(
@@ -53,17 +53,17 @@ def derive_image(
 
     Args:
         source: The series that was denoised.
-        index: Which of its slices.
+        index: Index of the slice.
         hu: The denoised slice [row, column].
-        provenance: What made it.
-        options: How to label it.
-        missing: Which slices the source lacked, for Derivation Description.
+        provenance: Model and settings that produced it.
+        options: Labelling of the derived series.
+        missing: Phrase about slices that the source lacked, for Derivation Description.
 
     Returns:
-        A complete data set with file meta information, to be written as Explicit VR Little Endian.
+        A complete data set with file meta information, for Explicit VR Little Endian.
 
     Raises:
-        InputError: The source's file is no longer there or is larger than any image's.
+        InputError: The source's file is missing, or larger than any image.
         ValueError: The slice does not have the source's shape.
     """
     words = source.stored[index]
@@ -101,16 +101,16 @@ def _label(
 
 
 def describe(header: Dataset, provenance: Provenance, missing: str, flagged: str = "") -> str:
-    """What Derivation Description says: what was done before, what made this, and its doubts.
+    """Compose Derivation Description: earlier derivations, this one, and its caveats.
 
     Args:
-        header: Of the source image.
-        provenance: What made the derived one.
-        missing: Which slices the source lacked; empty when none is known to be.
-        flagged: What the guard objects to; empty when nothing.
+        header: Header of the source image.
+        provenance: Model and settings that produced the derived image.
+        missing: Phrase about slices that the source lacked; empty if none.
+        flagged: The guard's objections; empty if none.
 
     Returns:
-        At most 1024 characters; what was done before is cut first, then the objections.
+        At most 1024 characters; earlier derivations are cut first, then the objections.
     """
     text = provenance.description()
     if missing:
@@ -127,10 +127,10 @@ def describe(header: Dataset, provenance: Provenance, missing: str, flagged: str
 def add_guard_objections(
     derived: Dataset, header: Dataset, provenance: Provenance, missing: str, flagged: str
 ) -> None:
-    """Say in a derived image what the guard objects to in its series.
+    """Add the guard's objections to its series to the header of a derived image.
 
-    Derivation Description says it in full. Image Comments, which viewers show, says it too unless
-    the source has comments of its own.
+    Derivation Description states them in full. Image Comments, which viewers show, refers to it
+    unless the source has comments of its own.
     """
     derived.DerivationDescription = describe(header, provenance, missing, flagged)
     if not texts(header, "ImageComments"):

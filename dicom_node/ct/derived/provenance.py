@@ -1,4 +1,4 @@
-"""What made a derived series: the model, its settings, and how the series is labelled."""
+"""Provenance of a derived series: the model, its settings, and the labels of the series."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DeriveOptions:
-    """How a site wants its derived series labelled.
+    """A site's labelling of its derived series.
 
     Attributes:
         series_number_offset: Added to the source's Series Number.
-        description_suffix: Added to the source's Series Description, which is cut to make room;
+        description_suffix: Appended to the source's Series Description, which is cut to make room;
             ``{model}`` and ``{strength}`` in it are filled in.
         image_type: Second value of Image Type; many viewers show SECONDARY as screenshots.
         equipment: ``standard`` names this node in General Equipment and the scanner in Contributing
             Equipment, as PS3.3 C.12.1.1.5 says; ``keep_scanner`` the other way round.
 
     Raises:
-        ConfigurationError: The suffix cannot stand in every character set of a Series Description.
+        ConfigurationError: The suffix is not valid in every character set.
     """
 
     series_number_offset: int = 1000
@@ -45,7 +45,7 @@ class DeriveOptions:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Everything that decided the pixels, apart from the source.
+    """Everything that determined the pixels, apart from the source.
 
     Attributes:
         model: Registry name of the model.
@@ -53,7 +53,7 @@ class Provenance:
         weights_sha256: Hash of its weights; empty for a method without weights.
         digest: ``ModelCard.digest``.
         steps: Sampling steps.
-        strength: 0 to 1, blended in HU.
+        strength: Share of the denoised image in the blend in HU, 0 to 1.
         seed: Seed of the starting noise.
         product_version: Version of this product.
     """
@@ -69,7 +69,7 @@ class Provenance:
 
     @classmethod
     def of(cls, card: ModelCard, *, steps: int, strength: float, seed: int) -> Provenance:
-        """The provenance of what a model of that card makes."""
+        """Return the provenance of results of the model with this card."""
         return cls(
             model=card.name,
             version=card.version,
@@ -81,24 +81,24 @@ class Provenance:
         )
 
     def key(self, options: DeriveOptions) -> str:
-        """Hash over card and settings, from which the derived UIDs are computed.
+        """Return a hash over card and settings, from which the derived UIDs are computed.
 
         The product's version is left out: the same work after an update makes no second copy.
-        Equal numbers give the same hash, be they integers or floats: offline, and in a node on
-        SQLite or PostgreSQL alike.
+        Equal numbers give the same hash whether they are integers or floats: offline, and in a
+        node on SQLite or PostgreSQL.
         """
         strength = float(self.strength)
         deciding = (self.digest, int(self.steps), strength, int(self.seed), asdict(options))
         return hashlib.sha256(canonical_json(deciding).encode()).hexdigest()
 
     def suffix(self, options: DeriveOptions) -> str:
-        """What ends the Series Description of what this made."""
+        """Return the suffix for the Series Description of results."""
         return fill_suffix(
             options.description_suffix, model=self.model, strength=float(self.strength)
         )
 
     def description(self) -> str:
-        """One paragraph for people, for Derivation Description (at most 1024 characters)."""
+        """Return one paragraph for Derivation Description (at most 1024 characters)."""
         weights = f", weights sha256 {self.weights_sha256[:16]}" if self.weights_sha256 else ""
         return (
             f"AI noise reduction in image space by {MODEL_NAME} {self.product_version}: "

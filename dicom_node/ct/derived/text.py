@@ -1,4 +1,4 @@
-"""Text of a source header with text of ours behind it, within the length of its VR (PS3.5 6.2)."""
+"""Text of a source header with a suffix, within the length of its VR (PS3.5 6.2)."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from pydicom.dataelem import RawDataElement
 from dicom_node.ct.attributes import texts
 
 _REPLACED: Final = "\N{REPLACEMENT CHARACTER}"
-"""The decoder's mark for bytes that do not fit the declared character set."""
+"""The decoder's mark for bytes that are invalid in the declared character set."""
 
 
 def append_text(dataset: Dataset, keyword: str, suffix: str, max_characters: int) -> None:
-    """Put a suffix behind a single-valued text; the text is cut where both do not fit.
+    """Append a suffix to a single-valued text, which is cut where both do not fit.
 
-    A backslash, which would make two values of the text, becomes a slash. Text that does not fit
-    its character set stays as the bytes that the source wrote.
+    A backslash, which would split the text into two values, becomes a slash. Text that is invalid
+    in its character set remains the bytes that the source wrote.
 
     Args:
         dataset: A derived header that still holds the source's text.
-        keyword: Of an attribute with the VR LO.
+        keyword: An attribute with the VR LO.
         suffix: ASCII text.
-        max_characters: Longest text that the VR allows.
+        max_characters: Limit of the VR.
     """
     room = max_characters - len(suffix)
     element: Any = dataset.get_item(keyword)

@@ -1,7 +1,7 @@
-"""Data sets as Explicit VR Little Endian, with the bytes of their values kept (PS3.5 7.1, annex A).
+"""Transcoding of data sets to Explicit VR Little Endian, value bytes kept (PS3.5 7.1, annex A).
 
-Values are not decoded and encoded again: text whose bytes do not fit the declared character set,
-and numbers that are no numbers, stay what the source wrote. Only words of more than one byte are
+Values are not decoded and encoded again: text that is invalid in its declared character set, and
+numbers that are no numbers, remain as the source wrote them. Only words of more than one byte are
 swapped where the source is big endian.
 """
 
@@ -21,7 +21,7 @@ _WORD_BYTES: Final = {
     "FL": 4, "OF": 4, "OL": 4, "SL": 4, "UL": 4,
     "FD": 8, "OD": 8, "OV": 8, "SV": 8, "UV": 8,
 }  # fmt: skip
-"""Bytes of one word of those VRs whose byte order is that of the transfer syntax (PS3.5 7.3)."""
+"""Word size of the VRs whose byte order follows the transfer syntax (PS3.5 7.3)."""
 
 _UNDEFINED_LENGTH: Final = 0xFFFF_FFFF
 _LUT_DATA: Final = 0x0028_3006
@@ -30,7 +30,7 @@ _SIGNED_PIXELS: Final = 1
 
 
 def vr_of(tag: BaseTag, dataset: Dataset, *, signed: bool = False) -> str | None:
-    """The VR that the file states, or the dictionary's where it states none (PS3.6).
+    """Return the VR that the file states, or the dictionary's where it states none (PS3.6).
 
     Args:
         tag: An element of the data set.
@@ -40,14 +40,14 @@ def vr_of(tag: BaseTag, dataset: Dataset, *, signed: bool = False) -> str | None
     stated = getattr(dataset.get_item(tag, keep_deferred=True), "VR", None)
     if stated in (None, "UN") and dictionary_has_tag(tag):
         stated = dictionary_VR(tag)
-    return stated if stated is None or " or " not in stated else _settled(tag, dataset, signed)
+    return stated if stated is None or " or " not in stated else _resolved_vr(tag, dataset, signed)
 
 
 def to_explicit_little_endian(dataset: Dataset) -> None:
-    """Turn a data set that was read into Explicit VR Little Endian, in place.
+    """Convert a data set that was read to Explicit VR Little Endian, in place.
 
-    An element that cannot be turned is removed: a sequence that cannot be read, or words that are
-    cut off in a big endian source.
+    An element that cannot be converted is removed: a sequence that cannot be read, or words that
+    are cut off in a big endian source.
     """
     if dataset.original_encoding != (False, True):
         signed = number(dataset, "PixelRepresentation") == _SIGNED_PIXELS
@@ -55,7 +55,7 @@ def to_explicit_little_endian(dataset: Dataset) -> None:
 
 
 def _transcode(dataset: Dataset, signed: bool, rescaled_signed: bool) -> None:
-    """Go through the elements; the VOI LUT maps rescaled values (PS3.3 C.11.2.1.1)."""
+    """Convert the elements; the VOI LUT maps rescaled values (PS3.3 C.11.2.1.1)."""
     implicit, little = dataset.original_encoding
     for tag in list(dataset.keys()):
         vr = vr_of(tag, dataset, signed=signed) if implicit else _stated(tag, dataset)
@@ -110,8 +110,8 @@ def _swapped(value: bytes, word: int) -> bytes:
     return bytes(swapped)
 
 
-def _settled(tag: BaseTag, dataset: Dataset, signed: bool) -> str:
-    """One of the VRs that the dictionary leaves open (PS3.5 annex A.1, PS3.3 C.11.1.1.1)."""
+def _resolved_vr(tag: BaseTag, dataset: Dataset, signed: bool) -> str:
+    """The VR of an ambiguous dictionary entry (PS3.5 annex A.1, PS3.3 C.11.1.1.1)."""
     choice = dictionary_VR(tag)
     if tag == _LUT_DATA:
         return "US" if len(getattr(dataset.get_item(tag), "value", None) or b"") == 2 else "OW"

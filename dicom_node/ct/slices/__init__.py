@@ -1,1 +1,1 @@
-"""The positions of the slices of a series: order, spacing, gaps, phases, completeness."""
+"""Positions of the slices of a series: order, spacing, gaps, phases, completeness."""

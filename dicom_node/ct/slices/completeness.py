@@ -1,9 +1,9 @@
-"""Is a series whole? What its own headers say about images that have not come.
+"""Completeness of a series: evidence in its own headers that images are missing.
 
-DICOM has no sign for the end of a series. Quiet is a guess; geometry and the counts that some
-senders write are evidence. Proof (a hole, a count of the series itself) is told apart from doubt
-(a count of the acquisition, which may cover several series), because proof decides what becomes of
-a series, and doubt only lets it wait longer.
+DICOM has no sign for the end of a series. Silence of the sender is a guess; geometry and the counts
+that some senders write are evidence. Proof (a gap, a count of the series itself) is distinguished
+from doubt (a count of the acquisition, which may cover several series), because proof decides the
+outcome of a series, and doubt only makes it wait longer.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from dicom_node.ct.slices import geometry
 from dicom_node.ct.slices.gaps import Gap, find_gaps
 
 MAX_NAMED_GAPS: Final = 5
-"""So many holes are named one by one; a phrase has to fit into a header."""
+"""Gaps listed one by one; the phrase has to fit into a header."""
 
 
 @dataclass(frozen=True)
 class Completeness:
-    """What is known about images that have not come; phrases without patient data.
+    """Evidence of missing images; phrases without patient data.
 
     Attributes:
-        missing: What is missing for certain; empty when nothing is known to be.
-        doubt: Why more images may be on their way; empty when there is no such sign.
+        missing: Proof that images are missing; empty when there is none.
+        doubt: A sign that more images may be on their way; empty when there is none.
     """
 
     missing: str = ""
@@ -40,17 +40,17 @@ class Completeness:
 
 
 def completeness_of(series: Sequence[Dataset]) -> Completeness:
-    """What the headers of one series say about its completeness.
+    """Assess the completeness of a series from its headers.
 
-    A slice missing at either end leaves no hole: only a count can tell.
+    A slice missing at either end leaves no gap: only a count can reveal it.
 
     Args:
         series: The headers of its readable images, in any order.
     """
     images = [header for header in series if _may_be_denoised(header)]
-    holes, uneven = _holes(images)
+    gaps, uneven = _gaps(images)
     short = _short_series(series)
-    proofs = [proof for proof in (short, holes) if proof]
+    proofs = [proof for proof in (short, gaps) if proof]
     doubts = [doubt for doubt in (_short_acquisition(images), uneven) if doubt]
     return Completeness(missing="; ".join(proofs), doubt="; ".join(doubts))
 
@@ -62,18 +62,18 @@ def _may_be_denoised(header: Dataset) -> bool:
         return False
 
 
-def _holes(images: Sequence[Dataset]) -> tuple[str, str]:
-    """The holes, and else a remark on distances that make no series."""
+def _gaps(images: Sequence[Dataset]) -> tuple[str, str]:
+    """Phrases: the gaps, and a remark on slices without a usual distance."""
     places = _places(images)
     if places is None:
         return "", ""
-    holes = find_gaps(images, places)
-    uneven = "the slices lie at uneven distances" if holes.uneven else ""
-    return _describe(holes.found, images, places), uneven
+    found = find_gaps(images, places)
+    uneven = "the slices lie at uneven distances" if found.uneven else ""
+    return _describe(found.found, images, places), uneven
 
 
 def _places(images: Sequence[Dataset]) -> NDArray[np.float64] | None:
-    """Places along the common normal, mm; None where the headers do not give one stack."""
+    """Positions along the common normal, mm; None where the headers do not form one stack."""
     positions = [numbers(image, "ImagePositionPatient") for image in images]
     orientations = [numbers(image, "ImageOrientationPatient") for image in images]
     if not images or {len(one) for one in positions} != {3} or {*map(len, orientations)} != {6}:
@@ -86,23 +86,23 @@ def _places(images: Sequence[Dataset]) -> NDArray[np.float64] | None:
         return None
 
 
-def _describe(holes: Sequence[Gap], images: Sequence[Dataset], places: NDArray[np.float64]) -> str:
-    if not holes:
+def _describe(gaps: Sequence[Gap], images: Sequence[Dataset], places: NDArray[np.float64]) -> str:
+    if not gaps:
         return ""
-    counts = [hole.missing for hole in holes]
-    named = [_place(hole, images, places) for hole in holes[:MAX_NAMED_GAPS]]
-    if len(holes) > 1:
+    counts = [gap.missing for gap in gaps]
+    named = [_place(gap, images, places) for gap in gaps[:MAX_NAMED_GAPS]]
+    if len(gaps) > 1:
         named = [f"{place} ({count})" for place, count in zip(named, counts, strict=False)]
-    further = len(holes) - len(named)
+    further = len(gaps) - len(named)
     more = f" and at {further} more place{'s' * (further > 1)}" if further else ""
     verb = "slices are" if sum(counts) > 1 else "slice is"
     return f"{sum(counts)} {verb} missing {', '.join(named)}{more}"
 
 
-def _place(hole: Gap, images: Sequence[Dataset], places: NDArray[np.float64]) -> str:
-    before, after = (number(images[at], "InstanceNumber") for at in (hole.before, hole.after))
+def _place(gap: Gap, images: Sequence[Dataset], places: NDArray[np.float64]) -> str:
+    before, after = (number(images[at], "InstanceNumber") for at in (gap.before, gap.after))
     if before is None or after is None:
-        below = int(np.count_nonzero(places <= places[hole.before]))
+        below = int(np.count_nonzero(places <= places[gap.before]))
         return f"after slice {below} of {len(images)}"
     first, second = sorted((before, after))
     return f"between images {first:.0f} and {second:.0f}"
@@ -129,7 +129,7 @@ def _short_acquisition(images: Sequence[Dataset]) -> str:
 
 
 def _stated(images: Sequence[Dataset], keyword: str) -> int | None:
-    """A count on which all images agree; a plausible one is at least 1."""
+    """A count on which all images agree, if it is at least 1."""
     counts = {number(image, keyword) for image in images}
     stated = counts.pop() if len(counts) == 1 else None
     return int(stated) if stated is not None and stated >= 1 else None

@@ -1,10 +1,10 @@
-"""Gaps of a series: where a slice is missing between two others.
+"""Gaps in a series: slices missing between two others.
 
 A distance means nothing by itself: a head is scanned with 2.5 mm below and 5 mm above, stations
-overlap, and phases interleave. So each distance is judged by what is usual among slices of the same
-thickness and, where acquisitions overlap, of the same acquisition, and by the distances beside it.
-What the slices cover is a hole only where nothing else explains it: instance numbers that go on, or
-a stretch of the same distance.
+overlap, and phases interleave. So each distance is compared with the usual one among slices of the
+same thickness and, where acquisitions overlap, of the same acquisition, and with its neighbouring
+distances. A distance that the slice thickness covers is a gap only where nothing else explains it:
+consecutive instance numbers, or a run of the same distance.
 """
 
 from __future__ import annotations
@@ -28,37 +28,37 @@ from dicom_node.ct.slices.spacing import (
     alike,
     beside,
     pairs_of,
-    stretch,
+    run_length,
     support,
     usual_distance,
 )
 
 MIN_GAP_RATIO: Final = 1.5
-"""At least this many usual distances between two slices mean a missing one."""
+"""Ratio of a distance to the usual one from which a slice is missing."""
 
 MIN_FREE_RATIO: Final = 0.9
-"""Share of the smaller spacing that must be free where the spacing changes."""
+"""Share of the smaller spacing that must be free for a slice where the spacing changes."""
 
 MIN_RUN: Final = 3
-"""Equal distances in a row that are a spacing of their own."""
+"""Consecutive equal distances that form a spacing of their own."""
 
 MIN_SUPPORT: Final = 2
-"""Pairs that make a usual distance sure."""
+"""Pairs that confirm a usual distance."""
 
 Kind = tuple[float | None, float | None]
-"""Thickness, and acquisition where acquisitions overlap."""
+"""Slice thickness, and acquisition where acquisitions overlap."""
 
 
 @dataclass(frozen=True)
 class Gap:
-    """Slices that are missing between two images.
+    """Slices missing between two images.
 
     Attributes:
-        before: Index of the lower neighbour, as the images were given.
-        after: Index of the upper one.
-        distance_mm: How far they lie apart.
-        usual_mm: How far neighbours lie apart there.
-        missing: Number of slices.
+        before: Index of the lower neighbour among the images as given.
+        after: Index of the upper neighbour.
+        distance_mm: Distance between them.
+        usual_mm: Usual distance of neighbours there.
+        missing: Number of missing slices.
     """
 
     before: int
@@ -70,11 +70,11 @@ class Gap:
 
 @dataclass(frozen=True)
 class Gaps:
-    """What the positions of a series say.
+    """Gaps found from the positions of a series.
 
     Attributes:
-        found: The holes, phase by phase in the order of their places.
-        uneven: No distance is usual: a sample of slices, or much is missing.
+        found: The gaps, phase by phase in order of position.
+        uneven: Whether no distance is usual: a sample of slices, or much is missing.
     """
 
     found: tuple[Gap, ...] = ()
@@ -82,22 +82,22 @@ class Gaps:
 
 
 def find_gaps(images: Sequence[Dataset], places: NDArray[np.float64]) -> Gaps:
-    """Find the holes of a series.
+    """Find the gaps in a series.
 
     Args:
         images: Headers, in any order.
-        places: Place of each along the common normal, mm.
+        places: Position of each along the common normal, mm.
 
     Returns:
-        Nothing where images at one position cannot be told apart: reading says so.
+        The gaps; none where images at one position are indistinguishable, which reading reports.
     """
     phases = phases_of(images, places)
     if phases is None:
         return Gaps()
     slices = [_slice(at, image, float(places[at])) for at, image in enumerate(images)]
     numbers = sorted({one.number for one in slices if one.number is not None})
-    judged = [_Stack([slices[at] for at in phase], numbers).holes() for phase in phases]
-    found = tuple(hole for one in judged for hole in one.found)
+    judged = [_Stack([slices[at] for at in phase], numbers).gaps() for phase in phases]
+    found = tuple(gap for one in judged for gap in one.found)
     return Gaps(found, any(one.uneven for one in judged))
 
 
@@ -113,7 +113,7 @@ def _slice(index: int, image: Dataset, place: float) -> Slice:
 
 
 class _Stack:
-    """One phase, sorted by place."""
+    """One phase, sorted by position."""
 
     def __init__(self, slices: Sequence[Slice], numbers: Sequence[float]) -> None:
         self._slices, self._numbers = slices, numbers
@@ -121,21 +121,21 @@ class _Stack:
         self._places = {one.index: one.place for one in slices}
         self._usual = self._usual_by_kind()
 
-    def holes(self) -> Gaps:
-        """The holes between neighbours, and those within an acquisition that others overlap."""
+    def gaps(self) -> Gaps:
+        """The gaps between neighbours, and those within an acquisition that others overlap."""
         if len(self._slices) > 1 and not any(self._usual.values()):
             return Gaps(uneven=True)
         found = list(self._found(pairs_of(self._slices, self._numbers)))
-        seen = [self._ends(hole) for hole in found]
+        seen = [self._ends(gap) for gap in found]
         for track in self._tracks:
-            for hole in self._found(pairs_of(track, self._numbers), only_numbered=True):
-                low, high = self._ends(hole)
+            for gap in self._found(pairs_of(track, self._numbers), only_numbered=True):
+                low, high = self._ends(gap)
                 if not any(low < end and begin < high for begin, end in seen):
-                    found.append(hole)
+                    found.append(gap)
         return Gaps(tuple(sorted(found, key=self._ends)))
 
-    def _ends(self, hole: Gap) -> tuple[float, float]:
-        return self._places[hole.before], self._places[hole.after]
+    def _ends(self, gap: Gap) -> tuple[float, float]:
+        return self._places[gap.before], self._places[gap.after]
 
     def _kind(self, one: Slice) -> Kind:
         return one.thickness, one.acquisition if self._tracks else None
@@ -147,10 +147,12 @@ class _Stack:
                 if self._kind(pair.first) == self._kind(pair.second):
                     by_kind[self._kind(pair.first)].append(pair)
         usual = {kind: usual_distance(pairs, kind[0]) for kind, pairs in by_kind.items()}
-        firm = {kind for kind, mm in usual.items() if support(by_kind[kind], mm) >= MIN_SUPPORT}
-        if firm and all(alike(usual[kind], kind[0]) for kind in firm):
-            # Slices lie side by side; so do those of which there are too few to see it.
-            usual |= {kind: kind[0] or usual[kind] for kind in usual if kind not in firm}
+        confirmed = {
+            kind for kind, mm in usual.items() if support(by_kind[kind], mm) >= MIN_SUPPORT
+        }
+        if confirmed and all(alike(usual[kind], kind[0]) for kind in confirmed):
+            # Slices are contiguous; so are those of which there are too few to see it.
+            usual |= {kind: kind[0] or usual[kind] for kind in usual if kind not in confirmed}
         return usual
 
     def _found(self, pairs: Sequence[Pair], *, only_numbered: bool = False) -> Iterator[Gap]:
@@ -166,7 +168,7 @@ class _Stack:
                 yield Gap(pair.first.index, pair.second.index, pair.mm, min(below, above), missing)
 
     def _expected(self, pairs: Sequence[Pair], at: int) -> tuple[float | None, float | None]:
-        """The usual distances below and above: of the kinds, or of the pairs beside."""
+        """The usual distances below and above: of the kinds, or of the neighbouring pairs."""
         pair = pairs[at]
         before, behind = beside(pairs, at)
         if before is not None and behind is not None and before < pair.mm > behind:
@@ -184,7 +186,7 @@ class _Stack:
 
 
 def _missing_between(pair: Pair, below_mm: float, above_mm: float) -> int:
-    """Number of slices missing where the spacing changes; 0 where none would fit."""
+    """Number of slices missing where the spacing changes; 0 where none fits."""
     free = pair.mm - (below_mm + above_mm) / 2
     wide = pair.mm > (1 + SPACING_TOLERANCE) * max(below_mm, above_mm)
     if free < MIN_FREE_RATIO * min(below_mm, above_mm) or pair.skipped == 0:
@@ -193,11 +195,11 @@ def _missing_between(pair: Pair, below_mm: float, above_mm: float) -> int:
 
 
 def _is_scanners_own(pairs: Sequence[Pair], at: int, usual_mm: float) -> bool:
-    """Whether a distance of several usual ones is a change of spacing."""
+    """Whether a multiple of the usual distance is the scanner's own change of spacing."""
     pair = pairs[at]
     if pair.skipped and _are_numbered(pairs, usual_mm):
         return False
-    long = stretch(pairs, at) >= MIN_RUN
+    long = run_length(pairs, at) >= MIN_RUN
     if pair.covered:
         return long or pair.skipped == 0
     thickness = pair.first.thickness
@@ -206,13 +208,13 @@ def _is_scanners_own(pairs: Sequence[Pair], at: int, usual_mm: float) -> bool:
 
 
 def _are_numbered(pairs: Sequence[Pair], usual_mm: float) -> bool:
-    """Whether instance numbers go on at most of the usual distances."""
+    """Whether instance numbers are consecutive at most of the usual distances."""
     steps = [pair.skipped for pair in pairs if alike(pair.mm, usual_mm)]
     return bool(steps) and 2 * steps.count(0) >= len(steps)
 
 
 def _tracks(slices: Sequence[Slice]) -> list[Sequence[Slice]]:
-    """Each acquisition by itself where acquisitions overlap in space; else nothing."""
+    """The slices of each acquisition where acquisitions overlap in space; empty elsewhere."""
     groups: dict[float | None, list[Slice]] = defaultdict(list)
     for one in slices:
         groups[one.acquisition].append(one)

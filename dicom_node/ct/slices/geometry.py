@@ -1,4 +1,4 @@
-"""Where slices lie: order along the normal, spacing, and the affine to LPS millimetres."""
+"""Slice geometry: order along the normal, spacing, and the affine to LPS millimetres."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 DIRECTION_TOLERANCE: Final = 1e-3
-"""Direction cosines closer than this are the same orientation (headers round to 4 to 6 digits)."""
+"""Direction cosines closer than this are equal (headers round to 4 to 6 digits)."""
 
 POSITION_TOLERANCE_MM: Final = 0.01
-"""Slices closer than this along the normal lie at one position."""
+"""Slices closer than this along the normal share one position."""
 
 SPACING_TOLERANCE: Final = 0.1
-"""Distances within this fraction of each other are one spacing (headers round, tables drift)."""
+"""Distances within this fraction of each other are equal (headers round, tables drift)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """Slices in order.
+    """Slices ordered along their normal.
 
     Attributes:
-        order: For each place in the stack, the index of the slice as it was given.
+        order: For each position in the stack, the index of the slice as given.
         spacing_mm: (slice, row, column); slice is the mean distance of neighbours.
         affine: [4, 4] index (slice, row, column, 1) to LPS mm; exact where ``regular``.
-        regular: Every distance between neighbours is the same spacing.
+        regular: Whether all neighbours lie at the same distance.
     """
 
     order: tuple[int, ...]
@@ -37,7 +37,7 @@ class Stack:
 
 
 def normal_of(orientation: Sequence[float]) -> NDArray[np.float64]:
-    """Unit normal of Image Orientation (Patient): row × column direction (PS3.3 C.7.6.2).
+    """Return the unit normal of Image Orientation (Patient): row × column (PS3.3 C.7.6.2).
 
     Raises:
         ValueError: The two directions are not perpendicular unit vectors.
@@ -53,7 +53,7 @@ def normal_of(orientation: Sequence[float]) -> NDArray[np.float64]:
 def places_along(
     positions_mm: NDArray[np.float64], orientation: Sequence[float]
 ) -> NDArray[np.float64]:
-    """Place of each slice along the normal, mm [slice], of Image Position (Patient) [slice, 3]."""
+    """Project Image Position (Patient) [slice, 3] onto the normal: positions [slice], mm."""
     places: NDArray[np.float64] = positions_mm @ normal_of(orientation)
     return places
 
@@ -69,7 +69,7 @@ def stack(
     Args:
         positions_mm: Image Position (Patient) [slice, 3]; slices of one position keep their order.
         orientation: Image Orientation (Patient), six direction cosines.
-        pixel_spacing_mm: Distance of (rows, columns).
+        pixel_spacing_mm: Distance between (rows, columns).
         fallback_mm: Slice spacing of a single slice, where none can be measured.
     """
     places = places_along(positions_mm, orientation)

@@ -1,4 +1,4 @@
-"""Several phases in one series: images at equal positions, told apart by their headers."""
+"""Phases of a series: several images at each position, distinguished by their headers."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ PHASE_KEYWORDS: Final = (
     "AcquisitionTime",
     "ContentTime",
 )
-"""Attributes by which phases differ, the plainest first (PS3.3 C.7.6.1, C.7.6.16.2.7, C.8.2.1)."""
+"""Attributes that distinguish phases, the clearest first (PS3.3 C.7.6.1, C.7.6.16.2.7, C.8.2.1)."""
 
 
 def phases_of(
     images: Sequence[Dataset], places: NDArray[np.float64]
 ) -> list[NDArray[np.int_]] | None:
-    """Sort a series into stacks in which every position stands once.
+    """Sort a series into stacks in which every position occurs once.
 
     Args:
         images: Headers, in any order.
-        places: Place of each along the common normal, mm.
+        places: Position of each along the common normal, mm.
 
     Returns:
-        The images of each phase by index, sorted by place; a single phase where all positions
-        differ; None where nothing tells apart the images at one position.
+        The indices of the images of each phase, sorted by position; a single phase where all
+        positions differ; None where nothing distinguishes the images at one position.
     """
     everything = _sorted(list(range(len(images))), places)
     repeats = _repeats(everything, places)
@@ -54,7 +54,7 @@ def phases_of(
 
 
 def _repeats(order: NDArray[np.int_], places: NDArray[np.float64]) -> NDArray[np.int_]:
-    """For each image in order, how many before it lie at its position."""
+    """For each image in order, the number of images before it at the same position."""
     repeats = np.zeros(len(order), np.int_)
     for at in range(1, len(order)):
         if places[order[at]] - places[order[at - 1]] <= geometry.POSITION_TOLERANCE_MM:
@@ -63,7 +63,7 @@ def _repeats(order: NDArray[np.int_], places: NDArray[np.float64]) -> NDArray[np
 
 
 def _value(image: Dataset, keyword: str) -> tuple[float, str]:
-    """A value that sorts as a number where it is one."""
+    """A sort key: numeric where the value is a number."""
     amount = number(image, keyword)
     return (0.0 if amount is None else amount), "\\".join(texts(image, keyword))
 
@@ -71,7 +71,7 @@ def _value(image: Dataset, keyword: str) -> tuple[float, str]:
 def _by_value(
     values: Sequence[tuple[float, str]], places: NDArray[np.float64]
 ) -> list[NDArray[np.int_]]:
-    """One phase for each value; none where a position stands twice in one of them."""
+    """One phase for each value; empty where a position occurs twice in one of them."""
     groups: dict[tuple[float, str], list[int]] = defaultdict(list)
     for index, value in enumerate(values):
         groups[value].append(index)
@@ -82,9 +82,9 @@ def _by_value(
 def _by_rank(
     values: Sequence[tuple[float, str]], order: NDArray[np.int_], repeats: NDArray[np.int_]
 ) -> list[NDArray[np.int_]]:
-    """The first of each position, the second of each, ...; none where two have the same value.
+    """The first image of each position, the second ...; empty where two have the same value.
 
-    So come phases of which every image is an acquisition of its own.
+    This finds phases in which every image is an acquisition of its own.
     """
     phases: list[list[int]] = [[] for _ in range(int(repeats.max()) + 1)]
     begins = np.append(np.flatnonzero(repeats == 0), len(order))

@@ -1,4 +1,4 @@
-"""Distances of neighbouring slices, and which of them are usual."""
+"""Distances between neighbouring slices, and the usual distance among them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import numpy as np
 from dicom_node.ct.slices.geometry import SPACING_TOLERANCE
 
 MAX_INSTANCE_NUMBER_STEP: Final = 10_000
-"""Instance numbers further apart than this count nothing."""
+"""Instance numbers further apart than this are not counted as skipped."""
 
 
 @dataclass(frozen=True)
 class Slice:
-    """What the header of one image says of its place.
+    """Position of one image according to its header.
 
     Attributes:
-        index: Among the images as they were given.
-        place: Along the normal, mm.
-        thickness: mm; None where it is not stated.
+        index: Index among the images as given.
+        place: Position along the normal, mm.
+        thickness: Slice Thickness, mm; None where it is not stated.
         acquisition: Acquisition Number.
         number: Instance Number.
     """
@@ -37,12 +37,12 @@ class Slice:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two neighbours.
+    """Two neighbouring slices.
 
     Attributes:
         first: The lower one.
         second: The upper one.
-        skipped: Instance numbers between theirs that no image has; None where that is not known.
+        skipped: Number of instance numbers between theirs that no image has; None if unknown.
     """
 
     first: Slice
@@ -51,12 +51,12 @@ class Pair:
 
     @property
     def mm(self) -> float:
-        """Distance of their centres."""
+        """Distance between their centres."""
         return self.second.place - self.first.place
 
     @property
     def covered(self) -> bool:
-        """Whether their thickness leaves nothing between them unseen."""
+        """Whether their thickness covers the distance between them."""
         first, second = self.first.thickness, self.second.thickness
         if first is None or second is None:
             return False
@@ -64,20 +64,20 @@ class Pair:
 
 
 def pairs_of(slices: Sequence[Slice], numbers: Sequence[float]) -> list[Pair]:
-    """The neighbours of a stack.
+    """Return the pairs of neighbours in a stack.
 
     Args:
-        slices: Sorted by place.
+        slices: Sorted by position.
         numbers: The instance numbers of the whole series, sorted, each once.
     """
     return [Pair(*two, _skipped(*two, numbers)) for two in pairwise(slices)]
 
 
 def usual_distance(pairs: Sequence[Pair], thickness: float | None) -> float | None:
-    """The distance that at least half of the pairs share, and none more often.
+    """Return the most frequent distance, if at least half of the pairs share it.
 
-    Of several such the one whose instance numbers go on, then the one nearest to the thickness,
-    then the smallest.
+    Ties go to consecutive instance numbers, then to the distance nearest to the thickness, then to
+    the smallest one.
     """
     distances = np.array([pair.mm for pair in pairs])
     shared = [int(np.sum(np.abs(distances - mm) <= SPACING_TOLERANCE * mm)) for mm in distances]
@@ -93,19 +93,19 @@ def usual_distance(pairs: Sequence[Pair], thickness: float | None) -> float | No
 
 
 def support(pairs: Sequence[Pair], mm: float | None) -> int:
-    """How many pairs have a distance."""
+    """Count the pairs that have a distance."""
     return sum(alike(pair.mm, mm) for pair in pairs)
 
 
 def alike(one_mm: float | None, other_mm: float | None) -> bool:
-    """Whether a distance is another one, within what headers round."""
+    """Whether two distances are equal within the rounding of headers."""
     if one_mm is None or other_mm is None:
         return False
     return abs(one_mm - other_mm) <= SPACING_TOLERANCE * other_mm
 
 
-def stretch(pairs: Sequence[Pair], at: int) -> int:
-    """Number of equal distances in a row, that of ``at`` included."""
+def run_length(pairs: Sequence[Pair], at: int) -> int:
+    """Return the number of consecutive equal distances around and including ``at``."""
     length = 1
     for side in (pairs[at + 1 :], pairs[:at][::-1]):
         for pair in side:
@@ -116,7 +116,7 @@ def stretch(pairs: Sequence[Pair], at: int) -> int:
 
 
 def beside(pairs: Sequence[Pair], at: int) -> tuple[float | None, float | None]:
-    """The distance that the two pairs before share, and the two behind; None where they differ."""
+    """Return the distances shared by the two pairs before and behind; None where they differ."""
     return _shared(pairs[max(at - 2, 0) : at]), _shared(pairs[at + 1 : at + 3])
 
 
