@@ -190,7 +190,7 @@ def _tell(outcomes: Sequence[SeriesOutcome], as_json: bool) -> None:
         return
     for item in outcomes:
         if item.error is not None:
-            typer.echo(f"{item.name}: failed, {item.error}{_by_rule(item)}.", err=True)
+            typer.echo(f"{item.name}: failed{_by_rule(item)}. {item.error}", err=True)
         elif item.report is not None:
             done = item.report.denoise
             typer.echo(

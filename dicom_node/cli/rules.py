@@ -94,7 +94,7 @@ def _series(paths: list[Path]) -> Iterator[tuple[str, tuple[Path, ...]]]:
             below = files[0].relative_to(path.parent)
             yield (below if len(files) == 1 else below.parent).as_posix(), files
         for unread in folder.unread:
-            typer.echo(f"{unread.reason}.", err=True)
+            typer.echo(unread.reason, err=True)
 
 
 def _tell(name: str, images: int, found: Explanation, missing: str) -> None:

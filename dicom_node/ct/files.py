@@ -38,7 +38,7 @@ def read_back(path: Path) -> Dataset:
     try:
         return dcmread(path)
     except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror or 'read error'}") from error
+        raise StorageError(f"{path} cannot be read: {error.strerror or 'read error'}.") from error
 
 
 def encode(dataset: Dataset) -> bytes:
@@ -52,8 +52,8 @@ def encode(dataset: Dataset) -> bytes:
         dcmwrite(buffer, dataset, enforce_file_format=True)
     except Exception as error:  # a value of a wrong type breaks its encoder in any way
         raise UnreadableFile(
-            f"the header of image {dataset.get('InstanceNumber')} holds a value that cannot be "
-            "written, such as a text outside of its character set: send it again corrected"
+            f"The header of image {dataset.get('InstanceNumber')} holds a value that cannot be "
+            "written, such as text outside its character set: correct it and send it again."
         ) from error
     return buffer.getvalue()
 
@@ -91,4 +91,4 @@ def write_file(dataset: Dataset, path: Path) -> None:
     except OSError as error:
         part.unlink(missing_ok=True)
         why = error.strerror or "write error"
-        raise StorageError(f"{path} cannot be written: {why}") from error
+        raise StorageError(f"{path} cannot be written: {why}.") from error

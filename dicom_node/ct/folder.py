@@ -81,7 +81,7 @@ def _files_in(folder: Path) -> Iterator[Path]:
         yield folder
         return
     if not folder.is_dir():
-        raise InputError(f"there is no folder {folder}: give a folder of DICOM files")
+        raise InputError(f"There is no folder {folder}: give a folder of DICOM files.")
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if path.is_file() and not hidden and path.name != DIRECTORY_FILE:
@@ -102,13 +102,13 @@ def _looks_like_dicom(path: Path) -> bool:
 def _series_uid(path: Path) -> str:
     uids = texts(load(path, pixels=False), "SeriesInstanceUID")
     if not uids:
-        raise UnreadableFile(f"{path.name} names no series: the file is cut off or not an image")
+        raise UnreadableFile(f"{path.name} names no series: the file is cut off or not an image.")
     return uids[0]
 
 
 def _nothing_found(folder: Path, unread: list[Unread], ignored: list[Path]) -> InputError:
     if unread:
-        others = f" (and {len(unread) - 1} more like it)" if len(unread) > 1 else ""
-        return InputError(f"{folder} holds no readable DICOM file: {unread[0].reason}{others}")
+        others = f" Unreadable files in all: {len(unread)}." if len(unread) > 1 else ""
+        return InputError(f"{folder} holds no readable DICOM file. {unread[0].reason}{others}")
     what = f"{len(ignored)} other files" if ignored else "nothing"
-    return InputError(f"{folder} holds {what} and no DICOM file: give a folder with a CT series")
+    return InputError(f"{folder} holds {what} and no DICOM file: give a folder with a CT series.")

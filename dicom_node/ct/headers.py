@@ -84,21 +84,21 @@ def _read(path: Path, wanted: Wanted) -> FileDataset:
             dataset = read_wanted(file, wanted)
         state_syntax(dataset)
     except InvalidDicomError as error:
-        raise UnreadableFile(f"{path.name} is not a DICOM file: remove it") from error
+        raise UnreadableFile(f"{path.name} is not a DICOM file: remove it.") from error
     except OSError as error:
         lasting = isinstance(error, _LASTING)
-        why = f"{path.name} cannot be opened: {error.strerror or 'read error'}"
+        why = f"{path.name} cannot be opened: {error.strerror or 'read error'}."
         raise (InputError if lasting else StorageError)(why) from error
     except UnreadableFile as error:
         text = str(error).rstrip(".")
-        raise UnreadableFile(f"{path.name} is left alone: {text[:1].lower()}{text[1:]}") from error
+        raise UnreadableFile(f"{path.name} is refused: {text[:1].lower()}{text[1:]}.") from error
     except MemoryError:
         raise
     except Exception as error:  # a damaged header can break the parser anywhere
         if syntax and syntax not in READABLE:
             raise UnreadableFile(unreadable_syntax(path.name, syntax)) from error
         raise UnreadableFile(
-            f"{path.name} is damaged or cut off: replace it with a whole copy"
+            f"{path.name} is damaged or cut off: replace it with a complete copy."
         ) from error
     if syntax and syntax not in READABLE and "SOPClassUID" not in dataset:
         raise UnreadableFile(unreadable_syntax(path.name, syntax))
@@ -132,8 +132,8 @@ def image_name(header: Dataset, path: Path) -> str:
     if instance is None:
         return path.name
     if _HASHED_NAME.fullmatch(path.name) and len(position) == 3:
-        return f"image {instance:.0f} at z {position[2]:.1f} mm"
-    return f"image {instance:.0f} ({path.name})"
+        return f"Image {instance:.0f} at z {position[2]:.1f} mm"
+    return f"Image {instance:.0f} ({path.name})"
 
 
 def check(header: Dataset, name: str) -> None:
@@ -148,7 +148,7 @@ def check(header: Dataset, name: str) -> None:
     except InputError:
         raise
     except Exception as error:  # a value of a wrong type can break its converter in any way
-        raise UnreadableFile(f"{name} has a damaged header: send it again") from error
+        raise UnreadableFile(f"{name} has a damaged header: send it again.") from error
 
 
 def condition_of(headers: Sequence[Dataset]) -> Condition:
@@ -164,25 +164,25 @@ def condition_of(headers: Sequence[Dataset]) -> Condition:
 
 def _check(header: Dataset, name: str) -> None:
     if (reason := reason_unprocessable(header)) is not None:
-        raise NotForUs(f"{name} cannot be denoised: {reason}")
+        raise NotForUs(f"{name} cannot be denoised: {reason}.")
     for keyword in _IDENTITY:
         if not header.get(keyword):
-            raise UnreadableFile(f"{name} has no {keyword}: the file is cut off or not a CT image")
+            raise UnreadableFile(f"{name} has no {keyword}: the file is cut off or not a CT image.")
     for keyword, count in _NUMBERS.items():
         if len(numbers(header, keyword)) != count:
             raise UnreadableFile(
-                f"{name} has no usable {keyword}: the file is cut off or not a CT image"
+                f"{name} has no usable {keyword}: the file is cut off or not a CT image."
             )
     _check_bits(header, name)
     if max(int(header.Rows), int(header.Columns)) > MAX_SIDE_PIXELS:
         raise UnreadableFile(
-            f"{name} says that it has {int(header.Rows)} x {int(header.Columns)} pixels: "
-            f"{MAX_SIDE_PIXELS} x {MAX_SIDE_PIXELS} are the most that can be denoised"
+            f"{name} claims {int(header.Rows)} x {int(header.Columns)} pixels: at most "
+            f"{MAX_SIDE_PIXELS} x {MAX_SIDE_PIXELS} can be denoised."
         )
     if float(header.RescaleSlope) == 0:
-        raise UnreadableFile(f"{name} has a RescaleSlope of 0, so its pixel values mean nothing")
+        raise UnreadableFile(f"{name} has a RescaleSlope of 0, so its pixel values mean nothing.")
     if min(numbers(header, "PixelSpacing")) <= 0:
-        raise UnreadableFile(f"{name} has a PixelSpacing that is not positive")
+        raise UnreadableFile(f"{name} has a PixelSpacing that is not positive.")
     Encoding.of(header)
 
 
@@ -191,7 +191,7 @@ def _check_bits(header: Dataset, name: str) -> None:
     if (allocated, int(header.HighBit)) != (WORD_BITS, stored - 1) or not 1 <= stored <= WORD_BITS:
         raise UnreadableFile(
             f"{name} stores {stored} of {allocated} bits with high bit {int(header.HighBit)}: "
-            f"a CT image has {WORD_BITS} bits and a high bit of one less than the bits stored"
+            f"a CT image has {WORD_BITS} bits and a high bit of one less than the bits stored."
         )
 
 

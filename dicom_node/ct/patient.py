@@ -104,8 +104,8 @@ def check_marks(earlier: Mapping[str, str], present: Mapping[str, str]) -> None:
 
 def _several(what: str) -> InputError:
     return InputError(
-        f"the series holds images of several patients, as {what}: correct them where they come from"
-        " and send each patient's images in a series of their own"
+        f"The series holds images of several patients, as {what}: correct them at their source and"
+        " send each patient's images in a series of their own."
     )
 
 

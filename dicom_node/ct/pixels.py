@@ -84,17 +84,19 @@ def decode(dataset: Dataset, name: str) -> NDArray[Any]:
     if syntax not in READABLE:
         raise UnreadableFile(unreadable_syntax(name, syntax))
     if not dataset.get("PixelData"):
-        raise UnreadableFile(f"{name} has no pixel data: the file is cut off, send it again")
+        raise UnreadableFile(f"{name} has no pixel data: the file is cut off, send it again.")
     _check_size(dataset, syntax, name)
     try:
         # Unused bits stay, so that padding which uses them is written back bit for bit.
         words: NDArray[Any] = pixel_array(dataset, raw=True, correct_unused_bits=False)
     except Exception as error:  # decoders of five libraries raise what they like
         raise UnreadableFile(
-            f"the pixel data of {name} is damaged or cut off: send it again"
+            f"The pixel data of {name} is damaged or cut off: send it again."
         ) from error
     if words.shape != (int(dataset.Rows), int(dataset.Columns)):
-        raise UnreadableFile(f"the pixel data of {name} has not the size that its header states")
+        raise UnreadableFile(
+            f"The pixel data of {name} does not have the size in its header: send it again."
+        )
     return words
 
 
@@ -106,10 +108,13 @@ def _check_size(dataset: Dataset, syntax: UID, name: str) -> None:
         frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
         check_claim(frame, syntax, rows=int(dataset.Rows), columns=int(dataset.Columns))
     except UnreadableFile as error:
-        raise UnreadableFile(f"{name} cannot be decoded: {error}: send it again") from error
+        text = str(error).rstrip(".")
+        raise UnreadableFile(
+            f"{name} cannot be decoded: {text[:1].lower()}{text[1:]}: send it again."
+        ) from error
     except Exception as error:  # damaged fragments break their parser in any way
         raise UnreadableFile(
-            f"the pixel data of {name} is damaged or cut off: send it again"
+            f"The pixel data of {name} is damaged or cut off: send it again."
         ) from error
 
 

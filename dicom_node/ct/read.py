@@ -113,7 +113,7 @@ def _load_headers(paths: Sequence[Path]) -> tuple[list[_Image], int]:
         Its images without localizers, and the number of localizers that were left out.
     """
     if not paths:
-        raise InputError("there are no files to read: give at least one CT image")
+        raise InputError("There are no files to read: give at least one CT image.")
     with _bounded(header_bytes(len(paths))):
         loaded = [_Image(Path(path), headers.load(path, pixels=False)) for path in paths]
     images = [loaded[index] for index in without_localizers([image.header for image in loaded])]
@@ -131,8 +131,8 @@ def _bounded(further_bytes: int) -> Iterator[None]:
             yield
     except MemoryError as error:
         raise UnreadableFile(
-            "reading the series takes more memory than a series of so many images of this size "
-            f"needs ({further_bytes >> 20} MiB): send it again, or give the machine more memory"
+            "Reading the series takes more memory than a series of so many images of this size "
+            f"needs ({further_bytes >> 20} MiB): send it again, or give the machine more memory."
         ) from error
 
 
@@ -151,7 +151,7 @@ def _stack(images: Sequence[_Image], *, contiguous: bool) -> geometry.Stack:
     try:
         places = geometry.places_along(positions, orientation)
     except ValueError as error:
-        raise UnreadableFile(f"the ImageOrientationPatient is not usable: {error}") from error
+        raise UnreadableFile(f"The ImageOrientationPatient is not usable: {error}.") from error
     if phases_of(loaded, places) is None:
         _refuse_copies(places, images)
     gaps = find_gaps(loaded, places).found
@@ -166,7 +166,7 @@ def _part(
     """The wanted slices as a stack of their own; its order still indexes the files as given."""
     wanted = [index for index in whole.order if images[index].path in only]
     if not wanted:
-        raise InputError("none of the images to be read belongs to the series")
+        raise InputError("None of the images to be read belongs to the series.")
     stack = _sorted([images[index].header for index in wanted])
     return replace(stack, order=tuple(wanted[index] for index in stack.order))
 
@@ -183,16 +183,16 @@ def _sorted(loaded: Sequence[Dataset]) -> geometry.Stack:
 def _check_alike(loaded: Sequence[Dataset]) -> None:
     for keyword, several in _ONE_OF_EACH.items():
         if len({tuple(texts(header, keyword)) for header in loaded}) > 1:
-            raise InputError(f"the files hold {several}: give the images of one series at a time")
+            raise InputError(f"The files hold {several}: give the images of one series at a time.")
     orientations = _table(loaded, "ImageOrientationPatient")
     if np.ptp(orientations, axis=0).max() > geometry.DIRECTION_TOLERANCE:
         raise InputError(
-            "the series holds images of two or more orientations: split it into one series each"
+            "The series holds images of two or more orientations: split it into one series each."
         )
     spacings = _table(loaded, "PixelSpacing")
     if np.ptp(spacings, axis=0).max() > geometry.DIRECTION_TOLERANCE:
         raise InputError(
-            "the series holds images of several pixel spacings: split it into one series each"
+            "The series holds images of several pixel spacings: split it into one series each."
         )
 
 
@@ -204,7 +204,7 @@ def _refuse_copies(places: NDArray[np.float64], images: Sequence[_Image]) -> Non
             raise InputError(
                 f"{names[0]} and {names[1]} lie at the same position, and no acquisition, phase or "
                 "time in their headers tells them apart: remove copies, and send a series of "
-                "several phases as one series each"
+                "several phases as one series each."
             )
 
 
@@ -215,7 +215,7 @@ def _gap_error(gaps: Sequence[Gap], images: Sequence[_Image]) -> IncompleteSerie
     return IncompleteSeries(
         f"{slices} missing: {images[gap.before].name} and {images[gap.after].name} lie "
         f"{gap.distance_mm:g} mm apart where there is a slice every {gap.usual_mm:g} mm; send the "
-        "whole series again"
+        "complete series again."
     )
 
 

@@ -54,5 +54,5 @@ def unreadable_syntax(name: str, syntax: str | None) -> str:
     """
     return (
         f"{name} is compressed as {quoted(UID(syntax or '').name)}, "
-        "which cannot be read here: send it uncompressed or lossless compressed"
+        "which cannot be read here: send it uncompressed or losslessly compressed."
     )

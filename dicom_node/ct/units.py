@@ -60,8 +60,8 @@ def check_unspecified(
         return ""
     if not all(_has_air(hu[index][~padding[index]]) for index in unspecified):
         raise NotForUs(
-            "the unit of the pixel values is unspecified (Rescale Type US) and air does not lie "
-            "near -1000, so they cannot be taken for HU"
+            "The unit of the pixel values is unspecified (Rescale Type US) and air does not lie "
+            "near -1000, so they cannot be taken for HU."
         )
     return (
         "the unit of the pixel values is unspecified (Rescale Type US); they were taken for HU, "

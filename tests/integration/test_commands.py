@@ -146,7 +146,7 @@ def a_slice_missing(folder: Path) -> None:
     [
         (no_files, "no DICOM file"),
         (a_text_file, "text.dcm"),
-        (a_cut_off_file, "0001.dcm|image 1"),
+        (a_cut_off_file, "0001.dcm|Image 1"),
         (an_mr_series, "MR"),
         (two_orientations, "orientation"),
         (a_slice_missing, "missing|gap"),

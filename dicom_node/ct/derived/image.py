@@ -68,7 +68,7 @@ def derive_image(
     """
     words = source.stored[index]
     if hu.shape != words.shape:
-        raise ValueError(f"a result of shape {hu.shape} is not of the source's shape")
+        raise ValueError(f"The result has shape {hu.shape}, not the source's.")
     header = headers.load_whole(source.files[index])  # one at a time: it may be large
     derived = copy_header(header)
     # The first 128 bytes of a file are free for other uses; the source's describe the source.

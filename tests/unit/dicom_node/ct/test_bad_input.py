@@ -115,13 +115,13 @@ def nothing(paths: list[Path]) -> None:
 
 
 @pytest.mark.parametrize(("spoil", "kind", "words"), [
-    (truncate, UnreadableFile, r"image 2 \(0002.dcm\).*cut off"),
+    (truncate, UnreadableFile, r"Image 2 \(0002.dcm\).*cut off"),
     (cut_in_header, UnreadableFile, "0002.dcm.*cut off"),
     (text, UnreadableFile, "0002.dcm is not a DICOM file"),
-    (other_modality, NotForUs, r"image 1 \(0001.dcm\).*MR"),
+    (other_modality, NotForUs, r"Image 1 \(0001.dcm\).*MR"),
     (two_orientations, InputError, "two or more orientations"),
-    (missing_slice, IncompleteSeries, "1 slice is missing: image 2 .* and image 4 .* 5 mm apart"),
-    (copied_slice, InputError, r"image 2 \(0002.dcm\) and image 2 \(copy.dcm\) lie at the same"),
+    (missing_slice, IncompleteSeries, "1 slice is missing: Image 2 .* and Image 4 .* 5 mm apart"),
+    (copied_slice, InputError, r"Image 2 \(0002.dcm\) and Image 2 \(copy.dcm\) lie at the same"),
     (mixed_sizes, InputError, "several sizes"),
     (mixed_series, InputError, "several series"),
     (mixed_spacing, InputError, "several pixel spacings"),
@@ -148,5 +148,6 @@ def test_every_kind_of_bad_input_is_one_clear_sentence(
         read_series(paths)
     message = str(caught.value)
     assert "\n" not in message
+    assert message.endswith(".")
     assert "CANARY" not in message
     assert "C4N4RY" not in message

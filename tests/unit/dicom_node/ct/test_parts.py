@@ -46,7 +46,7 @@ def test_the_whole_series_is_checked_whichever_part_is_read(tmp_path: Path) -> N
 
 def test_a_part_that_is_not_in_the_series_is_refused(tmp_path: Path) -> None:
     files = make_series(tmp_path / "a")
-    with pytest.raises(InputError, match="none of the images"):
+    with pytest.raises(InputError, match="None of the images"):
         read_series(files, only=[tmp_path / "b.dcm"])
 
 

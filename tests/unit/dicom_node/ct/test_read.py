@@ -198,7 +198,7 @@ def test_dicom_files_are_known_by_content_too(tmp_path: Path) -> None:
 def test_a_folder_without_dicom_is_one_clear_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds nothing and no DICOM file"):
         find_series(tmp_path)
-    with pytest.raises(InputError, match="there is no folder"):
+    with pytest.raises(InputError, match="There is no folder"):
         find_series(tmp_path / "missing")
     (tmp_path / "text.dcm").write_text("no DICOM")
     with pytest.raises(InputError, match=r"text.dcm is not a DICOM file"):
@@ -272,5 +272,5 @@ def test_an_image_of_the_inbox_is_named_by_number_and_position(tmp_path: Path) -
     hashed = paths[1].rename(tmp_path / f"{'0a' * 16}-{'b1' * 8}.dcm")
     header = pydicom.dcmread(hashed, stop_before_pixels=True)
     place = float(header.ImagePositionPatient[2])
-    assert image_name(header, hashed) == f"image {header.InstanceNumber} at z {place:.1f} mm"
-    assert image_name(header, paths[0]) == f"image {header.InstanceNumber} (0001.dcm)"
+    assert image_name(header, hashed) == f"Image {header.InstanceNumber} at z {place:.1f} mm"
+    assert image_name(header, paths[0]) == f"Image {header.InstanceNumber} (0001.dcm)"

@@ -68,7 +68,7 @@ def deliver(node: NodeFixture) -> None:
 
 def assert_refused(node: NodeFixture, job: Job, what: str) -> None:
     assert (job.state, node.outbox.committed(job.token)) == (JobState.FAILED, ())
-    assert "the series holds images of several patients" in job.reason
+    assert "The series holds images of several patients" in job.reason
     assert what in job.reason
     assert job in unnotified(node.ledger)
     told = News("DENOISE", "host", [job]).text

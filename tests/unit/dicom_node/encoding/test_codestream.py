@@ -69,7 +69,7 @@ def test_a_stream_that_claims_gigabytes_costs_none(
         env={**os.environ, "MALLOC_ARENA_MAX": "1"},
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("image 1 (0001.dcm) ")
+    assert done.stdout.startswith("Image 1 (0001.dcm) ")
     assert ("60000 x 60000" in done.stdout) or (kind == "RLE" and "larger" in done.stdout)
 
 
