@@ -1,1 +1,1 @@
-"""The checks of ``dicom-node check``: one file a neighbourhood, a verdict for each attempt."""
+"""The checks of ``dicom-node check``: one file per subject, one verdict per check."""

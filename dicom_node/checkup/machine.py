@@ -1,4 +1,4 @@
-"""What the node stands on: disk, folders, database, clock."""
+"""Checks of the machine: disk, folders, database, backups, clock."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
-from dicom_node.checkup.verdict import Attempts, Doubt
+from dicom_node.checkup.verdict import Checks, CheckWarning
 from dicom_node.custody import Custody
 from dicom_node.errors import ConfigurationError, StorageError
 from dicom_node.ledger.clock_repair import newest_moment
@@ -23,17 +23,17 @@ GIB = 1024**3
 SECONDS_PER_DAY = 86_400.0
 
 CLOCK_SLACK_SECONDS = 300.0
-"""Hosts that share a ledger may differ by so much."""
+"""Tolerated difference between the clocks of hosts that share a ledger."""
 
 BACKUP_DAYS = 30.0
-"""A backup that an upgrade made is not needed for longer."""
+"""Time for which a backup made by an upgrade is needed."""
 
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs"})
 """SQLite's locks and its shared memory do not work there (sqlite.org/wal.html)."""
 
 
-def attempts(settings: Settings) -> Attempts:
-    """Disk, folders, database, whether it is the storage's, backups and clock."""
+def checks(settings: Settings) -> Checks:
+    """Generate the checks of disk, folders, database, its storage folder, backups and clock."""
     yield "disk", lambda: _disk(settings)
     yield "folders", lambda: _folders(settings)
     yield "database", lambda: _database(settings)
@@ -55,19 +55,20 @@ def _disk(settings: Settings) -> str:
     if free_gib < retention.disk_reserve_gib:
         raise StorageError(
             f"{free_gib:.1f} GiB are free under {storage}, less than the reserve of"
-            f" {retention.disk_reserve_gib:g} GiB: the receiver takes nothing; make room."
+            f" {retention.disk_reserve_gib:g} GiB, so that the receiver refuses images: free some"
+            " space."
         )
     if used > retention.disk_high_watermark:
-        raise Doubt(
+        raise CheckWarning(
             f"{storage} is {used:.0%} full, above the watermark of"
-            f" {retention.disk_high_watermark:.0%}: finished series go before their time; make"
-            " room, or shorten `retention.days`."
+            f" {retention.disk_high_watermark:.0%}, so that finished series are deleted early: free"
+            " some space, or shorten `retention.days`."
         )
-    return f"{free_gib:.1f} GiB free under {storage}"
+    return f"{free_gib:.1f} GiB are free under {storage}."
 
 
 def _folders(settings: Settings) -> str:
-    """Files are put in place by a rename, which works within one file system only."""
+    """Files are put in place by renaming, which works only within one file system."""
     pairs = (
         (settings.inbox_folder, settings.quarantine_folder),
         (settings.outbox_folder, settings.storage),
@@ -82,7 +83,7 @@ def _folders(settings: Settings) -> str:
     for folder in (settings.inbox_folder, settings.outbox_folder, settings.reports_folder):
         if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
             raise StorageError(f"{folder} is not writable for this user: correct its owner.")
-    return f"all under {settings.storage}, one file system"
+    return f"All are under {settings.storage}, on one file system."
 
 
 def _database(settings: Settings) -> str:
@@ -100,7 +101,7 @@ def _database(settings: Settings) -> str:
         with ledger.read() as session:
             session.connection()
         version = ".".join(map(str, getattr(dialect, "server_version_info", None) or ()))
-        return f"{dialect.name} {version}".strip() + ", tables up to date"
+        return f"{dialect.name} {version}".strip() + ": the tables are up to date."
     finally:
         ledger.close()
 
@@ -114,15 +115,15 @@ def _custody(settings: Settings) -> str:
     unknown = Unknown(settings.unknown_folder)
     images, results = len(unknown.names()), len(unknown.tokens())
     if images or results:
-        raise Doubt(
+        raise CheckWarning(
             f"{images} images and {results} results in {unknown.root} are in no ledger and will be"
             " deleted after `retention.days`: see `dicom-node unknown list`."
         )
-    return "belong together; no file is unknown"
+    return "They belong together, and no file is unknown."
 
 
 def _file_system(folder: Path) -> str:
-    """Kind of the file system a folder is on; empty where the kernel does not tell."""
+    """Type of the file system of a folder; empty where the kernel does not state it."""
     try:
         lines = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -137,16 +138,16 @@ def _file_system(folder: Path) -> str:
 def _backups(settings: Settings) -> str:
     url = make_url(settings.database)
     if url.get_backend_name() != "sqlite" or not url.database:
-        return "a PostgreSQL ledger is backed up with pg_dump"
+        return "A PostgreSQL ledger is backed up with pg_dump."
     ledger = Path(url.database)
     found = sorted(ledger.parent.glob(f"{ledger.name}.*.backup"))
     old = [path for path in found if _age_days(path) > BACKUP_DAYS]
     if old:
-        raise Doubt(
+        raise CheckWarning(
             f"{old[0]} was made by an upgrade {_age_days(old[0]):.0f} days ago: delete it when the"
-            " upgrade is settled."
+            " upgrade has proved itself."
         )
-    return f"{len(found)} of upgrades beside the ledger" if found else "none of an upgrade"
+    return f"Backups of upgrades beside the ledger: {len(found)}."
 
 
 def _age_days(path: Path) -> float:
@@ -161,8 +162,8 @@ def _clock(settings: Settings) -> str:
         ledger.close()
     ahead = (newest or 0.0) - time.time()
     if ahead > CLOCK_SLACK_SECONDS:
-        raise Doubt(
+        raise CheckWarning(
             f"The ledger's newest entry lies {ahead / 60:.0f} minutes ahead of this machine's"
-            " clock: the clock was or is wrong; see whether it is synchronised (NTP)."
+            " clock, which is or was wrong: check that it is synchronised (NTP)."
         )
-    return "not behind the ledger's newest entry"
+    return "The clock is not behind the ledger's newest entry."

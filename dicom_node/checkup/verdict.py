@@ -1,4 +1,4 @@
-"""What an attempt of ``check`` comes to."""
+"""Verdicts of the checks."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from dicom_node.errors import NodeError
 OK, WARNING, FAILED = "ok", "warning", "failed"
 
 
-class Doubt(NodeError):  # noqa: N818 - the name says what it is
-    """The node works, but somebody should look at this before it does not."""
+class CheckWarning(NodeError):  # noqa: N818 - a warning, not an error
+    """The node works, but this needs attention before it stops working."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was tried and how it went.
+    """The outcome of one check.
 
     Attributes:
-        verdict: ``OK``, ``WARNING`` (the node works, but look) or ``FAILED``.
-        detail: One sentence: what was found, and what to do about it.
+        what: The subject of the check.
+        verdict: ``OK``, ``WARNING`` (the node works, but needs attention) or ``FAILED``.
+        detail: One sentence: the finding, and what to do about it.
     """
 
     what: str
@@ -28,18 +29,18 @@ class Verdict:
     detail: str
 
 
-Attempt = tuple[str, Callable[[], str]]
-"""What is tried, and how: it returns what was found, or raises."""
+Check = tuple[str, Callable[[], str]]
+"""The subject of a check, and a function that returns the finding or raises."""
 
-Attempts = Iterator[Attempt]
+Checks = Iterator[Check]
 
 
-def judge(attempt: Attempt) -> Verdict:
-    """Try one thing."""
-    what, look = attempt
+def run_check(check: Check) -> Verdict:
+    """Run one check."""
+    what, find = check
     try:
-        return Verdict(what, OK, look())
-    except Doubt as doubt:
-        return Verdict(what, WARNING, str(doubt))
+        return Verdict(what, OK, find())
+    except CheckWarning as warning:
+        return Verdict(what, WARNING, str(warning))
     except NodeError as error:
         return Verdict(what, FAILED, str(error))

@@ -1,4 +1,4 @@
-"""What the node works with and on: rules, model, certificates, and how its queue stands."""
+"""Checks of rules, model, certificates and queue."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from dicom_node.certificates import check_certificates
-from dicom_node.checkup.verdict import Attempts, Doubt
+from dicom_node.checkup.verdict import Checks, CheckWarning
 from dicom_node.denoising.models import load_model
 from dicom_node.ledger.engine import open_ledger
 from dicom_node.ledger.measures import Waiting, waiting
@@ -15,12 +15,12 @@ from dicom_node.ledger.states import JobState
 from dicom_node.rules import load_rules
 from dicom_node.settings import Settings
 
-LONG_HOURS = 24.0
-"""A job that is open for longer waits for something that does not come."""
+MAX_OPEN_HOURS = 24.0
+"""A job that is open for longer is stuck."""
 
 
-def attempts(settings: Settings) -> Attempts:
-    """Rules, model, certificates, queue."""
+def checks(settings: Settings) -> Checks:
+    """Generate the checks of rules, model, certificates and queue."""
     yield "rules", lambda: _rules(settings)
     yield "model", lambda: _model(settings)
     if (tls := settings.tls) is not None:
@@ -31,15 +31,15 @@ def attempts(settings: Settings) -> Attempts:
 def _rules(settings: Settings) -> str:
     count = len(load_rules(settings).rules)
     if count:
-        return f"{count} in {settings.rules}"
-    return "none: every original axial CT series is denoised"
+        return f"Rules in {settings.rules}: {count}."
+    return "There are none: every original axial CT series is denoised."
 
 
 def _model(settings: Settings) -> str:
     denoiser = load_model(settings.model)
     return (
         f"{denoiser.info.name} {denoiser.info.version}, {denoiser.steps} steps, weights unchanged,"
-        f" on {denoiser.device}"
+        f" on {denoiser.device}."
     )
 
 
@@ -50,24 +50,25 @@ def _queue(settings: Settings) -> str:
     finally:
         ledger.close()
     if troubles:
-        raise Doubt("; ".join(troubles) + ".")
-    return "nothing paused, failed or stuck"
+        text = "; ".join(troubles)
+        raise CheckWarning(f"{text[:1].upper()}{text[1:]}.")
+    return "Nothing is paused, failed or stuck."
 
 
 def _troubles(now: LedgerStatus) -> list[str]:
     found = [
-        f"{pause.stage} is paused ({pause.reason or 'no reason given'}): `dicom-node jobs resume"
-        f" {pause.stage}`"
+        f"stage {pause.stage} is paused ({pause.reason or 'no reason given'}): `dicom-node jobs"
+        f" resume {pause.stage}` resumes it"
         for pause in now.pauses
     ]
     if failed := now.jobs.get(JobState.FAILED, 0):
         what = "1 job has" if failed == 1 else f"{failed} jobs have"
         found.append(
-            f"{what} failed: `dicom-node jobs show ID` says why, `jobs retry ID` tries again"
+            f"{what} failed: `dicom-node jobs show ID` gives the reason, `jobs retry ID` retries"
         )
     if now.oldest_open_at is not None:
         hours = (time.time() - now.oldest_open_at) / 3600
-        if hours > LONG_HOURS:
+        if hours > MAX_OPEN_HOURS:
             found.append(
                 f"the oldest open job is {hours:.0f} hours old: see `dicom-node jobs list`"
             )
@@ -77,6 +78,6 @@ def _troubles(now: LedgerStatus) -> list[str]:
 def _refused(now: Waiting) -> Iterator[str]:
     for name, refused in now.refused.items():
         yield (
-            f"{name} has refused results (open jobs: {refused.jobs}): `dicom-node jobs show"
-            f" {refused.first}` says why, `jobs retry ID` tries again"
+            f"destination {name} has refused results (open jobs: {refused.jobs}): `dicom-node jobs"
+            f" show {refused.first}` gives the reason, `jobs retry ID` retries"
         )

@@ -1,4 +1,4 @@
-"""The command itself: what is tried, in which order, and how it is told."""
+"""``check``: run all checks in order and report a verdict on each."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from dicom_node.checkup import door, machine, neighbours, privacy, trial, work
-from dicom_node.checkup.verdict import FAILED, OK, Attempts, Verdict, judge
+from dicom_node.checkup import exposure, machine, peers, ports, store_trial, work
+from dicom_node.checkup.verdict import FAILED, OK, Checks, Verdict, run_check
 from dicom_node.cli.configuration import DEFAULT, ConfigPath, read_settings
 from dicom_node.cli.output import AsJson, write_json, write_table
 from dicom_node.settings import Settings
@@ -23,18 +23,16 @@ def register(app: typer.Typer) -> None:
 def check(
     store: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="PEER", help="Really store a tiny test image at this peer; may be repeated."
-        ),
+        typer.Option(metavar="PEER", help="Store a tiny test image at this peer; may be repeated."),
     ] = None,
     config: ConfigPath = None,
     as_json: AsJson = False,
 ) -> None:
-    """Try everything the node needs: disk, database, queue, rules, model, ports and peers."""
+    """Check everything the node needs: disk, database, queue, rules, model, ports and peers."""
     settings = read_settings(config)
     verdicts = [Verdict("configuration", OK, str(config or Path("node.yaml and environment")))]
-    verdicts += [judge(attempt) for attempt in _attempts(settings, store or [])]
-    verdicts += [judge(attempt) for attempt in privacy.attempts(settings, config or DEFAULT)]
+    verdicts += [run_check(item) for item in _checks(settings, store or [])]
+    verdicts += [run_check(item) for item in exposure.checks(settings, config or DEFAULT)]
     if as_json:
         write_json([asdict(verdict) for verdict in verdicts])
     else:
@@ -44,9 +42,9 @@ def check(
         raise typer.Exit(1)
 
 
-def _attempts(settings: Settings, store: list[str]) -> Attempts:
-    yield from machine.attempts(settings)
-    yield from work.attempts(settings)
-    yield from door.attempts(settings)
-    yield from neighbours.attempts(settings)
-    yield from trial.attempts(settings, store)
+def _checks(settings: Settings, store: list[str]) -> Checks:
+    yield from machine.checks(settings)
+    yield from work.checks(settings)
+    yield from ports.checks(settings)
+    yield from peers.checks(settings)
+    yield from store_trial.checks(settings, store)

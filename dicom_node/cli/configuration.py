@@ -1,4 +1,4 @@
-"""How commands find the configuration."""
+"""The configuration option of the commands, and its default."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dicom_node.cli.privacy import share_files
+from dicom_node.cli.file_modes import share_files
 from dicom_node.errors import ConfigurationError
 from dicom_node.settings import Settings, load_settings
 
@@ -15,14 +15,16 @@ DEFAULT = Path("node.yaml")
 
 ConfigPath = Annotated[
     Path | None,
-    typer.Option("--config", "-c", help="Configuration; default: node.yaml in this folder."),
+    typer.Option(
+        "--config", "-c", help="Configuration file; default: node.yaml in the current folder."
+    ),
 ]
 
 
 def read_settings(config: Path | None) -> Settings:
-    """The configuration a command was given, or that of the working directory.
+    """Load the configuration given to a command, or that of the working directory.
 
-    From here on the command's files are shared as ``storage_access`` says.
+    From then on the files of the command have the modes that ``storage_access`` demands.
 
     Raises:
         ConfigurationError: It is missing or wrong.

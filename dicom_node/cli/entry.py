@@ -1,4 +1,4 @@
-"""The commands put together, and what becomes of an error."""
+"""The application: all commands together, and the handling of errors."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import typer
 import dicom_node
 from dicom_node.cli import (
     check,
-    demonstration,
+    demo,
+    denoise,
     jobs,
-    offline,
     peers,
     processes,
     rules,
     status,
     unknown,
 )
-from dicom_node.cli.privacy import keep_files_private
+from dicom_node.cli.file_modes import keep_files_private
 from dicom_node.errors import NodeError
 from dicom_node.logs import log_to_stderr
 from dicom_node.product import PRODUCT_VERSION
@@ -38,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (processes, check, status, jobs, unknown, rules, offline, peers, demonstration):
+for group in (processes, check, status, jobs, unknown, rules, denoise, peers, demo):
     group.register(app)
 
 
@@ -70,7 +70,7 @@ def main() -> None:
     except NodeError as error:
         typer.echo(f"dicom-node: {error}", err=True)
         sys.exit(error.exit_code)
-    except BrokenPipeError:  # the reader of a list, such as `head`, has gone
+    except BrokenPipeError:  # the reader of the output, such as `head`, has ended
         sys.stderr.close()
         sys.exit(0)
     except Exception as error:
@@ -79,14 +79,14 @@ def main() -> None:
 
 
 def _keep_header_values_private() -> None:
-    """Silence pydicom's remarks on damaged headers, which quote values: a name, a date of birth."""
+    """Silence pydicom's warnings on damaged headers, which quote values, such as names."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 
 def _unexpected(error: Exception) -> str:
-    """Where it happened and of what kind; not its text, which may hold a patient's data."""
+    """Place and type of an unexpected error; not its text, which may hold a patient's data."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [
         frame
@@ -94,4 +94,4 @@ def _unexpected(error: Exception) -> str:
         if Path(dicom_node.__file__).parent in Path(frame.filename).parents
     ]
     place = f"{Path(own[-1].filename).name} line {own[-1].lineno}" if own else "an unknown place"
-    return f"an unexpected {type(error).__name__} in {place}; please report it."
+    return f"An unexpected {type(error).__name__} occurred in {place}: please report it."

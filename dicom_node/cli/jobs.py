@@ -1,4 +1,4 @@
-"""``jobs``: what is queued, running, failed and why."""
+"""``jobs``: list, show, retry, cancel, pause and resume jobs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dicom_node.cli.acts import audited_ledger
+from dicom_node.cli.auditing import audited_ledger
 from dicom_node.cli.configuration import ConfigPath, read_settings
 from dicom_node.cli.output import AsJson, moment, write_json, write_table
 from dicom_node.ledger import history, operations, pauses
@@ -21,7 +21,9 @@ from dicom_node.ledger.states import DeliveryState, JobState
 JobId = Annotated[int, typer.Argument(metavar="ID", help="Number of the job.")]
 Stage = Annotated[
     str | None,
-    typer.Argument(metavar="[STAGE]", help="denoise, send or send:PEER; alone: denoise and send."),
+    typer.Argument(
+        metavar="[STAGE]", help="denoise, send or send:PEER; default: denoise and send."
+    ),
 ]
 PRIORITIES = {URGENT: "urgent", NORMAL: "normal", OFF_PEAK: "off-peak"}
 
@@ -29,7 +31,7 @@ PRIORITIES = {URGENT: "urgent", NORMAL: "normal", OFF_PEAK: "off-peak"}
 def register(app: typer.Typer) -> None:
     """Add this group's commands."""
     group = typer.Typer(
-        help="List, show, retry, cancel or pause jobs.", invoke_without_command=True
+        help="List, show, retry, cancel, pause or resume jobs.", invoke_without_command=True
     )
     group.callback()(jobs_default)
     group.command("list")(jobs_list)
@@ -42,14 +44,16 @@ def register(app: typer.Typer) -> None:
 
 
 def jobs_default(context: typer.Context, config: ConfigPath = None) -> None:
-    """List, show, retry, cancel or pause jobs; alone: list."""
+    """List, show, retry, cancel, pause or resume jobs; without a command, list them."""
     if context.invoked_subcommand is None:
         jobs_list(config=config)
 
 
 def jobs_list(
-    state: Annotated[list[JobState] | None, typer.Option(help="Only jobs in this state.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 50,
+    state: Annotated[
+        list[JobState] | None, typer.Option(help="Only jobs in this state; may be repeated.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of jobs, newest first.")] = 50,
     config: ConfigPath = None,
     as_json: AsJson = False,
 ) -> None:
@@ -78,7 +82,7 @@ def jobs_list(
 
 
 def jobs_show(job_id: JobId, config: ConfigPath = None, as_json: AsJson = False) -> None:
-    """Show one job with its deliveries and history."""
+    """Show a job with its deliveries and history."""
     with _ledger(config) as ledger:
         job = operations.get_job(ledger, job_id)
         events = history.of_job(ledger, job_id)
@@ -119,43 +123,45 @@ def jobs_show(job_id: JobId, config: ConfigPath = None, as_json: AsJson = False)
 
 
 def jobs_retry(job_id: JobId, config: ConfigPath = None) -> None:
-    """Try a failed, waiting or cancelled job again now."""
+    """Retry a failed, waiting or cancelled job now."""
     with audited_ledger(config, "jobs retry", f"job/{job_id}") as ledger:
         job = operations.retry(ledger, job_id, now=time.time())
-    typer.echo(f"job {job.id} is {job.state}.")
+    typer.echo(f"Job {job.id} is {job.state}.")
 
 
 def jobs_cancel(job_id: JobId, config: ConfigPath = None) -> None:
-    """Give a job up; nothing is deleted, and `retry` takes it up again."""
+    """Cancel a job; nothing is deleted, and `retry` resumes it."""
     with audited_ledger(config, "jobs cancel", f"job/{job_id}") as ledger:
         job = operations.cancel(ledger, job_id, now=time.time())
-    typer.echo(f"job {job.id} is {job.state}.")
+    typer.echo(f"Job {job.id} is {job.state}.")
 
 
 def jobs_pause(
     stage: Stage = None,
-    reason: Annotated[str, typer.Option(help="Why; shown by `status`.")] = "paused by an operator",
+    reason: Annotated[
+        str, typer.Option(help="The reason, shown by `status`.")
+    ] = "paused by an operator",
     config: ConfigPath = None,
 ) -> None:
-    """Begin nothing more in a stage; what is under way is finished."""
+    """Pause a stage: running work is finished, nothing new is started."""
     _, _, peer = (stage or "").partition(":")
     if peer:
         read_settings(config).peer(peer)
     with audited_ledger(config, "jobs pause", f"stage/{','.join(_stages(stage))}") as ledger:
         for name in _stages(stage):
             pauses.pause(ledger, name, reason=reason, now=time.time())
-            typer.echo(f"{name} is paused.")
+            typer.echo(f"Stage {name} is paused.")
 
 
 def jobs_resume(stage: Stage = None, config: ConfigPath = None) -> None:
-    """Let a paused stage go on; alone: all that are paused."""
+    """Resume a paused stage; without STAGE, all paused stages."""
     with audited_ledger(config, "jobs resume", f"stage/{stage or 'all'}") as ledger:
         paused = [item.stage for item in pauses.list_pauses(ledger)]
         for name in [stage] if stage else paused:
             was = pauses.resume(ledger, name)
-            typer.echo(f"{name} goes on." if was else f"{name} was not paused.")
+            typer.echo(f"Stage {name} is resumed." if was else f"Stage {name} was not paused.")
     if not (stage or paused):
-        typer.echo("nothing was paused.")
+        typer.echo("No stage was paused.")
 
 
 @contextmanager
@@ -186,7 +192,7 @@ def _confirmed(job: Job) -> str:
 
 
 def job_document(job: Job) -> dict[str, Any]:
-    """A job as programs read it."""
+    """Return a job as a JSON document."""
     return {
         "id": job.id,
         "state": job.state.value,

@@ -1,4 +1,4 @@
-"""What commands write: tables for people, JSON for programs, progress on a terminal."""
+"""Output of the commands: tables for people, JSON for programs, progress on a terminal."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 WIDTH_WITHOUT_TERMINAL = 160
-"""A table written to a file or a pipe is not cut at rich's default of 80 columns."""
+"""Width of tables in files and pipes, where rich would cut them at 80 columns."""
 
-AsJson = Annotated[bool, typer.Option("--json", help="Write JSON for a program to read.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
 def write_json(value: object) -> None:
-    """One JSON document on standard output."""
+    """Write one JSON document to standard output."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def write_table(
     columns: Iterable[str], rows: Iterable[Iterable[object]], *, title: str = ""
 ) -> None:
-    """A table on standard output."""
+    """Write a table to standard output."""
     table = Table(*columns, title=title or None, title_justify="left", header_style="bold")
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
@@ -37,7 +37,7 @@ def write_table(
 
 
 def moment(timestamp: float | None) -> str:
-    """A time as people read it, local time."""
+    """Format a timestamp in local time for people; empty for None."""
     if timestamp is None:
         return ""
     return datetime.fromtimestamp(timestamp, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
@@ -45,7 +45,7 @@ def moment(timestamp: float | None) -> str:
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on standard error when that is a terminal; else nothing.
+    """Show a progress bar on standard error if that is a terminal.
 
     Yields:
         A function to call with (done, total).

@@ -1,4 +1,4 @@
-"""``echo`` and ``send``: what a PACS administrator tries first."""
+"""``echo`` and ``send``: connectivity of a peer, and files sent to it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dicom_node.sending.outcome import SendResult
 from dicom_node.sending.routes import PeerTransport
 from dicom_node.settings import PeerSettings, WebPeerSettings
 
-PeerName = Annotated[str, typer.Argument(metavar="PEER", help="Its name in node.yaml.")]
+PeerName = Annotated[str, typer.Argument(metavar="PEER", help="Name of the peer in node.yaml.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 
 def echo(name: PeerName, config: ConfigPath = None, as_json: AsJson = False) -> None:
-    """Ask a peer whether it is there (C-ECHO, or a search by DICOMweb)."""
+    """Test the connection to a peer (C-ECHO, or a DICOMweb search)."""
     settings = read_settings(config)
     peer = settings.peer(name)
     seconds = PeerTransport(settings).echo(peer)
@@ -43,11 +43,13 @@ def echo(name: PeerName, config: ConfigPath = None, as_json: AsJson = False) -> 
 
 def send(
     name: PeerName,
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders.")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Files and folders of DICOM files.")
+    ],
     config: ConfigPath = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send DICOM files to a peer (C-STORE, or STOW-RS by DICOMweb)."""
+    """Send DICOM files to a peer (C-STORE, or STOW-RS to a DICOMweb server)."""
     settings = read_settings(config)
     peer = settings.peer(name)
     found, skipped = _dicom_files(paths)
@@ -60,21 +62,21 @@ def send(
         for result in session.send():
             results.append(result)
             on_progress(len(results), len(files))
-    _tell(peer, results, skipped, as_json=as_json)
+    _report(peer, results, skipped, as_json=as_json)
     if not all(result.ok for result in results):
         raise typer.Exit(1)
 
 
-def _tell(
+def _report(
     peer: PeerSettings | WebPeerSettings, results: list[SendResult], skipped: int, *, as_json: bool
 ) -> None:
     if as_json:
         write_json(_as_json(peer.name, results, skipped))
         return
     stored = sum(result.ok for result in results)
-    typer.echo(f"{stored} of {len(results)} files stored at {_who(peer)}.")
+    typer.echo(f"{_who(peer)} stored {stored} of {len(results)} files.")
     if skipped:
-        typer.echo(f"{skipped} files skipped: not DICOM.")
+        typer.echo(f"{skipped} files were skipped, since they are not DICOM files.")
     for result in results:
         if not result.ok:
             typer.echo(f"  {result.path.name}: {result.sentence}", err=True)
@@ -85,7 +87,7 @@ def _who(peer: PeerSettings | WebPeerSettings) -> str:
 
 
 def _dicom_files(paths: list[Path]) -> tuple[list[Path], int]:
-    """The DICOM files named, or under the folders named, and how many others were found there."""
+    """The DICOM files among the paths and below them, and the number of other files."""
     found: list[Path] = []
     for path in paths:
         if not path.exists():
@@ -101,7 +103,7 @@ def _dicom_files(paths: list[Path]) -> tuple[list[Path], int]:
 
 @contextmanager
 def _with_preambles(paths: Sequence[Path]) -> Iterator[list[Path]]:
-    """The files; in place of one without preamble (PS3.10, section 7.1), a copy that has one."""
+    """The files; one without preamble (PS3.10, section 7.1) is replaced by a copy that has it."""
     with TemporaryDirectory(prefix="dicom-node-") as folder:
         files = []
         for number, path in enumerate(paths):

@@ -1,4 +1,4 @@
-"""``init``, ``start`` and the parts of the node: ``receive``, ``work``, ``deliver``, ``serve``."""
+"""Commands that run the node or one part of it, and ``init``, which writes its configuration."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from typing import Annotated
 import typer
 
 from dicom_node.cli.configuration import ConfigPath, read_settings
-from dicom_node.cli.privacy import modes_of_the_caller
-from dicom_node.cli.stopping import ReloadFlag, StopFlag
+from dicom_node.cli.file_modes import modes_of_the_caller
+from dicom_node.cli.signals import ReloadFlag, StopFlag
 from dicom_node.errors import ConfigurationError, NodeError, StorageError
 from dicom_node.logs import configure_logging, get_logger
-from dicom_node.processes import node as node
+from dicom_node.processes.node import run_node
+from dicom_node.processes.parts import run_part
+from dicom_node.processes.receivers import run_receivers
 from dicom_node.settings import Settings
 
 TEMPLATES = ("node.yaml", "rules.yaml")
@@ -33,20 +35,27 @@ def register(app: typer.Typer) -> None:
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to.")] = Path(),
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR", help="The folder to write them to; default: the current folder."
+        ),
+    ] = Path(),
 ) -> None:
-    """Write a commented node.yaml and rules.yaml to start from."""
+    """Write a commented node.yaml and rules.yaml as a starting point."""
     existing = [name for name in TEMPLATES if (folder / name).exists()]
     if existing:
         raise ConfigurationError(
-            f"{folder / existing[0]} is there already and is left as it is: name another folder."
+            f"{folder / existing[0]} exists already and is left unchanged: name another folder."
         )
     try:
-        with modes_of_the_caller():  # the node's user is often another than who writes these
+        with (
+            modes_of_the_caller()
+        ):  # the node often runs as another user than the one who writes these
             _write_templates(folder)
     except OSError as error:
         raise StorageError(f"{folder} cannot be written: {error.strerror}.") from error
-    typer.echo("Next: put your PACS into node.yaml, then run `dicom-node check`.")
+    typer.echo("Next, enter your PACS in node.yaml and run `dicom-node check`.")
 
 
 def _write_templates(folder: Path) -> None:
@@ -54,42 +63,42 @@ def _write_templates(folder: Path) -> None:
     for name in TEMPLATES:
         text = resources.files("dicom_node.templates").joinpath(name).read_text("utf-8")
         (folder / name).write_text(text, encoding="utf-8")
-        typer.echo(f"written: {folder / name}")
+        typer.echo(f"Wrote {folder / name}.")
 
 
 def start(config: ConfigPath = None, supervised: Supervised = False) -> None:
-    """Run the node in the foreground; SIGTERM drains and stops it."""
+    """Run the whole node in the foreground; SIGTERM drains and stops it."""
     settings = read_settings(config)
     configure_logging(settings.logging, process="node")
     flag, reload = StopFlag(supervised=supervised), ReloadFlag()
-    _logged(lambda: node.run_node(config, settings, should_stop=flag, should_reload=reload))
+    _logged(lambda: run_node(config, settings, should_stop=flag, should_reload=reload))
 
 
 def receive(
     config: ConfigPath = None, supervised: Supervised = False, listener: Listener = None
 ) -> None:
-    """Run the receiver alone, in as many processes as `listen.processes` says."""
+    """Run only the receiver, in as many processes as `listen.processes` says."""
     if listener is not None or read_settings(config).listen.processes == 1:
         _run_part("receive", config, supervised, listener)
         return
     settings = read_settings(config)
     configure_logging(settings.logging, process="receivers")
     flag, _ = StopFlag(supervised=supervised), ReloadFlag()
-    _logged(lambda: node.run_receivers(config, settings, should_stop=flag))
+    _logged(lambda: run_receivers(config, settings, should_stop=flag))
 
 
 def work(config: ConfigPath = None, supervised: Supervised = False) -> None:
-    """Run a worker alone."""
+    """Run only a worker, which denoises."""
     _run_part("work", config, supervised)
 
 
 def deliver(config: ConfigPath = None, supervised: Supervised = False) -> None:
-    """Run the sender alone."""
+    """Run only the sender, which delivers derived series."""
     _run_part("deliver", config, supervised)
 
 
 def serve(config: ConfigPath = None, supervised: Supervised = False) -> None:
-    """Run the housekeeping alone."""
+    """Run only the housekeeping and the web pages."""
     _run_part("serve", config, supervised)
 
 
@@ -99,16 +108,14 @@ def _run_part(
     settings: Settings = read_settings(config)
     configure_logging(settings.logging, process=command)
     flag, reload = StopFlag(supervised=supervised), ReloadFlag()
-    door = None if listener is None else socket.socket(fileno=listener)
+    shared = None if listener is None else socket.socket(fileno=listener)
     _logged(
-        lambda: node.run_part(
-            command, settings, should_stop=flag, should_reload=reload, listener=door
-        )
+        lambda: run_part(command, settings, should_stop=flag, should_reload=reload, listener=shared)
     )
 
 
 def _logged(body: Callable[[], None]) -> None:
-    """Run a process's body; an error nobody foresaw goes to the log with its place."""
+    """Run the body of a process; log an unexpected error with its place."""
     try:
         body()
     except NodeError:

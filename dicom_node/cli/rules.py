@@ -1,4 +1,4 @@
-"""``rules``: try the site's rules on files, and look for mistakes in them."""
+"""``rules``: test the site's rules on files, and check them for mistakes."""
 
 from __future__ import annotations
 
@@ -26,27 +26,33 @@ from dicom_node.rules import (
 from dicom_node.settings import Settings
 
 RulesPath = Annotated[
-    Path | None, typer.Option("--rules", help="Another rules file than the node's, to try it.")
+    Path | None, typer.Option("--rules", help="A rules file to try instead of the node's.")
 ]
 OTHERWISE = "(no rule)"
 
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands."""
-    group = typer.Typer(help="Try the rules on files, or look for mistakes.", no_args_is_help=True)
+    group = typer.Typer(
+        help="Test the rules on files, or check them for mistakes.", no_args_is_help=True
+    )
     group.command("test")(rules_test)
     group.command("check")(rules_check)
     app.add_typer(group, name="rules")
 
 
 def rules_test(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders.")],
-    source_ae: Annotated[str, typer.Option(help="AE title of the sender to assume.")] = "",
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Files and folders of DICOM files.")
+    ],
+    source_ae: Annotated[
+        str, typer.Option(help="AE title of the sender for the rules to assume.")
+    ] = "",
     rules_file: RulesPath = None,
     config: ConfigPath = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show which rule takes each series, and why the earlier ones did not."""
+    """Show the rule that matches each series, and why earlier rules do not."""
     settings = read_settings(config)
     rules, default = _rules(settings, rules_file), default_work(settings)
     results = []
@@ -58,13 +64,13 @@ def rules_test(
         write_json([_as_json(*result) for result in results])
         return
     for result in results:
-        _tell(*result)
+        _report(*result)
 
 
 def rules_check(
     rules_file: RulesPath = None, config: ConfigPath = None, as_json: AsJson = False
 ) -> None:
-    """Look for mistakes in the rules file, and list the rules in order."""
+    """Check the rules file for mistakes, and list the rules in order."""
     settings = read_settings(config)
     rules, default = _rules(settings, rules_file), default_work(settings)
     lines = [(one.name, _conditions(one), _words(one.decision(default))) for one in rules]
@@ -76,7 +82,9 @@ def rules_check(
         write_table(("rule", "when", "then"), lines)
     for rule in rules[:-1]:
         if not rule.match and not rule.source_ae:
-            typer.echo(f"{rule.name} takes every series: no rule after it is asked.", err=True)
+            typer.echo(
+                f"Rule {rule.name} matches every series: no rule after it has any effect.", err=True
+            )
             break
 
 
@@ -87,7 +95,7 @@ def _rules(settings: Settings, named: Path | None) -> tuple[Rule, ...]:
 
 
 def _series(paths: list[Path]) -> Iterator[tuple[str, tuple[Path, ...]]]:
-    """The series below the paths: what to call each, and its files."""
+    """The series below the paths: a name and the files of each."""
     for path in paths:
         folder: Folder = scan_folder(path)
         for files in folder.series:
@@ -97,7 +105,7 @@ def _series(paths: list[Path]) -> Iterator[tuple[str, tuple[Path, ...]]]:
             typer.echo(unread.reason, err=True)
 
 
-def _tell(name: str, images: int, found: Explanation, missing: str) -> None:
+def _report(name: str, images: int, found: Explanation, missing: str) -> None:
     taken = found.decision.rule or OTHERWISE
     typer.echo(f"{name} ({images} images): {taken}: {_words(found.decision)}")
     for rule, objection in found.passed:

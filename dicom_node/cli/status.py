@@ -1,4 +1,4 @@
-"""``status``: whether the node is in order, and what waits where."""
+"""``status``: troubles of the node, and counts and ages of its series, jobs and deliveries."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from dicom_node.ledger.states import DeliveryState, JobState, SeriesState
 from dicom_node.processes.observation import certificate_days
 from dicom_node.settings import Settings
 
-SHOWN_SKIPPED = 5
-"""How many of the skipped series are named; the newest."""
+MAX_SKIPPED_SERIES = 5
+"""Skipped series that are listed, the newest."""
 
 
 def register(app: typer.Typer) -> None:
@@ -30,13 +30,13 @@ def register(app: typer.Typer) -> None:
 
 
 def status(config: ConfigPath = None, as_json: AsJson = False) -> None:
-    """Show what is wrong, how many series and jobs stand where, and what waits or is paused."""
+    """Show troubles, the states of series and jobs, and waiting or paused work."""
     settings = read_settings(config)
     with closing(open_ledger(settings.database)) as ledger:
         troubles = troubles_of(_snapshot(settings, ledger))
         counts, waiting = operations.status(ledger), measures.waiting(ledger)
         failed = operations.list_jobs(ledger, states=[JobState.FAILED, JobState.RETRY_WAIT])
-        skipped = list_series(ledger, states=[SeriesState.SKIPPED], limit=SHOWN_SKIPPED)
+        skipped = list_series(ledger, states=[SeriesState.SKIPPED], limit=MAX_SKIPPED_SERIES)
     if as_json:
         write_json(
             {
@@ -62,11 +62,11 @@ def status(config: ConfigPath = None, as_json: AsJson = False) -> None:
     _write_counts(counts)
     _write_ages(waiting)
     for item in counts.pauses:
-        typer.echo(f"{item.stage} is paused since {moment(item.since)}: {item.reason}")
+        typer.echo(f"Stage {item.stage} has been paused since {moment(item.since)}: {item.reason}")
     for job in failed:
-        typer.echo(f"job {job.id} {job.state}: {job.reason}")
+        typer.echo(f"Job {job.id} is {job.state}: {job.reason}")
     for series in skipped:
-        typer.echo(f"series {series.series_uid} skipped: {series.reason}")
+        typer.echo(f"Series {series.series_uid} was skipped: {series.reason}")
 
 
 def _snapshot(settings: Settings, ledger: Ledger) -> Snapshot:

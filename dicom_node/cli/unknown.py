@@ -1,4 +1,4 @@
-"""``adopt`` and ``unknown``: ledger and storage joined on purpose, files that no ledger knows."""
+"""``adopt`` and ``unknown``: join ledger and storage, and handle files in no ledger."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dicom_node.cli.acts import audited
+from dicom_node.cli.auditing import audited
 from dicom_node.cli.configuration import ConfigPath, read_settings
 from dicom_node.cli.output import AsJson, moment, write_json, write_table
 from dicom_node.custody import Custody, set_aside_unknown
@@ -23,15 +23,17 @@ from dicom_node.store.unknown import Unknown
 SECONDS_PER_DAY = 86_400.0
 
 MIN_AGE_SECONDS = 60.0
-"""A younger file in the inbox may belong to a receiver that is just entering it."""
+"""A younger file in the inbox may belong to a receiver that is about to record it."""
 
-Confirmed = Annotated[bool, typer.Option("--yes", help="Do it without asking.")]
+Confirmed = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add this group's commands."""
     app.command()(adopt)
-    group = typer.Typer(help="Images and results that no ledger knows.", no_args_is_help=True)
+    group = typer.Typer(
+        help="Handle images and results that are in no ledger.", no_args_is_help=True
+    )
     group.command("list")(unknown_list)
     group.command("take-in")(unknown_take_in)
     group.command("discard")(unknown_discard)
@@ -39,22 +41,22 @@ def register(app: typer.Typer) -> None:
 
 
 def adopt(yes: Confirmed = False, config: ConfigPath = None) -> None:
-    """Join this ledger and this storage folder, after one of them was lost or replaced."""
+    """Join this ledger and this storage folder after one of them was lost or replaced."""
     with _custody(config) as (custody, settings):
         fault = custody.fault()
         if not fault:
-            typer.echo("Ledger and storage folder belong together already.")
+            typer.echo("The ledger and the storage folder belong together already.")
             return
         typer.echo(fault)
-        _confirm(yes, "Shall they belong together from now on?")
+        _confirm(yes, "Join them?")
         with audited(settings, "adopt", "storage"):
             custody.adopt()
-        typer.echo(f"The ledger and {settings.storage} belong together now.")
-    typer.echo("Files that the ledger does not know: `dicom-node unknown take-in`.")
+        typer.echo(f"The ledger and {settings.storage} now belong together.")
+    typer.echo("To record files that are not in the ledger, run `dicom-node unknown take-in`.")
 
 
 def unknown_list(config: ConfigPath = None, as_json: AsJson = False) -> None:
-    """List images and results that no ledger knows, and when they will be deleted."""
+    """List images and results that are in no ledger, and when they will be deleted."""
     settings = read_settings(config)
     unknown = Unknown(settings.unknown_folder)
     days = settings.retention.days * SECONDS_PER_DAY
@@ -71,8 +73,8 @@ def unknown_list(config: ConfigPath = None, as_json: AsJson = False) -> None:
         write_json([dict(zip(keys, row, strict=True)) for row in rows])
     elif not rows:
         typer.echo(
-            f"Nothing lies in {unknown.root}. The node moves there what no ledger knows an hour"
-            " after it came; `dicom-node unknown take-in` looks for it at once."
+            f"{unknown.root} is empty. The node moves files that are in no ledger there after an"
+            " hour; `dicom-node unknown take-in` looks for them at once."
         )
     else:
         table = [(name, count, moment(deleted_at)) for name, count, deleted_at in rows]
@@ -81,19 +83,19 @@ def unknown_list(config: ConfigPath = None, as_json: AsJson = False) -> None:
 
 def unknown_take_in(
     source: Annotated[
-        str, typer.Option(metavar="AE", help="AE title that they are said to have come from.")
+        str, typer.Option(metavar="AE", help="AE title to record as their sender.")
     ] = "",
     config: ConfigPath = None,
 ) -> None:
-    """Enter images that no ledger knows as if they had just been received."""
+    """Record images that are in no ledger as if they had just been received."""
     settings = read_settings(config)
     with audited(settings, "unknown take-in", "unknown"), _custody(config) as (custody, _):
         set_aside_unknown(custody, settings, before=time.time() - MIN_AGE_SECONDS)
         done = take_in_again(custody, settings, source_ae=source)
     aside = done[Recorded.CONFLICT] + done[Recorded.OTHER_STUDY]
     typer.echo(
-        f"{done[Recorded.NEW]} images taken in, {done[Recorded.DUPLICATE]} known already,"
-        f" {aside} put into quarantine, {done[DAMAGED]} damaged."
+        f"Images taken in: {done[Recorded.NEW]}; known already: {done[Recorded.DUPLICATE]}; put"
+        f" into quarantine: {aside}; damaged: {done[DAMAGED]}."
     )
     if done[DAMAGED]:
         raise StorageError(
@@ -103,20 +105,20 @@ def unknown_take_in(
 
 
 def unknown_discard(yes: Confirmed = False, config: ConfigPath = None) -> None:
-    """Delete all images and results that no ledger knows."""
+    """Delete all images and results that are in no ledger."""
     settings = read_settings(config)
     unknown = Unknown(settings.unknown_folder)
     names, tokens = unknown.names(), unknown.tokens()
-    typer.echo(f"{len(names)} images and {len(tokens)} results lie in {unknown.root}.")
+    typer.echo(f"{unknown.root} holds {len(names)} images and {len(tokens)} results.")
     if not (names or tokens):
         return
-    _confirm(yes, "Delete them for good?")
+    _confirm(yes, "Delete them permanently?")
     with audited(settings, "unknown discard", "unknown"):
         for name in names:
             unknown.discard_image(name)
         for token in tokens:
             unknown.discard_result(token)
-    typer.echo("They are deleted.")
+    typer.echo("They have been deleted.")
 
 
 def _confirm(yes: bool, question: str) -> None:

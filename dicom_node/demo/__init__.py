@@ -1,1 +1,1 @@
-"""The demo: a simulated patient goes over the whole line and is compared with the truth."""
+"""The demonstration: a simulated patient is scanned, denoised and compared with the truth."""

@@ -1,4 +1,4 @@
-"""The demo's numbers: what came back, beside what was sent and beside the truth."""
+"""Measurements of the demonstration: the series before and after against the truth."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from man_core import SOFT_TISSUE, Volume, hu_bias, measure, noise_hu
 
 @dataclass(frozen=True)
 class Row:
-    """One volume against the truth.
+    """Measurements of one volume against the truth.
 
     Attributes:
-        name: What it is.
+        name: Name of the volume.
         noise_hu: Noise in soft tissue, HU.
         psnr_db: In the window [-160, 240] HU.
         ssim: In the same window.
@@ -36,14 +36,14 @@ class Row:
     bias_hu: dict[str, float]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
 
 def read_like(truth: Volume, paths: Sequence[Path]) -> Volume:
-    """Files of the truth's geometry, in slice order, as a viewer shows them.
+    """Read files with the geometry of the truth, in slice order, as a viewer shows them.
 
-    The node's own reader refuses what the node has made, which is what came back.
+    The node's own reader refuses derived series.
     """
     hu = np.empty_like(truth.hu)
     for index, path in enumerate(paths):
@@ -66,12 +66,12 @@ def compare(name: str, volume: Volume, truth: Volume) -> Row:
 
 
 def truth_row(truth: Volume) -> Row:
-    """The truth's own row: it has noise of its structure only, and nothing to compare with."""
+    """Return the row of the truth: apparent noise of its structure, nothing to compare."""
     return Row("truth", noise_hu(truth.hu), None, None, None, {})
 
 
 def beats(result: Row, before: Row) -> bool:
-    """Whether the result is nearer to the truth by every measure there is."""
+    """Whether the result is closer to the truth by every available measure."""
     pairs = (
         (result.psnr_db, before.psnr_db, 1),
         (result.ssim, before.ssim, 1),

@@ -1,4 +1,4 @@
-"""A small PACS on loopback: stores what it is sent, for as long as the demo runs."""
+"""A minimal PACS on loopback for the duration of the demonstration."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class DemoPacs:
     """A Storage SCP that writes CT images into one folder.
 
     Args:
-        ae_title: Its title.
-        folder: Made when it is missing.
+        ae_title: Its AE title.
+        folder: Created if missing.
     """
 
     def __init__(self, ae_title: str, folder: Path) -> None:
@@ -53,7 +53,7 @@ class DemoPacs:
 
     @property
     def port(self) -> int:
-        """The port that the system gave it."""
+        """The port assigned by the system."""
         return int(self._server.server_address[1]) if self._server is not None else 0
 
     def _on_store(self, event: Event) -> int:

@@ -1,4 +1,4 @@
-"""The demo's patient: an analytic phantom, scanned at a quarter of the usual dose."""
+"""The patient of the demonstration: an analytic phantom at a quarter of the usual dose."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from man_core import Volume, insert_noise, phantom_lesions, phantom_series
 Anatomy = Literal["abdomen", "chest", "head"]
 
 DOSE = 0.25
-"""Fraction of the usual dose of the simulated scan."""
+"""Dose of the simulated scan as a fraction of the usual dose."""
 
 NOISE_HU = 28.0
-"""Noise in soft tissue of the simulated scan: twice that of the median full-dose clinical series,
-as at a quarter of the dose the noise doubles."""
+"""Noise in soft tissue of the simulated scan: twice that of the median clinical full-dose series,
+since noise doubles at a quarter of the dose."""
 
 TEXTURE = 1.2
 """Spectrum of a standard body kernel; see `man_core.noise_texture`."""
@@ -29,12 +29,12 @@ FULL_DOSE_MAS = 200.0
 
 @dataclass(frozen=True)
 class Patient:
-    """What is known of a simulated patient, and what the scanner sees of it.
+    """A simulated patient, with and without noise.
 
     Attributes:
         truth: Without any noise.
         low_dose: The same with the noise of a quarter-dose scan.
-        lesion: Slice, row and column of the lesion of least contrast that the series shows.
+        lesion: Slice, row and column of the visible lesion of lowest contrast.
     """
 
     truth: Volume
@@ -50,14 +50,14 @@ def simulate_patient(
     seed: int = 0,
     on_slice: Callable[[int, int], None] | None = None,
 ) -> Patient:
-    """A phantom and its low-dose scan; the same arguments give the same patient.
+    """Simulate a phantom and its low-dose scan; the same arguments give the same patient.
 
     Args:
-        anatomy: Which body region.
-        slices: How many.
-        size: Rows and columns.
-        seed: Chooses anatomy and noise.
-        on_slice: Told (done, all) while the scan is simulated.
+        anatomy: Body region.
+        slices: Number of slices.
+        size: Number of rows and columns.
+        seed: Seed of anatomy and noise.
+        on_slice: Called with (done, total) while the scan is simulated.
     """
     truth = phantom_series(anatomy, slices=slices, size=size, seed=seed)
     generator = torch.Generator().manual_seed(seed)
@@ -80,7 +80,7 @@ def simulate_patient(
 
 
 def _lesion(anatomy: Anatomy, truth: Volume) -> tuple[int, int, int]:
-    """Where to look; the middle of the series when it shows no lesion."""
+    """Position of the lesion of lowest contrast; the middle of a series without lesions."""
     to_index = np.linalg.inv(truth.affine)
     found = []
     for lesion in phantom_lesions(anatomy):

@@ -1,4 +1,4 @@
-"""The demo's pictures: before, after, what was taken away and the truth, with a detail."""
+"""Pictures of the demonstration: before, after, difference and truth, with a detail."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ WINDOWS: dict[str, tuple[float, float]] = {
     "chest": (-160.0, 240.0),
     "head": (-20.0, 120.0),
 }
-"""Grey values from black to white, HU."""
+"""Display windows from black to white, HU."""
 
 DIFFERENCE_HU = 80.0
-"""Grey value range of the difference picture, to both sides of zero, HU."""
+"""Display range of the difference on both sides of zero, HU."""
 
-DETAIL = 96
+DETAIL_PIXELS = 96
 """Side of the magnified detail, pixels."""
 
 BODY_HU = -500.0
-"""What is denser belongs to the patient or the table; the air around is not drawn."""
+"""Threshold between air and the patient or table; surrounding air is cropped."""
 
-MARGIN = 8
-"""Air left around the patient, pixels."""
+MARGIN_PIXELS = 8
+"""Air kept around the patient, pixels."""
 
 BACKGROUND, INK, ACCENT = "#101418", "#e8ecef", "#ffb454"
 PANEL_INCHES, DPI = 4.6, 120
@@ -42,7 +42,7 @@ Image = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class _Panel:
-    """One image with its title and grey value window, HU."""
+    """One image with its title and display window, HU."""
 
     name: str
     title: str
@@ -52,7 +52,7 @@ class _Panel:
 
 @dataclass(frozen=True)
 class _View:
-    """What is drawn of an image: the patient, and the corner and side of the detail in it."""
+    """The crop around the patient, and the corner and side of the detail."""
 
     rows: slice
     columns: slice
@@ -70,21 +70,21 @@ def draw_pictures(
     """Draw one slice with a detail.
 
     Args:
-        folder: Made when it is missing.
+        folder: Created if missing.
         volumes: Low dose, denoised and truth.
-        rows: Their numbers, for the titles.
-        anatomy: Chooses the window.
-        look_at: Slice, row and column of what the detail shows.
+        rows: Their measurements, for the titles.
+        anatomy: Body region, which determines the window.
+        look_at: Slice, row and column at the centre of the detail.
 
     Returns:
-        One picture with all panels, then one for each.
+        One picture with all panels, then one per panel.
     """
     matplotlib.use("agg")
     folder.mkdir(parents=True, exist_ok=True)
     low, denoised, truth = (volume.hu[look_at[0]] for volume in volumes)
     view, window = _view(truth, look_at[1:]), WINDOWS[anatomy]
     difference = (-DIFFERENCE_HU, DIFFERENCE_HU)
-    taken = f"Taken away: low dose − denoised\n±{DIFFERENCE_HU:.0f} HU"
+    taken = f"Difference: low dose − denoised\n±{DIFFERENCE_HU:.0f} HU"
     panels = [
         _Panel("before", f"Low dose\n{_title(rows[0])}", low, window),
         _Panel("after", f"Denoised\n{_title(rows[1])}", denoised, window),
@@ -160,7 +160,7 @@ def _title(row: Row) -> str:
 
 def _view(truth: Image, look_at: tuple[int, int]) -> _View:
     rows, columns = (np.flatnonzero((truth > BODY_HU).any(axis=axis)) for axis in (1, 0))
-    side = min(DETAIL, *truth.shape)
+    side = min(DETAIL_PIXELS, *truth.shape)
     corner = tuple(
         int(np.clip(centre - side // 2, 0, size - side))
         for centre, size in zip(look_at, truth.shape, strict=True)
@@ -174,6 +174,8 @@ def _view(truth: Image, look_at: tuple[int, int]) -> _View:
 
 
 def _around(occupied: NDArray[np.intp], first: int, side: int, size: int) -> slice:
-    """The occupied range and the detail, with a margin."""
+    """The range of the patient and the detail, with a margin."""
     ends = [*occupied[[0, -1]], first, first + side - 1] if occupied.size else [0, size - 1]
-    return slice(max(int(min(ends)) - MARGIN, 0), min(int(max(ends)) + 1 + MARGIN, size))
+    return slice(
+        max(int(min(ends)) - MARGIN_PIXELS, 0), min(int(max(ends)) + 1 + MARGIN_PIXELS, size)
+    )

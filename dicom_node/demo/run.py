@@ -1,4 +1,4 @@
-"""The demo from the patient to the report."""
+"""The demonstration from the simulated patient to the report."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from dicom_node.ct.simulated_scan import Scan, write_scan
-from dicom_node.demo.line import PACS_TITLE, DemoFailed, Stages, pass_through
 from dicom_node.demo.measure import Row, beats, compare, read_like, truth_row
 from dicom_node.demo.pacs import DemoPacs
 from dicom_node.demo.patient import DOSE, FULL_DOSE_MAS, Anatomy, Patient, simulate_patient
+from dicom_node.demo.round_trip import PACS_TITLE, DemoFailed, Stages, round_trip
 from dicom_node.errors import ConfigurationError, StorageError
 from man_core import Volume
 
@@ -23,19 +23,19 @@ LOW_DOSE, DENOISED, TRUTH, PICTURES = "low-dose", "denoised", "truth", "pictures
 LOG = "node.log"
 
 WINDOWS = {"abdomen": (40.0, 400.0), "chest": (-600.0, 1500.0), "head": (40.0, 80.0)}
-"""Centre and width, HU, with which a viewer opens the series."""
+"""Window centre and width for viewers, HU."""
 
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """What to show.
+    """Options of the demonstration.
 
     Attributes:
         out: Folder for images, pictures and report.
-        anatomy: Which body region.
-        slices: How many.
-        size: Rows and columns.
-        model: The denoiser.
+        anatomy: Body region.
+        slices: Number of slices.
+        size: Number of rows and columns.
+        model: Name of the model.
     """
 
     out: Path
@@ -47,13 +47,13 @@ class DemoOptions:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What came of it.
+    """Outcome of the demonstration.
 
     Attributes:
-        slices: Slices that were sent and came back.
-        stages: Seconds a stage.
-        rows: Low dose, denoised and truth.
-        pictures: Files with pictures.
+        slices: Number of slices that were sent and came back.
+        stages: Duration of each stage.
+        rows: Measurements of low dose, denoised and truth.
+        pictures: Files of the pictures.
     """
 
     slices: int
@@ -63,11 +63,11 @@ class DemoResult:
 
     @property
     def good(self) -> bool:
-        """Whether the series came back nearer to the truth than it went."""
+        """Whether the denoised series is closer to the truth than the low-dose series."""
         return beats(self.rows[1], self.rows[0])
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return {
             "slices": self.slices,
             "seconds": asdict(self.stages),
@@ -80,15 +80,15 @@ class DemoResult:
         }
 
 
-def run_demo(options: DemoOptions, tell: Callable[[str], None]) -> DemoResult:
+def run_demo(options: DemoOptions, on_stage: Callable[[str], None]) -> DemoResult:
     """Simulate a patient, send the low-dose series through a real node, measure and draw.
 
     Args:
-        options: What to show and where.
-        tell: Told in a few words what is going on.
+        options: Contents and output folder.
+        on_stage: Called with a short description of each stage.
 
     Raises:
-        ConfigurationError: The output folder holds something else.
+        ConfigurationError: The output folder holds other files.
         DemoFailed: The series did not come back.
         StorageError: The output folder is not writable.
     """
@@ -96,23 +96,23 @@ def run_demo(options: DemoOptions, tell: Callable[[str], None]) -> DemoResult:
 
     out = options.out
     _prepare(out)
-    tell("simulating the patient")
+    on_stage("simulating the patient")
     patient = simulate_patient(
         options.anatomy,
         slices=options.slices,
         size=options.size,
-        on_slice=lambda done, total: tell(f"simulating the patient: slice {done} of {total}"),
+        on_slice=lambda done, total: on_stage(f"simulating the patient: slice {done} of {total}"),
     )
     files = _write(patient, options)
     with (
         tempfile.TemporaryDirectory(prefix="dicom-node-demo-") as folder,
         DemoPacs(PACS_TITLE, out / DENOISED) as pacs,
     ):
-        stages = pass_through(files, pacs, Path(folder), out / LOG, options.model, tell)
+        stages = round_trip(files, pacs, Path(folder), out / LOG, options.model, on_stage)
         returned = [sorted(paths) for paths in pacs.series.values()]
     if len(returned) != 1:
         raise DemoFailed(f"{len(returned)} series came back to the PACS instead of one.")
-    tell("comparing with the truth")
+    on_stage("comparing with the truth")
     if len(returned[0]) != len(files):
         raise DemoFailed(f"{len(returned[0])} of {len(files)} slices came back to the PACS.")
     truth = _as_stored(patient.truth)
@@ -127,7 +127,7 @@ def run_demo(options: DemoOptions, tell: Callable[[str], None]) -> DemoResult:
 
 
 def _prepare(out: Path) -> None:
-    """Make room for the results; only an earlier demo's results are replaced."""
+    """Prepare the output folder; only results of an earlier demonstration are replaced."""
     own = (LOW_DOSE, DENOISED, TRUTH, PICTURES)
     try:
         foreign = [path.name for path in out.iterdir()] if out.is_dir() else []
@@ -144,7 +144,7 @@ def _prepare(out: Path) -> None:
 
 
 def _write(patient: Patient, options: DemoOptions) -> list[Path]:
-    """The files that the scanner sends; the truth lies beside them for comparison in a viewer."""
+    """Write the files for the scanner to send, and those of the truth for viewers."""
 
     def scan(description: str, number: int, mas: float) -> Scan:
         return Scan(
@@ -166,5 +166,5 @@ def _write(patient: Patient, options: DemoOptions) -> list[Path]:
 
 
 def _as_stored(truth: Volume) -> Volume:
-    """The truth as DICOM can hold it: what is below the lowest stored value counts as that."""
+    """The truth as DICOM can store it: clipped at the lowest stored value."""
     return truth.with_hu(truth.hu.clip(min=-1024.0))

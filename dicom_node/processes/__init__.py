@@ -1,1 +1,1 @@
-"""The processes of the node: which there are, who starts them, and how each shows itself."""
+"""The processes of the node: its parts, their supervision, and what each reports of itself."""

@@ -1,4 +1,4 @@
-"""How each part of the node shows itself: counters, signs of life, audit messages."""
+"""Observation of a part of the node: metrics, heartbeats, audit messages, certificate expiry."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ ShouldStop = Callable[[], bool]
 
 @contextmanager
 def observed(command: str, settings: Settings) -> Iterator[Audit]:
-    """Count, and tell the audit trail that this process starts and stops.
+    """Open metrics and audit trail for a part, and record its start and stop in the trail.
 
     Args:
         command: Name of the part.
-        settings: Where to count and whom to tell.
+        settings: The configuration of both.
 
     Yields:
         The audit trail.
@@ -46,8 +46,8 @@ def observed(command: str, settings: Settings) -> Iterator[Audit]:
         telemetry.close_telemetry()
 
 
-def beating(should_stop: ShouldStop) -> ShouldStop:
-    """The same question; whoever asks it has shown that he goes on."""
+def with_heartbeat(should_stop: ShouldStop) -> ShouldStop:
+    """Wrap should_stop so that each call records a heartbeat."""
 
     def asked() -> bool:
         telemetry.beat()
@@ -57,7 +57,7 @@ def beating(should_stop: ShouldStop) -> ShouldStop:
 
 
 def forget_counts(settings: Settings) -> None:
-    """Begin at zero; for the start of a node."""
+    """Reset the counters, at the start of a node."""
     try:
         telemetry.clear_telemetry(settings.metrics_folder)
     except OSError as error:
@@ -65,7 +65,7 @@ def forget_counts(settings: Settings) -> None:
 
 
 def forget_sweeps(settings: Settings) -> None:
-    """Take no sweep of an earlier run for one that is overdue; before the status is served."""
+    """Forget the sweeps of an earlier run, so that none counts as overdue."""
     try:
         SweepBeats(telemetry.folder_of_host(settings.metrics_folder)).forget()
     except OSError as error:
@@ -73,7 +73,7 @@ def forget_sweeps(settings: Settings) -> None:
 
 
 def certificate_days(settings: Settings) -> Mapping[str, float]:
-    """Days left until the first certificate of each file ends, by file name.
+    """Return the days until the first certificate in each file expires, by file name.
 
     Raises:
         ConfigurationError: A file cannot be read.

@@ -1,4 +1,4 @@
-"""Processes that one process starts, watches and restarts: a node its parts, a part its equals."""
+"""Supervision of child processes: start, watch, restart with growing delay, stop."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from dicom_node.logs import get_logger
 log = get_logger(__name__)
 
 START_SECONDS = 30.0
-"""A part that refuses its configuration within this time ends the node: nobody would notice a node
-that keeps failing quietly. Later it is restarted, since it ran with this configuration before."""
+"""A part that refuses its configuration within this time ends the node, since a node that keeps
+failing silently would go unnoticed. Later it is restarted: it has run with this configuration."""
 
 FIRST_DELAY_SECONDS = 1.0
-LONGEST_DELAY_SECONDS = 60.0
-"""A part that dies again and again is restarted after 1, 2, 4 ... 60 seconds."""
+MAX_DELAY_SECONDS = 60.0
+"""A part that dies repeatedly is restarted after 1, 2, 4 ... 60 seconds."""
 
 STEADY_SECONDS = 60.0
-"""A part that has run this long has recovered: its next restart comes at once again."""
+"""A part that has run this long has recovered: the delay of its restarts begins anew."""
 
 _REFUSED_CONFIGURATION = 2
 
 
-class Child:
-    """A process of the node: started, watched, restarted with growing delay.
+class ChildProcess:
+    """A child process that is restarted with growing delay when it dies.
 
     Args:
-        words: The command that runs it, without the program.
-        config: Configuration file handed on to it.
-        drain_seconds: How long it may take to stop before it is killed.
-        inherited: File descriptors that it shares.
+        words: Arguments of `dicom-node` that run it.
+        config: Configuration file, passed on to it.
+        drain_seconds: Time to stop in before it is killed.
+        inherited: File descriptors that it inherits.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class Child:
         self._first_start = self._started = self._next_start = time.monotonic()
         self._delay = FIRST_DELAY_SECONDS
 
-    def look_after(self) -> None:
-        """Start the process when it is due; notice when it has died.
+    def check(self) -> None:
+        """Start the process when it is due; plan a restart when it has died.
 
         Raises:
             ConfigurationError: It refuses to start.
@@ -67,18 +67,18 @@ class Child:
         elif self._process.poll() is not None:
             self._plan_restart(now, self._process.returncode)
 
-    def ask_to_reload(self) -> None:
-        """Tell the process to read again what can change while it runs."""
+    def reload(self) -> None:
+        """Ask the process to reload what can change while it runs (SIGHUP)."""
         if self._process is not None:
             self._process.send_signal(signal.SIGHUP)
 
-    def ask_to_end(self) -> None:
-        """Tell the process to drain and end."""
+    def terminate(self) -> None:
+        """Ask the process to drain and end (SIGTERM)."""
         if self._process is not None:
             self._process.terminate()
 
     def wait(self) -> None:
-        """Wait while the process drains, then kill it."""
+        """Wait for the process to drain; kill it when it does not end in time."""
         if self._process is None:
             return
         try:
@@ -90,7 +90,7 @@ class Child:
         self._close_pipe()
 
     def _start(self, now: float) -> None:
-        # Its standard input is how it notices that this process is gone. A session of its own keeps
+        # By its standard input it notices that this process has ended. A session of its own keeps
         # a Ctrl-C in the terminal from reaching it before its turn to stop.
         # A SIGHUP waits (the mask is inherited) until the part can handle it, else it would end it.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
@@ -117,7 +117,7 @@ class Child:
             self._delay = FIRST_DELAY_SECONDS
         log.error("part died", part=self._part, code=code, restart_in_seconds=self._delay)
         self._next_start = now + self._delay
-        self._delay = min(2 * self._delay, LONGEST_DELAY_SECONDS)
+        self._delay = min(2 * self._delay, MAX_DELAY_SECONDS)
 
     def _close_pipe(self) -> None:
         if self._process is not None and self._process.stdin is not None:

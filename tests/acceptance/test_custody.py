@@ -94,7 +94,7 @@ def test_a_wrong_ledger_deletes_nothing_and_an_old_one_gets_back_what_it_forgot(
             assert there - images(line)  # they are in unknown/
             taken = run_command("unknown", "take-in", "-c", line.config)
             assert taken.returncode == 0, taken.stderr
-            assert taken.stdout.startswith(f"{len(second.files)} images taken in")
+            assert taken.stdout.startswith(f"Images taken in: {len(second.files)};")
             line.ledger = open_ledger(f"sqlite:///{line.storage}/ledger.db")
             line.send(*third.files)
             wait_until("all have jobs", lambda: len(line.jobs()) == 3, LINE_SECONDS)

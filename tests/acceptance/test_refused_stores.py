@@ -25,7 +25,7 @@ from support.peers import (
 from support.sender_under_test import PATIENT, SenderUnderTest
 from support.validators import new_complaints
 
-from dicom_node.checkup.trial import TEST_NAME, TEST_PATIENT
+from dicom_node.checkup.store_trial import TEST_NAME, TEST_PATIENT
 from dicom_node.ledger.operations import get_job, retry
 from dicom_node.ledger.states import JobState
 

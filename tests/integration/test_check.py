@@ -26,7 +26,7 @@ from pynetdicom.sop_class import (
 from support.ledger_factory import NodeFixture
 from support.peers import Ports, free_port, node, node_settings, write_node
 
-from dicom_node.checkup import door
+from dicom_node.checkup import ports
 from dicom_node.cli import main
 from dicom_node.ledger.deliveries import claim_delivery, refuse
 from dicom_node.ledger.engine import open_ledger
@@ -103,7 +103,7 @@ def test_a_peer_that_takes_ct_is_fine(check: Check) -> None:
     with pacs(CTImageStorage) as peer:
         verdict, detail = check(peers=[peer])["peer pacs"]
     assert verdict == "ok"
-    assert "takes CT" in detail
+    assert "accepts CT" in detail
 
 
 def test_a_peer_that_takes_no_ct_is_found(check: Check) -> None:
@@ -119,7 +119,7 @@ def test_a_peer_that_should_commit_is_asked_whether_it_does(check: Check, commit
     with pacs(*classes) as peer:
         verdict, detail = check(peers=[{**peer, "storage_commitment": True}])["peer pacs"]
     assert verdict == ("ok" if commits else "failed")
-    assert ("commits" if commits else "does no storage commitment") in detail
+    assert ("and storage commitment" if commits else "does not offer storage commitment") in detail
 
 
 def test_a_peer_that_is_no_destination_need_not_take_anything(check: Check) -> None:
@@ -146,7 +146,7 @@ def test_a_login_page_that_stores_nothing_is_named(check: Check) -> None:
         web = {"name": "pacs", "url": f"http://127.0.0.1:{port}/dicom-web"}
         verdict, detail = check("--store", "pacs", peers=[web])["store at pacs"]
     assert verdict == "failed"
-    assert f"whether the archive itself answers at {web['url']}, or a login page" in detail
+    assert f"that the archive itself answers at {web['url']}, not a login page" in detail
     assert "allow DENOISE" not in detail, "an archive on the web knows no AE title"
 
 
@@ -179,7 +179,7 @@ def test_another_program_on_the_web_port_is_found(check: Check) -> None:
 def test_a_program_on_the_web_port_that_never_ends_its_answer_is_found(
     check: Check, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(ports, "ANSWER_SECONDS", 0.5)
     over = threading.Event()
 
     def drip() -> None:
@@ -206,8 +206,8 @@ def test_a_running_node_is_recognized_at_both_ports(tmp_path: Path, check: Check
         listen = {"host": "127.0.0.1", "port": ports.node}
         verdicts = check(web=web, listen=listen)
     assert verdicts["port"][0] == "ok"
-    assert "the node runs" in verdicts["port"][1]
-    assert "the node runs" in verdicts["web port"][1].lower()
+    assert "The node is running" in verdicts["port"][1]
+    assert "The node is running" in verdicts["web port"][1]
 
 
 def test_mistakes_in_the_rules_are_found_with_their_line(tmp_path: Path, check: Check) -> None:

@@ -76,7 +76,7 @@ def test_denoise_writes_derived_files_and_says_where(call: Call, tmp_path: Path)
     derived = sorted((tmp_path / "out").glob("*.dcm"))
     assert len(derived) == 4
     assert f"4 slices to {tmp_path / 'out'}" in ended.out
-    assert "s a slice" in ended.out
+    assert "s per slice" in ended.out
     assert ended.out.endswith("guard: ok.\n")
     assert dcmread(derived[0]).ImageType[0] == "DERIVED"
 

@@ -55,8 +55,8 @@ def test_status_tells_what_waits_and_why(node: NodeFixture) -> None:
     assert [(item["stage"], item["reason"]) for item in said["paused"]] == [("denoise", "new card")]
     assert [item["reason"] for item in said["failed"]] == ["away"]
     for_people = run(node, "status").stdout
-    assert "job 1 RETRY_WAIT: away" in for_people
-    assert "denoise is paused since" in for_people
+    assert "Job 1 is RETRY_WAIT: away" in for_people
+    assert "Stage denoise has been paused since" in for_people
     assert "The oldest result that pacs has not got has waited" in for_people
 
 
@@ -77,8 +77,8 @@ def test_show_has_deliveries_and_the_history_of_both(node: NodeFixture) -> None:
 
 def test_retry_and_cancel_act_at_once(node: NodeFixture) -> None:
     number = waiting(node)
-    assert run(node, "jobs", "retry", str(number)).stdout == "job 1 is DERIVED.\n"
-    assert run(node, "jobs", "cancel", str(number)).stdout == "job 1 is CANCELLED.\n"
+    assert run(node, "jobs", "retry", str(number)).stdout == "Job 1 is DERIVED.\n"
+    assert run(node, "jobs", "cancel", str(number)).stdout == "Job 1 is CANCELLED.\n"
     assert get_job(node.ledger, number).state == JobState.CANCELLED
 
 
@@ -87,11 +87,11 @@ def test_stages_are_paused_and_resumed(node: NodeFixture) -> None:
     run(node, "jobs", "pause", "send:pacs")
     paused = {item.stage for item in list_pauses(node.ledger)}
     assert paused == {"denoise", "send", "send:pacs"}
-    assert run(node, "jobs", "resume", "send:pacs").stdout == "send:pacs goes on.\n"
-    assert run(node, "jobs", "resume", "send:pacs").stdout == "send:pacs was not paused.\n"
+    assert run(node, "jobs", "resume", "send:pacs").stdout == "Stage send:pacs is resumed.\n"
+    assert run(node, "jobs", "resume", "send:pacs").stdout == "Stage send:pacs was not paused.\n"
     run(node, "jobs", "resume")
     assert list_pauses(node.ledger) == []
-    assert run(node, "jobs", "resume").stdout == "nothing was paused.\n"
+    assert run(node, "jobs", "resume").stdout == "No stage was paused.\n"
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from dicom_node.audit.message import (
 )
 from dicom_node.cli import main
 from dicom_node.ledger.jobs import claim, fail
-from dicom_node.processes.node import run_part
+from dicom_node.processes.parts import run_part
 from dicom_node.settings import load_settings
 
 Call = Callable[..., int]

@@ -25,7 +25,7 @@ from support.peers import (
 
 from dicom_node.cli import main
 from dicom_node.logs import configure_logging
-from dicom_node.processes.node import run_part
+from dicom_node.processes.parts import run_part
 from dicom_node.sending.calls import send_files
 from dicom_node.settings import PeerSettings, Settings, load_settings
 from dicom_node.settings.exposure import open_door, plain_secrets, readable_files, readable_secrets

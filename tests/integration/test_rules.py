@@ -74,7 +74,7 @@ def test_the_rules_are_checked_and_listed(config: Path, tmp_path: Path) -> None:
     assert listed[0]["when"] == "SliceThickness at least 4"
     (tmp_path / "other.yaml").write_text("rules:\n- {name: all, denoise: {}}\n- skip: never\n")
     told = run_command("rules", "check", "-c", config, "--rules", tmp_path / "other.yaml")
-    assert told.stderr == "all takes every series: no rule after it is asked.\n"
+    assert told.stderr == "Rule all matches every series: no rule after it has any effect.\n"
     (tmp_path / "other.yaml").write_text(BROKEN)
     told = run_command("rules", "check", "-c", config, "--rules", tmp_path / "other.yaml")
     assert told.returncode == 2

@@ -16,7 +16,7 @@ from support.peers import Ports, free_port, node_settings, write_node
 from dicom_node.cli import main
 from dicom_node.errors import NodeError
 from dicom_node.logs import configure_logging
-from dicom_node.processes.node import run_part
+from dicom_node.processes.parts import run_part
 from dicom_node.settings import load_settings
 
 CANARY = "KANARIENVOGEL"

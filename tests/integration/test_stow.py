@@ -499,7 +499,7 @@ def test_the_commands_speak_dicomweb(server: Server, files: list[Path], tmp_path
     echoed = run_command("echo", "cloud", "-c", config)
     assert echoed.stdout.startswith(f"cloud ({url}) answered in")
     sent = run_command("send", "cloud", files[0].parent, "-c", config)
-    assert sent.stdout == f"3 of 3 files stored at cloud ({url}).\n"
+    assert sent.stdout == f"cloud ({url}) stored 3 of 3 files.\n"
     assert [path for path, _, _ in server.requests] == [
         "/dicom-web/studies?limit=1",
         "/dicom-web/studies",

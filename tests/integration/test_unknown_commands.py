@@ -71,14 +71,14 @@ def test_images_of_a_lost_ledger_are_taken_in_again_whole(
     assert (code, "does not belong to the storage folder" in said) == (1, True)
     assert command("adopt", "--yes", **new)[0] == 0
     code, said = command("unknown", "take-in", "--source", "CT1", **new)
-    assert (code, said.startswith("3 images taken in, 0 known already")) == (0, True)
+    assert (code, said.startswith("Images taken in: 3; known already: 0;")) == (0, True)
     assert {path.name: path.read_bytes() for path in shop.inbox.root.rglob("*.dcm")} == before
     again = NodeFixture(shop.folder, database=f"sqlite:///{shop.folder}/new.db")
     with again.ledger.read() as session:
         asked = "SELECT source_ae, (SELECT count(*) FROM instance WHERE NOT purged) FROM series"
         assert [tuple(row) for row in session.execute(sa.text(asked))] == [("CT1", 3)]
     again.ledger.close()
-    assert "Nothing lies in" in command("unknown", "list", **new)[1]
+    assert "is empty" in command("unknown", "list", **new)[1]
 
 
 def test_what_is_unknown_is_listed_and_discarded_only_on_demand(
@@ -111,7 +111,7 @@ def test_a_torn_image_stays_where_it_is(shop: NodeFixture, command: Command) -> 
         session.execute(sa.text("UPDATE series SET study_uid = :uid"), {"uid": study})
     age(shop)
     code, said = command("unknown", "take-in")
-    assert (code, "1 images taken in" in said, "1 images are damaged" in said) == (1, True, True)
+    assert (code, "Images taken in: 1;" in said, "1 images are damaged" in said) == (1, True, True)
     assert rows(shop) == 1
     assert whole.exists()
     assert [path.name for path in shop.settings.unknown_folder.rglob("*.dcm")] == [torn.name]
@@ -126,7 +126,7 @@ def test_an_image_that_contradicts_the_ledger_goes_to_quarantine(
         session.execute(sa.text("UPDATE instance SET sha256 = 'other', name = 'other'"))
     age(shop)
     code, said = command("unknown", "take-in")
-    assert (code, "1 put into quarantine" in said) == (0, True)
+    assert (code, "put into quarantine: 1;" in said) == (0, True)
     assert [aside.name for aside in shop.settings.quarantine_folder.rglob("*.dcm")] == [path.name]
 
 
@@ -134,4 +134,4 @@ def test_adopting_what_belongs_together_changes_nothing(
     shop: NodeFixture, command: Command
 ) -> None:
     assert shop.arrive() is Recorded.NEW
-    assert command("adopt") == (0, "Ledger and storage folder belong together already.\n")
+    assert command("adopt") == (0, "The ledger and the storage folder belong together already.\n")

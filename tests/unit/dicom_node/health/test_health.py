@@ -23,7 +23,7 @@ from dicom_node.ledger.deliveries import claim_delivery, postpone, refuse
 from dicom_node.ledger.jobs import OFF_PEAK, claim, derived, fail, retry_later
 from dicom_node.ledger.operations import cancel, retry
 from dicom_node.ledger.pauses import pause
-from dicom_node.processes.node import run_part
+from dicom_node.processes.parts import run_part
 from dicom_node.settings import Settings
 
 HOUR = 3600.0

@@ -7,13 +7,18 @@ from pathlib import Path
 from support.ledger_factory import settings_in
 
 from dicom_node import telemetry
-from dicom_node.processes.observation import beating, certificate_days, forget_counts, observed
+from dicom_node.processes.observation import (
+    certificate_days,
+    forget_counts,
+    observed,
+    with_heartbeat,
+)
 
 
 def test_a_part_beats_whenever_it_asks_whether_to_stop(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     with observed("work", settings):
-        assert beating(lambda: True)()
+        assert with_heartbeat(lambda: True)()
         assert list(telemetry.newest_beats(settings.metrics_folder)) == ["work"]
 
 

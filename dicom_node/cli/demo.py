@@ -1,4 +1,4 @@
-"""``demo``: the whole line on loopback, with numbers against a known truth."""
+"""``demo``: a complete run on loopback, compared with a known truth."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.console import Console
 
 from dicom_node.cli.output import AsJson, write_json, write_table
 
-if TYPE_CHECKING:  # the demo needs torch, which other commands do not wait for
+if TYPE_CHECKING:  # the demo imports torch, for which other commands should not wait
     from dicom_node.demo.measure import Row
     from dicom_node.demo.run import DemoResult
 
@@ -24,44 +24,51 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for images, pictures and report.")] = Path(
         "demo"
     ),
-    slices: Annotated[int, typer.Option(min=2, help="Slices of the simulated series.")] = 24,
+    slices: Annotated[
+        int, typer.Option(min=2, help="Number of slices in the simulated series.")
+    ] = 24,
     anatomy: Annotated[
-        Literal["abdomen", "chest", "head"], typer.Option(help="Body region.")
+        Literal["abdomen", "chest", "head"], typer.Option(help="Body region of the phantom.")
     ] = "abdomen",
-    size: Annotated[int, typer.Option(min=64, help="Rows and columns.")] = 512,
-    model: Annotated[str, typer.Option(help="The denoiser.")] = "man",
+    size: Annotated[int, typer.Option(min=64, help="Number of rows and columns.")] = 512,
+    model: Annotated[str, typer.Option(help="The model; see `models`.")] = "man",
     as_json: AsJson = False,
 ) -> None:
-    """Simulate a low-dose patient, run the whole line, compare with the truth."""
+    """Demonstrate the node: simulate a low-dose series, denoise it, compare with the truth.
+
+    A real node runs between a simulated scanner and a simulated PACS on this machine.
+    """
     from dicom_node.demo.run import DemoOptions, run_demo
 
     options = DemoOptions(out=out, anatomy=anatomy, slices=slices, size=size, model=model)
     console = Console(stderr=True)
     with console.status("") as status:
-        said: list[str] = []
+        shown: list[str] = []
 
-        def tell(what: str) -> None:
+        def report(what: str) -> None:
             status.update(what)
             stage = what.split(":")[0]
-            if said[-1:] != [stage]:
-                said.append(stage)
+            if shown[-1:] != [stage]:
+                shown.append(stage)
                 console.print(f"· {stage}", highlight=False)
 
-        result = run_demo(options, tell)
+        result = run_demo(options, report)
     if as_json:
         write_json(result.to_dict())
     else:
         _show(result, options.out)
     if not result.good:
-        typer.echo("The denoised series is not nearer to the truth than the low dose.", err=True)
+        typer.echo(
+            "The denoised series is not closer to the truth than the low-dose series.", err=True
+        )
         raise typer.Exit(1)
 
 
 def _show(result: DemoResult, out: Path) -> None:
-    typer.echo(f"All {result.slices} slices came back to the PACS.")
+    typer.echo(f"All {result.slices} slices arrived back at the PACS.")
     stages = result.stages
     write_table(
-        ("stage", "seconds", "seconds a slice"),
+        ("stage", "seconds", "seconds per slice"),
         [
             (name, f"{seconds:.1f}", f"{seconds / result.slices:.2f}")
             for name, seconds in (
@@ -76,7 +83,7 @@ def _show(result: DemoResult, out: Path) -> None:
         ("[-160, 240] HU", "noise HU", "PSNR dB", "SSIM", "LPIPS", "bias soft tissue HU"),
         [_cells(row) for row in result.rows],
     )
-    typer.echo(f"Pictures: {result.pictures[0]}; images, log and report in {out}.")
+    typer.echo(f"The pictures are in {result.pictures[0]}; images, log and report are in {out}.")
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""``denoise`` and ``models``: the node's work on a folder, without its network."""
+"""``denoise`` and ``models``: denoising of a folder without network, and the models for it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import typer
 
 from dicom_node.cli.configuration import read_settings
+from dicom_node.cli.file_modes import modes_of_the_caller
 from dicom_node.cli.output import AsJson, progress, write_json, write_table
-from dicom_node.cli.privacy import modes_of_the_caller
 from dicom_node.errors import ConfigurationError, ModelUnavailable, NodeError
 from dicom_node.rules import Rule, load_rules
 from dicom_node.settings import (
@@ -22,28 +22,38 @@ from dicom_node.settings import (
 )
 from man_core import ModelCard, ModelError, find_model, list_models
 
-if TYPE_CHECKING:  # what denoises needs torch, which other commands do not wait for
+if TYPE_CHECKING:  # denoising imports torch, for which other commands should not wait
     from dicom_node.denoising.folder import SeriesOutcome
     from dicom_node.denoising.series import DenoiseOptions
     from man_core import Denoiser, DenoiseReport, UncertaintySummary
 
 S = TypeVar("S", ModelSettings, GuardSettings)
 
-ModelName = Annotated[str | None, typer.Option(help="Name, or path of a card; see `models`.")]
+ModelName = Annotated[
+    str | None, typer.Option(help="Name of a model or path of its card; see `models`.")
+]
 Strength = Annotated[
-    float | None, typer.Option(min=0.0, max=1.0, help="0 leaves the source, 1 is all.")
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="Share of the denoised image in the blend: 0 is the source, 1 the full effect.",
+    ),
 ]
 GuardAction = Annotated[
     Literal["block", "flag", "off"] | None,
-    typer.Option(help="What an implausible result meets; default: block, nothing is written."),
+    typer.Option(
+        help="Action on an implausible result; default: block, so that nothing is written."
+    ),
 ]
-SourceAe = Annotated[str, typer.Option(help="AE title of the sender that the rules shall assume.")]
+SourceAe = Annotated[str, typer.Option(help="AE title of the sender for the rules to assume.")]
 RulesToo = Annotated[
     Path | None,
-    typer.Option("--config", "-c", help="Configuration, with its rules; default: none is read."),
+    typer.Option("--config", "-c", help="Configuration file with its rules; default: none."),
 ]
 Seeds = Annotated[
-    int | None, typer.Option(min=2, help="Report the spread over so many seeds; a run each.")
+    int | None,
+    typer.Option(min=2, help="Report the spread over this many seeds, which takes one run each."),
 ]
 
 
@@ -55,13 +65,18 @@ def register(app: typer.Typer) -> None:
 
 def denoise(
     source: Annotated[Path, typer.Argument(metavar="IN", help="Folder of DICOM files.")],
-    destination: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the result.")],
+    destination: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Folder for the derived DICOM files.")
+    ],
     model: ModelName = None,
     strength: Strength = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Default: the card's.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Sampling steps; default: those of the model's card.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="Device: auto, cpu, cuda or cuda:N.")] = None,
     incomplete: Annotated[
-        bool, typer.Option("--incomplete", help="With slices missing too; the header says so.")
+        bool,
+        typer.Option("--incomplete", help="Denoise incomplete series too; their headers say so."),
     ] = False,
     guard: GuardAction = None,
     uncertainty: Seeds = None,
@@ -69,9 +84,9 @@ def denoise(
     config: RulesToo = None,
     as_json: AsJson = False,
 ) -> None:
-    """Denoise the CT series in a folder; derived DICOM goes to another.
+    """Denoise the CT series in a folder and write the derived series to another folder.
 
-    With -c the site's rules decide as in the node; --model and --strength go before them.
+    With -c, the site's rules decide as in the node; --model and --strength take precedence.
     """
     from dicom_node.denoising.folder import Orders, denoise_folder
     from dicom_node.denoising.models import load_model
@@ -84,27 +99,27 @@ def denoise(
     denoiser = load_model(wanted)
     load = None if model is not None else _loader(wanted)
     orders = Orders(base.rules, source_ae, wanted.name, load, strength, incomplete)
-    with modes_of_the_caller(), progress("denoising") as report:
+    with modes_of_the_caller(), progress("denoising") as on_slice:
         outcomes = denoise_folder(
             source,
             destination,
             denoiser,
             options,
-            lambda _name, done, total: report(done, total),
+            lambda _name, done, total: on_slice(done, total),
             orders=orders,
         )
-    _tell(outcomes, as_json)
+    _report(outcomes, as_json)
     if any(item.error for item in outcomes) or not any(item.destination for item in outcomes):
         raise typer.Exit(1)
 
 
 def models(
     name: Annotated[
-        str | None, typer.Argument(metavar="[MODEL]", help="Show the whole card of one.")
+        str | None, typer.Argument(metavar="[MODEL]", help="Show the complete card of this model.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the models with what their cards say, or show one card."""
+    """List the available models, or show the card of one."""
     try:
         cards = list_models() if name is None else (find_model(name)[0],)
     except ModelError as error:
@@ -123,7 +138,7 @@ def models(
 
 @dataclass(frozen=True)
 class _Base:
-    """What the configuration says of offline work; without one, the defaults and no rules."""
+    """The configuration of offline denoising; without a file, the defaults and no rules."""
 
     model: ModelSettings
     derived: DerivedSettings
@@ -149,7 +164,7 @@ def _options(model: ModelSettings, labels: DerivedSettings, watch: GuardSettings
 
 
 def _loader(wanted: ModelSettings) -> Callable[[str], Denoiser]:
-    """Loads the models that rules name, each once, with the device and steps of the others."""
+    """A loader for the models that rules name: each once, with the common device and steps."""
     from dicom_node.denoising.models import load_model
 
     @functools.cache
@@ -160,18 +175,20 @@ def _loader(wanted: ModelSettings) -> Callable[[str], Denoiser]:
 
 
 def _changed(settings: S, **options: object) -> S:
-    """The settings with the options that were given."""
+    """The settings, overridden by the options that were given."""
     given = {key: value for key, value in options.items() if value is not None}
     return settings.model_copy(update=given)
 
 
 def _check_destination(source: Path, destination: Path) -> None:
-    """Only what this program wrote itself may be replaced: its names are the same every time."""
+    """Refuse a folder with files that this program did not write and would overwrite."""
     from dicom_node.ct.headers import load
     from dicom_node.ct.scope import is_own_result
 
     if destination.resolve() == source.resolve():
-        raise ConfigurationError(f"{destination} is the input: name another folder for the result.")
+        raise ConfigurationError(
+            f"{destination} is the input folder: name another folder for the result."
+        )
     for path in sorted(destination.rglob("*.dcm")):
         try:
             own = is_own_result(load(path, pixels=False))
@@ -184,7 +201,7 @@ def _check_destination(source: Path, destination: Path) -> None:
             )
 
 
-def _tell(outcomes: Sequence[SeriesOutcome], as_json: bool) -> None:
+def _report(outcomes: Sequence[SeriesOutcome], as_json: bool) -> None:
     if as_json:
         write_json([_outcome(item) for item in outcomes])
         return
@@ -195,13 +212,13 @@ def _tell(outcomes: Sequence[SeriesOutcome], as_json: bool) -> None:
             done = item.report.denoise
             typer.echo(
                 f"{item.name}: {done.slices} slices to {item.destination} by {done.model}"
-                f" {done.version} on {done.device}, {done.seconds / done.slices:.2f} s a slice;"
+                f" {done.version} on {done.device}, {done.seconds / done.slices:.2f} s per slice;"
                 f" noise {_hu(done.noise_before_hu)} before, {_hu(done.noise_after_hu)} after;"
                 f" {_verdict(done)}{_by_rule(item)}."
             )
             for remark in item.report.remarks:
                 typer.echo(f"{item.name}: {remark}.", err=True)
-            _tell_uncertainty(item.report.uncertainty)
+            _report_uncertainty(item.report.uncertainty)
         else:
             typer.echo(f"{item.name}: skipped, {item.skipped}{_by_rule(item)}.", err=True)
 
@@ -217,10 +234,10 @@ def _verdict(report: DenoiseReport) -> str:
     return f"guard: {objections or report.verdict}"
 
 
-def _tell_uncertainty(spread: UncertaintySummary | None) -> None:
+def _report_uncertainty(spread: UncertaintySummary | None) -> None:
     if spread is not None:
         typer.echo(
-            f"Spread over {spread.seeds} seeds in soft tissue: median {_hu(spread.median_hu)},"
+            f"The spread over {spread.seeds} seeds in soft tissue: median {_hu(spread.median_hu)},"
             f" 99th percentile {_hu(spread.p99_hu)}."
         )
 
@@ -245,7 +262,7 @@ def _card(card: ModelCard) -> dict[str, Any]:
 
 
 def _flat(card: dict[str, Any]) -> dict[str, str]:
-    """A card's entries as lines of text; empty ones left out."""
+    """The entries of a card as text, without empty ones."""
     lines = {}
     for key, value in card.items():
         if isinstance(value, list | tuple):

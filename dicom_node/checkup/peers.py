@@ -1,4 +1,4 @@
-"""Whom the node talks to: PACS by DIMSE and DICOMweb, syslog, mail, webhook."""
+"""Checks of everything the node calls: PACS by DIMSE and DICOMweb, syslog, mail, webhook."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StorageCommitmentPushModel,
 )
 
-from dicom_node.checkup.verdict import Attempts
+from dicom_node.checkup.verdict import Checks
 from dicom_node.dimse.association import associate
 from dicom_node.dimse.proposal import storage_contexts
 from dicom_node.errors import ConfigurationError, NodeError, PeerError
@@ -25,8 +25,8 @@ from dicom_node.settings import PeerSettings, Settings, WebPeerSettings
 from dicom_node.tls import client_context
 
 
-def attempts(settings: Settings) -> Attempts:
-    """Each peer, and every other service that is configured."""
+def checks(settings: Settings) -> Checks:
+    """Generate the checks of each peer and of every other configured service."""
     wanted = _destinations(settings)
     for peer in settings.peers:
         yield f"peer {peer.name}", partial(_peer, peer, settings, wanted)
@@ -35,11 +35,11 @@ def attempts(settings: Settings) -> Attempts:
 
 
 def _destinations(settings: Settings) -> set[str]:
-    """Peers that get derived series, by default or by a rule."""
+    """Peers that receive derived series, by default or by a rule."""
     named = set(settings.destinations)
     try:
         rules = load_rules(settings).rules
-    except NodeError:  # told by the check of the rules
+    except NodeError:  # reported by the check of the rules
         return named
     for rule in rules:
         if rule.denoise is not None:
@@ -55,7 +55,7 @@ def _peer(
     context = client_context(settings.tls) if settings.tls is not None else None
     seconds = web_echo(peer, tls=context)
     answered = f"{peer.url} answered in {1000 * seconds:.0f} ms"
-    return f"{answered}; {_trial(peer.name)}" if peer.name in destinations else answered
+    return f"{answered}; {_trial(peer.name)}" if peer.name in destinations else f"{answered}."
 
 
 def _dicom_peer(peer: PeerSettings, settings: Settings, destinations: Collection[str]) -> str:
@@ -63,7 +63,7 @@ def _dicom_peer(peer: PeerSettings, settings: Settings, destinations: Collection
     seconds = echo(peer, calling_ae=settings.ae_title, tls=context)
     answered = f"{peer.ae_title} at {peer.host}:{peer.port} answered in {1000 * seconds:.0f} ms"
     if peer.name not in destinations:
-        return answered
+        return f"{answered}."
     proposed = storage_contexts([(CTImageStorage, ExplicitVRLittleEndian)])
     if peer.storage_commitment:
         proposed.append(build_context(StorageCommitmentPushModel))
@@ -72,25 +72,25 @@ def _dicom_peer(peer: PeerSettings, settings: Settings, destinations: Collection
         commits = association.context(StorageCommitmentPushModel) is not None
     if not takes_ct:
         raise PeerError(
-            f"{peer.ae_title} takes no CT images from {settings.ae_title}: allow that there.",
+            f"{peer.ae_title} accepts no CT images from {settings.ae_title}: allow that there.",
             transient=False,
         )
     if peer.storage_commitment and not commits:
         raise PeerError(
-            f"{peer.ae_title} does no storage commitment: enable it there for"
+            f"{peer.ae_title} does not offer storage commitment: enable it there for"
             f" {settings.ae_title}, or set `storage_commitment: false` for it in node.yaml.",
             transient=False,
         )
-    offer = f"says that it takes CT{' and commits to storage' if commits else ''}"
-    return f"{answered}, {offer}; {_trial(peer.name)}"
+    offer = f"accepts CT{' and storage commitment' if commits else ''}"
+    return f"{answered} and {offer}; {_trial(peer.name)}"
 
 
 def _trial(name: str) -> str:
-    return f"`check --store {name}` really stores a test image"
+    return f"`check --store {name}` stores a test image."
 
 
 def _services(settings: Settings) -> list[tuple[str, str, int]]:
-    """What, host and port of the services that are told things."""
+    """Name, host and port of the services that receive messages."""
     found: list[tuple[str, str, int]] = []
     if (syslog := settings.audit.syslog) is not None:
         found.append(("audit syslog", syslog.host, syslog.port))
@@ -103,11 +103,11 @@ def _services(settings: Settings) -> list[tuple[str, str, int]]:
 
 
 def _resolvable(host: str, port: int) -> str:
-    """Nothing is sent: a mail or an audit message is no toy."""
+    """Resolve the address only: a mail or an audit message is not sent as a test."""
     try:
         socket.getaddrinfo(host, port)
     except OSError as error:
         raise ConfigurationError(
-            f"{host} is not known to this machine's name service: correct the name in node.yaml."
+            f"{host} cannot be resolved by this machine: correct the name in node.yaml."
         ) from error
-    return f"{host}:{port} has an address (nothing was sent)"
+    return f"The name of {host}:{port} can be resolved; nothing was sent."

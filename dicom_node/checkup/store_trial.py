@@ -1,4 +1,4 @@
-"""One tiny image that says of itself that it is a test, really stored at a peer."""
+"""Check of a peer by storing a tiny image there that is marked as a test."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage, generate_uid
 
-from dicom_node.checkup.verdict import Attempts
+from dicom_node.checkup.verdict import Checks
 from dicom_node.ct.files import file_meta_for, write_file
 from dicom_node.ct.uids import named_uid
 from dicom_node.errors import PeerError, StorageError
@@ -28,8 +28,8 @@ TEST_DESCRIPTION = "TEST of dicom-node check, delete"
 _SIDE_PIXELS = 16
 
 
-def attempts(settings: Settings, peers: list[str]) -> Attempts:
-    """Store a test image at each of these peers.
+def checks(settings: Settings, peers: list[str]) -> Checks:
+    """Generate a check for each of these peers that stores a test image there.
 
     Raises:
         ConfigurationError: No peer has one of the names.
@@ -53,17 +53,17 @@ def _store(settings: Settings, name: str) -> str:
             transient=result.transient,
         )
     milliseconds = 1000 * (time.perf_counter() - begin)
-    return f"stored in {milliseconds:.0f} ms; delete patient {TEST_PATIENT} there"
+    return f"Stored in {milliseconds:.0f} ms: delete patient {TEST_PATIENT} there."
 
 
 def _remedy(settings: Settings, name: str) -> str:
     peer = settings.peer(name)
     if isinstance(peer, WebPeerSettings):
         return (
-            f"see whether the archive itself answers at {peer.url}, or a login page or proxy,"
-            " and whether its user may store there"
+            f"check that the archive itself answers at {peer.url}, not a login page or proxy,"
+            " and that its user may store there"
         )
-    return f"allow {settings.ae_title} to store there, its own log says why"
+    return f"allow {settings.ae_title} to store there; its own log gives the reason"
 
 
 def _send(settings: Settings, name: str, path: Path) -> SendResult:
@@ -74,13 +74,13 @@ def _send(settings: Settings, name: str, path: Path) -> SendResult:
 
 
 def make_test_image(ae_title: str) -> Dataset:
-    """Make a CT image of air, 16 x 16 pixels, under a test patient's name.
+    """Create a CT image of air, 16 x 16 pixels, with a test patient's name.
 
-    All test images of a node stand in one series of one study. They are DERIVED, so that a rule
-    of the PACS that sends them back finds the node skipping them.
+    All test images of a node belong to one series of one study. They are DERIVED, so that the
+    node skips them if a rule of the PACS sends them back.
 
     Args:
-        ae_title: Of this node; its study and series follow from it.
+        ae_title: AE title of this node, which determines study and series.
     """
     now = datetime.now()
     image = Dataset()
@@ -113,7 +113,7 @@ _EMPTY = (
     "KVP",
     "Laterality",
 )
-"""Attributes that must be there and may be empty (type 2)."""
+"""Attributes that must be present and may be empty (type 2)."""
 
 
 def _add_pixels(image: Dataset) -> None:

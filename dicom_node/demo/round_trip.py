@@ -1,4 +1,4 @@
-"""The demo's line: a real node between a scanner and a PACS, all on loopback."""
+"""The round trip of the demonstration: scanner, a real node and PACS, all on loopback."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ NODE_TITLE = "DENOISE"
 PACS_TITLE = "DEMO_PACS"
 
 QUIET_SECONDS = 2.0
-"""A series is complete after so long without an image; a minute in real life."""
+"""A series is complete after this time without an image; a minute in clinical use."""
 
 START_SECONDS = 120.0
 STOP_SECONDS = 120.0
 POLL_SECONDS = 0.2
 
 OnStage = Callable[[str], None]
-"""Told in a few words what the line is doing."""
+"""Called with a short description of the current stage."""
 
 
 class DemoFailed(NodeError):  # noqa: N818 - the name says what happened
-    """The demo's series did not come back."""
+    """The series of the demonstration did not come back."""
 
 
 @dataclass(frozen=True)
 class Stages:
-    """How long each part of the line took, seconds.
+    """Durations of the stages, seconds.
 
     Attributes:
-        receive: Scanner to node, to the last answer.
-        wait: Until the node took the series for complete and a worker took it up.
+        receive: Scanner to node, until the last response.
+        wait: Until the node considered the series complete and a worker claimed it.
         denoise: Reading, denoising, deriving and writing.
-        send: Node to PACS, to the last answer.
+        send: Node to PACS, until the last response.
     """
 
     receive: float
@@ -66,18 +66,18 @@ class _Node:
     port: int
 
 
-def pass_through(
-    files: Sequence[Path], pacs: DemoPacs, folder: Path, log: Path, model: str, tell: OnStage
+def round_trip(
+    files: Sequence[Path], pacs: DemoPacs, folder: Path, log: Path, model: str, on_stage: OnStage
 ) -> Stages:
-    """Send files to a node that is started for it, and wait for the result at the PACS.
+    """Send files to a node that is started for them, and wait for the result at the PACS.
 
     Args:
         files: The low-dose series.
-        pacs: Where the derived series must come back; running.
+        pacs: The running PACS that the derived series must arrive at.
         folder: An empty folder for the node's configuration and data.
-        log: Where the node's log lines go.
-        model: The denoiser.
-        tell: Told what is going on.
+        log: File for the node's log.
+        model: Name of the model.
+        on_stage: Called with each stage.
 
     Raises:
         DemoFailed: The node did not start, or its job failed.
@@ -85,20 +85,20 @@ def pass_through(
     node = _Node("demo node", NODE_TITLE, LOOPBACK, _free_port())
     config = folder / "node.yaml"
     config.write_text(yaml.safe_dump(_settings(node, pacs, model)), encoding="utf-8")
-    tell("starting the node")
+    on_stage("starting the node")
     with _running(config, log) as process:
         _wait_for_node(node, process, log)
-        tell(f"scanner sends {len(files)} images")
+        on_stage(f"the scanner sends {len(files)} images")
         begin = time.time()
         results = send_files(node, files, calling_ae=SCANNER_TITLE)
         sent = time.time()
         refused = [result for result in results if not result.ok]
         if refused:
-            raise DemoFailed(f"The node did not take an image: {refused[0].sentence}; see {log}.")
+            raise DemoFailed(f"The node refused an image: {refused[0].sentence}; see {log}.")
         ledger = open_ledger(f"sqlite:///{folder}/var/ledger.db")
         try:
-            job = _wait_for_job(ledger, process, log, tell)
-            tell("stopping the node")
+            job = _wait_for_job(ledger, process, log, on_stage)
+            on_stage("stopping the node")
             return _stages(ledger, job, begin, sent)
         finally:
             ledger.close()
@@ -122,7 +122,7 @@ def _settings(node: _Node, pacs: DemoPacs, model: str) -> dict[str, object]:
 
 @contextmanager
 def _running(config: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """``dicom-node start``, which ends with the block, or with this process however it ends."""
+    """Run ``dicom-node start`` within the block; it also ends with this process."""
     command = [sys.executable, "-m", "dicom_node.cli", "start", "--supervised", "-c", str(config)]
     with log.open("wb") as sink:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=sink, stderr=sink)
@@ -147,23 +147,23 @@ def _wait_for_node(node: _Node, process: subprocess.Popen[bytes], log: Path) -> 
 
 
 def _wait_for_job(
-    ledger: Ledger, process: subprocess.Popen[bytes], log: Path, tell: OnStage
+    ledger: Ledger, process: subprocess.Popen[bytes], log: Path, on_stage: OnStage
 ) -> Job:
-    said = {
-        JobState.QUEUED: "the series is complete, its job waits",
+    messages = {
+        JobState.QUEUED: "the series is complete, its job is queued",
         JobState.DENOISING: "denoising",
-        JobState.DERIVED: "derived, waits to be sent",
+        JobState.DERIVED: "derived, waiting to be sent",
         JobState.SENDING: "the node sends to the PACS",
-        JobState.RETRY_WAIT: "waits to try again",
+        JobState.RETRY_WAIT: "waiting to retry",
     }
-    tell("the node waits for further images")
+    on_stage("the node waits for further images")
     while process.poll() is None:
         for job in list_jobs(ledger, limit=1):
             if job.state is JobState.DONE:
                 return job
             if job.state in (JobState.FAILED, JobState.CANCELLED):
                 raise DemoFailed(f"The node's job failed: {job.reason}")
-            tell(said[job.state])
+            on_stage(messages[job.state])
         time.sleep(POLL_SECONDS)
     raise DemoFailed(f"The node ended before the series was denoised: see {log}.")
 

@@ -1,4 +1,4 @@
-"""When a process of the node must end or read its rules again: signals, or the end of the node."""
+"""Stop and reload flags of a process, set by signals or by the end of its node."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import threading
 from types import FrameType
 
 GRACE_SECONDS = 60.0
-"""How long a part may go on after its node has died, before it ends without further ado."""
+"""Time for a part to stop in after its node has died, before it exits at once."""
 
 
 class StopFlag:
-    """True once the process must end; set by SIGTERM or SIGINT.
+    """A flag that is true once the process must end; set by SIGTERM or SIGINT.
 
     Args:
-        supervised: Also set when standard input closes. The node holds the other end, so the kernel
-            closes it however the node dies, kill -9 included.
+        supervised: Also set it when standard input closes. The node holds the other end, so the
+            kernel closes it however the node dies, even by kill -9.
     """
 
     def __init__(self, *, supervised: bool = False) -> None:
@@ -43,16 +43,16 @@ class StopFlag:
 
 
 class ReloadFlag:
-    """True once after each SIGHUP, which would otherwise end the process."""
+    """A flag that is true once after each SIGHUP, which would otherwise end the process."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
         signal.signal(signal.SIGHUP, self._on_signal)
-        # The node blocks it in its parts until they can handle it; what came before counts now.
+        # The node blocks it in its parts until they can handle it; an earlier one is delivered now.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
     def __call__(self) -> bool:
-        """Whether to read again what can change while the process runs; asking takes the wish."""
+        """Whether to reload what can change while the process runs; reading it resets the flag."""
         if not self._event.is_set():
             return False
         self._event.clear()

@@ -1,4 +1,4 @@
-"""Where others come in: the DICOM port, the web port, and who sits on them."""
+"""Checks of the DICOM port and the web port, and of the program that holds them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import socket
 import ssl
 from dataclasses import dataclass
 
-from dicom_node.checkup.verdict import Attempts, Doubt
+from dicom_node.checkup.verdict import Checks, CheckWarning
 from dicom_node.errors import ConfigurationError, PeerError
 from dicom_node.sending.calls import echo
 from dicom_node.settings import Settings, WebSettings
@@ -17,14 +17,14 @@ from dicom_node.web_client import ExchangeFailed, exchange
 
 ANSWER_SECONDS = 5.0
 MAX_ANSWER_BYTES = 64 << 10
-"""Another program may sit on the port and say whatever it likes."""
+"""Limit of an answer: another program may hold the port and send anything."""
 
 EVERYWHERE = frozenset({"0.0.0.0", "::"})
 
 
 @dataclass(frozen=True)
 class _ThisNode:
-    """The node itself as a peer, to see whether it runs."""
+    """The node itself as a peer, to check that it runs."""
 
     name: str
     ae_title: str
@@ -32,8 +32,8 @@ class _ThisNode:
     port: int
 
 
-def attempts(settings: Settings) -> Attempts:
-    """The DICOM port and, unless it is off, the web port."""
+def checks(settings: Settings) -> Checks:
+    """Generate the checks of the DICOM port and, unless it is off, of the web port."""
     yield "port", lambda: _port(settings)
     if (web := settings.web) is not None:
         yield "web port", lambda: _web_port(web)
@@ -42,7 +42,7 @@ def attempts(settings: Settings) -> Attempts:
 def _port(settings: Settings) -> str:
     listen = settings.listen
     if _is_free(listen.host, listen.port):
-        return f"{listen.host}:{listen.port} is free; the node does not run"
+        return f"{listen.host}:{listen.port} is free: the node is not running."
     calling = settings.accept.calling[0] if settings.accept.calling else settings.ae_title
     here = _ThisNode("this node", settings.ae_title, _reachable(listen.host), listen.port)
     try:
@@ -52,11 +52,11 @@ def _port(settings: Settings) -> str:
             f"Port {listen.port} is held, but not by a node that answers as"
             f" {settings.ae_title}: {error} Stop the program that holds it, or change `listen`."
         ) from error
-    return f"the node runs and answered in {1000 * seconds:.0f} ms"
+    return f"The node is running and answered in {1000 * seconds:.0f} ms."
 
 
 def _own_context(settings: Settings) -> ssl.SSLContext | None:
-    """For a call to this machine by whatever name; the certificate names the one peers use."""
+    """A TLS context without host name check: the certificate has the name that peers use."""
     if settings.tls is None or not settings.listen.tls:
         return None
     context = client_context(settings.tls)
@@ -66,7 +66,7 @@ def _own_context(settings: Settings) -> ssl.SSLContext | None:
 
 def _web_port(web: WebSettings) -> str:
     if _is_free(web.host, web.port):
-        return f"{web.host}:{web.port} is free; the node does not run"
+        return f"{web.host}:{web.port} is free: the node is not running."
     host = _reachable(web.host)
     shown = f"[{host}]" if ":" in host else host
     health = _health(f"http://{shown}:{web.port}/healthz")
@@ -75,17 +75,19 @@ def _web_port(web: WebSettings) -> str:
             f"Port {web.port} is held by a program that is not this node: stop it, or change `web`."
         )
     if reasons := health.get("reasons"):
-        raise Doubt(f"The node runs and says that it is not well: {'; '.join(map(str, reasons))}.")
-    return "the node runs and says that it is well"
+        raise CheckWarning(
+            f"The node is running and reports troubles: {'; '.join(map(str, reasons))}."
+        )
+    return "The node is running and reports that it is healthy."
 
 
 def _health(url: str) -> dict[str, list[object]] | None:
-    """What ``/healthz`` says; None when no node answers there."""
+    """The answer of ``/healthz``; None when no node answers there."""
     with contextlib.suppress(ExchangeFailed, ValueError, RecursionError):
         answer = exchange("GET", url, seconds=ANSWER_SECONDS, max_bytes=MAX_ANSWER_BYTES)
-        told = json.loads(answer.body)  # 503 tells its reasons too
-        known = isinstance(told, dict) and isinstance(told.get("reasons"), list)
-        return told if known and "healthy" in told else None
+        document = json.loads(answer.body)  # 503 has reasons too
+        known = isinstance(document, dict) and isinstance(document.get("reasons"), list)
+        return document if known and "healthy" in document else None
     return None
 
 

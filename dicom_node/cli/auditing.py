@@ -1,4 +1,4 @@
-"""Operators' acts, each told to the audit trail: who did what, and how it ended."""
+"""Audit of operators' actions: each is recorded in the audit trail with its outcome."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from dicom_node.settings import Settings
 
 @contextmanager
 def audited(settings: Settings, act: str, subject: str) -> Iterator[None]:
-    """Tell the audit trail of what happens in the block.
+    """Record the action of the block in the audit trail.
 
     Args:
-        settings: Where audit messages go.
+        settings: The configuration of the audit trail.
         act: The command, such as ``jobs retry``.
-        subject: On what, such as ``job/17``.
+        subject: Its object, such as ``job/17``.
 
     Raises:
-        ConfigurationError: The trail cannot be opened; then nothing is done that it would not hold.
+        ConfigurationError: The trail cannot be opened; the action is then not carried out.
         StorageError: Likewise.
     """
     configure_logging(settings.logging, process=act)
     audit = open_audit(settings)
-    failure = "it was broken off"
+    failure = "it was interrupted"
     try:
         yield
         failure = ""
@@ -46,12 +46,12 @@ def audited(settings: Settings, act: str, subject: str) -> Iterator[None]:
 
 @contextmanager
 def audited_ledger(config: Path | None, act: str, subject: str) -> Iterator[Ledger]:
-    """Open the ledger for an act, as `audited` has it.
+    """Open the ledger for an audited action.
 
     Args:
-        config: The configuration that the command was given.
+        config: The configuration file given to the command.
         act: The command, such as ``jobs retry``.
-        subject: On what, such as ``job/17``.
+        subject: Its object, such as ``job/17``.
     """
     settings = read_settings(config)
     with audited(settings, act, subject), closing(open_ledger(settings.database)) as ledger:
