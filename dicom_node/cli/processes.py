@@ -37,9 +37,7 @@ def register(app: typer.Typer) -> None:
 def init(
     folder: Annotated[
         Path,
-        typer.Argument(
-            metavar="DIR", help="The folder to write them to; default: the current folder."
-        ),
+        typer.Argument(metavar="DIR", help="Folder to write them to."),
     ] = Path(),
 ) -> None:
     """Write a commented node.yaml and rules.yaml as a starting point."""
