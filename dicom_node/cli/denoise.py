@@ -29,6 +29,17 @@ if TYPE_CHECKING:  # denoising imports torch, for which other commands should no
 
 S = TypeVar("S", ModelSettings, GuardSettings)
 
+Source = Annotated[Path, typer.Argument(metavar="IN", help="Folder of DICOM files.")]
+Destination = Annotated[
+    Path, typer.Argument(metavar="OUT", help="Folder for the derived DICOM files.")
+]
+Steps = Annotated[
+    int | None, typer.Option(min=1, help="Sampling steps; default: those of the model's card.")
+]
+Device = Annotated[str | None, typer.Option(help="Device: auto, cpu, cuda or cuda:N.")]
+Incomplete = Annotated[
+    bool, typer.Option("--incomplete", help="Denoise incomplete series too; their headers say so.")
+]
 ModelName = Annotated[
     str | None, typer.Option(help="Name of a model or path of its card; see `models`.")
 ]
@@ -64,20 +75,13 @@ def register(app: typer.Typer) -> None:
 
 
 def denoise(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="Folder of DICOM files.")],
-    destination: Annotated[
-        Path, typer.Argument(metavar="OUT", help="Folder for the derived DICOM files.")
-    ],
+    source: Source,
+    destination: Destination,
     model: ModelName = None,
     strength: Strength = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Sampling steps; default: those of the model's card.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="Device: auto, cpu, cuda or cuda:N.")] = None,
-    incomplete: Annotated[
-        bool,
-        typer.Option("--incomplete", help="Denoise incomplete series too; their headers say so."),
-    ] = False,
+    steps: Steps = None,
+    device: Device = None,
+    incomplete: Incomplete = False,
     guard: GuardAction = None,
     uncertainty: Seeds = None,
     source_ae: SourceAe = "",

@@ -39,7 +39,7 @@ from support.raw_dicom import (
     store_command,
     user_information,
 )
-from support.receivers import Running, Start, data_set_of, starting
+from support.receivers import Running, Start, data_set_of
 
 from dicom_node import telemetry
 from dicom_node.health.refusals import turned_away
@@ -48,12 +48,6 @@ from dicom_node.receiving import places
 STRANGER = "127.0.0.2"
 CONTEXTS = (context(1), context(3, VERIFICATION))
 INVALID_PARAMETER = 6
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    with starting(tmp_path) as begin:
-        yield begin
 
 
 @pytest.fixture

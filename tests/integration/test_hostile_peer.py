@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import socket
-import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +13,6 @@ import pytest
 from support.ct_factory import make_series
 from support.raw_dicom import (
     ABORT,
-    APPLICATION_CONTEXT,
     ASSOCIATE_AC,
     ASSOCIATE_RJ,
     COMMAND,
@@ -24,14 +21,12 @@ from support.raw_dicom import (
     P_DATA,
     RELEASE_RP,
     RELEASE_RQ,
-    command,
-    item,
+    associate_ac,
     p_data,
     pdu,
-    short,
-    uid,
-    user_information,
+    store_response,
 )
+from support.raw_server import RawServer, read_pdu
 
 from dicom_node import deadline
 from dicom_node.dimse import association
@@ -46,106 +41,40 @@ MUTATIONS = 2000 if os.environ.get("TORTURE") else 80
 SILENCE_SECONDS = 0.2
 
 
-def accept(*contexts: tuple[int, int, bytes], largest: int = 16384) -> bytes:
-    """An association accepted, with (identifier, result, transfer syntax) of each context."""
-    fixed = struct.pack(">HH16s16s32x", 1, 0, b"PACS".ljust(16), b"DENOISE".ljust(16))
-    answers = b"".join(
-        item(0x21, bytes((number, 0, result, 0)) + item(0x40, syntax))
-        for number, result, syntax in contexts or ((1, 0, EXPLICIT),)
-    )
-    information = user_information(largest)
-    return pdu(ASSOCIATE_AC, fixed + item(0x10, APPLICATION_CONTEXT) + answers + information)
+MR = b"1.2.840.10008.5.1.4.1.1.4"
 
 
-CT, MR = b"1.2.840.10008.5.1.4.1.1.2", b"1.2.840.10008.5.1.4.1.1.4"
-
-
-def stored(
-    message: int,
-    *,
-    status: int = 0,
-    field: int = 0x8001,
-    number: int = 1,
-    sop_class: bytes = CT,
-    instance: bytes = b"",
-) -> bytes:
-    """The answer to a C-STORE."""
-    encoded = command(
-        uid(0x0002, sop_class),
-        short(0x0100, field),
-        short(0x0120, message),
-        short(0x0800, 0x0101),
-        short(0x0900, status),
-        *([uid(0x1000, instance)] if instance else []),
-    )
-    return p_data(encoded, COMMAND | LAST, number=number)
-
-
-class Impostor:
+class Impostor(RawServer):
     """Answers every turn of the sender with the next reply of the script, then hangs up."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.script: list[bytes] = []
         self.silent = False
         self.sips = False
         self.heard = 0
         self.calls = 0
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self._thread = threading.Thread(target=self._serve)
-        self._released = threading.Event()
 
     @property
     def peer(self) -> PeerSettings:
-        port = self.listener.getsockname()[1]
-        return PeerSettings(name="pacs", ae_title="PACS", host="127.0.0.1", port=port)
+        return PeerSettings(name="pacs", ae_title="PACS", host="127.0.0.1", port=self.port)
 
-    @contextlib.contextmanager
-    def serving(self) -> Iterator[Impostor]:
-        self._thread.start()
-        try:
-            yield self
-        finally:
-            self._released.set()
-            self.listener.shutdown(socket.SHUT_RDWR)
-            self.listener.close()
-            self._thread.join()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            self.calls += 1
-            with connection, contextlib.suppress(OSError):
-                connection.settimeout(10)
-                self._talk(connection)
-
-    def _talk(self, connection: socket.socket) -> None:
+    def converse(self, connection: socket.socket) -> None:
+        self.calls += 1
         for reply in self.script:
             self._hear(connection)
             connection.sendall(reply)
         while self.silent and (data := connection.recv(65536)):
             self.heard += len(data)
         while self.sips and connection.recv(1):
-            self._released.wait(0.05)
+            self.ended.wait(0.05)
 
     def _hear(self, connection: socket.socket) -> None:
         """Everything up to the end of a request, or of what is said instead of one."""
         while True:
-            header = self._exactly(connection, 6)
-            kind, length = struct.unpack(">BxI", header)
-            body = self._exactly(connection, length)
+            kind, body = read_pdu(connection)
             if kind != P_DATA or body[5] & (COMMAND | LAST) == LAST:
                 return
-
-    def _exactly(self, connection: socket.socket, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            if not (part := connection.recv(size - len(data))):
-                raise OSError
-            data += part
-        return data
 
 
 @pytest.fixture
@@ -167,20 +96,30 @@ def statuses(impostor: Impostor, files: list[Path]) -> list[int | None]:
 
 
 def test_the_script_is_right_to_begin_with(impostor: Impostor, files: list[Path]) -> None:
-    impostor.script = [accept(), stored(1), stored(2), pdu(RELEASE_RP, NOTHING)]
+    impostor.script = [
+        associate_ac(),
+        store_response(1),
+        store_response(2),
+        pdu(RELEASE_RP, NOTHING),
+    ]
     assert statuses(impostor, files) == [0, 0]
     assert impostor.calls == 1
 
 
 def test_an_answer_in_pieces_and_in_two_fragments(impostor: Impostor, files: list[Path]) -> None:
-    answer = stored(1)[12:]
+    answer = store_response(1)[12:]
     pieces = p_data(answer[:7], COMMAND) + p_data(answer[7:], COMMAND | LAST)
-    impostor.script = [accept(), pieces, stored(2), pdu(RELEASE_RP, NOTHING)]
+    impostor.script = [associate_ac(), pieces, store_response(2), pdu(RELEASE_RP, NOTHING)]
     assert statuses(impostor, files) == [0, 0]
 
 
 def test_small_pdus_are_kept_to(impostor: Impostor, files: list[Path]) -> None:
-    impostor.script = [accept(largest=100), stored(1), stored(2), pdu(RELEASE_RP, NOTHING)]
+    impostor.script = [
+        associate_ac(largest=100),
+        store_response(1),
+        store_response(2),
+        pdu(RELEASE_RP, NOTHING),
+    ]
     assert statuses(impostor, files) == [0, 0]
 
 
@@ -194,22 +133,22 @@ def test_small_pdus_are_kept_to(impostor: Impostor, files: list[Path]) -> None:
         pdu(RELEASE_RQ, NOTHING),
         pdu(ASSOCIATE_RJ, b"\0\1\1\1"),
         b"HTTP/1.1 400 Bad Request\r\n\r\n",
-        p_data(stored(1)[12:], COMMAND | LAST, length=1),
-        p_data(stored(1)[12:], COMMAND | LAST, length=0xFFFFFFFF),
+        p_data(store_response(1)[12:], COMMAND | LAST, length=1),
+        p_data(store_response(1)[12:], COMMAND | LAST, length=0xFFFFFFFF),
         p_data(b"", COMMAND | LAST),
         p_data(b"\0" * 7, COMMAND | LAST),
         p_data(b"pixels", LAST),
-        stored(7),
-        stored(1, number=9),
-        stored(1, field=0x8030),
-        stored(1, field=0x0001),
+        store_response(7),
+        store_response(1, number=9),
+        store_response(1, field=0x8030),
+        store_response(1, field=0x0001),
         b"",
     ],
 )
 def test_nonsense_for_an_answer_is_no_answer(
     impostor: Impostor, files: list[Path], reply: bytes
 ) -> None:
-    impostor.script, impostor.silent = [accept(), reply], True
+    impostor.script, impostor.silent = [associate_ac(), reply], True
     assert statuses(impostor, files) == [None, None]
 
 
@@ -224,9 +163,9 @@ def test_nonsense_for_an_answer_is_no_answer(
         (pdu(ASSOCIATE_AC, b"\xff" * 300), "nonsense", True),
         (pdu(ABORT, NOTHING), "aborted the association", True),
         (pdu(P_DATA, b"", length=0xFFFFFFFF), "not DICOM", True),
-        (accept((1, 3, EXPLICIT)), "accepts none of", False),
-        (accept((5, 0, EXPLICIT)), "accepts none of", False),
-        (accept((1, 0, b"1.2.3")), "accepts none of", False),
+        (associate_ac((1, 3, EXPLICIT)), "accepts none of", False),
+        (associate_ac((5, 0, EXPLICIT)), "accepts none of", False),
+        (associate_ac((1, 0, b"1.2.3")), "accepts none of", False),
         (b"", "gave no answer", True),
     ],
 )
@@ -254,7 +193,7 @@ def results(impostor: Impostor, files: list[Path]) -> list[SendResult]:
 def test_an_answer_that_names_another_image_stores_none(
     impostor: Impostor, files: list[Path], wrong: dict[str, bytes], words: str
 ) -> None:
-    impostor.script = [accept(), stored(1, **wrong)]
+    impostor.script = [associate_ac(), store_response(1, **wrong)]
     told = results(impostor, files)
     assert [item.status for item in told] == [None, None]
     assert not any(item.ok or item.away for item in told)
@@ -272,7 +211,7 @@ def test_an_answer_that_names_another_image_stores_none(
 def test_an_abort_is_told_in_the_peers_own_words(
     impostor: Impostor, files: list[Path], said: bytes, words: str
 ) -> None:
-    impostor.script = [accept(), pdu(ABORT, said)]
+    impostor.script = [associate_ac(), pdu(ABORT, said)]
     told = results(impostor, files)
     assert [item.status for item in told] == [None, None]
     assert all(item.transient and not item.away for item in told)  # it is there, and breaks off
@@ -280,7 +219,7 @@ def test_an_abort_is_told_in_the_peers_own_words(
 
 
 def test_silence_says_that_the_peer_is_away(impostor: Impostor, files: list[Path]) -> None:
-    impostor.script, impostor.silent = [accept()], True
+    impostor.script, impostor.silent = [associate_ac()], True
     told = results(impostor, files)
     assert all(item.away for item in told)
     assert "gave no answer in time" in told[0].sentence
@@ -290,7 +229,7 @@ def test_a_peer_that_takes_too_little_at_a_time_is_given_up(
     impostor: Impostor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deadline, "MIN_BYTES_PER_SECOND", 1 << 30)
-    impostor.script, impostor.sips = [accept()], True
+    impostor.script, impostor.sips = [associate_ac()], True
     impostor.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     told = results(impostor, make_series(tmp_path, slices=1, size=2048))
     assert [(item.status, item.away) for item in told] == [(None, True)]
@@ -302,7 +241,7 @@ def test_a_stop_is_not_held_up_by_a_peer_that_says_nothing(
 ) -> None:
     monkeypatch.setattr(association, "ANSWER_SECONDS", 600.0)
     monkeypatch.setattr(deadline, "STOP_GRACE_SECONDS", 0.1)
-    impostor.script, impostor.silent = [accept()], True
+    impostor.script, impostor.silent = [associate_ac()], True
     with StorageSession(impostor.peer, files, calling_ae="DENOISE") as session:
         assert list(session.send(lambda: impostor.heard > 1)) == []
 
@@ -311,13 +250,16 @@ def test_a_stop_is_not_held_up_by_a_peer_that_says_nothing(
 def test_a_release_that_is_not_answered_costs_nothing(
     impostor: Impostor, files: list[Path], tail: bytes
 ) -> None:
-    impostor.script, impostor.silent = [accept(), stored(1), stored(2), tail], True
+    impostor.script, impostor.silent = (
+        [associate_ac(), store_response(1), store_response(2), tail],
+        True,
+    )
     assert statuses(impostor, files) == [0, 0]
 
 
 def test_whatever_comes_each_image_has_an_outcome(impostor: Impostor, files: list[Path]) -> None:
     """Random damage to what a peer says never ends in anything but a status or a `PeerError`."""
-    sound = [accept(), stored(1), stored(2), pdu(RELEASE_RP, NOTHING)]
+    sound = [associate_ac(), store_response(1), store_response(2), pdu(RELEASE_RP, NOTHING)]
     threads = threading.active_count()
     told: list[str] = []
     for seed in range(MUTATIONS):

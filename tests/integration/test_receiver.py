@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from pynetdicom.dsutils import encode
 from pynetdicom.sop_class import CTImageStorage, Verification
 from support.ct_factory import make_series, recode
 from support.peers import listening, require_program, wait_until
-from support.receivers import Running, Start, data_set_of, starting
+from support.receivers import Running, Start, data_set_of
 
 from dicom_node.ct.transfer_syntaxes import UNCOMPRESSED
 from dicom_node.errors import ConfigurationError, PeerError, StorageError
@@ -42,12 +41,6 @@ DOES_NOT_MATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
 
 PACKED = (JPEGLSLossless, RLELossless)
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    with starting(tmp_path) as begin:
-        yield begin
 
 
 def test_images_are_in_inbox_and_ledger_before_the_answer(start: Start, tmp_path: Path) -> None:

@@ -13,25 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.commands import man_train
 from support.ct_factory import make_series
 
 from man_core import Condition, ModelCard, denoise_volume, load_denoiser
 from man_core.volume import Volume
 from man_core.weights import load_weights, save_weights
-from training.cli import main
 from training.promotion.rule import FEWEST_PATIENTS
 
 SIZE = 64
 KILL_DEADLINE_SECONDS = 240.0  # a busy machine takes its time to import torch
-
-
-def man_train(*arguments: object) -> int:
-    """The exit code of the command, run in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["man-train", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-    return int(ended.value.code or 0)
 
 
 @pytest.fixture(scope="module")

@@ -85,28 +85,28 @@ class NodeFixture:
         stored = self.store(dataset, series_uid, sop_uid)
         return self.record(stored, series_uid, sop_uid, now)
 
-    def arrive_series(self, slices: int = 3, now: float = START, **options: Any) -> str:
-        """A real CT series comes in; returns its Series Instance UID."""
-        from pydicom import dcmread
+    def arrive_files(self, files: Sequence[Path], now: float = START) -> str:
+        """The images of one series come in; returns its Series Instance UID."""
+        from pydicom import dcmread  # heavy, and the ledger's own tests need no images
         from pydicom.filebase import DicomBytesIO
         from pydicom.filewriter import write_file_meta_info
 
-        from support.ct_factory import (
-            make_series,  # heavy, and the ledger's own tests need no images
-        )
-
         uid = ""
-        for path in make_series(self.folder / "scan", slices, **options):
+        for path in files:
             header = dcmread(path, stop_before_pixels=True)
-            uid = str(header.SeriesInstanceUID)
-            whole = path.read_bytes()
+            uid, sop_uid = str(header.SeriesInstanceUID), str(header.SOPInstanceUID)
             meta = DicomBytesIO()
             write_file_meta_info(meta, header.file_meta)
-            start = len(META) + len(meta.getvalue())
-            sop_uid = str(header.SOPInstanceUID)
+            start, whole = len(META) + len(meta.getvalue()), path.read_bytes()
             stored = self.inbox.put(whole[:start], whole[start:], series_uid=uid, sop_uid=sop_uid)
             self.record(stored, uid, sop_uid, now)
         return uid
+
+    def arrive_series(self, slices: int = 3, now: float = START, **options: Any) -> str:
+        """A real CT series comes in; returns its Series Instance UID."""
+        from support.ct_factory import make_series  # heavy likewise
+
+        return self.arrive_files(make_series(self.folder / "scan", slices, **options), now)
 
     def complete(self, now: float, quiet_seconds: float = 10) -> list[Series]:
         """Complete what has been quiet for so long; all series that await a decision."""

@@ -21,21 +21,16 @@ from pydicom import dcmread
 
 from support.raw_dicom import (
     ABORT,
-    APPLICATION_CONTEXT,
-    ASSOCIATE_AC,
     COMMAND,
     LAST,
     P_DATA,
     RELEASE_RP,
     RELEASE_RQ,
-    command,
-    item,
-    p_data,
+    associate_ac,
     pdu,
-    short,
-    uid,
-    user_information,
+    store_response,
 )
+from support.raw_server import RawServer, read_pdu
 
 NOTHING = b"\0\0\0\0"
 DRIP_SECONDS = 0.05
@@ -70,42 +65,20 @@ REQUESTS = (
 """Ways of a DICOMweb server; any other word: it behaves."""
 
 
-class StorageScp:
+class StorageScp(RawServer):
     """A Storage SCP that treats each association in the next way of its script, then behaves."""
 
     def __init__(self, *script: str) -> None:
+        super().__init__()
         self.script = list(script)
         self.stored: dict[str, list[bytes]] = defaultdict(list)
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=16)
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._serve, daemon=True)
 
     def peer(self, name: str = "pacs") -> dict[str, Any]:
-        port = self._listener.getsockname()[1]
-        return {"name": name, "ae_title": "PACS", "host": "127.0.0.1", "port": port}
+        return {"name": name, "ae_title": "PACS", "host": "127.0.0.1", "port": self.port}
 
-    @contextlib.contextmanager
-    def serving(self) -> Iterator[StorageScp]:
-        self._thread.start()
-        try:
-            yield self
-        finally:
-            self._ended.set()
-            self._listener.shutdown(socket.SHUT_RDWR)
-            self._listener.close()
-            self._thread.join(20)
-            assert not self._thread.is_alive()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            way = self.script.pop(0) if self.script else "behaves"
-            with client, contextlib.suppress(OSError, EOFError):
-                client.settimeout(10)
-                _Talk(self, client, way, self._ended).run()
+    def converse(self, connection: socket.socket) -> None:
+        way = self.script.pop(0) if self.script else "behaves"
+        _Talk(self, connection, way, self.ended).run()
 
 
 class _Talk:
@@ -117,13 +90,13 @@ class _Talk:
         self._owner, self._client, self._way, self._ended = owner, client, way, ended
 
     def run(self) -> None:
-        kind, body = self._pdu()
+        kind, body = read_pdu(self._client)
         if self._way == "hangs up":
             return
         self._say(_acceptance(body), slowly=self._way == "drips the acceptance")
         asked, data = b"", b""
         while True:
-            kind, body = self._pdu()
+            kind, body = read_pdu(self._client)
             if kind == RELEASE_RQ:
                 self._client.sendall(pdu(RELEASE_RP, NOTHING))
             if kind != P_DATA:
@@ -148,13 +121,23 @@ class _Talk:
             raise EOFError
         status = OUT_OF_RESOURCES if way == "is out of resources" else 0
         if way == "answers for another image":
-            answer = stored(message, sop_class, b"1.2.3.4", status, number)
+            answer = store_response(
+                message, sop_class=sop_class, instance=b"1.2.3.4", status=status, number=number
+            )
         elif way == "answers for another class":
-            answer = stored(message, b"1.2.840.10008.5.1.4.1.1.4", instance, status, number)
+            answer = store_response(
+                message,
+                sop_class=b"1.2.840.10008.5.1.4.1.1.4",
+                instance=instance,
+                status=status,
+                number=number,
+            )
         else:
             if status == 0:
                 self._owner.stored[instance.decode()].append(data)
-            answer = stored(message, sop_class, instance, status, number)
+            answer = store_response(
+                message, sop_class=sop_class, instance=instance, status=status, number=number
+            )
         self._say(answer * (2 if way == "answers twice" else 1), slowly=way == "drips the answer")
         if way == "aborts after the answer":
             self._abort()
@@ -172,35 +155,10 @@ class _Talk:
             if self._ended.wait(DRIP_SECONDS):
                 raise EOFError
 
-    def _pdu(self) -> tuple[int, bytes]:
-        kind, length = struct.unpack(">BxI", self._exactly(6))
-        return kind, self._exactly(length)
-
-    def _exactly(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            if not (part := self._client.recv(size - len(data))):
-                raise EOFError
-            data += part
-        return data
-
-
-def stored(message: int, sop_class: bytes, instance: bytes, status: int, number: int) -> bytes:
-    """The answer to a C-STORE."""
-    encoded = command(
-        uid(0x0002, sop_class),
-        short(0x0100, 0x8001),
-        short(0x0120, message),
-        short(0x0800, 0x0101),
-        short(0x0900, status),
-        uid(0x1000, instance),
-    )
-    return p_data(encoded, COMMAND | LAST, number=number)
-
 
 def _acceptance(request: bytes) -> bytes:
     """Every proposed context accepted in its first transfer syntax."""
-    answers, at = b"", 68
+    accepted, at = [], 68
     while at < len(request):
         kind, length = struct.unpack_from(">BxH", request, at)
         if kind == 0x20:
@@ -208,12 +166,9 @@ def _acceptance(request: bytes) -> bytes:
             while request[inner] != 0x40:
                 inner += 4 + struct.unpack_from(">H", request, inner + 2)[0]
             size = struct.unpack_from(">H", request, inner + 2)[0]
-            syntax = request[inner + 4 : inner + 4 + size]
-            answers += item(0x21, bytes((number, 0, 0, 0)) + item(0x40, syntax))
+            accepted.append((number, 0, request[inner + 4 : inner + 4 + size]))
         at += 4 + length
-    fixed = struct.pack(">HH", 1, 0) + request[4:36] + bytes(32)
-    context = item(0x10, APPLICATION_CONTEXT)
-    return pdu(ASSOCIATE_AC, fixed + context + answers + user_information(16384))
+    return associate_ac(*accepted, titles=request[4:36])
 
 
 def _values(body: bytes) -> Iterator[tuple[int, int, bytes]]:

@@ -14,37 +14,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydicom import Dataset
 from support.ct_factory import ellipse, make_series, outside_circle
+from support.denoisers import ShiftingDenoiser
 
 from dicom_node.ct.pixels import AIR_HU, Encoding, padding_mask, to_hu, to_words
 from dicom_node.ct.read import read_series
 from dicom_node.denoising.series import DenoiseOptions, GuardOptions, denoise_series
-from man_core import Check, Condition, ModelCard, Verdict, load_denoiser
+from man_core import Check, Condition, Verdict, load_denoiser
 
 SIZE = 64
 OUTSIDE = outside_circle(SIZE, SIZE)
-
-
-class Everywhere:
-    """Changes every pixel by a number of HU, those of air by another."""
-
-    def __init__(self, by_hu: float, air_hu: float | None = None) -> None:
-        self.info = ModelCard(name="shift", version="1", method="shift", summary="adds HU")
-        self.device, self.steps = "cpu", 1
-        self.by_hu, self.air_hu = by_hu, by_hu if air_hu is None else air_hu
-        self.seen: list[torch.Tensor] = []
-
-    def denoise(
-        self,
-        hu: torch.Tensor,
-        condition: Condition,
-        generator: torch.Generator,
-        on_step: object = None,
-    ) -> torch.Tensor:
-        self.seen.append(hu)
-        return hu + torch.where(hu < -900, self.air_hu, self.by_hu)
-
-    def slices_at_once(self, rows: int, columns: int) -> int:
-        return 4
 
 
 def words_of(path: Path) -> NDArray[np.uint16]:
@@ -54,7 +32,7 @@ def words_of(path: Path) -> NDArray[np.uint16]:
 
 def shifted(files: list[Path], folder: Path) -> tuple[list[NDArray[np.uint16]], torch.Tensor]:
     """The derived words of a series in which everything was changed, and what the model saw."""
-    denoiser = Everywhere(3.0)
+    denoiser = ShiftingDenoiser(3.0)
     report = denoise_series(
         files, folder, denoiser, DenoiseOptions(guard=GuardOptions(action="off"))
     )
@@ -234,7 +212,7 @@ def test_single_pixels_of_a_value_that_is_padding_elsewhere_are_padding_too() ->
     np.testing.assert_array_equal(padding_mask(words, encoding), region)
 
 
-class OnPadding(Everywhere):
+class OnPadding(ShiftingDenoiser):
     """Makes nonsense of padding, and changes other air."""
 
     def denoise(

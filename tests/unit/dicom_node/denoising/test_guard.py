@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from prometheus_client import CollectorRegistry, generate_latest
 from pydicom import Dataset, dcmread
 from support.ct_factory import make_series
+from support.denoisers import ShiftingDenoiser
 from support.ledger_factory import START, House, NodeFixture
 
 from dicom_node import telemetry
@@ -26,30 +26,10 @@ from dicom_node.ledger.model import Job
 from dicom_node.ledger.operations import get_job, list_jobs, retry
 from dicom_node.ledger.states import JobState
 from dicom_node.settings import GuardSettings
-from man_core import Condition, ModelCard, load_denoiser
+from man_core import load_denoiser
 
 BLOCKED_HU, FLAGGED_HU = 20.0, 3.0
 """Shifts of all tissue that the guard blocks and flags."""
-
-
-class Shift:
-    """A model that adds HU."""
-
-    def __init__(self, by_hu: float) -> None:
-        self.info = ModelCard(name="shift", version="1", method="shift", summary="adds HU")
-        self.device, self.steps, self.by_hu = "cpu", 1, by_hu
-
-    def denoise(
-        self,
-        hu: torch.Tensor,
-        condition: Condition,
-        generator: torch.Generator,
-        on_step: object = None,
-    ) -> torch.Tensor:
-        return hu + self.by_hu
-
-    def slices_at_once(self, rows: int, columns: int) -> int:
-        return 4
 
 
 @pytest.fixture
@@ -67,7 +47,7 @@ def work(
     if not list_jobs(node.ledger):
         node.arrive_series(slices=3)
         House(node).complete_series(START + 10)
-    monkeypatch.setattr("man_core.load_denoiser", lambda *_, **__: Shift(by_hu))
+    monkeypatch.setattr("man_core.load_denoiser", lambda *_, **__: ShiftingDenoiser(by_hu))
     settings = node.settings.model_copy(update={"guard": GuardSettings(**guard)})
     worker = Worker(
         node.ledger,
@@ -167,7 +147,7 @@ def test_a_long_statement_fits_and_the_source_keeps_its_own_comments(tmp_path: P
     options = DenoiseOptions(guard=GuardOptions(action="flag"))
     missing = "; ".join(f"1 slice is missing between images {n} and {n + 1}" for n in range(20))
     report = denoise_series(
-        files, tmp_path / "out", Shift(BLOCKED_HU), options, missing=missing[:700]
+        files, tmp_path / "out", ShiftingDenoiser(BLOCKED_HU), options, missing=missing[:700]
     )
     for path in report.files:
         image = dcmread(path)
@@ -191,7 +171,7 @@ def test_a_guard_that_is_off_finds_nothing(
 
 def test_offline_a_blocked_series_leaves_what_was_there(tmp_path: Path) -> None:
     make_series(tmp_path / "in")
-    (outcome,) = denoise_folder(tmp_path / "in", tmp_path / "out", Shift(BLOCKED_HU))
+    (outcome,) = denoise_folder(tmp_path / "in", tmp_path / "out", ShiftingDenoiser(BLOCKED_HU))
     assert outcome.destination is None
     assert outcome.error is not None
     assert "guard blocked" in outcome.error
@@ -203,7 +183,7 @@ def test_offline_a_blocked_series_leaves_what_was_there(tmp_path: Path) -> None:
 def test_the_reason_names_no_patient(tmp_path: Path) -> None:
     files = make_series(tmp_path / "in", patient_name="CANARY^BIRD", patient_id="C4N4RY")
     with pytest.raises(ImplausibleResult) as caught:
-        denoise_series(files, tmp_path / "out", Shift(BLOCKED_HU))
+        denoise_series(files, tmp_path / "out", ShiftingDenoiser(BLOCKED_HU))
     told = str(caught.value) + caught.value.report.to_json()
     assert "CANARY" not in told
     assert "C4N4RY" not in told

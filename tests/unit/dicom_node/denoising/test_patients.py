@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from pydicom import dcmread
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_file_meta_info
 from support.ct_factory import change_header, make_series
-from support.ledger_factory import META, START, House, NodeFixture
+from support.ledger_factory import START, House, NodeFixture
 
 from dicom_node.denoising.models import ModelDenoise
 from dicom_node.denoising.worker import Worker
@@ -29,17 +25,6 @@ SECRETS = ("PHANTOM", "PAT-B", "BETA", "19800202")
 @pytest.fixture
 def scan(tmp_path: Path) -> list[Path]:
     return make_series(tmp_path / "scan", slices=6, size=32)
-
-
-def arrive(node: NodeFixture, files: Sequence[Path], now: float = START) -> None:
-    for path in files:
-        header = dcmread(path, stop_before_pixels=True)
-        meta = DicomBytesIO()
-        write_file_meta_info(meta, header.file_meta)
-        start = len(META) + len(meta.getvalue())
-        whole, uids = path.read_bytes(), (str(header.SeriesInstanceUID), str(header.SOPInstanceUID))
-        stored = node.inbox.put(whole[:start], whole[start:], series_uid=uids[0], sop_uid=uids[1])
-        node.record(stored, *uids, now)
 
 
 def work(node: NodeFixture, now: float) -> Job:
@@ -84,7 +69,7 @@ def test_one_image_of_another_patient_fails_the_job(
     if keyword == "PatientBirthDate":
         for path in scan[:3] + scan[4:]:
             change_header(path, PatientBirthDate="19700101")
-    arrive(node, scan)
+    node.arrive_files(scan)
     job = work(node, START + QUIET)
     assert_refused(node, job, f"{keyword} differs in 1 of 6 images (image 4)")
     assert len([*node.inbox.root.rglob("*.dcm")]) == 6
@@ -94,10 +79,10 @@ def test_a_late_slice_of_another_patient_fails_its_job_and_leaves_the_earlier(
     node: NodeFixture, scan: list[Path]
 ) -> None:
     change_header(scan[5], **FOREIGN)
-    arrive(node, scan[:5])
+    node.arrive_files(scan[:5])
     first = work(node, START + QUIET)
     assert first.state == JobState.DERIVED
-    arrive(node, scan[5:], START + 100)
+    node.arrive_files(scan[5:], START + 100)
     assert_refused(node, work(node, START + 100 + QUIET), "in 1 of 6 images (image 6)")
     assert len(node.outbox.committed(first.token)) == 5
 
@@ -113,17 +98,17 @@ def test_a_late_slice_is_compared_even_when_the_earlier_images_have_left(
     node: NodeFixture, scan: list[Path], change: dict[str, str], what: str
 ) -> None:
     change_header(scan[5], **change)
-    arrive(node, scan[:5])
+    node.arrive_files(scan[:5])
     work(node, START + QUIET)
     deliver(node)
     moment = START + 500
     assert purge_old_series(node.ledger, before=moment, now=moment, remove=node.inbox.remove_images)
-    arrive(node, scan[5:], START + 3600)
+    node.arrive_files(scan[5:], START + 3600)
     assert_refused(node, work(node, START + 3600 + QUIET), what)
 
 
 def test_reports_hold_no_identity(node: NodeFixture, scan: list[Path]) -> None:
-    arrive(node, scan)
+    node.arrive_files(scan)
     work(node, START + QUIET)
     (report,) = (path.read_text() for path in node.settings.reports_folder.glob("*.json"))
     assert '"patient_marks"' in report

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import resource
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from pydicom import Dataset, dcmread
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_file_meta_info
 from support.ct_factory import make_series
-from support.ledger_factory import META, START, House, NodeFixture
+from support.ledger_factory import START, House, NodeFixture
 
 from dicom_node.ct.headers import load
 from dicom_node.denoising.models import ModelDenoise
@@ -53,17 +51,6 @@ def node_with(folder: Path, rules: str) -> NodeFixture:
     )
 
 
-def send(node: NodeFixture, files: Sequence[Path], now: float = START) -> None:
-    for path in files:
-        header = dcmread(path, stop_before_pixels=True)
-        meta = DicomBytesIO()
-        write_file_meta_info(meta, header.file_meta)
-        start = len(META) + len(meta.getvalue())
-        whole, uids = path.read_bytes(), (str(header.SeriesInstanceUID), str(header.SOPInstanceUID))
-        stored = node.inbox.put(whole[:start], whole[start:], series_uid=uids[0], sop_uid=uids[1])
-        node.record(stored, *uids, now)
-
-
 def the_series(node: NodeFixture) -> Series:
     (series,) = list_series(node.ledger)
     return series
@@ -92,7 +79,7 @@ def test_a_series_with_a_hole_waits_longer_and_is_then_skipped_with_its_reason(
     node: NodeFixture, scan: list[Path]
 ) -> None:
     house = House(node)
-    send(node, scan[:3] + scan[4:])
+    node.arrive_files(scan[:3] + scan[4:])
     house.complete_series(START + GAP - 1)
     assert the_series(node).state == SeriesState.ARRIVING
     house.complete_series(START + GAP)
@@ -103,9 +90,9 @@ def test_a_series_with_a_hole_waits_longer_and_is_then_skipped_with_its_reason(
 
 def test_what_is_missing_may_still_come_while_it_waits(node: NodeFixture, scan: list[Path]) -> None:
     house = House(node)
-    send(node, scan[:3] + scan[4:])
+    node.arrive_files(scan[:3] + scan[4:])
     house.complete_series(START + GAP - 1)
-    send(node, scan[3:4], START + GAP - 1)
+    node.arrive_files(scan[3:4], START + GAP - 1)
     house.complete_series(START + GAP + QUIET)
     (job,) = jobs(node)
     assert (job.generation, job.gap) == (1, "")
@@ -115,7 +102,7 @@ def test_a_rule_may_take_what_is_there_and_the_header_says_so(
     tmp_path: Path, scan: list[Path]
 ) -> None:
     node = node_with(tmp_path, "rules:\n- name: all\n  denoise: {incomplete: denoise}\n")
-    send(node, scan[:3] + scan[4:])
+    node.arrive_files(scan[:3] + scan[4:])
     House(node).complete_series(START + GAP)
     (job,) = jobs(node)
     missing = "1 slice is missing between images 3 and 5"
@@ -135,7 +122,7 @@ def test_a_count_of_the_acquisition_lets_it_wait_and_no_more(
         dataset.ImagesInAcquisition = 99  # type: ignore[attr-defined]
 
     house = House(node)
-    send(node, make_series(tmp_path / "counted", slices=3, change=count))
+    node.arrive_files(make_series(tmp_path / "counted", slices=3, change=count))
     house.complete_series(START + GAP - 1)
     assert jobs(node) == []
     house.complete_series(START + GAP)
@@ -146,7 +133,7 @@ def test_nothing_waits_longer_than_the_hard_maximum(node: NodeFixture, scan: lis
     """A sender that repeats one image for ever cannot hold its series back."""
     house = House(node)
     for moment in range(0, AT_MOST + 1, QUIET - 1):
-        send(node, scan[:4], START + moment)
+        node.arrive_files(scan[:4], START + moment)
         house.complete_series(START + moment)
         assert jobs(node) == []
     house.complete_series(START + AT_MOST)
@@ -159,11 +146,11 @@ def test_what_comes_after_the_hard_maximum_is_the_next_generation(
     """Images that drip in, never quiet for long enough."""
     house = House(node)
     for moment in range(0, AT_MOST, QUIET - 1):
-        send(node, scan[:5] if moment else scan[:1], START + moment)
+        node.arrive_files(scan[:5] if moment else scan[:1], START + moment)
         house.complete_series(START + moment)
     house.complete_series(START + AT_MOST)
     assert len(denoise(node, START + AT_MOST)) == 5
-    send(node, scan[5:], START + AT_MOST + 1)
+    node.arrive_files(scan[5:], START + AT_MOST + 1)
     house.complete_series(START + AT_MOST + 1 + QUIET)
     assert len(denoise(node, START + AT_MOST + 1 + QUIET)) == 2
 
@@ -171,7 +158,7 @@ def test_what_comes_after_the_hard_maximum_is_the_next_generation(
 def test_a_disk_that_is_away_is_no_reason_to_skip(node: NodeFixture, scan: list[Path]) -> None:
     """As with a network folder: here no further file can be opened for a while."""
     house = House(node)
-    send(node, scan)
+    node.arrive_files(scan)
     house.complete_series(START)  # the ledger has its files open
     with no_more_files():
         house.complete_series(START + GAP)
@@ -192,7 +179,7 @@ def no_more_files() -> Iterator[None]:
 
 def test_a_file_that_is_gone_holds_up_nothing(node: NodeFixture, scan: list[Path]) -> None:
     house = House(node)
-    send(node, scan)
+    node.arrive_files(scan)
     node.inbox.path(the_series(node).names[0]).unlink()
     house.complete_series(START + GAP)
     assert the_series(node).state in (SeriesState.ENQUEUED, SeriesState.SKIPPED)
@@ -208,7 +195,7 @@ def test_a_waiting_series_is_read_once(
         return load(path, pixels=pixels)
 
     monkeypatch.setattr(completion, "load", counted)
-    send(node, scan[:3] + scan[4:])
+    node.arrive_files(scan[:3] + scan[4:])
     for moment in range(QUIET, GAP):
         house.complete_series(START + moment)
     assert len(read) == 6
@@ -219,10 +206,10 @@ def test_late_slices_alone_are_denoised_and_join_the_same_series(
 ) -> None:
     """The bytes are those of a series that came at once."""
     house = House(node)
-    send(node, scan[:4])
+    node.arrive_files(scan[:4])
     house.complete_series(START + QUIET)
     early = denoise(node, START + QUIET)
-    send(node, scan, START + 3600)  # a router sends everything again, the rest with it
+    node.arrive_files(scan, START + 3600)  # a router sends everything again, the rest with it
     house.complete_series(START + 3600 + QUIET)
     first, second = jobs(node)
     assert (second.generation, second.since_generation) == (2, 1)
@@ -240,10 +227,10 @@ def test_late_slices_never_stand_alone_when_the_settings_have_changed(
 ) -> None:
     """Another model or label is another derived series, which has to be whole."""
     house = House(node)
-    send(node, scan[:4])
+    node.arrive_files(scan[:4])
     house.complete_series(START + QUIET)
     denoise(node, START + QUIET)
-    send(node, scan[4:], START + 3600)
+    node.arrive_files(scan[4:], START + 3600)
     house.complete_series(START + 3600 + QUIET)
     labels = DerivedSettings(description_suffix=" NEW")
     changed = node.settings.model_copy(update={"derived": labels})
@@ -255,10 +242,10 @@ def test_late_slices_are_checked_against_the_whole_series(
 ) -> None:
     """Alone they would look like an even series of their own."""
     house = House(node)
-    send(node, scan[:3])
+    node.arrive_files(scan[:3])
     house.complete_series(START + QUIET)
     denoise(node, START + QUIET)
-    send(node, scan[4:], START + 100)
+    node.arrive_files(scan[4:], START + 100)
     house.complete_series(START + 100 + GAP)
     assert len(jobs(node)) == 1
     assert the_series(node).reason == "incomplete: 1 slice is missing between images 3 and 5"
@@ -268,9 +255,9 @@ def test_a_skipped_series_is_denoised_as_a_whole_once_the_rest_has_come(
     node: NodeFixture, scan: list[Path]
 ) -> None:
     house = House(node)
-    send(node, scan[:3] + scan[4:])
+    node.arrive_files(scan[:3] + scan[4:])
     house.complete_series(START + GAP)
-    send(node, scan[3:4], START + 3600)
+    node.arrive_files(scan[3:4], START + 3600)
     house.complete_series(START + 3600 + QUIET)
     (job,) = jobs(node)
     assert (job.generation, job.since_generation) == (2, 0)
@@ -281,7 +268,7 @@ def test_late_slices_of_a_series_that_retention_has_taken(
     node: NodeFixture, scan: list[Path]
 ) -> None:
     house = House(node)
-    send(node, scan[:4])
+    node.arrive_files(scan[:4])
     house.complete_series(START + QUIET)
     denoise(node, START + QUIET)
     finish(node)
@@ -289,7 +276,7 @@ def test_late_slices_of_a_series_that_retention_has_taken(
         node.ledger, before=START + 500, now=START + 500, remove=node.inbox.remove_images
     )
     assert len(purged) == 1
-    send(node, scan[4:], START + 3600)
+    node.arrive_files(scan[4:], START + 3600)
     house.complete_series(START + 3600 + QUIET)
     late = denoise(node, START + 3600 + QUIET)
     assert sorted(late) == [f"{number:04d}.dcm" for number in (5, 6, 7)]
@@ -315,14 +302,14 @@ def test_rules_decide_and_may_be_read_again(tmp_path: Path, scan: list[Path]) ->
     node = node_with(tmp_path, text)
     rules = LiveRules(node.settings)
     sweep = Completion(node.ledger, node.inbox, node.settings, rules).complete_series
-    send(node, scan)
+    node.arrive_files(scan)
     sweep(START + QUIET)
     (job,) = jobs(node)
     assert (job.rule, job.priority, job.strength) == ("slow", Priority.OFF_PEAK, 0.25)
     assert [delivery.destination for delivery in job.deliveries] == ["archive"]
     (tmp_path / "rules.yaml").write_text("rules:\n- name: none\n  skip: not today\n")
     assert rules.reload()
-    send(node, make_series(tmp_path / "next", description="next"), START + 100)
+    node.arrive_files(make_series(tmp_path / "next", description="next"), START + 100)
     sweep(START + 100 + QUIET)
     newest = list_series(node.ledger)[0]
     assert (newest.state, newest.reason, newest.rule) == (
@@ -360,7 +347,7 @@ def with_scout(folder: Path, slices: int = 5) -> list[Path]:
 def test_a_localizer_among_axial_images_is_left_out_and_told(
     node: NodeFixture, tmp_path: Path
 ) -> None:
-    send(node, with_scout(tmp_path / "scan"))
+    node.arrive_files(with_scout(tmp_path / "scan"))
     House(node).complete_series(START + QUIET)
     remark = "1 localizer (scout) image was left out"
     assert (the_series(node).state, the_series(node).reason) == (SeriesState.ENQUEUED, remark)
@@ -374,14 +361,14 @@ def test_a_localizer_among_axial_images_is_left_out_and_told(
 def test_late_slices_join_a_series_with_a_localizer(node: NodeFixture, tmp_path: Path) -> None:
     """Whether the localizer came before, with them or after: it is never denoised."""
     house, scan = House(node), with_scout(tmp_path / "scan", slices=6)
-    send(node, scan[1:4])
+    node.arrive_files(scan[1:4])
     house.complete_series(START + QUIET)
     early = denoise(node, START + QUIET)
-    send(node, scan[:1], START + 100)
+    node.arrive_files(scan[:1], START + 100)
     house.complete_series(START + 100 + QUIET)
     assert (the_series(node).state, len(jobs(node))) == (SeriesState.SKIPPED, 1)
     assert "localizer" in the_series(node).reason
-    send(node, scan[4:], START + 200)
+    node.arrive_files(scan[4:], START + 200)
     house.complete_series(START + 200 + QUIET)
     late = denoise(node, START + 200 + QUIET)
     assert sorted(early) + sorted(late) == [f"{number:04d}.dcm" for number in (2, 3, 4, 5, 6)]
@@ -395,9 +382,9 @@ def test_late_slices_join_a_series_with_a_localizer(node: NodeFixture, tmp_path:
 
 def test_a_late_localizer_leaves_a_waiting_job_alone(node: NodeFixture, tmp_path: Path) -> None:
     house, scan = House(node), with_scout(tmp_path / "scan")
-    send(node, scan[1:])
+    node.arrive_files(scan[1:])
     house.complete_series(START + QUIET)
-    send(node, scan[:1], START + 100)
+    node.arrive_files(scan[:1], START + 100)
     house.complete_series(START + 100 + QUIET)
     (job,) = jobs(node)
     assert job.state == JobState.QUEUED
@@ -414,7 +401,7 @@ def test_a_head_of_two_spacings_is_complete(node: NodeFixture, tmp_path: Path) -
 
     scan = make_series(tmp_path / "head", slices=12, change=upper)
     house = House(node)
-    send(node, scan)
+    node.arrive_files(scan)
     house.complete_series(START + QUIET)
     assert the_series(node).state == SeriesState.ENQUEUED
     assert len(denoise(node, START + QUIET)) == 12
@@ -430,7 +417,7 @@ def test_phases_at_equal_positions_are_all_denoised(
         x, y, _ = dataset.ImagePositionPatient
         dataset.ImagePositionPatient = [x, y, 2.5 * (number % 3)]
 
-    send(node, make_series(tmp_path / "phases", slices=9, change=phase))
+    node.arrive_files(make_series(tmp_path / "phases", slices=9, change=phase))
     House(node).complete_series(START + QUIET)
     assert sorted(denoise(node, START + QUIET)) == [f"{one:04d}.dcm" for one in range(1, 10)]
 
@@ -444,7 +431,7 @@ def test_images_at_one_position_that_nothing_tells_apart_are_kept_with_a_sentenc
             dataset.ImagePositionPatient = [x, y, z - 2.5]
 
     files = make_series(tmp_path / "copies", slices=4, change=copy)
-    send(node, files)
+    node.arrive_files(files)
     House(node).complete_series(START + QUIET)
     worker = Worker(
         node.ledger, node.inbox, node.outbox, node.settings.reports_folder,

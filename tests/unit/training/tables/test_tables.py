@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from support.commands import man_train
 from support.ct_factory import make_series
 
 from man_core import Condition, Volume
 from man_core.physics.phantom import phantom_series
 from man_core.quality import ABDOMEN_EXAM, SOFT_TISSUE
-from training.cli import main
 from training.errors import TrainingError
 from training.evaluate.cases import Case
 from training.evaluate.exams import by_exam, exam_of
@@ -49,14 +48,6 @@ TABLE: dict[str, Any] = {
     },
     "remarks": ["A remark."],
 }
-
-
-def man_train(*arguments: object) -> int:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["man-train", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-    return int(ended.value.code or 0)
 
 
 @pytest.fixture(scope="module")
