@@ -8,11 +8,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-data torture lint format clean
+.PHONY: demo install test coverage test-data torture lint format docs clean
 .DEFAULT_GOAL := demo
 
 demo: $(INSTALLED)
 	$(BIN)/dicom-node demo --out demo
+
+install: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest tests/unit tests/integration tests/acceptance
@@ -44,8 +46,12 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The pages of the repository and the reference of its modules; a warning is an error.
+docs: $(INSTALLED)
+	$(BIN)/python -m sphinx -c docs -W --keep-going -q . build/docs
+
 clean:
-	rm -rf $(VENV) build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache \
+	rm -rf $(VENV) build docs/api dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache \
 		.import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -53,5 +59,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with its venv module is needed: \
 	make PYTHON=/path/to/python3.11"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[postgresql,train,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[postgresql,train,dev,docs]'
 	touch $@
