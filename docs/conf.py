@@ -12,6 +12,7 @@ from sphinx.application import Sphinx
 
 REPOSITORY = Path(__file__).parents[1]
 PACKAGES = ("man_core", "dicom_node", "training")
+WITHOUT_API = ("*/__main__.py", "*/cli/__main__.py", "dicom_node/ledger/migrations/*")
 sys.path.insert(0, str(REPOSITORY))
 
 from dicom_node.product import PRODUCT_VERSION  # noqa: E402 - found by the line above
@@ -38,10 +39,10 @@ apidoc_modules = [
     {
         "path": str(REPOSITORY / package),
         "destination": f"docs/api/{package}",
-        "exclude_patterns": ["**/__main__.py", "**/migrations/**"],
+        "exclude_patterns": [str(REPOSITORY / pattern) for pattern in WITHOUT_API],
         "separate_modules": True,
         "module_first": True,
-        "automodule_options": {"members", "show-inheritance"},
+        "automodule_options": {"members", "show-inheritance", "ignore-module-all"},
     }
     for package in PACKAGES
 ]
@@ -49,6 +50,8 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+suppress_warnings = ["ref.python"]  # several classes may have an attribute of one name
 
 html_theme = "furo"
 html_title = f"MAN node {PRODUCT_VERSION}"
@@ -76,10 +79,13 @@ READERS = {
 def add_contents(_: Sphinx, page: str, source: list[str]) -> None:
     """Append the table of contents to the first page."""
     if page == root_doc:
-        source[0] += "".join(
-            f"\n```{{toctree}}\n:caption: {reader}\n:glob:\n:hidden:\n\n{chr(10).join(pages)}\n```\n"
-            for reader, pages in READERS.items()
-        )
+        source[0] += "".join(contents(reader, pages) for reader, pages in READERS.items())
+
+
+def contents(reader: str, pages: list[str]) -> str:
+    """Write the hidden toctree of one reader."""
+    lines = ["", "```{toctree}", f":caption: {reader}", ":glob:", ":hidden:", "", *pages, "```", ""]
+    return "\n".join(lines)
 
 
 def setup(app: Sphinx) -> None:
