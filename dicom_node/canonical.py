@@ -26,6 +26,10 @@ def canonical_json(value: object) -> str:
     Raises:
         TypeError: There is something else in it.
         ValueError: A number is not finite.
+
+    Example:
+        >>> canonical_json({"strength": 1.0, "model": "man", "steps": 4})
+        '{"model": "man", "steps": 4, "strength": 1}'
     """
     return json.dumps(_plain(value), sort_keys=True)
 

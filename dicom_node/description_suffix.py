@@ -46,7 +46,12 @@ def check_suffix(template: str) -> str:
 
 
 def fill_suffix(template: str, *, model: str, strength: float) -> str:
-    """The template with the name of the model and the strength (``1``, ``0.5``) in their places."""
+    """The template with the name of the model and the strength (``1``, ``0.5``) in their places.
+
+    Example:
+        >>> fill_suffix(" {model} {strength}", model="man", strength=0.5)
+        ' man 0.5'
+    """
     words = {
         "model": _NOT_PLAIN.sub("?", model)[:MAX_MODEL_CHARACTERS],
         "strength": f"{strength:g}",

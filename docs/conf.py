@@ -42,10 +42,10 @@ apidoc_modules = [
         "exclude_patterns": [str(REPOSITORY / pattern) for pattern in WITHOUT_API],
         "separate_modules": True,
         "module_first": True,
-        "automodule_options": {"members", "show-inheritance", "ignore-module-all"},
     }
     for package in PACKAGES
 ]
+apidoc_automodule_options = {"members", "show-inheritance", "ignore-module-all"}
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 autodoc_preserve_defaults = True

@@ -29,6 +29,11 @@ def derived_uid(source_uid: str, digest: str) -> str:
 
     Returns:
         The same UID for the same arguments; at most 44 characters.
+
+    Example:
+        >>> uid = derived_uid("1.2.3", "digest")
+        >>> uid == derived_uid("1.2.3", "digest"), is_derived_uid(uid), is_derived_uid("1.2.3")
+        (True, True, False)
     """
     hashed = hashlib.sha256(f"{source_uid}\n{digest}".encode()).digest()
     number = int.from_bytes(hashed[:16]) & ((1 << _MARK_SHIFT) - 1)

@@ -117,6 +117,13 @@ _State = TypeVar("_State", SeriesState, JobState, DeliveryState)
 def check_transition(
     table: Mapping[_State, frozenset[_State]], before: _State, after: _State, what: str
 ) -> None:
-    """Raise :class:`WrongState` unless ``table`` lets ``after`` follow ``before``."""
+    """Raise :class:`WrongState` unless ``table`` lets ``after`` follow ``before``.
+
+    Example:
+        >>> check_transition(TRANSITIONS, JobState.QUEUED, JobState.DENOISING, "Job 1")
+        >>> check_transition(TRANSITIONS, JobState.DONE, JobState.QUEUED, "Job 1")
+        Traceback (most recent call last):
+        dicom_node.ledger.states.WrongState: Job 1 is DONE and cannot become QUEUED.
+    """
     if after not in table[before]:
         raise WrongState(f"{what} is {before} and cannot become {after}.")

@@ -307,6 +307,23 @@ def test_the_version_is_one_and_in_the_changelog() -> None:
     assert re.search(rf"^## \[{re.escape(PRODUCT_VERSION)}\]", changelog, re.MULTILINE)
 
 
+def test_every_release_in_the_changelog_has_its_date() -> None:
+    changelog = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.*)$", changelog, re.MULTILINE)
+    assert headings[0] == "[Unreleased]"
+    dated = re.compile(r"\[\d+\.\d+\.\d+\] - \d{4}-\d{2}-\d{2}")
+    assert [heading for heading in headings[1:] if not dated.fullmatch(heading)] == []
+
+
+def test_every_page_stands_in_the_overview() -> None:
+    overview = (REPOSITORY / "docs" / "README.md").read_text(encoding="utf-8")
+    pages = [p for p in (REPOSITORY / "docs").glob("*.md") if p.name != "README.md"]
+    records = (REPOSITORY / "docs" / "decisions").glob("*.md")
+    linked = {target.split("#")[0] for target in LINK.findall(overview)}
+    relative = {str(page.relative_to(REPOSITORY / "docs")) for page in (*pages, *records)}
+    assert relative - linked == set()
+
+
 def test_the_conformance_statement_names_this_version() -> None:
     statement = (REPOSITORY / "docs" / "conformance.md").read_text(encoding="utf-8")
     assert IMPLEMENTATION_VERSION_NAME in statement

@@ -71,6 +71,12 @@ def stack(
         orientation: Image Orientation (Patient), six direction cosines.
         pixel_spacing_mm: Distance between (rows, columns).
         fallback_mm: Slice spacing of a single slice, where none can be measured.
+
+    Example:
+        >>> positions = np.array([[0.0, 0.0, 5.0], [0.0, 0.0, 0.0], [0.0, 0.0, 2.5]])
+        >>> slices = stack(positions, (1, 0, 0, 0, 1, 0), (0.7, 0.7), fallback_mm=1.0)
+        >>> slices.order, slices.spacing_mm, slices.regular
+        ((1, 2, 0), (2.5, 0.7, 0.7), True)
     """
     places = places_along(positions_mm, orientation)
     order = np.argsort(places, kind="stable")
