@@ -22,7 +22,7 @@ from man_core.volume import Volume
 if TYPE_CHECKING:
     from man_core.noise import noise_hu
     from man_core.physics.low_dose import insert_noise
-    from man_core.physics.phantom import phantom_lesions, phantom_series
+    from man_core.physics.phantom.series import phantom_lesions, phantom_series
     from man_core.pipeline import DenoiseReport, denoise_volume
     from man_core.quality import SOFT_TISSUE, hu_bias, measure
     from man_core.uncertainty import UncertaintySummary, spread_over_seeds
@@ -67,8 +67,8 @@ _LOADED_AT_FIRST_USE = {
     "insert_noise": "man_core.physics.low_dose",
     "measure": "man_core.quality",
     "noise_hu": "man_core.noise",
-    "phantom_lesions": "man_core.physics.phantom",
-    "phantom_series": "man_core.physics.phantom",
+    "phantom_lesions": "man_core.physics.phantom.series",
+    "phantom_series": "man_core.physics.phantom.series",
     "spread_over_seeds": "man_core.uncertainty",
 }
 """Module of each name that is loaded when it is first used."""

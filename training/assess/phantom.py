@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from man_core import Condition, Volume
 from man_core.physics.low_dose import insert_noise
-from man_core.physics.phantom import low_dose_phantom
-from man_core.physics.rod_phantom import (
+from man_core.physics.phantom.rods import (
     PIXEL_MM,
     RODS,
     SIZE,
@@ -25,6 +24,7 @@ from man_core.physics.rod_phantom import (
     rod_phantom,
     uniform_water,
 )
+from man_core.physics.phantom.series import low_dose_phantom
 from man_core.quality import (
     NoisePower,
     PlantedLesion,

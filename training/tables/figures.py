@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from man_core import Condition
-from man_core.physics.phantom import AnatomyName, low_dose_phantom
+from man_core.physics.phantom.series import AnatomyName, low_dose_phantom
 from man_core.quality import SOFT_TISSUE, Window, measure
 from training.evaluate.cases import Case
 from training.evaluate.methods import LOW_DOSE, Method

@@ -7,7 +7,7 @@ import pytest
 
 from man_core import Volume
 from man_core.noise import noise_hu, soft_tissue
-from man_core.physics.phantom import low_dose_phantom, phantom_lesions, phantom_series
+from man_core.physics.phantom.series import low_dose_phantom, phantom_lesions, phantom_series
 
 ANATOMIES = ("chest", "abdomen", "head")
 

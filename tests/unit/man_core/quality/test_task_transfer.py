@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from man_core.physics.rod_phantom import (
+from man_core.physics.phantom.rods import (
     EDGE_SIGMA_MM,
     PIXEL_MM,
     RODS,

@@ -14,7 +14,7 @@ from support.commands import man_train
 from support.ct_factory import make_series
 
 from man_core import Condition, Volume
-from man_core.physics.phantom import phantom_series
+from man_core.physics.phantom.series import phantom_series
 from man_core.quality import ABDOMEN_EXAM, SOFT_TISSUE
 from training.errors import TrainingError
 from training.evaluate.cases import Case

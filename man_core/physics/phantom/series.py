@@ -1,7 +1,7 @@
-"""Analytic patient-like phantoms: CT series whose truth is known, for the demo and the tests.
+"""CT series of simulated patients whose noise-free truth is known, for demo and tests.
 
-No patient's data enters them: outlines are ellipsoids with uneven edges, textures are random
-fields, vessels grow at random from a seed.
+They contain no patient data: outlines are ellipsoids with uneven edges, textures are random
+fields, and vessels grow at random from a seed.
 """
 
 from __future__ import annotations
@@ -13,33 +13,35 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from man_core.physics import phantom_anatomy
 from man_core.physics.low_dose import insert_noise
-from man_core.physics.phantom_anatomy import Anatomy, Lesion
-from man_core.physics.phantom_shapes import Canvas, Shape, Textures, paint_discs, paint_shape
-from man_core.physics.phantom_vessels import cross_section, grow
+from man_core.physics.phantom.abdomen import abdomen
+from man_core.physics.phantom.anatomy import Anatomy, Lesion
+from man_core.physics.phantom.chest import chest
+from man_core.physics.phantom.head import head
+from man_core.physics.phantom.shapes import Canvas, Shape, Textures, paint_discs, paint_shape
+from man_core.physics.phantom.vessels import cross_section, grow
 from man_core.volume import Volume
 
 AnatomyName = Literal["chest", "abdomen", "head"]
 
-AIR = -1000.0
+AIR_HU = -1000.0
 
 _ANATOMIES = {
-    "chest": phantom_anatomy.chest,
-    "abdomen": phantom_anatomy.abdomen,
-    "head": phantom_anatomy.head,
+    "chest": chest,
+    "abdomen": abdomen,
+    "head": head,
 }
 _TABLE_HU = (-180.0, -930.0)
 
 
 @dataclass(frozen=True)
 class DosePair:
-    """A phantom series with its doses.
+    """A phantom series without noise, at full dose and at low dose.
 
     Attributes:
-        truth: Without any noise.
-        full: Full dose: the truth and modest noise.
-        low: The same patient at a fraction of the dose, independent noise.
+        truth: Noise-free series.
+        full: Truth plus the noise of the full dose.
+        low: Truth plus independent noise of a fraction of that dose.
     """
 
     truth: Volume
@@ -55,26 +57,26 @@ def phantom_series(
     spacing_mm: tuple[float, float, float] | None = None,
     seed: int = 0,
 ) -> Volume:
-    """A noise-free CT series of a simulated patient.
+    """Simulate a noise-free CT series of a patient.
 
     Args:
-        anatomy: Which part of the body.
+        anatomy: Body part.
         slices: Number of slices.
         size: Rows and columns.
-        spacing_mm: Distance of (slices, rows, columns), rows and columns alike; None: 3 mm slices
-            and pixels that show the whole body part at any size.
-        seed: Another patient: other textures, vessels and outlines.
+        spacing_mm: Distance of (slices, rows, columns); rows and columns must be equal. None: 3 mm
+            slices, and pixels that show the whole body part at any size.
+        seed: Seed of textures, vessels and outlines: another seed is another patient.
 
     Returns:
         Volume [slice, row, column] in HU.
 
     Raises:
-        ValueError: The body part is not known or the pixels are not square.
+        ValueError: The body part is unknown or the pixels are not square.
     """
     plan = _plan(anatomy)
     spacing = spacing_mm or (plan.slice_mm, plan.field_mm / size, plan.field_mm / size)
     if spacing[1] != spacing[2]:
-        raise ValueError(f"a phantom has square pixels, got spacing {spacing}")
+        raise ValueError(f"A phantom has square pixels, got spacing {spacing}.")
     heights = (np.arange(slices, dtype=np.float64) - 0.5 * (slices - 1)) * float(spacing[0])
     hu = _paint(
         plan, np.asarray(heights, np.float64), size, spacing[1], np.random.default_rng(seed)
@@ -83,7 +85,7 @@ def phantom_series(
 
 
 def phantom_lesions(anatomy: AnatomyName) -> tuple[Lesion, ...]:
-    """The lesions of a phantom: place (x, y, z) in mm as in its affine, radius, HU, contrast."""
+    """Return the lesions of a phantom, with centres (x, y, z) in mm in its patient coordinates."""
     return _plan(anatomy).lesions
 
 
@@ -97,19 +99,19 @@ def low_dose_phantom(
     size: int = 512,
     seed: int = 0,
 ) -> DosePair:
-    """A phantom series without noise, at full dose and at low dose.
+    """Simulate a patient without noise, at full dose and at low dose.
 
     Args:
-        anatomy: Which part of the body.
+        anatomy: Body part.
         dose: Low dose as a fraction of the full dose.
         noise_hu: Noise of the full dose in soft tissue, HU.
-        cutoff: Texture of the noise, see `man_core.noise_texture`.
+        cutoff: Texture of the noise, see ``man_core.noise_texture``.
         slices: Number of slices.
         size: Rows and columns.
-        seed: Patient and noise.
+        seed: Seed of patient and noise.
 
     Raises:
-        ValueError: The body part is not known or the dose is not between 0 and 1.
+        ValueError: The body part is unknown or the dose is not between 0 and 1.
     """
     truth = phantom_series(anatomy, slices=slices, size=size, seed=seed)
     full = _noisy(truth, 0.5, noise_hu, cutoff, seed + 1)
@@ -137,7 +139,7 @@ def _noisy(truth: Volume, dose: float, noise_hu: float, cutoff: float, seed: int
 
 def _plan(anatomy: str) -> Anatomy:
     if anatomy not in _ANATOMIES:
-        raise ValueError(f"no phantom of {anatomy!r}: there are {', '.join(_ANATOMIES)}")
+        raise ValueError(f"There is no phantom of {anatomy!r}; use one of {', '.join(_ANATOMIES)}.")
     return _ANATOMIES[anatomy]()
 
 
@@ -157,7 +159,7 @@ def _paint(
     back = np.clip(y / 180.0 + 0.5, 0.0, 1.0)
     volume = np.empty((len(heights), size, size), dtype=np.float32)
     for index, z in enumerate(heights):
-        air = np.full((size, size), AIR, dtype=np.float32)
+        air = np.full((size, size), AIR_HU, dtype=np.float32)
         canvas = Canvas(air, x, y, pixel_mm, textures.tissues(float(z), back))
         _paint_table(canvas, plan)
         lesions = len(plan.lesions)
@@ -167,7 +169,7 @@ def _paint(
             paint_discs(canvas, discs, tree.hu, tree.inside)
         _paint_shapes(canvas, shapes[-lesions:], float(z), wobbles[-lesions:])
         volume[index] = canvas.hu
-    return np.maximum(volume, AIR)
+    return np.maximum(volume, AIR_HU)
 
 
 def _paint_shapes(
@@ -178,7 +180,7 @@ def _paint_shapes(
 
 
 def _paint_table(canvas: Canvas, plan: Anatomy) -> None:
-    """A curved shell of carbon fibre with foam inside, just behind the body."""
+    """Paint the patient table: a curved shell of carbon fibre filled with foam."""
     wide = 0.50 * plan.field_mm
     below = 0.5 * max(2 * shape.radii[1] for shape in plan.shapes) + 3.0
     shells = ((2.0, _TABLE_HU[1], ""),)

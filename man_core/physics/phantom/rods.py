@@ -1,7 +1,7 @@
-"""A cylinder of water with rods: the object on which physicists measure a scanner's image quality.
+"""Water phantom with rods, for measuring image quality.
 
-After the phantoms of the American College of Radiology and of AAPM TG-233: rods of known place and
-contrast for the task transfer function, water for noise and low-contrast detectability.
+Modelled on the phantoms of the American College of Radiology and of AAPM TG-233: rods of known
+place and contrast for the task transfer function, water for noise and low-contrast detectability.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WATER_RADIUS_MM = 95.0
 AIR_HU = -1000.0
 
 EDGE_SIGMA_MM = 0.6
-"""Gaussian blur of every edge: half of the contrast is left at 0.31 cycles/mm, as with standard
+"""Gaussian blur of every edge: half of the contrast remains at 0.31 cycles/mm, as with standard
 abdominal kernels."""
 
 
@@ -29,11 +29,11 @@ class Rod:
     """A rod along z.
 
     Attributes:
-        name: What it is made of.
-        x_mm: Of its centre, from the phantom's centre along a row.
-        y_mm: Of its centre, from the phantom's centre along a column.
-        radius_mm: At half contrast.
-        contrast_hu: Against water.
+        name: Material or contrast.
+        x_mm: Distance of its centre from the phantom's centre, along a row.
+        y_mm: The same along a column.
+        radius_mm: Radius at half contrast.
+        contrast_hu: Difference to water.
     """
 
     name: str
@@ -49,14 +49,14 @@ RODS = (
     Rod("40 HU", 0.0, 60.0, 12.0, 40.0),
     Rod("-40 HU", 0.0, -60.0, 12.0, -40.0),
 )
-"""High and low contrast: what a denoiser keeps of the one it may not keep of the other."""
+"""Rods of high and low contrast, which a denoiser may not preserve equally."""
 
 UNIFORM_RADIUS_MM = 45.0
-"""Within this distance of the centre there is nothing but water."""
+"""Radius around the centre that contains only water."""
 
 
 def rod_phantom(rods: tuple[Rod, ...] = RODS) -> NDArray[np.float32]:
-    """A slice of the phantom without noise, HU [row, column]."""
+    """Return a noise-free slice of the phantom [row, column], HU."""
     hu = AIR_HU - AIR_HU * _disc(0.0, 0.0, WATER_RADIUS_MM)
     for rod in rods:
         hu += rod.contrast_hu * _disc(rod.x_mm, rod.y_mm, rod.radius_mm)
@@ -64,13 +64,13 @@ def rod_phantom(rods: tuple[Rod, ...] = RODS) -> NDArray[np.float32]:
 
 
 def centre_of(rod: Rod) -> tuple[float, float]:
-    """Centre of a rod (row, column) in pixels."""
+    """Return the centre of a rod (row, column) in pixels."""
     middle = 0.5 * (SIZE - 1)
     return middle + rod.y_mm / PIXEL_MM, middle + rod.x_mm / PIXEL_MM
 
 
 def uniform_water() -> NDArray[np.bool_]:
-    """Where there is nothing but water [row, column]."""
+    """Return the mask [row, column] of the region that contains only water."""
     near: NDArray[np.bool_] = _distance_mm(0.0, 0.0) < UNIFORM_RADIUS_MM
     return near
 

@@ -1,4 +1,4 @@
-"""Soft-edged shapes and tissue textures from which phantoms are painted, slice by slice."""
+"""Soft-edged shapes and tissue textures, painted slice by slice."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 Image = NDArray[np.float32]
 
 EDGE_PIXELS = 1.3
-"""Width of an edge: the partial volume of a pixel and a little of a scanner's blur."""
+"""Width of an edge: partial volume of a pixel plus some blur of the scanner."""
 
 _KNOT_MM = 6.0
 _FIELDS_MM = {"fine": 1.1, "medium": 3.0, "coarse": 9.0}
@@ -23,12 +23,12 @@ class Shape:
     Attributes:
         hu: Value inside.
         at: Centre (x, y, z).
-        radii: Half axes (x, y, z); infinite in z for what runs through the whole series.
-        tissue: Texture, a key of `Canvas.tissue`.
+        radii: Half axes (x, y, z); infinite in z for a shape that runs through the whole series.
+        tissue: Texture, a key of ``Canvas.tissue``.
         angle: Rotation in degrees in the slice.
         shells: Inner layers as (depth under the surface in mm, HU, tissue).
         inside: Name of the shape that clips this one.
-        name: Under which other shapes may refer to this one.
+        name: Name by which other shapes refer to this one.
         uneven: Relative unevenness of the outline.
         drift: Shift of the centre (x, y) per mm of z.
     """
@@ -50,12 +50,12 @@ class Canvas:
     """One slice being painted.
 
     Attributes:
-        hu: The picture [row, column], HU.
+        hu: Image [row, column], HU.
         x: Position of each pixel [row, column], mm.
         y: Position of each pixel [row, column], mm.
         pixel_mm: Side of a pixel.
         tissue: Texture in HU [row, column] of each tissue.
-        cover: How much of each pixel a named shape covers [row, column], 0 to 1.
+        cover: Share of each pixel [row, column] that a named shape covers, 0 to 1.
     """
 
     hu: Image
@@ -66,12 +66,12 @@ class Canvas:
     cover: dict[str, Image] = field(default_factory=dict)
 
     def paint(self, where: tuple[slice, slice], cover: Image, hu: float, tissue: str) -> None:
-        """Lays a value with its texture over a part of the picture."""
+        """Blend a value with its texture into a part of the image."""
         value = hu + self.tissue[tissue][where] if tissue else hu
         self.hu[where] += cover * (value - self.hu[where])
 
     def around(self, x: float, y: float, reach: float) -> tuple[slice, slice]:
-        """The part of the picture within ``reach`` mm of a point."""
+        """Return the part of the image within ``reach`` mm of a point, as (rows, columns)."""
         rows, columns = self.hu.shape
         row, column = y / self.pixel_mm + rows / 2, x / self.pixel_mm + columns / 2
         half = reach / self.pixel_mm + 2
@@ -82,11 +82,11 @@ class Canvas:
 
 
 def paint_shape(canvas: Canvas, shape: Shape, z: float, wobble: NDArray[np.float64]) -> None:
-    """Paints the cross-section of a shape at height z, if there is one.
+    """Paint the cross-section of a shape at height z, if there is one.
 
     Args:
-        canvas: The slice.
-        shape: What to paint.
+        canvas: Slice to paint on.
+        shape: Shape to paint.
         z: Height of the slice in mm.
         wobble: Phases [4] of the unevenness of this shape.
     """
@@ -129,7 +129,7 @@ def _depth(
 
 
 def paint_discs(canvas: Canvas, discs: NDArray[np.float64], hu: float, clip: str) -> None:
-    """Paints round cross-sections [disc, (x, y, radius)] in mm, for example of vessels."""
+    """Paint round cross-sections [disc, (x, y, radius)] in mm, for example of vessels."""
     edge = EDGE_PIXELS * canvas.pixel_mm
     for x, y, radius in discs:
         where = canvas.around(x, y, radius)
@@ -140,7 +140,7 @@ def paint_discs(canvas: Canvas, discs: NDArray[np.float64], hu: float, clip: str
 
 
 class Textures:
-    """Random fields that change smoothly from slice to slice; unit variance, zero mean."""
+    """Random fields of zero mean and unit variance that change smoothly from slice to slice."""
 
     def __init__(
         self, size: int, pixel_mm: float, heights: NDArray[np.float64], rng: np.random.Generator
@@ -153,7 +153,7 @@ class Textures:
         }
 
     def fields(self, z: float) -> dict[str, Image]:
-        """Each field [row, column] at a height in mm."""
+        """Return each field [row, column] at a height in mm."""
         place = (z - self._first) / _KNOT_MM
         low = int(place)
         angle = 0.5 * np.pi * (place - low)
@@ -161,11 +161,11 @@ class Textures:
         return {name: near * k[low] + far * k[low + 1] for name, k in self._knots.items()}
 
     def tissues(self, z: float, back: Image) -> dict[str, Image]:
-        """Texture of each tissue in HU [row, column].
+        """Return the texture of each tissue [row, column] in HU.
 
         Args:
             z: Height in mm.
-            back: Position [row, column] from 0 in front to 1 at the back: lungs are denser there.
+            back: Position [row, column] from 0 in front to 1 at the back, where lungs are denser.
         """
         f = self.fields(z)
         strands = np.exp(-((f["coarse"] / 0.10) ** 2)) * np.clip(f["medium"], 0.0, 1.5)

@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Tree:
-    """A vessel tree to grow: lengths in mm.
+    """Parameters of a vessel tree; lengths in mm.
 
     Attributes:
-        root: Where it starts (x, y, z).
-        towards: Direction of its first branches (x, y, z).
-        radius: Of the trunk.
-        length: Of the trunk.
-        hu: Of blood.
+        root: Start of the trunk (x, y, z).
+        towards: Direction of the first branches (x, y, z).
+        radius: Radius of the trunk.
+        length: Length of the trunk.
+        hu: Value of blood.
         inside: Name of the organ that clips it.
-        generations: How often it branches.
+        generations: Number of branchings.
     """
 
     root: tuple[float, float, float]
@@ -32,7 +32,7 @@ class Tree:
 
 
 def grow(tree: Tree, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Points [point, (x, y, z, radius)] along all branches of a tree, in mm."""
+    """Grow a tree; return points [point, (x, y, z, radius)] along all branches, in mm."""
     branches = [(np.array(tree.root), np.array(tree.towards), tree.radius, tree.length)]
     points: list[NDArray[np.float64]] = []
     for _ in range(tree.generations):
@@ -50,7 +50,7 @@ def grow(tree: Tree, rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def cross_section(points: NDArray[np.float64], z: float, smallest: float) -> NDArray[np.float64]:
-    """Discs [disc, (x, y, radius)] that a plane cuts out of the balls around the points."""
+    """Return the discs [disc, (x, y, radius)] in which a plane cuts the balls around the points."""
     squared = points[:, 3] ** 2 - (points[:, 2] - z) ** 2
     cut = points[squared > smallest**2]
     return np.column_stack((cut[:, :2], np.sqrt(squared[squared > smallest**2])))
@@ -63,7 +63,7 @@ def _path(
     length: float,
     rng: np.random.Generator,
 ) -> NDArray[np.float64]:
-    """A gently bent branch, tapering by a fifth, sampled every half radius."""
+    """Sample a gently bent branch that tapers by a fifth, every half radius."""
     count = max(int(length / (0.5 * radius)), 2)
     bend = 0.25 * rng.standard_normal(3)
     along = np.linspace(0.0, 1.0, count)[:, None]

@@ -1,0 +1,1 @@
+"""Analytic phantoms: simulated patients, and water with rods."""
