@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.data.augment import SYMMETRIES, transform, transform_position
 from training.data.batch import Batch
 from training.data.manifest import (
     Manifest,
@@ -18,7 +17,7 @@ from training.data.manifest import (
     noise_file,
     slices_file,
 )
-from training.data.place import Place, dosed
+from training.data.place import SYMMETRIES, Place, dosed, transform, transform_position
 from training.data.texture import apodise, smoothed
 from training.errors import TrainingError
 from training.settings import DataSettings

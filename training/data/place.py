@@ -5,10 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training.data.manifest import SeriesEntry, SliceEntry
 from training.data.texture import CUTOFFS, amplitude_at, nearest_cutoff
 from training.settings import DataSettings
+
+Pixels = NDArray[np.float32]
+
+SYMMETRIES = 8
+"""Symmetries of a square: four quarter turns, each with and without a flip."""
 
 LARGEST_NOISE_HU = 150.0
 """Noisier crops are not drawn: a tenth of the dose with a sharp kernel has about 120 HU."""
@@ -128,3 +134,21 @@ def _grain(place: Place, own: int, sharper: int, random: np.random.Generator) ->
     gain = amplitude_at(table, sharper) / amplitude_at(table, own)
     wanted = place.full_noise_hu * gain * float(np.exp(random.normal(0, GRAIN_JITTER)))
     return float(np.sqrt(max(wanted**2 - place.full_noise_hu**2, 0.0)))
+
+
+def transform(crop: Pixels, symmetry: int) -> Pixels:
+    """One of the eight symmetries of the square of a crop [row, column]."""
+    turned = np.rot90(crop, symmetry % 4)
+    return turned[:, ::-1] if symmetry >= 4 else turned
+
+
+def transform_position(
+    position: tuple[float, float, float, float], symmetry: int
+) -> tuple[float, float, float, float]:
+    """(top, left, bottom, right), fractions of the slice, of the crop in the transformed slice."""
+    top, left, bottom, right = position
+    for _ in range(symmetry % 4):  # np.rot90: column c becomes row 1 - c, row r becomes column r
+        top, left, bottom, right = 1 - right, top, 1 - left, bottom
+    if symmetry >= 4:
+        left, right = 1 - right, 1 - left
+    return top, left, bottom, right

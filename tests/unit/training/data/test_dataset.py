@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from training.data.augment import SYMMETRIES, transform, transform_position
 from training.data.dataset import CropSource
 from training.data.loading import Prefetched, held_out_batches
 from training.data.manifest import load_manifest, noise_file, save_manifest, slices_file
+from training.data.place import SYMMETRIES, transform, transform_position
 from training.data.texture import CUTOFFS, apodise, nearest_cutoff, smoothed
 from training.errors import TrainingError
 from training.settings import DataSettings, Recipe
