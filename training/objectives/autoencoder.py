@@ -10,7 +10,12 @@ from torch.nn import functional as F  # noqa: N812
 from man_core.hu import HuRange
 from man_core.nets.autoencoder import Autoencoder
 from training.objectives.perceptual import WINDOWS_HU, feature_distance, windowed
-from training.objectives.ramp import ramp
+
+PURE_RECONSTRUCTION = 0.05
+"""Share of the fit before any ramped term counts (30 of the paper's 600 epochs, reading A8)."""
+
+FULL_WEIGHT = 0.5
+"""Share of the fit after which ramped terms have their final weight (300 of 600 epochs)."""
 
 
 class AutoencoderObjective(BaseModel):
@@ -62,6 +67,12 @@ def autoencoder_loss(
         )
         loss = loss + weight * (objective.kl * kl + objective.perceptual * terms["perceptual"])
     return {"loss": loss, **terms}
+
+
+def ramp(progress: float) -> float:
+    """0, then linear, then 1, for a progress from 0 to 1 (MAN paper, section 3.2)."""
+    rise = (progress - PURE_RECONSTRUCTION) / (FULL_WEIGHT - PURE_RECONSTRUCTION)
+    return min(1.0, max(0.0, rise))
 
 
 def _seen(objective: AutoencoderObjective) -> tuple[slice, slice, slice, slice]:
