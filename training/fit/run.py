@@ -32,7 +32,7 @@ from training.fit.state import (
     save_json,
 )
 from training.fit.task import RunFacts, Task
-from training.fit.tasks import build_task
+from training.fit.tasks.build import build_task
 from training.settings import Recipe
 
 

@@ -14,7 +14,7 @@ from training.fit.man_autoencoder import AutoencoderTask
 from training.fit.man_diffusion import DiffusionTask
 from training.fit.state import RECIPE_FILE, save_json, save_state
 from training.fit.task import RunFacts
-from training.fit.tasks import build_task
+from training.fit.tasks.build import build_task
 from training.settings import load_recipe
 
 CPU = torch.device("cpu")

@@ -20,7 +20,7 @@ from training.data.dataset import CropSource
 from training.fit.loop import Fit
 from training.fit.schedule import Budget
 from training.fit.state import load_state
-from training.fit.tasks import build_task
+from training.fit.tasks.build import build_task
 from training.settings import Recipe, load_recipe
 
 RECIPE = "man-autoencoder-tiny"

@@ -15,7 +15,7 @@ from training.errors import RecipeError
 from training.fit.man import model_config
 from training.fit.man_diffusion import DiffusionTask
 from training.fit.task import Moment, RunFacts
-from training.fit.tasks import build_task
+from training.fit.tasks.build import build_task
 from training.settings import Recipe, load_recipe, recipe_folder
 
 CPU = torch.device("cpu")

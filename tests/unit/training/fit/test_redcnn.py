@@ -15,7 +15,7 @@ from man_core.hu import HuRange
 from man_core.nets.redcnn import RedCnn, RedCnnConfig
 from training.errors import RecipeError, TrainingError
 from training.fit.run import FitOptions, export, fit
-from training.fit.tasks import TASKS, build_task
+from training.fit.tasks.build import TASKS, build_task
 from training.objectives.regression import RegressionObjective, regression_loss
 from training.settings import Recipe, load_recipe
 

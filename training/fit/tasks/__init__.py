@@ -1,0 +1,1 @@
+"""One file a method of a recipe: the tasks that the fitting loop runs."""
