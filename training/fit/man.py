@@ -10,8 +10,8 @@ import torch
 from man_core.nets.man import ManConfig
 from man_core.nets.presets import PRESETS
 from training.errors import RecipeError
-from training.fit.man_diffusion import DiffusionTask
 from training.fit.tasks.man_autoencoder import AutoencoderTask
+from training.fit.tasks.man_diffusion import DiffusionTask
 from training.settings import Recipe
 
 

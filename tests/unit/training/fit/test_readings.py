@@ -13,9 +13,9 @@ from man_core import Condition, load_denoiser
 from training.data.dataset import CropSource
 from training.errors import RecipeError
 from training.fit.man import model_config
-from training.fit.man_diffusion import DiffusionTask
 from training.fit.task import Moment, RunFacts
 from training.fit.tasks.build import build_task
+from training.fit.tasks.man_diffusion import DiffusionTask
 from training.settings import Recipe, load_recipe, recipe_folder
 
 CPU = torch.device("cpu")

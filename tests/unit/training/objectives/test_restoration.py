@@ -10,9 +10,9 @@ from torch import Tensor
 from man_core import ModelCard
 from training.data.batch import Batch
 from training.errors import RecipeError
-from training.fit.man_diffusion import DiffusionTask
 from training.fit.task import Moment, RunFacts
 from training.fit.tasks.build import build_task
+from training.fit.tasks.man_diffusion import DiffusionTask
 from training.objectives.perceptual import feature_distance, perceptual_features
 from training.objectives.restoration import RestorationObjective, restoration_loss
 from training.settings import Recipe, load_recipe
