@@ -8,8 +8,8 @@ import torch
 
 from training.errors import RecipeError
 from training.fit.man import man_autoencoder_task, man_diffusion_task
-from training.fit.redcnn import redcnn_task
 from training.fit.task import Task
+from training.fit.tasks.redcnn import redcnn_task
 from training.settings import Recipe
 
 TASKS: dict[str, Callable[[Recipe, torch.device], Task]] = {
