@@ -18,11 +18,11 @@ from man_core.nets.man import ManConfig, ManNetwork
 from man_core.quality import SOFT_TISSUE, psnr
 from training.data.batch import Batch, BatchSource
 from training.errors import TrainingError
-from training.fit.initial import initial_weights, take
 from training.fit.man_export import export_man
 from training.fit.objective import read_objective
 from training.fit.pictures import strip
 from training.fit.task import Moment, RunFacts, Validation
+from training.fit.tasks.initial import initial_weights, take
 from training.objectives.latent_diffusion import DiffusionObjective, diffusion_loss
 from training.objectives.perceptual import perceptual_features
 from training.objectives.residual_shift import residual_shift_loss

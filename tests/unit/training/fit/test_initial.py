@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from training.errors import TrainingError
-from training.fit.initial import initial_weights, take
 from training.fit.state import RECIPE_FILE, save_json, save_state
 from training.fit.task import RunFacts
 from training.fit.tasks.build import build_task
+from training.fit.tasks.initial import initial_weights, take
 from training.fit.tasks.man_autoencoder import AutoencoderTask
 from training.fit.tasks.man_diffusion import DiffusionTask
 from training.settings import load_recipe
