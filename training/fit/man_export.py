@@ -7,8 +7,8 @@ from pathlib import Path
 from man_core.card import ModelCard
 from man_core.denoisers.latent_sampler import SAMPLERS
 from man_core.nets.man import ManConfig, ManNetwork
-from training.fit.model_export import export_model
 from training.fit.task import RunFacts
+from training.fit.tasks.export import export_model
 
 EXPORT_STEPS = 2
 """Sampling steps of a fresh card after stage two (decision 0002)."""

@@ -18,8 +18,8 @@ from man_core.nets.redcnn import RedCnn, RedCnnConfig
 from training.cli import main
 from training.errors import TrainingError
 from training.evaluate.comparison import CHANGE, LPIPS, PSNR, Kind, Paired, bias_in, bootstrap
-from training.fit.model_export import export_model
 from training.fit.task import RunFacts
+from training.fit.tasks.export import export_model
 from training.promotion.rule import faults
 from training.promotion.site import Site, version_of
 
