@@ -12,9 +12,8 @@ from torch import Tensor
 from man_core import Condition, load_denoiser
 from training.data.dataset import CropSource
 from training.errors import RecipeError
-from training.fit.man import model_config
 from training.fit.task import Moment, RunFacts
-from training.fit.tasks.build import build_task
+from training.fit.tasks.build import build_task, man_config
 from training.fit.tasks.man_diffusion import DiffusionTask
 from training.settings import Recipe, load_recipe, recipe_folder
 
@@ -92,7 +91,7 @@ def test_a_reading_fits_a_step_and_samples_finite_values(
 
 
 def test_the_readings_differ_in_what_they_are_named_after() -> None:
-    configs = {name: model_config(load_recipe(f"ablation/{name}").model) for name in READINGS}
+    configs = {name: man_config(load_recipe(f"ablation/{name}").model) for name in READINGS}
     base = configs["man-base"]
     assert {c.unet.condition for c in configs.values()} == {"xattn", "concat", "both"}
     assert {c.prediction for c in configs.values()} == {"eps", "v", "x0", "residual"}
@@ -144,4 +143,4 @@ def test_a_residual_shift_goes_on_from_a_cosine_model(model: Path, small_set: Pa
 )
 def test_a_switch_that_does_not_exist_is_said(model_part: dict[str, Any]) -> None:
     with pytest.raises(RecipeError, match="the recipe's model is wrong"):
-        model_config(model_part)
+        man_config(model_part)
