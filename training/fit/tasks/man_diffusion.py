@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from man_core.card import ModelCard
 from man_core.denoisers.latent_sampler import SAMPLERS, latent_sampler, most_steps
 from man_core.diffusion.residual_shift import shift_schedule
 from man_core.diffusion.schedule import cosine_schedule
@@ -18,10 +19,10 @@ from man_core.nets.man import ManConfig, ManNetwork
 from man_core.quality import SOFT_TISSUE, psnr
 from training.data.batch import Batch, BatchSource
 from training.errors import TrainingError
-from training.fit.man_export import export_man
 from training.fit.objective import read_objective
 from training.fit.pictures import strip
 from training.fit.task import Moment, RunFacts, Validation
+from training.fit.tasks.export import export_model
 from training.fit.tasks.initial import initial_weights, take
 from training.objectives.latent_diffusion import DiffusionObjective, diffusion_loss
 from training.objectives.perceptual import perceptual_features
@@ -39,6 +40,15 @@ VALIDATION_SEED = 0
 
 MAY_START_FRESH = ("detail.",)
 """What the names of those values begin with that weights fitted earlier may lack."""
+
+EXPORT_STEPS = 2
+"""Sampling steps of a fresh card after stage two (decision 0002)."""
+
+RESTORED_STEPS = 1
+"""The same after stage three, which fits the image of the first step (decision 0011)."""
+
+PAPER_STEPS = 30
+"""The same where noise or v is predicted: few steps are of no use then."""
 
 LatentLoss = Callable[..., tuple[dict[str, Tensor], Tensor]]
 """See ``diffusion_loss``, less the schedule."""
@@ -201,5 +211,20 @@ class DiffusionTask:
 
     def export(self, folder: Path, facts: RunFacts) -> Path:
         """Write weights and card."""
-        restored = self.objective.restoration is not None
-        return export_man(self.network, folder, facts, restored=restored)
+        config = self.network.config
+        card = ModelCard(
+            name="man",
+            version="",
+            method="man",
+            summary="MAN, latent diffusion denoising of low-dose CT, compact.",
+            sampler=SAMPLERS[config.diffusion][0],
+            steps=_card_steps(config, restored=self.objective.restoration is not None),
+        )
+        return export_model(card, self.network, config.to_dict(), folder, facts)
+
+
+def _card_steps(config: ManConfig, *, restored: bool) -> int:
+    if config.diffusion == "residual-shift":
+        return config.shift.steps
+    few = RESTORED_STEPS if restored else EXPORT_STEPS
+    return few if config.prediction in ("x0", "residual") else PAPER_STEPS
