@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from training.errors import RecipeError
+
+Objective = TypeVar("Objective", bound=BaseModel)
 
 
 class _Strict(BaseModel):
@@ -158,8 +160,24 @@ def load_recipe(name: str) -> Recipe:
     except yaml.YAMLError as error:
         raise RecipeError(f"the recipe {path} is not valid YAML") from error
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])) or 'recipe'}: {fault['msg']}"
-            for fault in error.errors()
-        )
-        raise RecipeError(f"the recipe {path} is wrong: {faults}") from error
+        raise RecipeError(f"The recipe {path} is invalid: {faults_in(error)}.") from error
+
+
+def read_objective(kind: type[Objective], values: dict[str, Any]) -> Objective:
+    """Validate the objective of a recipe.
+
+    Raises:
+        RecipeError: A key is unknown or a value is wrong; all faults are named.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError(f"The recipe's objective is invalid: {faults_in(error)}.") from error
+
+
+def faults_in(error: ValidationError) -> str:
+    """List every fault that pydantic found, each with the key that it is in."""
+    return "; ".join(
+        f"{'.'.join(map(str, fault['loc'])) or 'the whole'}: {fault['msg']}"
+        for fault in error.errors()
+    )

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from training.data.manifest import SPLITS
 from training.errors import RecipeError
-from training.settings import recipe_folder
+from training.settings import faults_in, recipe_folder
 
 VARIABLE = re.compile(r"\$\{(\w+)\}")
 ENVIRONMENT_PREFIX = "MAN_TRAIN_"
@@ -198,13 +198,7 @@ def load_table(name: str) -> TableFile:
     except yaml.YAMLError as error:
         raise RecipeError(f"the table {path} is not valid YAML") from error
     except ValidationError as error:
-        raise RecipeError(f"the table {path} is wrong: {_faults(error)}") from error
-
-
-def _faults(error: ValidationError) -> str:
-    return "; ".join(
-        f"{'.'.join(map(str, fault['loc'])) or 'table'}: {fault['msg']}" for fault in error.errors()
-    )
+        raise RecipeError(f"the table {path} is wrong: {faults_in(error)}") from error
 
 
 def filled(table: TableFile, given: Mapping[str, str], without: tuple[str, ...] = ()) -> TableFile:

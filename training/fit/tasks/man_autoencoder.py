@@ -15,12 +15,12 @@ from man_core.nets.man import ManConfig
 from man_core.quality import SOFT_TISSUE, psnr
 from training.data.batch import Batch, BatchSource
 from training.errors import TrainingError
-from training.fit.objective import read_objective
 from training.fit.pictures import strip
 from training.fit.task import Moment, RunFacts, Validation
 from training.fit.tasks.initial import initial_weights, take
 from training.objectives.autoencoder import AutoencoderObjective, autoencoder_loss
 from training.objectives.perceptual import perceptual_features
+from training.settings import read_objective
 
 PCA_BATCHES = 16
 """Batches whose patches give the principal components of the linear path."""

@@ -19,7 +19,6 @@ from man_core.nets.man import ManConfig, ManNetwork
 from man_core.quality import SOFT_TISSUE, psnr
 from training.data.batch import Batch, BatchSource
 from training.errors import TrainingError
-from training.fit.objective import read_objective
 from training.fit.pictures import strip
 from training.fit.task import Moment, RunFacts, Validation
 from training.fit.tasks.export import export_model
@@ -28,6 +27,7 @@ from training.objectives.latent_diffusion import DiffusionObjective, diffusion_l
 from training.objectives.perceptual import perceptual_features
 from training.objectives.residual_shift import residual_shift_loss
 from training.objectives.restoration import restoration_loss
+from training.settings import read_objective
 
 STATISTICS_BATCHES = 16
 """Batches that give the latents' mean and standard deviation (reading A15) and of noise."""

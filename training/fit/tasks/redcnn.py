@@ -15,13 +15,12 @@ from man_core.nets.redcnn import RedCnn, RedCnnConfig
 from man_core.quality import SOFT_TISSUE, psnr
 from training.data.batch import Batch, BatchSource
 from training.errors import RecipeError, TrainingError
-from training.fit.objective import read_objective
 from training.fit.pictures import strip
 from training.fit.task import Moment, RunFacts, Validation
 from training.fit.tasks.export import export_model
 from training.fit.tasks.initial import model_weights, take
 from training.objectives.regression import RegressionObjective, regression_loss
-from training.settings import Recipe
+from training.settings import Recipe, read_objective
 
 
 class RedCnnTask:
