@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 import torch
@@ -41,6 +42,12 @@ class Batch:
 
     def __len__(self) -> int:
         return int(self.full.shape[0])
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Join batches into one."""
+    names = [field.name for field in fields(Batch)]
+    return Batch(**{name: torch.cat([getattr(b, name) for b in batches]) for name in names})
 
 
 class BatchSource(Protocol):

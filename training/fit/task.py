@@ -59,6 +59,12 @@ class RunFacts:
     hardware: str
 
 
+def side_by_side(crops: Sequence[Tensor], window_hu: tuple[float, float]) -> Tensor:
+    """Join crops [row, column] in HU into one picture in [0, 1] of a window."""
+    low, high = window_hu
+    return ((torch.cat(tuple(crops), dim=1) - low) / (high - low)).clamp(0, 1)
+
+
 class Task(Protocol):
     """A model with its objective; all else (optimiser, EMA, journal, resume) is the loop's."""
 

@@ -13,10 +13,9 @@ from man_core.hu import HuRange
 from man_core.nets.autoencoder import Autoencoder, initialise_linear_path
 from man_core.nets.man import ManConfig
 from man_core.quality import SOFT_TISSUE, psnr
-from training.data.batch import Batch, BatchSource
+from training.data.batch import Batch, BatchSource, joined
 from training.errors import TrainingError
-from training.fit.pictures import strip
-from training.fit.task import Moment, RunFacts, Validation
+from training.fit.task import Moment, RunFacts, Validation, side_by_side
 from training.fit.tasks.initial import initial_weights, take
 from training.objectives.autoencoder import AutoencoderObjective, autoencoder_loss
 from training.objectives.perceptual import perceptual_features
@@ -79,9 +78,8 @@ class AutoencoderTask:
     @torch.no_grad()
     def validate(self, batches: Sequence[Batch]) -> Validation:
         """How well full dose and low dose survive the way through the latent."""
-        full, low = (
-            torch.cat([getattr(batch, name) for batch in batches]) for name in ("full", "low")
-        )
+        held_out = joined(batches)
+        full, low = held_out.full, held_out.low
         through_full, through_low = self._through(full), self._through(low)
         scalars = {
             "psnr_full": psnr(through_full[:, 0].numpy(), full[:, 0].numpy(), SOFT_TISSUE),
@@ -89,7 +87,7 @@ class AutoencoderTask:
             "mae_full_hu": float((through_full - full).abs().mean()),
             "bias_full_hu": float((through_full - full).mean()),
         }
-        pictures = {"full": strip((full[0, 0], through_full[0, 0]), SOFT_TISSUE)}
+        pictures = {"full": side_by_side((full[0, 0], through_full[0, 0]), SOFT_TISSUE)}
         return Validation({"score": scalars["mae_full_hu"], **scalars}, pictures)
 
     def _through(self, hu: Tensor) -> Tensor:

@@ -17,10 +17,9 @@ from man_core.diffusion.schedule import cosine_schedule
 from man_core.hu import HuRange
 from man_core.nets.man import ManConfig, ManNetwork
 from man_core.quality import SOFT_TISSUE, psnr
-from training.data.batch import Batch, BatchSource
+from training.data.batch import Batch, BatchSource, joined
 from training.errors import TrainingError
-from training.fit.pictures import strip
-from training.fit.task import Moment, RunFacts, Validation
+from training.fit.task import Moment, RunFacts, Validation, side_by_side
 from training.fit.tasks.export import export_model
 from training.fit.tasks.initial import initial_weights, take
 from training.objectives.latent_diffusion import DiffusionObjective, diffusion_loss
@@ -168,13 +167,11 @@ class DiffusionTask:
     @torch.no_grad()
     def validate(self, batches: Sequence[Batch]) -> Validation:
         """PSNR of few-step sampling against full dose, beside the low-dose row."""
-        full, low = (
-            torch.cat([getattr(batch, name) for batch in batches]) for name in ("full", "low")
-        )
-        position = torch.cat([batch.position for batch in batches])
+        held_out = joined(batches)
+        full, low = held_out.full, held_out.low
         most = most_steps(self.network.config)
         counts = [min(count, most) for count in VALIDATION_STEPS]
-        results = {count: self._restore(low, position, count) for count in counts}
+        results = {count: self._restore(low, held_out.position, count) for count in counts}
         scalars = {"psnr_low": psnr(low[:, 0].numpy(), full[:, 0].numpy(), SOFT_TISSUE)}
         for count, result in results.items():
             scalars[f"psnr_{count}"] = psnr(result[:, 0].numpy(), full[:, 0].numpy(), SOFT_TISSUE)
@@ -182,7 +179,7 @@ class DiffusionTask:
         row = [crop[0, 0] for crop in (low, *results.values(), full)]
         score = -scalars[f"psnr_{VALIDATION_STEPS[0]}"]
         return Validation(
-            {"score": score, **scalars}, {"low_results_full": strip(row, SOFT_TISSUE)}
+            {"score": score, **scalars}, {"low_results_full": side_by_side(row, SOFT_TISSUE)}
         )
 
     def _restore(self, hu: Tensor, position: Tensor, count: int) -> Tensor:

@@ -13,10 +13,9 @@ from man_core.card import NO_SAMPLER, ModelCard
 from man_core.hu import HuRange
 from man_core.nets.redcnn import RedCnn, RedCnnConfig
 from man_core.quality import SOFT_TISSUE, psnr
-from training.data.batch import Batch, BatchSource
+from training.data.batch import Batch, BatchSource, joined
 from training.errors import RecipeError, TrainingError
-from training.fit.pictures import strip
-from training.fit.task import Moment, RunFacts, Validation
+from training.fit.task import Moment, RunFacts, Validation, side_by_side
 from training.fit.tasks.export import export_model
 from training.fit.tasks.initial import model_weights, take
 from training.objectives.regression import RegressionObjective, regression_loss
@@ -55,9 +54,8 @@ class RedCnnTask:
     @torch.no_grad()
     def validate(self, batches: Sequence[Batch]) -> Validation:
         """PSNR against full dose, beside the low-dose row."""
-        full, low = (
-            torch.cat([getattr(batch, name) for batch in batches]) for name in ("full", "low")
-        )
+        held_out = joined(batches)
+        full, low = held_out.full, held_out.low
         span = HuRange()
         result = span.to_hu(self.network.restore(span.to_network(low.to(self.device)))).cpu()
         found = psnr(result[:, 0].numpy(), full[:, 0].numpy(), SOFT_TISSUE)
@@ -68,7 +66,7 @@ class RedCnnTask:
             "bias_hu": float((result - full).mean()),
         }
         row = [crop[0, 0] for crop in (low, result, full)]
-        return Validation(scalars, {"low_result_full": strip(row, SOFT_TISSUE)})
+        return Validation(scalars, {"low_result_full": side_by_side(row, SOFT_TISSUE)})
 
     def state_dict(self) -> dict[str, Any]:
         """The network's values."""
