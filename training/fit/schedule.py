@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 
 from training.settings import FitSettings
@@ -24,6 +25,26 @@ class Budget:
         """0 to 1: by steps or by time, whichever is further."""
         by_time = elapsed / self.seconds if self.seconds else 0.0
         return min(1.0, max(step / self.steps, by_time))
+
+
+@dataclass
+class Clock:
+    """Seconds of fitting over all parts of a resumed run."""
+
+    before: float = 0.0
+    started: float | None = None
+
+    def start(self) -> None:
+        """From now on seconds count."""
+        self.started = time.monotonic()
+
+    def stop(self) -> None:
+        """From now on none count."""
+        self.before, self.started = self.elapsed(), None
+
+    def elapsed(self) -> float:
+        """Seconds counted so far."""
+        return self.before + (time.monotonic() - self.started if self.started is not None else 0.0)
 
 
 def learning_rate(fit: FitSettings, step: int, progress: float) -> float:
