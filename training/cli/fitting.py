@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from training.cli import options
-from training.cli.output import console, say
+from training.cli.output import fit_progress, say
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +38,7 @@ def fit(
     if threads:
         torch.set_num_threads(threads)
     wanted = FitOptions(data, out, resume, init, steps, max_minutes, device)
-    done = run(load_recipe(recipe), wanted, console)
+    done = run(load_recipe(recipe), wanted, fit_progress)
     words = "stopped early, go on with --resume" if done.stopped else "done"
     if done.ranks.leads:
         typer.echo(

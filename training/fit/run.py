@@ -5,22 +5,22 @@ from __future__ import annotations
 import os
 import platform
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
+from man_core import ModelError
+from man_core.device import choose_device
 from training.data.batch import BatchSource
 from training.data.dataset import CropSource
 from training.data.loading import Prefetched, held_out_batches
 from training.data.manifest import load_manifest
 from training.errors import TrainingError
 from training.fit.journal import Journal
-from training.fit.loop import Fit
-from training.fit.progress import shown
+from training.fit.loop import Fit, OnStep
 from training.fit.ranks import Ranks, joined
 from training.fit.schedule import Budget
 from training.fit.state import (
@@ -34,6 +34,9 @@ from training.fit.state import (
 from training.fit.task import RunFacts, Task
 from training.fit.tasks.build import build_task
 from training.settings import Recipe
+
+Display = Callable[[str], AbstractContextManager[OnStep | None]]
+"""Shows the progress of a fit of some title while the context is open."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,11 @@ class FitOptions:
     device: str = "auto"
 
 
-def fit(recipe: Recipe, options: FitOptions, console: Console) -> Fit:
+def _hidden(_title: str) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+def fit(recipe: Recipe, options: FitOptions, display: Display = _hidden) -> Fit:
     """Fit a recipe to a set, from the start or from where a run was interrupted.
 
     Returns:
@@ -70,11 +77,11 @@ def fit(recipe: Recipe, options: FitOptions, console: Console) -> Fit:
     """
     with joined() as ranks:
         recipe = ranks.from_first(lambda: _recipe_of_run(recipe, options))
-        task = build_task(recipe, pick_device(options.device))
+        task = build_task(recipe, _device(options.device))
         crops = CropSource(options.data, recipe.data, recipe.seed, "train")
         threads = _loading_threads(task.device, ranks)
         with Prefetched(crops, threads, stride=ranks.size) as source:
-            return _fitted(recipe, task, source, options, ranks, console)
+            return _fitted(recipe, task, source, options, ranks, display)
 
 
 def _fitted(
@@ -83,7 +90,7 @@ def _fitted(
     source: BatchSource,
     options: FitOptions,
     ranks: Ranks,
-    console: Console,
+    display: Display,
 ) -> Fit:
     held_out = held_out_batches(options.data, recipe) if ranks.leads else []
     budget = Budget(recipe.fit.steps, options.max_minutes * 60 if options.max_minutes else None)
@@ -91,7 +98,7 @@ def _fitted(
     _begin(run, options)
     with _stopped_by_signals(run):
         if ranks.leads:
-            with Journal(options.run) as journal, shown(recipe.method, console) as on_step:
+            with Journal(options.run) as journal, display(recipe.method) as on_step:
                 run.go(journal, on_step)
             _save_facts(run, options)
         else:
@@ -143,27 +150,18 @@ def averaged_task(run: Path, device: str = "cpu") -> tuple[Task, RunFacts]:
     state = load_state(run)
     if state is None:
         raise TrainingError(f"the run {run} holds no checkpoint yet")
-    task = build_task(recipe, pick_device(device))
+    task = build_task(recipe, _device(device))
     task.load_state_dict(state["averaged"])
     described = load_facts(run)
     facts = RunFacts(described["data"], state["step"], state["seconds"], described["hardware"])
     return task, facts
 
 
-def pick_device(name: str) -> torch.device:
-    """``auto`` takes CUDA where there is one.
-
-    Raises:
-        TrainingError: The device cannot be used.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+def _device(name: str) -> torch.device:
     try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise TrainingError(f"the device {name!r} cannot be used: try `cpu` or `cuda`") from error
-    return device
+        return choose_device(name)
+    except ModelError as error:
+        raise TrainingError(str(error)) from error
 
 
 def _recipe_of_run(recipe: Recipe, options: FitOptions) -> Recipe:

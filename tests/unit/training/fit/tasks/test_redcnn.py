@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 
 from man_core import Condition, Volume, denoise_volume, load_denoiser
 from man_core.hu import HuRange
@@ -40,7 +39,7 @@ def eager(steps: int) -> Recipe:
 
 def fitted(recipe: Recipe, data: Path, run: Path, **options: object) -> Path:
     wanted = FitOptions(data, run, device="cpu", **options)  # type: ignore[arg-type]
-    fit(recipe, wanted, Console(quiet=True))
+    fit(recipe, wanted)
     return run
 
 
