@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
+import torch
 
 from man_core import ModelError
 from man_core.quality import Window, hu_bias, measure
 from training.errors import TrainingError
 from training.evaluate.cases import Case
-from training.evaluate.machine import machine
 from training.evaluate.methods import Method
+
+CPU_INFO = Path("/proc/cpuinfo")
 
 NOTHING = "there was nothing to evaluate: no series with soft tissue"
 
@@ -191,3 +196,20 @@ def _mean_bias(group: list[Row], tissue: str) -> float:
     held = [row for row in group if tissue in row.bias_hu]
     values = [row.bias_hu[tissue] for row in held]
     return float(np.average(values, weights=[row.slices for row in held]))
+
+
+def machine(device: str) -> str:
+    """A device in words: the GPU's name, or threads and processor."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(torch.device(device))
+    threads = torch.get_num_threads()
+    return f"{threads} thread{'s' if threads > 1 else ''} of {_processor()}"
+
+
+@cache
+def _processor() -> str:
+    if CPU_INFO.is_file():
+        for line in CPU_INFO.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
