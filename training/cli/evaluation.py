@@ -45,9 +45,10 @@ def evaluate(
     from training.evaluate.cases import Wanted, cases
     from training.evaluate.methods import methods_of
     from training.evaluate.run import evaluate as run
-    from training.tables import rows
+    from training.evaluate.windows import window_of
+    from training.tables.card import note_on_card
 
-    windows = [rows.window_of(text) for text in window]
+    windows = [window_of(text) for text in window]
     wanted = Wanted(known_split(split), tuple(dose), slices)
     methods = methods_of(
         models,
@@ -61,16 +62,16 @@ def evaluate(
     with counted("series") as on_progress:
         measured = run(methods, cases(data, full, wanted), windows, on_case=on_progress)
     if card:
-        rows.note_on_card(card, measured)
+        note_on_card(card, measured)
     _show(measured, as_json)
 
 
 def _show(rows: Sequence[Row], as_json: bool) -> None:
-    from training.tables.rows import json_of, tables_of
+    from training.tables.terminal import row_tables
 
     if as_json:
-        typer.echo(json.dumps(json_of(rows)))
+        typer.echo(json.dumps([row.to_dict() for row in rows]))
         return
     wide = Console(width=max(console.width, WIDEST_TABLE))
-    for table in tables_of(rows):
+    for table in row_tables(rows):
         wide.print(table)

@@ -67,7 +67,7 @@ def compare(
     from training.evaluate.cases import Wanted, cases
     from training.evaluate.comparison import compare as run
     from training.evaluate.methods import model_method
-    from training.tables.rows import window_of
+    from training.evaluate.windows import window_of
 
     windows = [window_of(text) for text in window]
     wanted = Wanted(known_split(split), tuple(dose), slices)
@@ -102,9 +102,9 @@ def promote(
         raise RecipeError("promote needs a MODEL and --data with held-out patients, or --back")
     from training.data.splits import known_split
     from training.evaluate.cases import Wanted
+    from training.evaluate.windows import window_of
     from training.promotion.promote import Wish
     from training.promotion.promote import promote as run
-    from training.tables.rows import window_of
 
     if split == "test":
         typer.echo(TEST_IS_SPENT, err=True)
@@ -140,7 +140,7 @@ def _go_back(to: Path, as_json: bool, *, words_beside: bool) -> None:
 
 
 def _show(pairs: list[Paired], first: Method, second: Method, names: tuple[str, str]) -> None:
-    from training.tables.paired import paired_tables
+    from training.tables.terminal import paired_tables
 
     wide = Console(width=max(console.width, WIDEST_TABLE))
     for table in paired_tables(pairs, first, second, names):

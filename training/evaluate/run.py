@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +20,9 @@ from training.evaluate.cases import Case
 from training.evaluate.methods import Method
 
 CPU_INFO = Path("/proc/cpuinfo")
+
+SCORES = ("psnr_db", "ssim", "lpips")
+"""Fields of a row that may be unmeasured or infinite."""
 
 NOTHING = "there was nothing to evaluate: no series with soft tissue"
 
@@ -61,6 +66,21 @@ class Row:
     sampler: str = ""
     patients: int = 1
     machine: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON; null stands for a value that was not measured."""
+        return {name: _json_value(value) for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Row:
+        """Rebuild a row from ``to_dict``; null becomes NaN."""
+        scores = {name: math.nan if fields[name] is None else fields[name] for name in SCORES}
+        low, high = fields["window_hu"]
+        return cls(**{**fields, **scores, "window_hu": (low, high)})
+
+
+def _json_value(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @dataclass(frozen=True)

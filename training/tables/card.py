@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +15,6 @@ from training.evaluate.cases import FULL_DOSE
 from training.evaluate.methods import LOW_DOSE
 from training.evaluate.run import Row
 from training.tables.results import TableResult, grid, load_result, sections
-from training.tables.rows import measurement
 
 CARD_TABLES = ("default", "test")
 """Tables whose rows a card carries, where they have been measured."""
@@ -98,6 +98,50 @@ def _measurements(card: ModelCard, rows: Sequence[Row]) -> list[Measurement]:
     """What a program reads of a card; full dose in has no low dose to stand beside."""
     kept = [row for row in rows if row.row == LOW_DOSE or _is_of(row, card)]
     return [measurement(row) for row in kept if row.dose < FULL_DOSE]
+
+
+def note_on_card(path: Path, rows: Sequence[Row]) -> None:
+    """Add the rows of a card's model, with the low-dose rows beside them, to the card.
+
+    Rows of the same split, dose, window and name are replaced.
+
+    Raises:
+        TrainingError: The card cannot be read, or no row was measured with its weights.
+    """
+    try:
+        card = ModelCard.load(path)
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"the card {path} cannot be read") from error
+    wanted = (card.weights_sha256, card.sampler, card.steps)
+    own = [r for r in rows if (r.weights_sha256, r.sampler, r.steps) == wanted]
+    if not own:
+        raise TrainingError(
+            f"no row was measured with the weights, sampler and steps of the card {path}"
+        )
+    beside = [r for r in rows if r.row == LOW_DOSE and math.isfinite(r.psnr_db)]
+    fresh = {_kind(m): m for m in map(measurement, [*beside, *own])}
+    kept = [m for m in card.measurements if _kind(m) not in fresh]
+    changed = replace(card, measurements=(*kept, *fresh.values()))
+    path.write_text(changed.to_json(), encoding="utf-8")
+
+
+def measurement(row: Row) -> Measurement:
+    """A row as a card keeps it."""
+    kind = "real" if row.real else "simulated"
+    return Measurement(
+        split=f"{row.split} ({kind})",
+        dose=row.dose,
+        window_hu=row.window_hu,
+        row=row.row,
+        psnr_db=round(row.psnr_db, 2),
+        ssim=round(row.ssim, 4),
+        lpips=round(row.lpips, 4),
+        slices=row.slices,
+    )
+
+
+def _kind(row: Measurement) -> tuple[object, ...]:
+    return row.split, row.dose, row.window_hu, row.row
 
 
 def card_page(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,8 @@ from training.errors import TrainingError
 from training.evaluate.cases import Case
 from training.evaluate.methods import Method
 from training.evaluate.run import CaseRow, Row, rows_of_case
-from training.tables.rows import json_of
 
 Key = tuple[str, str, str, str, int, Window]
-
-NUMBERS = ("psnr_db", "ssim", "lpips")
-"""Fields that are null in JSON where they were not measured or are not finite."""
 
 
 class Measured:
@@ -64,7 +59,7 @@ class Measured:
     def _take(self, line: str) -> None:
         try:
             found = json.loads(line)
-            row = row_of(found["row"])
+            row = Row.from_dict(found["row"])
             case_row = CaseRow(found["patient"], found["series"], row)
             name = (row.row, row.weights_sha256, row.sampler, row.steps)
             self._rows[(found["case"], *name, row.window_hu)] = case_row
@@ -80,15 +75,8 @@ def fingerprint(case: Case) -> str:
     return digest.hexdigest()[:16]
 
 
-def row_of(fields: dict[str, Any]) -> Row:
-    """A row from JSON: null becomes NaN."""
-    numbers = {name: math.nan if fields[name] is None else fields[name] for name in NUMBERS}
-    low, high = fields["window_hu"]
-    return Row(**{**fields, **numbers, "window_hu": (low, high)})
-
-
 def _entry(of: str, row: CaseRow) -> dict[str, Any]:
-    return {"case": of, "patient": row.patient, "series": row.series, "row": json_of([row.row])[0]}
+    return {"case": of, "patient": row.patient, "series": row.series, "row": row.row.to_dict()}
 
 
 def _key(of: str, method: Method, window: Window) -> Key:

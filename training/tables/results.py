@@ -10,20 +10,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from man_core.quality import (
-    ABDOMEN_EXAM,
-    CHEST_EXAM,
-    HEAD_EXAM,
-    LUNG,
-    SOFT_TISSUE,
-    TISSUES,
-    Window,
-)
+from man_core.quality import TISSUES, Window
 from training.errors import TrainingError
 from training.evaluate.run import Row
+from training.evaluate.windows import WINDOW_NAMES
 from training.tables.file import Printed, PrintedRow, TableFile
-from training.tables.measured import row_of
-from training.tables.rows import json_of
 from training.tables.statements import (
     NUMBERS,
     order_statements,
@@ -33,14 +24,6 @@ from training.tables.statements import (
 
 FORMAT = 1
 DIGITS = 5
-
-WINDOW_NAMES: dict[Window, str] = {
-    SOFT_TISSUE: "soft tissue",
-    LUNG: "lung",
-    CHEST_EXAM: "chest exam",
-    ABDOMEN_EXAM: "abdomen exam",
-    HEAD_EXAM: "head exam",
-}
 
 COLUMNS = ("row", "steps", "weights", "slices (patients)", "PSNR (dB)", "SSIM", "LPIPS", "s/slice")
 
@@ -77,7 +60,7 @@ def save_result(result: TableResult, folder: Path) -> list[Path]:
         "name": result.name,
         "table": result.table.model_dump(mode="json", exclude_defaults=True),
         "without": result.without,
-        "rows": [_rounded(row) for row in json_of(result.rows)],
+        "rows": [_rounded(row.to_dict()) for row in result.rows],
     }
     paths = [folder / f"{result.name}.json", folder / f"{result.name}.md"]
     paths[0].write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -94,7 +77,7 @@ def load_result(path: Path) -> TableResult:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         table = TableFile.model_validate(facts["table"])
-        rows = tuple(row_of(row) for row in facts["rows"])
+        rows = tuple(Row.from_dict(row) for row in facts["rows"])
         return TableResult(facts["name"], table, rows, tuple(facts["without"]))
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         raise TrainingError(f"{path} is no measured table: make it with man-train table") from error

@@ -12,9 +12,9 @@ from training.evaluate.cases import Case, Wanted, cases
 from training.evaluate.exams import EXAMS, by_exam
 from training.evaluate.methods import CLASSICAL, Method, ceiling_method, model_method, untouched
 from training.evaluate.run import NOTHING, CaseRow, Row, averaged
+from training.evaluate.windows import window_of
 from training.tables.file import EXAM, MethodSettings, TableFile
 from training.tables.measured import Measured
-from training.tables.rows import window_of
 
 
 @dataclass(frozen=True)

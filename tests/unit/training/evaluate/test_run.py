@@ -18,7 +18,9 @@ from training.evaluate.cases import Case, Wanted, cases
 from training.evaluate.classical import gaussian_blur
 from training.evaluate.methods import Method, methods_of
 from training.evaluate.run import Row, evaluate
-from training.tables.rows import json_of, note_on_card, tables_of, window_of
+from training.evaluate.windows import window_of
+from training.tables.card import note_on_card
+from training.tables.terminal import row_tables
 
 SIZE = 64
 
@@ -66,8 +68,8 @@ def test_the_low_dose_row_comes_first_and_identity_equals_it(pair: tuple[Path, P
     assert same.psnr_db == low.psnr_db
     assert gaussian.psnr_db > low.psnr_db
     assert abs(low.bias_hu["soft tissue"]) < 5
-    assert [part["slices"] for part in json_of([low, same])] == [3, 3]
-    assert len(tables_of([low, gaussian, same])) == 1
+    assert [part["slices"] for part in (low.to_dict(), same.to_dict())] == [3, 3]
+    assert len(row_tables([low, gaussian, same])) == 1
 
 
 def test_full_dose_as_input_is_the_truth_itself(pair: tuple[Path, Path]) -> None:
@@ -75,7 +77,7 @@ def test_full_dose_as_input_is_the_truth_itself(pair: tuple[Path, Path]) -> None
     assert np.array_equal(case.low.hu, case.full)
     (low,) = evaluate(methods_of([]), [case], [SOFT_TISSUE])
     assert low.psnr_db == math.inf
-    assert json_of([low])[0]["psnr_db"] is None
+    assert low.to_dict()["psnr_db"] is None
 
 
 def test_simulated_low_dose_is_the_same_each_time(pair: tuple[Path, Path]) -> None:

@@ -1,4 +1,4 @@
-"""A comparison as tables for people."""
+"""Measured rows and comparisons as tables for a terminal."""
 
 from __future__ import annotations
 
@@ -8,11 +8,47 @@ from collections.abc import Sequence
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from man_core.card import NO_SAMPLER
 from training.evaluate.comparison import Kind, Paired
 from training.evaluate.methods import Method
+from training.evaluate.run import Row
+
+COLUMNS = ("row", "sampler", "steps", "weights", "PSNR dB", "SSIM", "LPIPS", "s/slice")
 
 DIGITS = 4
 """Behind the point: the third decides between models in SSIM and LPIPS."""
+
+
+def row_tables(rows: Sequence[Row]) -> list[Table]:
+    """A table for each split, dose and window."""
+    groups: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.split, row.dose, row.real, row.window_hu), []).append(row)
+    return [_row_table(group) for group in groups.values()]
+
+
+def _row_table(rows: list[Row]) -> Table:
+    first = rows[0]
+    low, high = first.window_hu
+    title = (
+        f"{first.split}, {'real' if first.real else 'simulated'} dose {first.dose:g}, "
+        f"window {low:g} to {high:g} HU, {first.slices} slices; mean HU off by tissue"
+    )
+    tissues = list(first.bias_hu)
+    table = Table(*COLUMNS, *tissues, title=title, box=SIMPLE_HEAD, title_justify="left")
+    for row in rows:
+        table.add_row(
+            row.row,
+            "" if row.sampler == NO_SAMPLER else row.sampler,
+            str(row.steps or ""),
+            row.weights_sha256[:8],
+            f"{row.psnr_db:.2f}",
+            f"{row.ssim:.3f}",
+            f"{row.lpips:.3f}",
+            f"{row.seconds_per_slice:.2f}" if row.seconds_per_slice else "",
+            *(f"{row.bias_hu[name]:+.1f}" for name in tissues),
+        )
+    return table
 
 
 def paired_tables(
@@ -30,7 +66,10 @@ def paired_tables(
     for pair in pairs:
         groups.setdefault(pair.kind._replace(window_hu=None), []).append(pair)
     heads = [f"{name}: {described(m)}" for name, m in zip(names, (first, second), strict=True)]
-    return [_table(f"{kind}; " + "; ".join(heads), found, names) for kind, found in groups.items()]
+    return [
+        _paired_table(f"{kind}; " + "; ".join(heads), found, names)
+        for kind, found in groups.items()
+    ]
 
 
 def described(method: Method) -> str:
@@ -40,7 +79,7 @@ def described(method: Method) -> str:
     return f"{method.name}{weights}{steps}"
 
 
-def _table(title: str, pairs: list[Paired], names: tuple[str, str]) -> Table:
+def _paired_table(title: str, pairs: list[Paired], names: tuple[str, str]) -> Table:
     first, second = names
     columns = ("low dose", first, second, f"{second} - {first}", "95 % interval", "better", "worse")
     table = Table("figure", *columns, title=title, box=SIMPLE_HEAD, title_justify="left")
