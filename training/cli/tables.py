@@ -74,7 +74,7 @@ def figures(
     """Draw the curves of measured tables and panels of phantoms, or of a real pair."""
     from training.evaluate.methods import model_method
     from training.evaluate.windows import window_of
-    from training.tables.drawing import draw_pair, draw_published
+    from training.tables.figures import draw_pair, draw_published
 
     method, shown = model_method(model, device=device), window_of(window)
     if (low is None) != (full is None):

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from man_core import Condition
 from man_core.physics.phantom.series import AnatomyName, low_dose_phantom
-from man_core.quality import SOFT_TISSUE, Window, measure
-from training.evaluate.cases import Case
+from man_core.quality import CHEST_EXAM, SOFT_TISSUE, Window, measure
+from training.errors import RecipeError
+from training.evaluate.cases import Case, Wanted, cases
 from training.evaluate.methods import LOW_DOSE, Method
 from training.evaluate.run import Row
-from training.tables.results import TableResult, heading
+from training.tables.results import TableResult, heading, load_result
 from training.tables.statements import NUMBERS, Number
 
 DIFFERENCE_HU = 100.0
@@ -29,12 +30,53 @@ PHANTOM_SLICES = 1
 
 QUALITY = NUMBERS[:3]
 
+STEPS_TABLE = "steps"
+DOSES_TABLE = "doses"
+
 
 @dataclass(frozen=True)
 class _Panel:
     title: str
     image: NDArray[np.floating]
     window: Window
+
+
+def draw_published(results: Path, method: Method, out: Path) -> list[Path]:
+    """Figures that may be published: phantoms, and the curves of the tables that are there.
+
+    Args:
+        results: Folder of measured tables.
+        method: What is applied to the phantoms.
+        out: Folder of the figures.
+    """
+    drawn = [
+        panel_figure(phantom_case("abdomen"), method, SOFT_TISSUE, out / "phantom-abdomen.png"),
+        panel_figure(phantom_case("chest"), method, CHEST_EXAM, out / "phantom-chest.png"),
+    ]
+    for name, draw in ((STEPS_TABLE, cost_figure), (DOSES_TABLE, dose_figure)):
+        table = results / f"{name}.json"
+        if table.is_file():
+            drawn.append(draw(load_result(table), out / f"{name}.png"))
+    return drawn
+
+
+def draw_pair(
+    low: Path, full: Path, dose: float, method: Method, window: Window, out: Path
+) -> list[Path]:
+    """A panel for each series of a real pair.
+
+    Raises:
+        RecipeError: The pictures would lie in a repository, where no patient's image belongs.
+        TrainingError: The folders hold no pair.
+    """
+    folder = out.resolve()
+    if any((above / ".git").exists() for above in (folder, *folder.parents)):
+        raise RecipeError(
+            f"{out} lies in a repository, which is no place for patients' images:"
+            " name another folder with --out"
+        )
+    found = cases(low, full, Wanted(doses=(dose,)))
+    return [panel_figure(case, method, window, out / f"{case.name}.png") for case in found]
 
 
 def phantom_case(anatomy: AnatomyName, size: int = 512) -> Case:

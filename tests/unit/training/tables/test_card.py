@@ -15,8 +15,13 @@ from training.errors import RecipeError, TrainingError
 from training.evaluate.methods import untouched
 from training.evaluate.run import Row
 from training.tables.card import card_page, card_tables, choice_tables, write_card
-from training.tables.drawing import draw_pair
-from training.tables.figures import cost_figure, dose_figure, panel_figure, phantom_case
+from training.tables.figures import (
+    cost_figure,
+    dose_figure,
+    draw_pair,
+    panel_figure,
+    phantom_case,
+)
 from training.tables.file import CasesSettings, TableFile
 from training.tables.results import TableResult, save_result
 
