@@ -13,8 +13,8 @@ from training.evaluate.exams import EXAMS, by_exam
 from training.evaluate.methods import CLASSICAL, Method, ceiling_method, model_method, untouched
 from training.evaluate.run import NOTHING, CaseRow, Row, averaged
 from training.evaluate.windows import window_of
+from training.tables.case_rows import CaseRowFile
 from training.tables.file import EXAM, MethodSettings, TableFile
-from training.tables.measured import Measured
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def tabulate(
         )
     windows = {text: window_of(text) for text in table.windows if text != EXAM}
     methods = [untouched(), *(_method(wanted, options.device) for wanted in table.methods)]
-    measured = Measured(options.rows, resume=options.resume)
+    measured = CaseRowFile(options.rows, resume=options.resume)
     rows: list[CaseRow] = []
     for done, case in enumerate(_cases(table), 1):
         shown = [*windows.values(), *_exam_windows(table, case)]

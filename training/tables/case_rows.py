@@ -17,7 +17,7 @@ from training.evaluate.run import CaseRow, Row, rows_of_case
 Key = tuple[str, str, str, str, int, Window]
 
 
-class Measured:
+class CaseRowFile:
     """A JSONL file of case rows. What it holds is not measured again.
 
     Args:
