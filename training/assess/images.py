@@ -32,7 +32,7 @@ FULL_DOSE_SLICES = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class CaseResult:
     """A case and what the model made of it, HU [slice, row, column]."""
 
     case: Case
@@ -56,9 +56,9 @@ def subject_of(case: Case) -> str:
     return f"{case.split}, {'real' if case.real else 'simulated'} dose {case.dose:g}"
 
 
-def bias(seen: Sequence[Seen]) -> Iterator[Finding]:
+def bias(seen: Sequence[CaseResult]) -> Iterator[Finding]:
     """Mean HU of result minus full dose by tissue, for each kind of case; low dose beside."""
-    kinds: dict[str, list[Seen]] = {}
+    kinds: dict[str, list[CaseResult]] = {}
     for each in seen:
         kinds.setdefault(subject_of(each.case), []).append(each)
     for subject, group in kinds.items():
@@ -90,7 +90,7 @@ def full_dose_change(method: Method, cases: Sequence[Case]) -> Finding:
     )
 
 
-def tissue_noise(seen: Sequence[Seen]) -> Iterator[Finding]:
+def tissue_noise(seen: Sequence[CaseResult]) -> Iterator[Finding]:
     """Peak and mean frequency of what varies in soft tissue, over full dose.
 
     They inform only: the patches of a patient hold anatomy as well as noise, and a model that
@@ -106,7 +106,7 @@ def tissue_noise(seen: Sequence[Seen]) -> Iterator[Finding]:
     yield Finding("mean frequency over full dose, with anatomy", subject, mean, mean_low)
 
 
-def continuity(seen: Seen) -> Iterator[Finding]:
+def continuity(seen: CaseResult) -> Iterator[Finding]:
     """Energy of what changes between neighbouring slices, over that of full dose."""
     case, pixel_mm = seen.case, seen.case.low.spacing_mm[1]
     own = between_slices(seen.result, case.full, pixel_mm)
@@ -119,7 +119,7 @@ def continuity(seen: Seen) -> Iterator[Finding]:
     yield Finding("energy between slices, coarse", subject, own.coarse, low.coarse, BETWEEN_SLICES)
 
 
-def _frequency_ratios(seen: Seen) -> tuple[float, float, float, float]:
+def _frequency_ratios(seen: CaseResult) -> tuple[float, float, float, float]:
     """Peak of result and low dose, mean of both, each over that of the full dose."""
     case, pixel_mm = seen.case, seen.case.low.spacing_mm[1]
     own, low, full = (

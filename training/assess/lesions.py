@@ -11,7 +11,7 @@ from man_core import series_seed
 from man_core.physics.low_dose import LOWEST_HU
 from man_core.quality import LesionTrial, PlantedLesion, judge_lesions, paint_lesions, plan_lesions
 from training.assess.finding import LESIONS, Finding
-from training.assess.images import Seen, apply
+from training.assess.images import CaseResult, apply
 from training.evaluate.cases import Case
 from training.evaluate.methods import Method
 
@@ -30,7 +30,7 @@ def plan(cases: Sequence[Case], trials: int) -> list[Lesions]:
     return planned
 
 
-def plant(method: Method, seen: Seen, lesions: Lesions) -> tuple[LesionTrial, ...]:
+def plant(method: Method, seen: CaseResult, lesions: Lesions) -> tuple[LesionTrial, ...]:
     """Lesions before the noise of a case's low dose, through the model, against no lesions."""
     if not lesions:
         return ()

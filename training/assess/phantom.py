@@ -35,7 +35,7 @@ from man_core.quality import (
     uniform_tissue,
 )
 from training.assess.finding import NOISE_PEAK, Finding
-from training.assess.images import Hu, Seen, apply, continuity, subject_of
+from training.assess.images import CaseResult, Hu, apply, continuity, subject_of
 from training.evaluate.cases import Case
 from training.evaluate.methods import Method
 
@@ -90,14 +90,14 @@ def _patient_findings(method: Method, dose: float) -> Iterator[Finding]:
     condition = Condition(anatomy="ABDOMEN", thickness_mm=pair.full.spacing_mm[0])
     known = ("simulated patient", "abdomen", "phantom")
     case = Case(*known, dose, False, pair.low, pair.full.hu, condition, "abdomen")
-    seen = Seen(case, apply(method, case))
+    seen = CaseResult(case, apply(method, case))
     yield from continuity(seen)
     pixel_mm = case.low.spacing_mm[1]
     within = np.stack([uniform_tissue(hu, pixel_mm, UNIFORM_REACH_PIXELS) for hu in pair.truth.hu])
     yield from _noise(seen, pair.truth.hu, within)
 
 
-def _noise(seen: Seen, truth: Hu, within: NDArray[np.bool_]) -> Iterator[Finding]:
+def _noise(seen: CaseResult, truth: Hu, within: NDArray[np.bool_]) -> Iterator[Finding]:
     """Where the noise peaks and which frequency it has in the mean, over full dose."""
     case, pixel_mm = seen.case, seen.case.low.spacing_mm[1]
     own, low, full = (
@@ -161,7 +161,7 @@ class _Rods:
 
 def _rod_findings(method: Method, rods: _Rods) -> Iterator[Finding]:
     case, signals = rods.case, rods.signals
-    seen = Seen(case, apply(method, case))
+    seen = CaseResult(case, apply(method, case))
     within = np.broadcast_to(uniform_water(), rods.truth.shape)
     yield from _noise(seen, rods.truth, within)
     yield from _sharpness(seen, rods.truth)
@@ -177,7 +177,7 @@ def _rod_findings(method: Method, rods: _Rods) -> Iterator[Finding]:
     )
 
 
-def _sharpness(seen: Seen, truth: Hu) -> Iterator[Finding]:
+def _sharpness(seen: CaseResult, truth: Hu) -> Iterator[Finding]:
     for rod in RODS:
         own, low, true = (
             task_transfer(hu, PIXEL_MM, centre_of(rod), rod.radius_mm)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from man_core.quality import LesionTrial
 from training.assess.finding import Finding
 from training.assess.images import (
-    Seen,
+    CaseResult,
     apply,
     bias,
     continuity,
@@ -72,16 +72,16 @@ def assess(
     if not cases:
         raise TrainingError("there was nothing to assess: no series with soft tissue")
     tell = on_case or (lambda _done, _all: None)
-    seen: list[Seen] = []
+    seen: list[CaseResult] = []
     planted: list[LesionTrial] = []
     for done, (case, lesions) in enumerate(zip(cases, plan(cases, trials), strict=True), 1):
-        seen.append(Seen(case, apply(method, case)))
+        seen.append(CaseResult(case, apply(method, case)))
         planted.extend(plant(method, seen[-1], lesions))
         tell(done, len(cases) + len(contiguous))
     findings = [*bias(seen), full_dose_change(method, cases), *survival(planted, cases)]
     findings.extend(tissue_noise(seen))
     for done, case in enumerate(contiguous, len(cases) + 1):
-        findings.extend(continuity(Seen(case, apply(method, case))))
+        findings.extend(continuity(CaseResult(case, apply(method, case))))
         tell(done, len(cases) + len(contiguous))
     if phantom_dose is not None:
         findings.extend(phantom_findings(method, phantom_dose))

@@ -103,7 +103,7 @@ def promote(
     from training.data.splits import known_split
     from training.evaluate.cases import Wanted
     from training.evaluate.windows import window_of
-    from training.promotion.promote import Wish
+    from training.promotion.promote import PromotionRequest
     from training.promotion.promote import promote as run
 
     if split == "test":
@@ -111,7 +111,9 @@ def promote(
     wanted = Wanted(known_split(split), tuple(dose), slices)
     windows = tuple(window_of(text) for text in window)
     with counted("series") as on_progress:
-        done = run(Wish(model, to, data, full, current, wanted, windows, device), on_progress)
+        done = run(
+            PromotionRequest(model, to, data, full, current, wanted, windows, device), on_progress
+        )
     _tell(done, as_json)
     if done.card is None:
         raise TrainingError(f"refused, {to} is as before: {'; '.join(done.faults)}")

@@ -24,7 +24,7 @@ SHIPPED = "man"
 
 
 @dataclass(frozen=True)
-class Wish:
+class PromotionRequest:
     """What is to be promoted, judged on what, to where.
 
     Attributes:
@@ -50,7 +50,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class Promotion:
-    """What became of a wish.
+    """outcome of a request.
 
     Attributes:
         today: The model in use so far.
@@ -69,24 +69,28 @@ class Promotion:
     card: Path | None
 
 
-def promote(wish: Wish, on_case: Callable[[int, int | None], None] | None = None) -> Promotion:
+def promote(
+    request: PromotionRequest, on_case: Callable[[int, int | None], None] | None = None
+) -> Promotion:
     """Compare a candidate with today's model and put it in force where it is no worse.
 
     Raises:
         TrainingError: A model or the cases cannot be read, or the candidate is today's model.
     """
-    site = Site(wish.to)
+    site = Site(request.to)
     with ExitStack() as stack:
         today, candidate = (
             _card_file(stack.enter_context(located(name)), stack)
-            for name in (wish.current or str(site.card_file or SHIPPED), wish.model)
+            for name in (request.current or str(site.card_file or SHIPPED), request.model)
         )
         if _same(today, candidate):
-            raise TrainingError(f"{wish.model} is today's model already: nothing is to be done")
-        first, second = (model_method(str(path), device=wish.device) for path in (today, candidate))
-        pairs = compare(first, second, _held_out(wish), wish.windows, on_case)
+            raise TrainingError(f"{request.model} is today's model already: nothing is to be done")
+        first, second = (
+            model_method(str(path), device=request.device) for path in (today, candidate)
+        )
+        pairs = compare(first, second, _held_out(request), request.windows, on_case)
         found = faults(pairs)
-        record = _record(wish, first, second, pairs, found)
+        record = _record(request, first, second, pairs, found)
         card = None if found else _in_force(site, today, candidate, record)
     return Promotion(first, second, pairs, found, record, card)
 
@@ -107,14 +111,16 @@ def go_back(to: Path) -> Path:
     return site.put_in_force(earlier, {"action": "back", "previous": version, "at": _now()})
 
 
-def _held_out(wish: Wish) -> Iterator[Case]:
+def _held_out(request: PromotionRequest) -> Iterator[Case]:
     """The wanted cases and full dose as input; real pairs bring the latter with their partners."""
-    wanted = wish.wanted
+    wanted = request.wanted
     untouched = Wanted(wanted.split, (FULL_DOSE,), wanted.slices)
-    if wish.full is not None:
-        return chain(cases(wish.data, wish.full, wanted), cases(wish.full, None, untouched))
+    if request.full is not None:
+        return chain(
+            cases(request.data, request.full, wanted), cases(request.full, None, untouched)
+        )
     doses = tuple(dict.fromkeys((*wanted.doses, FULL_DOSE)))
-    return cases(wish.data, None, Wanted(wanted.split, doses, wanted.slices))
+    return cases(request.data, None, Wanted(wanted.split, doses, wanted.slices))
 
 
 def _card_file(name: str, stack: ExitStack) -> Path:
@@ -140,15 +146,19 @@ def _in_force(site: Site, today: Path, candidate: Path, record: dict[str, Any]) 
 
 
 def _record(
-    wish: Wish, today: Method, candidate: Method, pairs: list[Paired], found: list[str]
+    request: PromotionRequest,
+    today: Method,
+    candidate: Method,
+    pairs: list[Paired],
+    found: list[str],
 ) -> dict[str, Any]:
     return {
         "action": "refuse" if found else "promote",
         "at": _now(),
         "candidate": _described(candidate),
         "today": _described(today),
-        "split": wish.wanted.split,
-        "data": wish.data.resolve().name,
+        "split": request.wanted.split,
+        "data": request.data.resolve().name,
         "patients": len({name for pair in pairs for name in pair.patients}),
         "rule": rule(),
         "faults": found,
