@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from man_core import Condition, load_denoiser
 from man_core.denoiser import Precision
-from man_core.device import slices_side_by_side
+from man_core.device import max_parallel_slices
 from man_core.nets.ddpm_unet import DdpmUnet, DdpmUnetConfig
 from man_core.nets.redcnn import RedCnn, RedCnnConfig
 
@@ -77,7 +77,7 @@ def man(name: str, steps: int | None, place: Place) -> Network:
         denoiser.denoise(torch.zeros(batch, size, size), Condition(), generator)
 
     gmac = multiply_adds(lambda: run(1, place.size))
-    steps, on_cpu = denoiser.steps, slices_side_by_side()
+    steps, on_cpu = denoiser.steps, max_parallel_slices()
     return Network(name, steps, steps, denoiser.info.parameters, gmac, on_cpu, run)
 
 

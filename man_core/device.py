@@ -13,7 +13,7 @@ from man_core.errors import ModelError
 CUDA_MEMORY_SHARE = 0.5
 """Share of the free GPU memory that a batch may take."""
 
-MOST_SIDE_BY_SIDE = 32
+MAX_PARALLEL_SLICES = 32
 """Slices that a CPU has in hand at once: with more, Python itself would be what they wait for."""
 
 
@@ -53,12 +53,12 @@ def slices_in_memory(device: torch.device, rows: int, columns: int, bytes_per_pi
     return max(1, int(free * CUDA_MEMORY_SHARE / (rows * columns * bytes_per_pixel)))
 
 
-def slices_side_by_side() -> int:
-    """How many slices ``side_by_side`` has in hand at once: one for each thread of torch."""
-    return min(torch.get_num_threads(), MOST_SIDE_BY_SIDE)
+def max_parallel_slices() -> int:
+    """How many slices ``run_in_parallel`` has in hand at once: one for each thread of torch."""
+    return min(torch.get_num_threads(), MAX_PARALLEL_SLICES)
 
 
-def side_by_side(run: Callable[[int], Tensor], count: int) -> Tensor:
+def run_in_parallel(run: Callable[[int], Tensor], count: int) -> Tensor:
     """Run slices on the CPU at the same time, each by a single thread.
 
     Several threads within one slice wait for each other after every layer: on a machine that has
@@ -74,7 +74,7 @@ def side_by_side(run: Callable[[int], Tensor], count: int) -> Tensor:
     threads = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(
-            min(count, slices_side_by_side()), "slice", lambda: torch.set_num_threads(1)
+            min(count, max_parallel_slices()), "slice", lambda: torch.set_num_threads(1)
         ) as pool:
             return torch.cat(list(pool.map(run, range(count))))
     finally:

@@ -27,20 +27,20 @@ from man_core.noise_texture import (
 SOFT_TISSUE_HU = (-50.0, 150.0)
 """Muscle, organs and contrasted blood; no fat, no bone."""
 
-PATCH = 16
+PATCH_PIXELS = 16
 """Side of a patch in pixels: about a centimetre, small enough to lie between vessels."""
 
-STRIDE = 4
-_SMOOTHING = 7
-TISSUE_SHARE = 0.97
-_CALM = (0.05, 0.55)
-FEWEST_PATCHES = 12
-_LOWEST_RING = 2
+STRIDE_PIXELS = 4
+_SMOOTHING_PIXELS = 7
+MIN_TISSUE_SHARE = 0.97
+_CALM_QUANTILES = (0.05, 0.55)
+MIN_PATCHES = 12
+_MIN_RING = 2
 
-MOST_PATCHES = 8192
+MAX_PATCHES = 8192
 """More than these are thinned out evenly: a slice has some thousand, a series would fill memory."""
 
-MOST_SLICES = 32
+MAX_SLICES = 32
 """A series is measured in at most so many slices, spread evenly over it."""
 
 
@@ -83,7 +83,7 @@ def noise_hu_per_slice(hu: NDArray[Any]) -> NDArray[np.float64]:
     figures = np.full(len(volume), whole.std_hu)
     for index in range(len(volume)):
         residual = tissue_residuals(volume[index : index + 1])
-        if len(residual) >= FEWEST_PATCHES:
+        if len(residual) >= MIN_PATCHES:
             figures[index] = _typical_std(residual, whole.cutoff)
     return figures
 
@@ -124,16 +124,16 @@ def radial_noise_power(
     """
     chooser = _sample(_as_volume(hu if like is None else like))
     chosen = tissue_residuals(chooser)
-    rings = np.arange(1, PATCH // 2 + 1)
+    rings = np.arange(1, PATCH_PIXELS // 2 + 1)
     if len(chosen) == 0:
-        return rings / PATCH, np.zeros(len(rings))
+        return rings / PATCH_PIXELS, np.zeros(len(rings))
     residual = _residuals_at(_sample(_as_volume(hu)), chooser)
-    return rings / PATCH, _ring_profile(_mean_power(residual[_are_calm(chosen)]))
+    return rings / PATCH_PIXELS, _ring_profile(_mean_power(residual[_are_calm(chosen)]))
 
 
 def soft_tissue(hu: NDArray[Any]) -> NDArray[np.bool_]:
     """Where soft tissue is: [slice, row, column], decided on the locally averaged HU."""
-    mean = _box_mean(_as_volume(hu), _SMOOTHING)
+    mean = _box_mean(_as_volume(hu), _SMOOTHING_PIXELS)
     low, high = SOFT_TISSUE_HU
     return (mean > low) & (mean < high)
 
@@ -146,22 +146,22 @@ def tissue_residuals(hu: NDArray[Any]) -> NDArray[np.float64]:
 
     Returns:
         Possibly no patch at all, for example for air or an image smaller than a patch; at most
-        ``MOST_PATCHES``.
+        ``MAX_PATCHES``.
     """
     return _residuals_at(hu, hu)
 
 
 def _residuals_at(hu: NDArray[Any], like: NDArray[Any]) -> NDArray[np.float64]:
     """Detrended patches of an image where another one shows soft tissue."""
-    if min(hu.shape[1:]) < PATCH:
-        return np.zeros((0, PATCH, PATCH))
+    if min(hu.shape[1:]) < PATCH_PIXELS:
+        return np.zeros((0, PATCH_PIXELS, PATCH_PIXELS))
     chosen = np.flatnonzero(np.concatenate([_lies_in_tissue(one[None]) for one in like]))
-    kept = np.unravel_index(_thinned(chosen, MOST_PATCHES), _windows(hu).shape[:3])
+    kept = np.unravel_index(_thinned(chosen, MAX_PATCHES), _windows(hu).shape[:3])
     return _detrend(_windows(hu)[kept].astype(np.float64))
 
 
 def _sample(hu: NDArray[Any]) -> NDArray[Any]:
-    return hu[_thinned(np.arange(len(hu)), MOST_SLICES)]
+    return hu[_thinned(np.arange(len(hu)), MAX_SLICES)]
 
 
 def _thinned(values: NDArray[np.int_], most: int) -> NDArray[np.int_]:
@@ -174,8 +174,8 @@ def _thinned(values: NDArray[np.int_], most: int) -> NDArray[np.int_]:
 
 def _lies_in_tissue(hu: NDArray[Any]) -> NDArray[np.bool_]:
     """For each patch of a volume [slice, row of patches, column of patches]."""
-    share = _box_mean(soft_tissue(hu).astype(np.float64), PATCH, valid=True)
-    return share[:, ::STRIDE, ::STRIDE] >= TISSUE_SHARE
+    share = _box_mean(soft_tissue(hu).astype(np.float64), PATCH_PIXELS, valid=True)
+    return share[:, ::STRIDE_PIXELS, ::STRIDE_PIXELS] >= MIN_TISSUE_SHARE
 
 
 def _as_volume(hu: NDArray[Any]) -> NDArray[Any]:
@@ -184,12 +184,14 @@ def _as_volume(hu: NDArray[Any]) -> NDArray[Any]:
 
 def _windows(hu: NDArray[Any]) -> NDArray[Any]:
     """Every patch, as a view [slice, row of patches, column of patches, row, column]."""
-    return sliding_window_view(hu, (PATCH, PATCH), axis=(1, 2))[:, ::STRIDE, ::STRIDE]
+    return sliding_window_view(hu, (PATCH_PIXELS, PATCH_PIXELS), axis=(1, 2))[
+        :, ::STRIDE_PIXELS, ::STRIDE_PIXELS
+    ]
 
 
 def _detrend(patches: NDArray[np.float64]) -> NDArray[np.float64]:
-    basis = trend_basis(PATCH)
-    flat = patches.reshape(len(patches), PATCH * PATCH)
+    basis = trend_basis(PATCH_PIXELS)
+    flat = patches.reshape(len(patches), PATCH_PIXELS * PATCH_PIXELS)
     return (flat - (flat @ basis) @ basis.T).reshape(patches.shape)
 
 
@@ -216,14 +218,14 @@ def _calm_patches(residual: NDArray[np.float64]) -> NDArray[np.float64]:
 def _are_calm(residual: NDArray[np.float64]) -> NDArray[np.bool_]:
     """The lower half by variance, without the very lowest; of two patches the calmer."""
     std = _patch_std(residual)
-    low, high = np.quantile(std, _CALM)
+    low, high = np.quantile(std, _CALM_QUANTILES)
     calm = np.asarray((std >= low) & (std <= high))
     return calm if calm.any() else std == std.min()
 
 
 def _typical_std(residual: NDArray[np.float64], cutoff: float) -> float:
     """The median over patches: half of them may hold some anatomy before it moves much."""
-    band = _ring_numbers() >= _LOWEST_RING
+    band = _ring_numbers() >= _MIN_RING
     power = _periodograms(residual)[:, band].sum(axis=1)
     return float(np.sqrt(np.median(power) / _model_spectrum(cutoff)[band].sum()))
 
@@ -237,25 +239,25 @@ def _mean_power(residual: NDArray[np.float64]) -> NDArray[np.float64]:
 def _periodograms(residual: NDArray[np.float64]) -> NDArray[np.float64]:
     """Spectra [patch, row frequency, column frequency] of Hann-windowed patches; sum: variance."""
     window = np.outer(_hann(), _hann())
-    unit = float(np.sum(window**2)) * PATCH**2
+    unit = float(np.sum(window**2)) * PATCH_PIXELS**2
     return np.asarray(np.abs(np.fft.fft2(residual * window)) ** 2 / unit, dtype=np.float64)
 
 
 def _hann() -> NDArray[np.float64]:
-    return np.hanning(PATCH + 2)[1:-1]
+    return np.hanning(PATCH_PIXELS + 2)[1:-1]
 
 
 @lru_cache(maxsize=1)
 def _ring_numbers() -> NDArray[np.float64]:
     """Cycles per patch [row frequency, column frequency], rounded."""
-    f = np.fft.fftfreq(PATCH) * PATCH
+    f = np.fft.fftfreq(PATCH_PIXELS) * PATCH_PIXELS
     return np.asarray(np.rint(np.hypot(f[:, None], f[None, :])), dtype=np.float64)
 
 
 def _ring_profile(power: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean of a PATCH x PATCH spectrum over rings of 1 .. PATCH / 2 cycles per patch."""
+    """Average a patch spectrum over rings of 1 to half a patch cycles per patch."""
     ring = _ring_numbers()
-    return np.array([power[ring == k].mean() for k in range(1, PATCH // 2 + 1)])
+    return np.array([power[ring == k].mean() for k in range(1, PATCH_PIXELS // 2 + 1)])
 
 
 def _match_cutoff(profile: NDArray[np.float64]) -> float:
@@ -265,12 +267,12 @@ def _match_cutoff(profile: NDArray[np.float64]) -> float:
     frequency (Burgess 1999); both amounts are fitted for every candidate. Errors are weighted by
     the root of the power, so that the weak upper rings count.
     """
-    ring = np.arange(_LOWEST_RING, len(profile) + 1)
-    seen = np.maximum(profile[_LOWEST_RING - 1 :], 1e-9)
+    ring = np.arange(_MIN_RING, len(profile) + 1)
+    seen = np.maximum(profile[_MIN_RING - 1 :], 1e-9)
     weight = np.sqrt(ring / seen)
 
     def misfit(cutoff: float) -> float:
-        noise = _ring_profile(_model_spectrum(cutoff))[_LOWEST_RING - 1 :]
+        noise = _ring_profile(_model_spectrum(cutoff))[_MIN_RING - 1 :]
         parts = np.stack([noise, ring**-3.0], axis=1) * weight[:, None]
         amounts = _least_squares(parts, seen * weight)
         return float(np.sum((seen * weight - parts @ amounts) ** 2))
@@ -291,8 +293,8 @@ def _least_squares(parts: NDArray[np.float64], seen: NDArray[np.float64]) -> NDA
 @lru_cache(maxsize=256)
 def _model_spectrum(cutoff: float) -> NDArray[np.float64]:
     """What unit noise of a cutoff shows through the patches' window, as `_periodograms` does."""
-    overlap = np.correlate(_hann(), _hann(), mode="full")[PATCH - 1 :]
+    overlap = np.correlate(_hann(), _hann(), mode="full")[PATCH_PIXELS - 1 :]
     lags = np.r_[overlap, 0.0, overlap[:0:-1]] / overlap[0]
-    windowed = lag_correlation(cutoff, 2 * PATCH) * np.outer(lags, lags)
-    spectrum: NDArray[np.float64] = np.fft.fft2(windowed).real[::2, ::2] / PATCH**2
+    windowed = lag_correlation(cutoff, 2 * PATCH_PIXELS) * np.outer(lags, lags)
+    spectrum: NDArray[np.float64] = np.fft.fft2(windowed).real[::2, ::2] / PATCH_PIXELS**2
     return spectrum

@@ -14,13 +14,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-SMOOTHEST, SHARPEST = 0.35, 3.5
+MIN_CUTOFF, MAX_CUTOFF = 0.35, 3.5
 """Cutoffs, relative to Nyquist, between which clinical series lie."""
 
-DETECTOR_BIN = 0.6
+DETECTOR_BIN_PIXELS = 0.6
 """Detector bin in image pixels: fine, so that the kernel and not the detector limits sharpness."""
 
-DETECTOR_BAND = 0.5 / DETECTOR_BIN
+DETECTOR_BAND = 0.5 / DETECTOR_BIN_PIXELS
 """Highest frequency, in cycles per pixel, that a projection carries."""
 
 
@@ -99,4 +99,4 @@ def trend_basis(size: int, degree: int = 2) -> NDArray[np.float64]:
 @lru_cache(maxsize=4)
 def candidate_cutoffs() -> tuple[float, ...]:
     """The cutoffs among which a series' own is looked for, each about 4 % above the one before."""
-    return tuple(float(c) for c in np.geomspace(SMOOTHEST, SHARPEST, 60))
+    return tuple(float(c) for c in np.geomspace(MIN_CUTOFF, MAX_CUTOFF, 60))

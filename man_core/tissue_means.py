@@ -26,7 +26,7 @@ LUNG_TO_TISSUE_HU = (-600.0, -400.0)
 _NEAR_BOX = 5  # of twice the pixel size: a tissue is told by its mean over 10 pixels
 _BLOCK = 4  # of the same: correction is computed for squares of 8 pixels
 _SPREAD_BLOCKS = 2.5  # standard deviation of the wide average, 20 pixels
-_FEWEST = 0.05
+_HALVING_SHARE = 0.05
 """Share of the wide average at which a tissue's correction is halved: of a few pixels the mean is
 still noise."""
 
@@ -61,7 +61,7 @@ def _wide_mean(lost: Tensor, share: Tensor) -> Tensor:
     """Mean of what was lost over the pixels of one tissue (normalised convolution)."""
     total = filters.gaussian(_pooled(share * lost, _BLOCK), _SPREAD_BLOCKS)
     area = filters.gaussian(_pooled(share, _BLOCK), _SPREAD_BLOCKS)
-    return _enlarged(total / (area + _FEWEST), _BLOCK, lost)
+    return _enlarged(total / (area + _HALVING_SHARE), _BLOCK, lost)
 
 
 def _ramp(value: Tensor, low: float, high: float) -> Tensor:

@@ -20,7 +20,7 @@ from man_core.noise import soft_tissue
 from man_core.pipeline import denoise_slices
 from man_core.volume import Volume
 
-FEWEST_SEEDS = 2
+MIN_SEEDS = 2
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def spread_over_seeds(
         ModelError: The model gave values that are not finite.
         Stopped: ``should_stop`` said so.
     """
-    if len(set(seeds)) < FEWEST_SEEDS:
-        raise ValueError(f"the spread over seeds needs at least {FEWEST_SEEDS} of them")
+    if len(set(seeds)) < MIN_SEEDS:
+        raise ValueError(f"the spread over seeds needs at least {MIN_SEEDS} of them")
     mean, squares = np.zeros(volume.shape, np.float32), np.zeros(volume.shape, np.float32)
     for count, seed in enumerate(seeds, start=1):
         result = denoise_slices(

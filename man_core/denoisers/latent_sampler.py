@@ -174,6 +174,6 @@ def latent_sampler(network: ManNetwork, sampler: str, steps: int) -> LatentSampl
     return CosineSampler(network, sampler, steps)
 
 
-def most_steps(config: ManConfig) -> int:
+def max_steps(config: ManConfig) -> int:
     """The largest number of steps that a network of this kind can be sampled in."""
     return config.shift.steps if config.diffusion == "residual-shift" else config.first_step

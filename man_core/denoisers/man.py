@@ -14,9 +14,9 @@ from man_core.denoiser import OnStep, Precision
 from man_core.denoisers.latent_sampler import latent_sampler
 from man_core.device import (
     choose_device,
-    side_by_side,
+    max_parallel_slices,
+    run_in_parallel,
     slices_in_memory,
-    slices_side_by_side,
 )
 from man_core.diffusion.samplers import NoiseSource
 from man_core.errors import ModelError
@@ -82,7 +82,7 @@ class ManDenoiser:
             told = on_step if index == 0 else None
             return self._denoise(hu[index : index + 1], generator.clone_state(), told)
 
-        return side_by_side(one, len(hu))
+        return run_in_parallel(one, len(hu))
 
     def slices_at_once(self, rows: int, columns: int) -> int:
         """On a CPU as many as it has threads; on a GPU what fits in half of the free memory.
@@ -90,7 +90,7 @@ class ManDenoiser:
         One wherever sampling starts at the noise of the slice.
         """
         if self._device.type == "cpu":
-            return slices_side_by_side()
+            return max_parallel_slices()
         if self._config.start == "matched":
             return 1
         return slices_in_memory(self._device, rows, columns, CUDA_BYTES_PER_PIXEL)

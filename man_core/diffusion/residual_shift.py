@@ -12,10 +12,10 @@ from torch import Tensor
 
 from man_core.diffusion.samplers import CleanModel, OnStep
 
-LEAST_ETA = 0.001
+MAX_FIRST_ETA = 0.001
 """Largest eta of the first step; the clean latent is then all but untouched (section 2.2)."""
 
-LEAST_NOISE = 0.04
+MAX_FIRST_NOISE = 0.04
 """Largest noise of the first step, kappa sqrt(eta), likewise."""
 
 LAST_ETA = 0.999
@@ -87,7 +87,7 @@ def shift_schedule(config: ShiftConfig) -> ShiftSchedule:
 
     sqrt(eta_t) = sqrt(eta_1) (eta_T / eta_1) ^ (((t - 1) / (T - 1)) ^ p / 2).
     """
-    first = min(LEAST_ETA, (LEAST_NOISE / config.kappa) ** 2)
+    first = min(MAX_FIRST_ETA, (MAX_FIRST_NOISE / config.kappa) ** 2)
     share = torch.linspace(0, 1, config.steps, dtype=torch.float64) ** config.power
     eta = first * (LAST_ETA / first) ** share
     eta[-1] = LAST_ETA

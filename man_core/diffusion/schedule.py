@@ -11,7 +11,7 @@ from torch import Tensor
 COSINE_OFFSET = 0.008
 """s of eq. 4; keeps the first betas from vanishing."""
 
-LARGEST_BETA = 0.999
+MAX_BETA = 0.999
 """Clip of eq. 5; without it the last alpha-bar is zero and eq. 6 divides by it."""
 
 
@@ -57,7 +57,7 @@ def cosine_schedule(steps: int) -> Schedule:
     """Eq. 4 with beta clipped by eq. 5; T = ``steps``."""
     time = torch.arange(steps + 1, dtype=torch.float64) / steps
     curve = torch.cos((time + COSINE_OFFSET) / (1 + COSINE_OFFSET) * math.pi / 2) ** 2
-    beta = (1 - curve[1:] / curve[:-1]).clamp(max=LARGEST_BETA)
+    beta = (1 - curve[1:] / curve[:-1]).clamp(max=MAX_BETA)
     return Schedule(torch.cat((torch.ones(1, dtype=torch.float64), torch.cumprod(1 - beta, dim=0))))
 
 

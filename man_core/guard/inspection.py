@@ -17,7 +17,7 @@ from man_core.volume import Volume
 STANDARD_ERRORS = 3.0
 """A mean over few voxels of loud noise may be off by so many of its standard errors."""
 
-LEAST_NOISE_HU = 2.0
+MIN_NOISE_HU = 2.0
 """Below it a source holds no noise whose removal could be judged: a phantom."""
 
 NOT_MEASURABLE = "the series holds too little to measure it"
@@ -76,7 +76,7 @@ def _overshoot(source: NDArray[np.float32], hu: NDArray[np.float32], limit: Limi
 
 
 def _noise(before: NoiseTexture, after: NoiseTexture, limits: GuardLimits) -> Iterator[Finding]:
-    if not before.patches or before.std_hu < LEAST_NOISE_HU:
+    if not before.patches or before.std_hu < MIN_NOISE_HU:
         yield _unmeasured(Check.NOISE, limits.noise)
         yield _unmeasured(Check.PLASTIC, limits.plastic)
         return

@@ -23,16 +23,16 @@ from man_core.noise import NoiseTexture
 from man_core.noise_texture import image_power
 from man_core.quality.windows import TISSUES
 
-SMALLEST = 32
+MIN_SIDE_PIXELS = 32
 """Pixels a side below which nothing is measured."""
 
-EDGE_SIGMA = 1.0
+EDGE_SIGMA_PIXELS = 1.0
 """Pixels; scale at which edges are looked at. Smaller ones are noise as often as anatomy."""
 
-FAINT_EDGE, STRONG_EDGE = 20.0, 60.0
+FAINT_EDGE_HU, STRONG_EDGE_HU = 20.0, 60.0
 """Gradient of the smoothed result, HU per pixel, from which an edge counts as faint or strong."""
 
-FEWEST_EDGE_PIXELS = 500
+MIN_EDGE_PIXELS = 500
 
 BLOB_FWHM_MM = 5.0
 """Width of the average under which a lost or an invented lesion stands out of the noise."""
@@ -48,12 +48,12 @@ MIN_LEVEL_HU = 0.5
 """Noise that an average of a quiet image holds at least: rounding and a drift of 1 HU are no
 lesions. At the default limits a spot is flagged from 3 HU and blocked from 4 HU."""
 
-LOUDEST = 3.0
+MAX_NOISE_RATIO = 3.0
 """Noise may be so many times louder somewhere than in the series' typical soft tissue."""
 
-FEWEST_TISSUE_PIXELS = 800
+MIN_TISSUE_PIXELS = 800
 _SLICES_AT_ONCE = 2
-_SMALLEST_BLOB_SIGMA = 1.5  # pixels
+_MIN_BLOB_SIGMA_PIXELS = 1.5  # pixels
 _CLIPPED_SHARE = 0.02
 _NOISE_BOX, _NEAR_BOX = 15, 5  # pixels of twice the size
 _BLOCK = 16
@@ -128,7 +128,7 @@ def residual_statistics(
         padding: Where nothing was measured, of the same shape; left out with what lies beside it.
     """
     sums = _Sums()
-    if min(source.shape[1:]) >= SMALLEST:
+    if min(source.shape[1:]) >= MIN_SIDE_PIXELS:
         for first in range(0, len(source), _SLICES_AT_ONCE):
             part = slice(first, first + _SLICES_AT_ONCE)
             void = None if padding is None else torch.from_numpy(padding[part])
@@ -145,7 +145,7 @@ def averaged_noise_share(noise: NoiseTexture, sigma: float) -> tuple[float, floa
         sigma: Of a Gaussian average, pixels.
 
     Returns:
-        Share left by that average, and share that an average of `EDGE_SIGMA` takes away.
+        Share left by that average, and share that an average of `EDGE_SIGMA_PIXELS` takes away.
     """
     return _averaged_noise_share(noise.cutoff, round(sigma, 3))
 
@@ -156,12 +156,12 @@ class _Pair:
     def __init__(
         self, source: Tensor, result: Tensor, pixel_mm: float, void: Tensor | None = None
     ) -> None:
-        smooth, self.smooth = filters.gaussian(torch.stack((source, result)), EDGE_SIGMA)
+        smooth, self.smooth = filters.gaussian(torch.stack((source, result)), EDGE_SIGMA_PIXELS)
         self.removed = smooth - self.smooth
         self.sigma = max(
-            BLOB_FWHM_MM / math.sqrt(8.0 * math.log(2.0)) / pixel_mm, _SMALLEST_BLOB_SIGMA
+            BLOB_FWHM_MM / math.sqrt(8.0 * math.log(2.0)) / pixel_mm, _MIN_BLOB_SIGMA_PIXELS
         )
-        further = math.sqrt(self.sigma**2 - EDGE_SIGMA**2) / 2.0
+        further = math.sqrt(self.sigma**2 - EDGE_SIGMA_PIXELS**2) / 2.0
         halves = torch.stack((filters.halved(smooth), filters.halved(self.removed)))
         self.tissue, self.blob = filters.gaussian(halves, further)
         residual = source - result
@@ -179,7 +179,7 @@ class _Pair:
         """Averaged residual over the noise there [slice, half row, half column]; 0 in air."""
         kept, fine = averaged_noise_share(noise, self.sigma)
         usual = max(noise.std_hu * kept, MIN_LEVEL_HU)
-        level = (self.fine * (kept / fine)).clamp(usual, LOUDEST * usual)
+        level = (self.fine * (kept / fine)).clamp(usual, MAX_NOISE_RATIO * usual)
         low, high = filters.extremes(filters.halved(self.smooth), _NEAR_BOX)
         excess = self.blob.abs() - EDGE_SHARE * (high - low)
         patient = self.whole & (self.tissue > AIR_HU)
@@ -199,9 +199,9 @@ class _Sums:
         curvature, slope = filters.laplacian(pair.smooth), filters.gradient(pair.smooth)
         if pair.measured is not None:
             slope = slope * pair.measured
-        strong = slope >= STRONG_EDGE
+        strong = slope >= STRONG_EDGE_HU
         self._strong += _edge_sums(pair.removed, curvature, strong)
-        self._faint += _edge_sums(pair.removed, curvature, (slope >= FAINT_EDGE) & ~strong)
+        self._faint += _edge_sums(pair.removed, curvature, (slope >= FAINT_EDGE_HU) & ~strong)
         lowest, highest = filters.extremes(pair.tissue, _NEAR_BOX)
         for name, (low, high) in TISSUES.items():
             mask = (lowest >= low) & (highest <= high) & pair.whole
@@ -242,14 +242,14 @@ def _edge_sums(removed: Tensor, curvature: Tensor, edge: Tensor) -> Tensor:
 
 def _blur(sums: Tensor) -> float | None:
     pixels, product, square = sums.tolist()
-    return -2.0 * product / square if pixels >= FEWEST_EDGE_PIXELS else None
+    return -2.0 * product / square if pixels >= MIN_EDGE_PIXELS else None
 
 
 def _drift(blocks: list[Tensor]) -> Drift | None:
     """From the pixels and the sums of change [2, block] of each batch."""
     pixels, change = torch.cat(blocks, dim=1) if blocks else torch.zeros(2, 0).double()
     count = float(pixels.sum())
-    if 4.0 * count < FEWEST_TISSUE_PIXELS:  # a pixel stands for 2 x 2
+    if 4.0 * count < MIN_TISSUE_PIXELS:  # a pixel stands for 2 x 2
         return None
     mean = float(change.sum()) / count
     error = float(((change - mean * pixels) ** 2).sum().sqrt()) / count
@@ -269,4 +269,4 @@ def _averaged_noise_share(cutoff: float, sigma: float) -> tuple[float, float]:
     def share(passed: NDArray[np.float64]) -> float:
         return float(np.sqrt((power * passed**2).sum() / power.sum()))
 
-    return share(gain(sigma)), share(1.0 - gain(EDGE_SIGMA))
+    return share(gain(sigma)), share(1.0 - gain(EDGE_SIGMA_PIXELS))

@@ -13,10 +13,10 @@ NormKind = Literal["group", "pixel"]
 """``group``: GroupNorm, as the paper. ``pixel``: each pixel over its channels, which has no
 statistics of the crop and therefore none that differ between a crop and a whole slice."""
 
-NORM_GROUPS = 32
+MAX_NORM_GROUPS = 32
 """Most groups of a GroupNorm; fewer where the channels do not divide."""
 
-LONGEST_PERIOD = 10_000.0
+MAX_PERIOD_STEPS = 10_000.0
 """Longest wavelength of the sinusoidal time embedding, in steps (Vaswani et al. 2017)."""
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
@@ -40,7 +40,7 @@ def norm(kind: NormKind, channels: int) -> nn.Module:
     """The normalisation layer of a kind for a number of channels."""
     if kind == "pixel":
         return PixelNorm(channels)
-    return nn.GroupNorm(math.gcd(NORM_GROUPS, channels), channels, eps=1e-6)
+    return nn.GroupNorm(math.gcd(MAX_NORM_GROUPS, channels), channels, eps=1e-6)
 
 
 def zeroed(module: Layer) -> Layer:
@@ -118,5 +118,5 @@ def sinusoid(position: Tensor, channels: int) -> Tensor:
     """Cosines and sines of geometrically spaced periods: [...] to [..., channels]."""
     half = channels // 2
     exponent = torch.arange(half, device=position.device, dtype=torch.float32) / half
-    angle = position.float()[..., None] * torch.exp(-math.log(LONGEST_PERIOD) * exponent)
+    angle = position.float()[..., None] * torch.exp(-math.log(MAX_PERIOD_STEPS) * exponent)
     return torch.cat((angle.cos(), angle.sin()), dim=-1)

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from man_core import noise as measured
-from man_core.noise_texture import DETECTOR_BIN, image_power
+from man_core.noise_texture import DETECTOR_BIN_PIXELS, image_power
 from man_core.physics.projector import (
     WATER_PER_MM,
     attenuation,
@@ -31,7 +31,7 @@ from man_core.physics.projector import (
     ramp_response,
 )
 
-LOWEST_HU = -1024.0
+MIN_STORED_HU = -1024.0
 """What twelve-bit CT stores at least: noise below it is clipped on real scanners, too."""
 
 PHOTONS = 2.5e5
@@ -45,9 +45,9 @@ TUBE_CURRENT_MODULATION = 0.2
 """How far the tube current follows the longest path of a view: 0 not at all, 1 wholly."""
 
 VIEWS = 720
-_FEWEST_QUANTA = 1.0
+_MIN_QUANTA = 1.0
 _COARSE = 2
-_FEWEST_TISSUE_PIXELS = 200
+_MIN_TISSUE_PIXELS = 200
 
 
 def insert_noise(
@@ -88,7 +88,7 @@ def insert_noise(
     noise = shape_noise(_reconstruct_noise(std, hu, pixel_mm, generator), cutoff)
     full_dose_variance = _mean_over_rays(_ray_variance(p, photons, electronic), p)
     added = level * (_mean_over_rays(std**2, p) / full_dose_variance).sqrt()
-    return (hu + calibrate(noise, tissue_mask(hu), added)).clamp(min=LOWEST_HU)
+    return (hu + calibrate(noise, tissue_mask(hu), added)).clamp(min=MIN_STORED_HU)
 
 
 def broadband_noise(
@@ -152,9 +152,9 @@ def _typical_std(noise: Tensor, tissue: Tensor) -> Tensor:
     """Median standard deviation of patches in the tissue of a slice, as `noise_hu` measures it."""
     inside = tissue.to(noise.dtype)
     power = torch.stack((noise**2, inside))[:, None]
-    power = functional.avg_pool2d(power, measured.PATCH, measured.STRIDE)[:, 0]
-    patches = power[0][power[1] >= measured.TISSUE_SHARE]
-    if len(patches) < measured.FEWEST_PATCHES:
+    power = functional.avg_pool2d(power, measured.PATCH_PIXELS, measured.STRIDE_PIXELS)[:, 0]
+    patches = power[0][power[1] >= measured.MIN_TISSUE_SHARE]
+    if len(patches) < measured.MIN_PATCHES:
         return ((noise**2 * inside).sum() / inside.sum().clamp(min=1.0)).sqrt()
     return patches.median().sqrt()
 
@@ -162,7 +162,7 @@ def _typical_std(noise: Tensor, tissue: Tensor) -> Tensor:
 def tissue_mask(hu: Tensor) -> Tensor:
     """Soft tissue, bool [slice, row, column]; in a slice with none of it: the whole slice."""
     mask = torch.from_numpy(measured.soft_tissue(hu.detach().cpu().numpy())).to(hu.device)
-    empty = mask.sum((1, 2)) < _FEWEST_TISSUE_PIXELS
+    empty = mask.sum((1, 2)) < _MIN_TISSUE_PIXELS
     mask[empty] = True
     return mask
 
@@ -193,7 +193,9 @@ def _check_dose(dose: float) -> None:
 
 def _photons(p: Tensor, pixel_mm: float, noise_hu: float, cutoff: float) -> float:
     ray_variance = float(_mean_over_rays(p.exp(), p).mean())
-    response = ramp_response(2048, DETECTOR_BIN * pixel_mm, cutoff, 0.5 * DETECTOR_BIN)
+    response = ramp_response(
+        2048, DETECTOR_BIN_PIXELS * pixel_mm, cutoff, 0.5 * DETECTOR_BIN_PIXELS
+    )
     energy = float((response**2).mean())
     image_variance = (1000.0 / WATER_PER_MM) ** 2 * math.pi**2 / VIEWS * ray_variance * energy
     return min(max(image_variance / max(noise_hu, 1e-3) ** 2, 1e3), 1e8)
@@ -212,7 +214,7 @@ def _line_integrals(hu: Tensor, pixel_mm: float) -> Tensor:
 
 
 def _quanta(p: Tensor, photons: float) -> Tensor:
-    return (photons * torch.exp(-p)).clamp(min=_FEWEST_QUANTA)
+    return (photons * torch.exp(-p)).clamp(min=_MIN_QUANTA)
 
 
 def _ray_variance(p: Tensor, photons: float, electronic: float) -> Tensor:
@@ -239,7 +241,7 @@ def _reconstruct_noise(
 ) -> Tensor:
     """Image [slice, row, column] in HU of independent noise on each ray, std [slice, view, bin]."""
     slices, rows, columns = hu.shape
-    bins = bins_across(rows, columns, DETECTOR_BIN)
+    bins = bins_across(rows, columns, DETECTOR_BIN_PIXELS)
     fine = functional.interpolate(std[:, None], (VIEWS, bins), mode="bilinear")[:, 0]
     drawn = torch.randn(slices, VIEWS, bins, generator=generator, device=generator.device)
     image = filtered_back_projection(fine * drawn.to(fine), pixel_mm, rows, columns)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from man_core.noise_texture import DETECTOR_BIN
+from man_core.noise_texture import DETECTOR_BIN_PIXELS
 
 WATER_PER_MM = 0.0192
 """Attenuation of water per millimetre at the mean energy of a 120 kV beam (NEED, 2025)."""
@@ -35,7 +35,7 @@ def bins_across(rows: int, columns: int, bin_pixels: float) -> int:
 
 
 def project(
-    mu: Tensor, pixel_mm: float, *, views: int = 720, bin_pixels: float = DETECTOR_BIN
+    mu: Tensor, pixel_mm: float, *, views: int = 720, bin_pixels: float = DETECTOR_BIN_PIXELS
 ) -> Tensor:
     """Line integrals of attenuation.
 
@@ -97,7 +97,7 @@ def filtered_back_projection(
     rows: int,
     columns: int,
     *,
-    bin_pixels: float = DETECTOR_BIN,
+    bin_pixels: float = DETECTOR_BIN_PIXELS,
     cutoff: float | None = None,
 ) -> Tensor:
     """Image from line integrals; linear in the sinogram.

@@ -26,7 +26,7 @@ SCALE = (0.458, 0.448, 0.450)
 UNIT_FLOOR = 1e-8
 """Under the root of a feature vector's length, so that a dark pixel does not divide by zero."""
 
-SMALLEST_SIDE_PIXELS = 31
+MIN_SIDE_PIXELS = 31
 """Below this AlexNet's second pooling finds no pixels."""
 
 SLICES_AT_ONCE = 4
@@ -64,7 +64,7 @@ class Lpips:
             ValueError: The shapes differ or a side is shorter than 31 pixels.
         """
         pair = slices_of(result, truth)
-        if min(pair[0].shape[1:]) < SMALLEST_SIDE_PIXELS:
+        if min(pair[0].shape[1:]) < MIN_SIDE_PIXELS:
             raise ValueError(
                 f"LPIPS needs slices of at least 31 x 31 pixels, got {pair[0].shape[1:]}"
             )

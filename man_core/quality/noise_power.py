@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from man_core.noise import PATCH, radial_noise_power
+from man_core.noise import PATCH_PIXELS, radial_noise_power
 from man_core.noise_texture import trend_basis
 
 Hu = NDArray[np.floating]
@@ -22,7 +22,7 @@ Hu = NDArray[np.floating]
 REGION_PIXELS = 32
 """Side of a region of interest of a difference image, where no anatomy is in the way."""
 
-MOST_REGIONS = 4000
+MAX_REGIONS = 4000
 """More regions than this make nothing better; they are thinned out evenly."""
 
 PEAK_SHARE = 0.8
@@ -89,7 +89,7 @@ def tissue_noise_power(hu: Hu, pixel_mm: float, like: Hu | None = None) -> Noise
         Eight rings up to the Nyquist frequency; all zero without soft tissue.
     """
     frequency, power = radial_noise_power(hu, like)
-    return NoisePower(frequency / pixel_mm, power * (PATCH * pixel_mm) ** 2)
+    return NoisePower(frequency / pixel_mm, power * (PATCH_PIXELS * pixel_mm) ** 2)
 
 
 def difference_noise_power(
@@ -146,7 +146,7 @@ def _regions(difference: Hu, within: NDArray[np.bool_], side: int) -> Hu:
     step = (slice(None), slice(None, None, side // 2), slice(None, None, side // 2))
     inside = sliding_window_view(within, (side, side), axis=(1, 2))[step].all(axis=(3, 4))
     places = np.argwhere(inside)
-    if len(places) > MOST_REGIONS:
-        places = places[np.linspace(0, len(places) - 1, MOST_REGIONS).round().astype(int)]
+    if len(places) > MAX_REGIONS:
+        places = places[np.linspace(0, len(places) - 1, MAX_REGIONS).round().astype(int)]
     every = sliding_window_view(difference, (side, side), axis=(1, 2))[step]
     return np.asarray(every[tuple(places.T)])

@@ -19,7 +19,7 @@ from support.ct_factory import make_series
 from man_core import Condition, ModelCard, denoise_volume, load_denoiser
 from man_core.volume import Volume
 from man_core.weights import load_weights, save_weights
-from training.promotion.rule import FEWEST_PATIENTS
+from training.promotion.rule import MIN_PATIENTS
 
 SIZE = 64
 KILL_DEADLINE_SECONDS = 240.0  # a busy machine takes its time to import torch
@@ -29,7 +29,7 @@ KILL_DEADLINE_SECONDS = 240.0  # a busy machine takes its time to import torch
 def training_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two patients for fitting, three held out, prepared from DICOM and simulated."""
     folder = tmp_path_factory.mktemp("training")
-    for number, split in enumerate(("train", "train", *["validation"] * FEWEST_PATIENTS)):
+    for number, split in enumerate(("train", "train", *["validation"] * MIN_PATIENTS)):
         source = folder / f"patient-{number}"
         slices = 2 if split == "train" else 1
         name = f"SECRET-{number}"

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from man_core import series_seed
-from man_core.physics.low_dose import LOWEST_HU
+from man_core.physics.low_dose import MIN_STORED_HU
 from man_core.quality import LesionTrial, PlantedLesion, judge_lesions, paint_lesions, plan_lesions
 from training.assess.finding import LESIONS, Finding
 from training.assess.images import CaseResult, apply
@@ -36,7 +36,7 @@ def plant(method: Method, seen: CaseResult, lesions: Lesions) -> tuple[LesionTri
         return ()
     case, pixel_mm = seen.case, seen.case.low.spacing_mm[1]
     added = paint_lesions(case.low.shape, pixel_mm, lesions)
-    low = case.low.with_hu(np.maximum(case.low.hu + added, np.float32(LOWEST_HU)))
+    low = case.low.with_hu(np.maximum(case.low.hu + added, np.float32(MIN_STORED_HU)))
     with_lesions = apply(method, replace(case, low=low, full=case.full + added))
     return judge_lesions(
         lesions,

@@ -15,7 +15,7 @@ from training.cli.output import console, counted
 if TYPE_CHECKING:  # torch is loaded when there is something to measure
     from training.evaluate.run import Row
 
-WIDEST_TABLE = 124
+MIN_TABLE_COLUMNS = 124
 
 
 def register(app: typer.Typer) -> None:
@@ -72,6 +72,6 @@ def _show(rows: Sequence[Row], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps([row.to_dict() for row in rows]))
         return
-    wide = Console(width=max(console.width, WIDEST_TABLE))
+    wide = Console(width=max(console.width, MIN_TABLE_COLUMNS))
     for table in row_tables(rows):
         wide.print(table)

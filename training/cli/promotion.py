@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from training.evaluate.methods import Method
     from training.promotion.promote import Promotion
 
-WIDEST_TABLE = 130
+MIN_TABLE_COLUMNS = 130
 
 TEST_IS_SPENT = "note: from now on the split test has chosen a model and is no test any more"
 
@@ -144,6 +144,6 @@ def _go_back(to: Path, as_json: bool, *, words_beside: bool) -> None:
 def _show(pairs: list[Paired], first: Method, second: Method, names: tuple[str, str]) -> None:
     from training.tables.terminal import paired_tables
 
-    wide = Console(width=max(console.width, WIDEST_TABLE))
+    wide = Console(width=max(console.width, MIN_TABLE_COLUMNS))
     for table in paired_tables(pairs, first, second, names):
         wide.print(table)

@@ -16,7 +16,7 @@ from training.cli.output import console, counted
 if TYPE_CHECKING:
     from training.assess.protocol import Assessment
 
-WIDEST_TABLE = 140
+MIN_TABLE_COLUMNS = 140
 
 Model = Annotated[
     str, Argument(metavar="MODEL", help="A model's name, card, exported folder or run.")
@@ -84,6 +84,6 @@ def _print(assessment: Assessment, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(report.json_of(assessment)))
         return
-    wide = Console(width=max(console.width, WIDEST_TABLE))
+    wide = Console(width=max(console.width, MIN_TABLE_COLUMNS))
     for table in report.tables_of(assessment):
         wide.print(table)

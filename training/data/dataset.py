@@ -22,9 +22,9 @@ from training.data.texture import apodise, smoothed
 from training.errors import TrainingError
 from training.settings import DataSettings
 
-MARGIN = 16  # pixels around a crop of noise: the filters reach no further
+MARGIN_PIXELS = 16  # pixels around a crop of noise: the filters reach no further
 BODY_HU = -500.0
-TRIES = 8  # draws of a place before an empty crop is taken after all
+MAX_DRAWS = 8  # draws of a place before an empty crop is taken after all
 
 Pixels = NDArray[np.float32]
 
@@ -96,7 +96,7 @@ class CropSource:
     def _moved(self, place: Place, random: np.random.Generator) -> Place:
         """Draw a place that holds enough of the body; the fullest of some draws if none does."""
         best, best_share = place, -1.0
-        for _ in range(TRIES):
+        for _ in range(MAX_DRAWS):
             row, column = (int(random.integers(n - place.edge + 1)) for n in place.entry.shape[1:])
             candidate = replace(place, row=row, column=column)
             share = float((self._pixels(candidate, place.entry)[::4, ::4] > BODY_HU).mean())
@@ -176,7 +176,7 @@ class CropSource:
         """A crop and its margin from an array of slices, mirrored at the edges of the slice."""
         array = self._array(path)
         rows, columns = (
-            _mirrored(start - MARGIN, place.edge + 2 * MARGIN, n)
+            _mirrored(start - MARGIN_PIXELS, place.edge + 2 * MARGIN_PIXELS, n)
             for start, n in zip((place.row, place.column), array.shape[1:], strict=True)
         )
         plane = array[place.slice_index]
@@ -236,7 +236,7 @@ def _copies(root: Path, series: str) -> int:
 
 def _inner(wide: Pixels) -> Pixels:
     """Crops [batch, row, column] without their margin."""
-    return wide[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
+    return wide[:, MARGIN_PIXELS:-MARGIN_PIXELS, MARGIN_PIXELS:-MARGIN_PIXELS]
 
 
 def _mirrored(start: int, length: int, limit: int) -> NDArray[np.intp]:

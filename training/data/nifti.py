@@ -29,11 +29,11 @@ PADDING_BELOW_HU = -1024.0
 AIR_BELOW_HU = -500.0
 """Every CT slice shows air somewhere; a file without a value below it holds no HU."""
 
-HIGHEST_HU = 32767.0
+MAX_HU = 32767.0
 """The sets keep 16 bits; metal ends far below."""
 
 TISSUE_HU = (-200.0, 300.0)
-TISSUE_SHARE = 0.01
+MIN_TISSUE_SHARE = 0.01
 """At least so many voxels are fat or soft tissue; fewer show that an offset of HU is missing."""
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -138,13 +138,13 @@ def _check_hu(values: NDArray[np.float32], name: str) -> None:
     if not np.isfinite(values).all():
         raise UnusableScanError(f"{name} holds values that are no numbers")
     low, high = float(values.min()), float(values.max())
-    if low > AIR_BELOW_HU or high > HIGHEST_HU:
+    if low > AIR_BELOW_HU or high > MAX_HU:
         raise UnusableScanError(
             f"{name} holds values from {low:g} to {high:g}, which are no HU: air must lie near "
             "-1000; convert it again with rescale slope and intercept, and without a window"
         )
     tissue = (values > TISSUE_HU[0]) & (values < TISSUE_HU[1])
-    if tissue.mean() < TISSUE_SHARE:
+    if tissue.mean() < MIN_TISSUE_SHARE:
         raise UnusableScanError(
             f"{name} shows no tissue between {TISSUE_HU[0]:g} and {TISSUE_HU[1]:g} HU"
         )

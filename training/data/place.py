@@ -16,17 +16,17 @@ Pixels = NDArray[np.float32]
 SYMMETRIES = 8
 """Symmetries of a square: four quarter turns, each with and without a flip."""
 
-LARGEST_NOISE_HU = 150.0
+MAX_NOISE_HU = 150.0
 """Noisier crops are not drawn: a tenth of the dose with a sharp kernel has about 120 HU."""
 
 GRAIN_JITTER = 0.25
 """Spread of a kernel's noise around what its texture says, as std of the logarithm: thickness and
 tube current differ with it."""
 
-SMOOTHEST_KERNEL = nearest_cutoff(0.45)
+MIN_KERNEL_CUTOFF = nearest_cutoff(0.45)
 """Kernels are smoothed down to here: somewhat beyond B10f."""
 
-SMOOTHEST_FOREIGN = nearest_cutoff(0.5)
+MIN_FOREIGN_CUTOFF = nearest_cutoff(0.5)
 """Textures unlike a series' own are drawn from here on; smoother ones are no kernel of today."""
 
 
@@ -107,7 +107,7 @@ def dosed(place: Place, data: DataSettings, random: np.random.Generator) -> Plac
     spread = float(np.exp(random.normal(0, data.amplitude_jitter)))
     if random.random() < data.untouched_share:
         return replace(place, dose=1.0)
-    dose = max(dose, 1 / (1 + (LARGEST_NOISE_HU / place.full_noise_hu) ** 2))
+    dose = max(dose, 1 / (1 + (MAX_NOISE_HU / place.full_noise_hu) ** 2))
     amplitude = place.full_noise_hu * np.sqrt(1 / dose - 1) * spread
     return replace(place, dose=dose, amplitude=float(amplitude))
 
@@ -115,9 +115,9 @@ def dosed(place: Place, data: DataSettings, random: np.random.Generator) -> Plac
 def _textured(place: Place, data: DataSettings, random: np.random.Generator) -> Place:
     """Draw the texture: a sharper kernel's, a smoother one's, any, or the series' own."""
     own = nearest_cutoff(place.entry.cutoff * np.exp(random.normal(0, data.texture_jitter)))
-    anything = int(random.integers(SMOOTHEST_FOREIGN, len(CUTOFFS)))
+    anything = int(random.integers(MIN_FOREIGN_CUTOFF, len(CUTOFFS)))
     sharper = int(random.integers(own, len(CUTOFFS)))
-    smoother = int(random.integers(min(SMOOTHEST_KERNEL, own), own + 1))
+    smoother = int(random.integers(min(MIN_KERNEL_CUTOFF, own), own + 1))
     chance = random.random()
     if chance < data.sharper_share:
         return replace(place, cutoff=sharper, grain=_grain(place, own, sharper, random))

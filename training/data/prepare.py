@@ -34,7 +34,7 @@ from training.data.splits import SplitOf
 from training.errors import TrainingError
 
 KEY_FILE = "pseudonyms.key"
-SMALLEST = 64  # pixels: below this no crop of any use can be drawn
+MIN_SIDE_PIXELS = 64  # pixels: below this no crop of any use can be drawn
 NO_TISSUE_HU = 15.0  # assumed noise of a series without soft tissue: typical of full-dose CT
 PADDED_HU = -1024.0
 
@@ -151,8 +151,8 @@ class _Adding:
         name = self._pseudonym(scan.series)
         if any(entry.series == name for entry in self.manifest.series):
             return f"series {name} is in the set already"
-        if min(scan.volume.shape[1:]) < SMALLEST:
-            return f"series {name} has slices smaller than {SMALLEST} pixels"
+        if min(scan.volume.shape[1:]) < MIN_SIDE_PIXELS:
+            return f"series {name} has slices smaller than {MIN_SIDE_PIXELS} pixels"
         described = _described(scan, name, self._pseudonym(scan.patient))
         return self._full(described, scan) if self.low_dose is None else self._low(described)
 

@@ -31,7 +31,7 @@ from training.data.texture import CUTOFFS, table_cutoffs
 REFERENCE_DOSE = 0.25
 """Dose at which the ray noise is drawn; other doses scale it (electronic noise aside)."""
 
-LARGEST = 65_000.0  # float16 ends at 65504
+MAX_FLOAT16_HU = 65_000.0  # float16 ends at 65504
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _simulate_series(part: _Part) -> list[list[float]]:
     for index in range(len(volume)):
         hu = torch.from_numpy(volume[index : index + 1].astype(np.float32))
         noise = _noise(hu, entry, entry.slices[index], _generator(part, index))
-        stored[index] = noise[0].clamp(-LARGEST, LARGEST).numpy()
+        stored[index] = noise[0].clamp(-MAX_FLOAT16_HU, MAX_FLOAT16_HU).numpy()
         tables.append(amplitudes(noise, hu))
     partial = path.with_suffix(".part.npy")
     np.save(partial, stored)

@@ -7,12 +7,12 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from man_core.noise_texture import SHARPEST, SMOOTHEST, image_power
+from man_core.noise_texture import MAX_CUTOFF, MIN_CUTOFF, image_power
 
-CUTOFFS: tuple[float, ...] = tuple(float(c) for c in np.geomspace(SMOOTHEST, SHARPEST, 33))
+CUTOFFS: tuple[float, ...] = tuple(float(c) for c in np.geomspace(MIN_CUTOFF, MAX_CUTOFF, 33))
 """The textures that can be drawn, 7.5 % apart: finer than a series' own can be measured."""
 
-FAINTEST = 1e-3
+MIN_TRANSFER = 1e-3
 """Share of a frequency below which a kernel has let nothing through: there is nothing to filter."""
 
 TABLE_EVERY = 4
@@ -74,7 +74,9 @@ def smoothed(
         float32 [batch, row, column].
     """
     table = transfers(image.shape[-1])
-    ratio = np.divide(table[smooth], table[sharp], where=table[sharp] > FAINTEST, out=table[smooth])
+    ratio = np.divide(
+        table[smooth], table[sharp], where=table[sharp] > MIN_TRANSFER, out=table[smooth]
+    )
     ratio[:, 0, 0] = 1.0
     spectrum = np.fft.rfft2(image) * np.minimum(ratio, 1.0)
     return np.fft.irfft2(spectrum, s=image.shape[-2:]).astype(np.float32, copy=False)

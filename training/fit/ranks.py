@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-PATIENCE = timedelta(hours=1)
+RANK_TIMEOUT = timedelta(hours=1)
 """How long a rank waits for the others: the first one validates and saves meanwhile."""
 
 T = TypeVar("T")
@@ -96,7 +96,7 @@ def joined() -> Iterator[Ranks]:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, timeout=PATIENCE)
+    dist.init_process_group(backend, timeout=RANK_TIMEOUT)
     try:
         yield Ranks(dist.get_rank(), size, int(os.environ["LOCAL_WORLD_SIZE"]))
         dist.barrier()

@@ -12,7 +12,7 @@ import torch
 from training.errors import TrainingError
 from training.settings import Recipe
 
-KEPT = 2
+KEPT_CHECKPOINTS = 2
 RECIPE_FILE = "recipe.json"
 FACTS_FILE = "facts.json"
 
@@ -34,7 +34,7 @@ def save_state(run: Path, step: int, state: dict[str, Any]) -> Path:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
-    for old in _checkpoints(run)[:-KEPT]:
+    for old in _checkpoints(run)[:-KEPT_CHECKPOINTS]:
         old.unlink()
     return path
 

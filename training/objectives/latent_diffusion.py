@@ -41,7 +41,7 @@ class DiffusionObjective(BaseModel):
     fresh_unet: bool = False
 
 
-LEAST_ENERGY = 0.05
+MIN_ENERGY = 0.05
 """Keeps the weight of crops without noise finite; noise of average strength has energy 1."""
 
 
@@ -119,7 +119,7 @@ def prediction_loss(
     predicted = clean_from(kind, output, noised.z, level, condition)
     terms = {"error": error.mean(), "z0_mse": F.mse_loss(predicted.detach(), clean)}
     if objective.balanced:
-        error = error / (_energy(target, weight) + LEAST_ENERGY)
+        error = error / (_energy(target, weight) + MIN_ENERGY)
     return {"loss": error.mean(), **terms}, predicted
 
 

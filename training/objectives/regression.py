@@ -26,7 +26,7 @@ class RegressionObjective(BaseModel):
     balanced: bool = False
 
 
-LEAST_NOISE_HU = 5.0
+MIN_NOISE_HU = 5.0
 """Keeps the weight of crops without noise finite."""
 
 
@@ -50,7 +50,7 @@ def regression_loss(
     error = _energy(network(x) - target, objective.margin)
     loss = error / unit**2
     if objective.balanced:
-        least = (LEAST_NOISE_HU / span.half_width) ** 2
+        least = (MIN_NOISE_HU / span.half_width) ** 2
         loss = error / (_energy(x - target, objective.margin) + least)
     return {"loss": loss.mean(), "rmse_hu": error.detach().mean().sqrt() * span.half_width}
 

@@ -11,7 +11,7 @@ import numpy as np
 from training.evaluate.cases import FULL_DOSE
 from training.evaluate.comparison import CHANGE, LPIPS, PSNR, SSIM, Figure, Paired, Values
 
-FEWEST_PATIENTS = 3
+MIN_PATIENTS = 3
 """Below this, chance decides: one patient with a metal implant is a third of all."""
 
 
@@ -57,10 +57,10 @@ def faults(pairs: Sequence[Paired]) -> list[str]:
     """
     low_dose = [pair for pair in pairs if pair.kind.dose != FULL_DOSE]
     patients = {name for pair in low_dose for name in pair.patients}
-    if len(patients) < FEWEST_PATIENTS:
+    if len(patients) < MIN_PATIENTS:
         return [
             f"too few held-out patients to judge by: {len(patients)}, "
-            f"where at least {FEWEST_PATIENTS} are needed"
+            f"where at least {MIN_PATIENTS} are needed"
         ]
     return [fault for pair in pairs for fault in _faults_of(pair)]
 
@@ -96,7 +96,7 @@ def _named(pair: Paired) -> str:
 def rule() -> dict[str, Any]:
     """The rule for a record."""
     return {
-        "fewest_patients": FEWEST_PATIENTS,
+        "fewest_patients": MIN_PATIENTS,
         "tolerances": {name: asdict(allowed) for name, allowed in TOLERANCES.items()},
         "hu_bias": asdict(BIAS_TOLERANCE),
     }

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from man_core import Condition, load_denoiser
-from man_core.device import side_by_side, slices_side_by_side
+from man_core.device import max_parallel_slices, run_in_parallel
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,7 @@ def three_threads() -> Iterator[None]:
 
 def test_slices_side_by_side_come_out_as_alone() -> None:
     denoiser = load_denoiser("man", device="cpu")
-    assert denoiser.slices_at_once(512, 512) == slices_side_by_side() == 3
+    assert denoiser.slices_at_once(512, 512) == max_parallel_slices() == 3
     hu = 50 * torch.randn(3, 60, 70, generator=torch.Generator().manual_seed(1))
 
     def denoise(slices: torch.Tensor) -> torch.Tensor:
@@ -32,7 +32,7 @@ def test_slices_side_by_side_come_out_as_alone() -> None:
 
 
 def test_each_runs_on_one_thread_and_the_number_of_threads_stays() -> None:
-    seen = side_by_side(lambda index: torch.tensor([index, torch.get_num_threads()]), 5)
+    seen = run_in_parallel(lambda index: torch.tensor([index, torch.get_num_threads()]), 5)
     assert seen.view(5, 2).tolist() == [[index, 1] for index in range(5)]
     assert torch.get_num_threads() == 3
 
@@ -44,5 +44,5 @@ def test_what_goes_wrong_in_one_slice_is_raised() -> None:
         return torch.zeros(1)
 
     with pytest.raises(ValueError, match="slice 1"):
-        side_by_side(fails, 3)
+        run_in_parallel(fails, 3)
     assert torch.get_num_threads() == 3

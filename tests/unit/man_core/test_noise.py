@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.ct_factory import ellipse
 
-from man_core.noise import MOST_PATCHES, estimate_noise_and_texture, noise_hu
+from man_core.noise import MAX_PATCHES, estimate_noise_and_texture, noise_hu
 
 
 def test_a_long_series_is_measured_like_its_slices_in_bounded_memory() -> None:
@@ -16,6 +16,6 @@ def test_a_long_series_is_measured_like_its_slices_in_bounded_memory() -> None:
     long = estimate_noise_and_texture(series)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert long.patches == MOST_PATCHES
+    assert long.patches == MAX_PATCHES
     assert long.std_hu == pytest.approx(noise_hu(one), rel=0.02)
     assert peak < 250 << 20

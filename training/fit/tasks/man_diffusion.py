@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from man_core.card import ModelCard
-from man_core.denoisers.latent_sampler import SAMPLERS, latent_sampler, most_steps
+from man_core.denoisers.latent_sampler import SAMPLERS, latent_sampler, max_steps
 from man_core.diffusion.residual_shift import shift_schedule
 from man_core.diffusion.schedule import cosine_schedule
 from man_core.hu import HuRange
@@ -169,7 +169,7 @@ class DiffusionTask:
         """PSNR of few-step sampling against full dose, beside the low-dose row."""
         held_out = joined(batches)
         full, low = held_out.full, held_out.low
-        most = most_steps(self.network.config)
+        most = max_steps(self.network.config)
         counts = [min(count, most) for count in VALIDATION_STEPS]
         results = {count: self._restore(low, held_out.position, count) for count in counts}
         scalars = {"psnr_low": psnr(low[:, 0].numpy(), full[:, 0].numpy(), SOFT_TISSUE)}
