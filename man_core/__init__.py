@@ -1,7 +1,7 @@
 """The core: CT volumes in HU, denoisers, diffusion, dose physics and image quality.
 
-This is its front door. Names that need torch are loaded when they are first used, so that a
-process which only reads cards (the receiver, the command line's help) stays small.
+Public interface of the package. Names that need torch are loaded at first use, so that a process
+which only reads cards (the receiver, the help of the command line) stays small.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ _LOADED_AT_FIRST_USE = {
     "phantom_series": "man_core.physics.phantom.series",
     "spread_over_seeds": "man_core.uncertainty",
 }
-"""Module of each name that is loaded when it is first used."""
+"""Module of each name that is loaded at first use."""
 
 
 def __getattr__(name: str) -> object:

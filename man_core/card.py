@@ -1,4 +1,4 @@
-"""Model cards: what a model is, was trained on, measured and may be used for. Torch-free."""
+"""Model cards: identity, training data, measurements and intended use of a model. Torch-free."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from typing import Any
 from man_core.hu import HuRange
 
 NO_SAMPLER = "none"
-"""Sampler of a method that does not sample."""
+"""Sampler name of a method that does not sample."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One measured row of a card, beside which the untouched low-dose row always stands.
+    """One measured row of a card; the row of the untouched low dose is always among them.
 
     Attributes:
         split: Data split file and subset, for example ``validation/L096``.
         dose: Fraction of full dose of the input.
         window_hu: Window of the metrics, (low, high) HU.
-        row: What was measured: ``low dose``, ``man`` or another method.
+        row: Method that was measured: ``low dose``, ``man`` or another.
         psnr_db: Peak signal to noise ratio, dB.
         ssim: Structural similarity (Gaussian 1.5 pixels).
         lpips: LPIPS, AlexNet v0.1, on the windowed image.
-        slices: How many slices were averaged.
+        slices: Number of slices averaged.
     """
 
     split: str
@@ -41,24 +41,24 @@ class Measurement:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """A model as its users see it; stored as JSON beside the weights.
+    """Description of a model for its users; stored as JSON beside the weights.
 
     Attributes:
         name: Registry name, for example ``man``.
         version: Version of the fitted weights.
-        method: Which denoiser class reads the weights, for example ``man``.
+        method: Denoiser that reads the weights, a key of ``registry.METHODS``.
         summary: One sentence for a list of models.
         weights_file: File name beside the card; empty for methods without weights.
-        weights_sha256: Checked at every load.
+        weights_sha256: Hash of the weights, verified at every load.
         sampler: Name of the sampler used by default.
         steps: Default number of sampling steps.
-        parameters: Number of fitted values.
-        hu_range: What the network sees as [-1, 1].
-        trained_on: Data, patients and slices, how the low dose was made.
-        intended_use: What the model may be used for.
-        limits: Known limits, one sentence each.
+        parameters: Number of trainable parameters.
+        hu_range: HU that the network sees as [-1, 1].
+        trained_on: Data set, patients and slices, and the origin of the low dose.
+        intended_use: Permitted use of the model.
+        limits: Known limitations, one sentence each.
         licence: Licence of the weights.
-        credits: Collections and people to credit.
+        credits: Data collections and people to credit.
         measurements: Measured rows, low dose included.
     """
 
@@ -81,9 +81,9 @@ class ModelCard:
 
     @property
     def digest(self) -> str:
-        """Sha256 over what decides the output: method, weights, range, sampler and steps.
+        """SHA-256 over what determines the output: method, weights, range, sampler and steps.
 
-        A range written ``-1024`` and one written ``-1024.0`` in the card's file are the same.
+        A range written as ``-1024`` or ``-1024.0`` in the card gives the same digest.
         """
         deciding = (
             self.method,
@@ -96,15 +96,15 @@ class ModelCard:
         return hashlib.sha256(json.dumps(deciding).encode()).hexdigest()
 
     def to_json(self) -> str:
-        """The card as indented JSON."""
+        """Return the card as indented JSON."""
         return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
-        """Read a card back.
+        """Parse a card.
 
         Raises:
-            ValueError: The text is not a card.
+            ValueError: The text is not a model card.
         """
         try:
             return cls(**_typed(json.loads(text)))
@@ -113,7 +113,7 @@ class ModelCard:
 
     @classmethod
     def load(cls, path: Path) -> ModelCard:
-        """Read the card in a file."""
+        """Read a card from a file."""
         return cls.from_json(path.read_text(encoding="utf-8"))
 
 

@@ -1,4 +1,4 @@
-"""What a model may know of a scan; never an identifier."""
+"""Acquisition facts that a model may use; never an identifier."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Condition:
-    """Acquisition facts of one series; None where the header is silent.
+    """Acquisition facts of one series; None where the header does not state them.
 
     Attributes:
-        anatomy: Body region as DICOM's Body Part Examined names it, for example ``CHEST``.
+        anatomy: Body region, as in Body Part Examined (0018,0015), for example ``CHEST``.
         kernel: Convolution kernel, for example ``B30f``.
         kvp: Tube voltage, kV.
         mas: Tube current time product, mAs.

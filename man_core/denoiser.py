@@ -1,4 +1,4 @@
-"""What every denoising method looks like from outside."""
+"""Interface of every denoising method."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:  # cards and registry are read without loading torch
     import torch
 
 Precision = Literal["float32", "bfloat16"]
-"""Arithmetic of the sampled network. Encoding and decoding stay float32: bfloat16 has steps of
+"""Arithmetic of the sampled network. Encoding and decoding stay float32: bfloat16 would quantise to
 several HU."""
 
 OnStep = Callable[[int, int], None]
-"""Called with (steps done, steps in all) of the sampler."""
+"""Callback with (steps done, total steps) of the sampler."""
 
 
 class Denoiser(Protocol):
-    """A method ready to run on a device; HU in, HU out.
+    """A denoising method ready to run on a device; HU in, HU out.
 
     Attributes:
-        info: The card of the model.
-        device: Where it runs, for example ``cpu`` or ``cuda``.
-        steps: Sampling steps it takes.
+        info: Card of the model.
+        device: Device it runs on, for example ``cpu`` or ``cuda``.
+        steps: Number of sampling steps.
     """
 
     info: ModelCard
@@ -43,9 +43,9 @@ class Denoiser(Protocol):
 
         Args:
             hu: float32 [slice, row, column], HU.
-            condition: What is known of the scan.
+            condition: Acquisition facts of the scan.
             generator: CPU generator; the same state gives the same result for every slice.
-            on_step: Progress within the call.
+            on_step: Progress callback within the call.
 
         Returns:
             float32 [slice, row, column], HU, on the CPU.
@@ -53,5 +53,5 @@ class Denoiser(Protocol):
         ...
 
     def slices_at_once(self, rows: int, columns: int) -> int:
-        """How many slices fit in memory in one call."""
+        """Return the number of slices that fit in memory in one call."""
         ...

@@ -1,4 +1,4 @@
-"""Where networks run."""
+"""Choice of the device, batch size on a GPU, and parallel slices on a CPU."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor
 from man_core.errors import ModelError
 
 CUDA_MEMORY_SHARE = 0.5
-"""Share of the free GPU memory that a batch may take."""
+"""Share of the free GPU memory that a batch may use."""
 
 MAX_PARALLEL_SLICES = 32
-"""Slices that a CPU has in hand at once: with more, Python itself would be what they wait for."""
+"""Slices processed at the same time on a CPU; beyond this, Python itself is the bottleneck."""
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of a name; ``auto`` takes a GPU if there is one.
+    """Return the device of a name; ``auto`` takes a GPU if there is one.
 
     Raises:
         ModelError: There is no such device on this machine.
@@ -29,23 +29,23 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ModelError(
-            f"there is no device named {name!r}; use auto, cpu, cuda or cuda:N"
+            f"There is no device named {name!r}; use auto, cpu, cuda or cuda:N."
         ) from error
     if device.type not in ("cpu", "cuda"):
-        raise ModelError(f"device {name!r} is not supported; use auto, cpu, cuda or cuda:N")
+        raise ModelError(f"Device {name!r} is not supported; use auto, cpu, cuda or cuda:N.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ModelError(f"device {name!r} is not present on this machine; use auto or cpu")
+        raise ModelError(f"Device {name!r} is not present on this machine; use auto or cpu.")
     return device
 
 
 def slices_in_memory(device: torch.device, rows: int, columns: int, bytes_per_pixel: int) -> int:
-    """How many slices a batch may hold: one on a CPU, where more gain nothing; on a GPU what fits.
+    """Return the batch size: one on a CPU, where more gain nothing; on a GPU as many as fit.
 
     Args:
-        device: Where the network runs.
-        rows: Of a slice.
-        columns: Of a slice.
-        bytes_per_pixel: Working memory that a pixel needs.
+        device: Device that the network runs on.
+        rows: Rows of a slice.
+        columns: Columns of a slice.
+        bytes_per_pixel: Working memory per pixel.
     """
     if device.type != "cuda":
         return 1
@@ -54,22 +54,22 @@ def slices_in_memory(device: torch.device, rows: int, columns: int, bytes_per_pi
 
 
 def max_parallel_slices() -> int:
-    """How many slices ``run_in_parallel`` has in hand at once: one for each thread of torch."""
+    """Return how many slices ``run_in_parallel`` processes at once: one per torch thread."""
     return min(torch.get_num_threads(), MAX_PARALLEL_SLICES)
 
 
 def run_in_parallel(run: Callable[[int], Tensor], count: int) -> Tensor:
-    """Run slices on the CPU at the same time, each by a single thread.
+    """Process slices on the CPU in parallel, each in a single thread.
 
-    Several threads within one slice wait for each other after every layer: on a machine that has
-    other work too, such as receiving, they wait long, and burn its cores meanwhile.
+    Several threads within one slice wait for each other after every layer. On a machine with other
+    work, such as receiving, they wait long and keep its cores busy meanwhile.
 
     Args:
-        run: Gives the result of the slice of an index; called in threads of their own.
+        run: Returns the result of the slice with an index; called in a thread per slice.
         count: Number of slices.
 
     Returns:
-        The results, concatenated.
+        The concatenated results.
     """
     threads = torch.get_num_threads()
     try:

@@ -1,4 +1,4 @@
-"""What the core refuses, one sentence each."""
+"""Exceptions of the core; each message is one sentence for the user."""
 
 
 class ModelError(ValueError):
@@ -6,4 +6,4 @@ class ModelError(ValueError):
 
 
 class Stopped(Exception):  # noqa: N818 - not a failure: the caller asked for it
-    """The caller asked to stop before the series was done."""
+    """The caller asked to stop before the series was finished."""

@@ -1,4 +1,4 @@
-"""Averages, slopes and extremes of slices [slice, row, column]."""
+"""Averages, derivatives and extremes of slices [slice, row, column]."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_REACH = 3.0
-"""Standard deviations at which a Gaussian is cut off."""
+_TRUNCATION_SIGMAS = 3.0
+"""Truncation of the Gaussian kernel, in standard deviations."""
 
 
 def gaussian(image: Tensor, sigma: float) -> Tensor:
-    """Gaussian average, sigma in pixels; edges are continued."""
-    reach = max(1, math.ceil(_REACH * sigma))
+    """Gaussian filter, sigma in pixels; edge pixels are replicated."""
+    reach = max(1, math.ceil(_TRUNCATION_SIGMAS * sigma))
     weights = [math.exp(-0.5 * (place / sigma) ** 2) for place in range(-reach, reach + 1)]
     return _averaged(image, weights)
 
 
 def box(image: Tensor, size: int) -> Tensor:
-    """Mean over a square of an odd size; edges are continued."""
+    """Mean over a square of odd size; edge pixels are replicated."""
     return _averaged(image, [1.0] * size)
 
 
 def halved(image: Tensor) -> Tensor:
-    """Means of 2 x 2 pixels; an odd last row or column is left out."""
+    """Mean of 2 x 2 pixels; an odd last row or column is dropped."""
     return functional.avg_pool2d(image, 2)
 
 
@@ -38,13 +38,13 @@ def laplacian(image: Tensor) -> Tensor:
 
 
 def gradient(image: Tensor) -> Tensor:
-    """Size of the gradient, per pixel."""
+    """Magnitude of the gradient, per pixel."""
     p = _continued(image, 1, 1)
     return 0.5 * torch.hypot(p[:, 2:, 1:-1] - p[:, :-2, 1:-1], p[:, 1:-1, 2:] - p[:, 1:-1, :-2])
 
 
 def extremes(image: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Lowest and highest value within a square of an odd size."""
+    """Minimum and maximum within a square of odd size."""
     low = high = image
     for dim in (-2, -1):
         low = reduce(torch.minimum, _shifted(low, size // 2, dim))
@@ -53,14 +53,14 @@ def extremes(image: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 
 def block_sums(image: Tensor, size: int) -> Tensor:
-    """Sums over squares [block] of all slices; those at the far edges may be smaller."""
+    """Sums over square blocks [block] of all slices; blocks at the far edges may be smaller."""
     rows, columns = image.shape[-2:]
     whole = functional.pad(image, (0, -columns % size, 0, -rows % size))
     return functional.avg_pool2d(whole, size, divisor_override=1).flatten()
 
 
 def _averaged(image: Tensor, weights: list[float]) -> Tensor:
-    """Sums of shifted images: many times as fast on a CPU as a convolution of one channel."""
+    """Sum shifted images: many times faster on a CPU than a convolution of one channel."""
     for dim in (-2, -1):
         total = torch.zeros_like(image)
         for one, weight in zip(_shifted(image, len(weights) // 2, dim), weights, strict=True):
@@ -70,13 +70,13 @@ def _averaged(image: Tensor, weights: list[float]) -> Tensor:
 
 
 def _shifted(image: Tensor, reach: int, dim: int) -> list[Tensor]:
-    """Views of an image shifted along a dimension by -reach to reach pixels."""
+    """Return views of an image shifted along a dimension by -reach to reach pixels."""
     whole = _continued(image, reach, 0) if dim == -2 else _continued(image, 0, reach)
     return [whole.narrow(dim, shift, image.shape[dim]) for shift in range(2 * reach + 1)]
 
 
 def _continued(image: Tensor, rows: int, columns: int) -> Tensor:
-    """The image [..., row, column] with its outermost pixels repeated beyond it."""
+    """Pad an image [..., row, column] by replicating its edge pixels."""
     stack = image.reshape(-1, 1, *image.shape[-2:])
     whole = functional.pad(stack, (columns, columns, rows, rows), mode="replicate")
     return whole.reshape(*image.shape[:-2], *whole.shape[-2:])

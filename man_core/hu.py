@@ -1,4 +1,4 @@
-"""HU to network numbers and back; the only such arithmetic."""
+"""Conversion between HU and network values, in one place."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:  # the node's receiver reads cards without loading torch
 Array = TypeVar("Array", "NDArray[np.float32]", "torch.Tensor")
 
 CLIPPED_HU = -1023.0
-"""At and below it twelve-bit CT is cut off: the mean of clipped noise is no mean."""
+"""Twelve-bit CT is clipped here and below; a mean over clipped noise is biased."""
 
 
 @dataclass(frozen=True)
 class HuRange:
-    """The interval of HU that a network sees as [-1, 1]; values outside are clipped on the way in.
+    """HU interval that a network sees as [-1, 1]; values outside are clipped on input.
 
     Attributes:
-        low: HU that becomes -1.
-        high: HU that becomes +1.
+        low: HU that maps to -1.
+        high: HU that maps to +1.
     """
 
     low: float = -1024.0
@@ -31,18 +31,18 @@ class HuRange:
 
     def __post_init__(self) -> None:
         if not self.low < self.high:
-            raise ValueError(f"a HU range must rise, got {self.low} to {self.high}")
+            raise ValueError(f"A HU range must rise, got {self.low} to {self.high}.")
 
     @property
     def half_width(self) -> float:
-        """HU of one network number."""
+        """HU per unit of network values."""
         return (self.high - self.low) / 2.0
 
     def to_network(self, hu: Array) -> Array:
-        """HU to [-1, 1], clipped."""
+        """Map HU to [-1, 1], clipped."""
         inside = hu.clip(self.low, self.high)
         return (inside - self.low) * (1.0 / self.half_width) - 1.0  # type: ignore[return-value]
 
     def to_hu(self, value: Array) -> Array:
-        """[-1, 1] to HU, not clipped."""
+        """Map [-1, 1] to HU, not clipped."""
         return (value + 1.0) * self.half_width + self.low

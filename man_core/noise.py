@@ -1,10 +1,10 @@
-"""How much noise a CT image holds and which texture it has, from the image alone.
+"""Estimation of amplitude and texture of the noise in a CT image, from the image alone.
 
-Everything is measured in small patches that lie wholly in soft tissue. From each patch a
-quadratic surface is taken and only frequencies of at least two cycles per patch count, so that
-slow anatomy does not; what that also takes from correlated noise is put back: the texture found
-says which share of the variance lies in the band. Patches that hold edges or vessels stand out by
-their power, so the figures rest on the median patch or on the calmer half.
+Everything is measured in small patches that lie entirely in soft tissue. A quadratic surface is
+subtracted from each patch and only frequencies of at least two cycles per patch count, which
+excludes slow anatomy. The share of correlated noise that this removes too is restored: the
+estimated texture tells which share of the variance lies in the band. Patches with edges or vessels
+stand out by their power, so the estimates use the median patch or the calmer half.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from man_core.noise_texture import (
 )
 
 SOFT_TISSUE_HU = (-50.0, 150.0)
-"""Muscle, organs and contrasted blood; no fat, no bone."""
+"""HU of muscle, organs and contrast-enhanced blood; no fat, no bone."""
 
 PATCH_PIXELS = 16
-"""Side of a patch in pixels: about a centimetre, small enough to lie between vessels."""
+"""Side of a patch: about a centimetre, small enough to lie between vessels."""
 
 STRIDE_PIXELS = 4
 _SMOOTHING_PIXELS = 7
@@ -38,10 +38,10 @@ MIN_PATCHES = 12
 _MIN_RING = 2
 
 MAX_PATCHES = 8192
-"""More than these are thinned out evenly: a slice has some thousand, a series would fill memory."""
+"""More patches than this are subsampled evenly: those of a whole series would fill the memory."""
 
 MAX_SLICES = 32
-"""A series is measured in at most so many slices, spread evenly over it."""
+"""Maximum number of slices of a series that are measured, evenly spaced."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class NoiseTexture:
 
     Attributes:
         std_hu: Standard deviation in soft tissue, HU.
-        cutoff: End of the Hann apodisation relative to Nyquist that gives this texture.
+        cutoff: End of the Hann apodisation, relative to Nyquist, that gives this texture.
         autocorrelation: At lags 1, 2, 3 pixels along (rows, columns).
-        patches: Number of patches measured; 0 if the image holds no soft tissue.
+        patches: Number of patches measured; 0 if the image shows no soft tissue.
     """
 
     std_hu: float
@@ -62,19 +62,19 @@ class NoiseTexture:
 
 
 def noise_hu(hu: NDArray[Any]) -> float:
-    """Standard deviation of the noise in soft tissue.
+    """Estimate the standard deviation of the noise in soft tissue.
 
     Args:
         hu: Volume [slice, row, column] or one slice [row, column] in HU.
 
     Returns:
-        HU; 0.0 if the image holds nothing to measure.
+        HU; 0.0 without soft tissue.
     """
     return estimate_noise_and_texture(hu).std_hu
 
 
 def noise_hu_per_slice(hu: NDArray[Any]) -> NDArray[np.float64]:
-    """Noise of each slice [slice] in HU, with the texture found in the whole volume.
+    """Estimate the noise of each slice [slice] in HU, with the texture of the whole volume.
 
     A slice without enough soft tissue gets the noise of the whole volume.
     """
@@ -89,14 +89,14 @@ def noise_hu_per_slice(hu: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def estimate_noise_and_texture(hu: NDArray[Any]) -> NoiseTexture:
-    """Amplitude, cutoff and autocorrelation of the noise of a series.
+    """Estimate amplitude, cutoff and autocorrelation of the noise of a series.
 
     Args:
         hu: Volume [slice, row, column] or one slice [row, column] in HU.
 
     Returns:
-        The estimate. Cutoffs are relative to the Nyquist frequency of the image, so that the
-        pixel size does not enter.
+        The estimate. The cutoff is relative to the Nyquist frequency of the image and thus
+        independent of the pixel size.
     """
     residual = tissue_residuals(_sample(_as_volume(hu)))
     if len(residual) == 0:
@@ -110,16 +110,16 @@ def estimate_noise_and_texture(hu: NDArray[Any]) -> NoiseTexture:
 def radial_noise_power(
     hu: NDArray[Any], like: NDArray[Any] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Radial noise power spectrum in soft tissue.
+    """Estimate the radial noise power spectrum in soft tissue.
 
     Args:
         hu: Volume [slice, row, column] or one slice [row, column] in HU.
-        like: Another image of the same places; it chooses the patches, so that two images may be
+        like: Image of the same anatomy that selects the patches, so that two images can be
             compared. None: the image itself.
 
     Returns:
-        Frequencies [ring] in cycles per pixel and power [ring] in HU^2: the share of the
-        variance at each of the 16 x 16 frequencies of a patch, averaged over the ring. All zero
+        Frequencies [ring] in cycles per pixel and power [ring] in HU^2: the contribution to the
+        variance of each of the 16 x 16 frequencies of a patch, averaged over the ring. All zero
         without soft tissue.
     """
     chooser = _sample(_as_volume(hu if like is None else like))
@@ -132,27 +132,27 @@ def radial_noise_power(
 
 
 def soft_tissue(hu: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where soft tissue is: [slice, row, column], decided on the locally averaged HU."""
+    """Return the mask of soft tissue [slice, row, column], decided on locally averaged HU."""
     mean = _box_mean(_as_volume(hu), _SMOOTHING_PIXELS)
     low, high = SOFT_TISSUE_HU
     return (mean > low) & (mean < high)
 
 
 def tissue_residuals(hu: NDArray[Any]) -> NDArray[np.float64]:
-    """Detrended patches [patch, row, column] that lie in soft tissue.
+    """Return detrended patches [patch, row, column] that lie in soft tissue.
 
     Args:
         hu: Volume [slice, row, column] in HU.
 
     Returns:
-        Possibly no patch at all, for example for air or an image smaller than a patch; at most
-        ``MAX_PATCHES``.
+        At most ``MAX_PATCHES`` patches; none, for example, of air or of an image smaller than a
+        patch.
     """
     return _residuals_at(hu, hu)
 
 
 def _residuals_at(hu: NDArray[Any], like: NDArray[Any]) -> NDArray[np.float64]:
-    """Detrended patches of an image where another one shows soft tissue."""
+    """Return detrended patches of an image where another one shows soft tissue."""
     if min(hu.shape[1:]) < PATCH_PIXELS:
         return np.zeros((0, PATCH_PIXELS, PATCH_PIXELS))
     chosen = np.flatnonzero(np.concatenate([_lies_in_tissue(one[None]) for one in like]))
@@ -165,7 +165,7 @@ def _sample(hu: NDArray[Any]) -> NDArray[Any]:
 
 
 def _thinned(values: NDArray[np.int_], most: int) -> NDArray[np.int_]:
-    """At most so many of the values, spread evenly."""
+    """Return at most so many of the values, evenly spaced."""
     if len(values) <= most:
         return values
     thinned: NDArray[np.int_] = values[np.linspace(0, len(values) - 1, most).round().astype(int)]
@@ -173,7 +173,7 @@ def _thinned(values: NDArray[np.int_], most: int) -> NDArray[np.int_]:
 
 
 def _lies_in_tissue(hu: NDArray[Any]) -> NDArray[np.bool_]:
-    """For each patch of a volume [slice, row of patches, column of patches]."""
+    """Return whether each patch [slice, patch row, patch column] lies in soft tissue."""
     share = _box_mean(soft_tissue(hu).astype(np.float64), PATCH_PIXELS, valid=True)
     return share[:, ::STRIDE_PIXELS, ::STRIDE_PIXELS] >= MIN_TISSUE_SHARE
 
@@ -183,7 +183,7 @@ def _as_volume(hu: NDArray[Any]) -> NDArray[Any]:
 
 
 def _windows(hu: NDArray[Any]) -> NDArray[Any]:
-    """Every patch, as a view [slice, row of patches, column of patches, row, column]."""
+    """Return all patches as a view [slice, patch row, patch column, row, column]."""
     return sliding_window_view(hu, (PATCH_PIXELS, PATCH_PIXELS), axis=(1, 2))[
         :, ::STRIDE_PIXELS, ::STRIDE_PIXELS
     ]
@@ -216,7 +216,7 @@ def _calm_patches(residual: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _are_calm(residual: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """The lower half by variance, without the very lowest; of two patches the calmer."""
+    """Select the lower half by variance, without the very lowest; of two patches the calmer."""
     std = _patch_std(residual)
     low, high = np.quantile(std, _CALM_QUANTILES)
     calm = np.asarray((std >= low) & (std <= high))
@@ -224,7 +224,7 @@ def _are_calm(residual: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def _typical_std(residual: NDArray[np.float64], cutoff: float) -> float:
-    """The median over patches: half of them may hold some anatomy before it moves much."""
+    """Return the median over patches, which tolerates anatomy in up to half of them."""
     band = _ring_numbers() >= _MIN_RING
     power = _periodograms(residual)[:, band].sum(axis=1)
     return float(np.sqrt(np.median(power) / _model_spectrum(cutoff)[band].sum()))
@@ -261,9 +261,9 @@ def _ring_profile(power: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _match_cutoff(profile: NDArray[np.float64]) -> float:
-    """The cutoff that explains a profile [ring] best.
+    """Find the cutoff that explains a profile [ring] best.
 
-    The profile is taken as noise of a cutoff plus anatomy whose power falls with the cube of the
+    The profile is modelled as noise of a cutoff plus anatomy whose power falls with the cube of the
     frequency (Burgess 1999); both amounts are fitted for every candidate. Errors are weighted by
     the root of the power, so that the weak upper rings count.
     """
@@ -281,7 +281,7 @@ def _match_cutoff(profile: NDArray[np.float64]) -> float:
 
 
 def _least_squares(parts: NDArray[np.float64], seen: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Amounts of two parts [ring, 2], neither of them negative."""
+    """Fit non-negative amounts of two components [ring, 2]."""
     amounts = np.asarray(np.linalg.lstsq(parts, seen, rcond=None)[0], dtype=np.float64)
     if amounts.min() >= 0.0:
         return amounts
@@ -292,7 +292,7 @@ def _least_squares(parts: NDArray[np.float64], seen: NDArray[np.float64]) -> NDA
 
 @lru_cache(maxsize=256)
 def _model_spectrum(cutoff: float) -> NDArray[np.float64]:
-    """What unit noise of a cutoff shows through the patches' window, as `_periodograms` does."""
+    """Return the spectrum of unit noise of a cutoff under the window of ``_periodograms``."""
     overlap = np.correlate(_hann(), _hann(), mode="full")[PATCH_PIXELS - 1 :]
     lags = np.r_[overlap, 0.0, overlap[:0:-1]] / overlap[0]
     windowed = lag_correlation(cutoff, 2 * PATCH_PIXELS) * np.outer(lags, lags)

@@ -1,7 +1,7 @@
-"""The texture of CT noise as one number: the power spectrum that a reconstruction kernel leaves.
+"""Texture of CT noise as one number: the cutoff of the reconstruction kernel's apodisation.
 
 White noise on the detector becomes, after filtered back-projection, noise whose power rises with
-frequency (the ramp) and is cut by the kernel's apodisation (Riederer 1978). With a Hann
+frequency (the ramp) and is limited by the apodisation of the kernel (Riederer 1978). With a Hann
 apodisation that ends at ``cutoff`` times the Nyquist frequency of the image, one number covers
 clinical kernels from smooth (0.5: neighbours correlate by 0.88) over B30f (about 1.1 to 1.3) to
 sharp (1.9, D45f: about white); beyond 2 neighbours anticorrelate, as edge-enhancing kernels do.
@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 MIN_CUTOFF, MAX_CUTOFF = 0.35, 3.5
-"""Cutoffs, relative to Nyquist, between which clinical series lie."""
+"""Range of the cutoffs of clinical series, relative to Nyquist: smoothest and sharpest."""
 
 DETECTOR_BIN_PIXELS = 0.6
-"""Detector bin in image pixels: fine, so that the kernel and not the detector limits sharpness."""
+"""Detector bin in image pixels: so fine that the kernel, not the detector, limits sharpness."""
 
 DETECTOR_BAND = 0.5 / DETECTOR_BIN_PIXELS
-"""Highest frequency, in cycles per pixel, that a projection carries."""
+"""Highest frequency of a projection, cycles per pixel."""
 
 
 def ramp_power(
@@ -33,7 +33,7 @@ def ramp_power(
         frequency: Cycles per pixel, any shape.
         cutoff: End of the Hann apodisation relative to Nyquist (0.5 cycles per pixel);
             infinity leaves the plain ramp.
-        band: Cycles per pixel above which there is nothing.
+        band: Cycles per pixel above which the power is 0.
     """
     fraction = np.minimum(frequency / (0.5 * cutoff), 1.0)
     hann = 0.5 * (1.0 + np.cos(np.pi * fraction))
@@ -43,16 +43,16 @@ def ramp_power(
 
 @lru_cache(maxsize=128)
 def image_power(rows: int, columns: int, cutoff: float) -> NDArray[np.float64]:
-    """Noise power spectrum of an image sampled at pixels, aliases folded in.
+    """Compute the noise power spectrum of an image sampled at pixels, including aliases.
 
     Args:
         rows: Rows of the image.
         columns: Columns of the image.
-        cutoff: See `ramp_power`.
+        cutoff: See ``ramp_power``.
 
     Returns:
-        float64 [row frequency, column frequency] in the order of numpy's FFT, read-only; only its
-        shape has a meaning.
+        float64 [row frequency, column frequency] in the order of numpy's FFT, read-only, in
+        arbitrary units.
     """
     vertical, horizontal = np.fft.fftfreq(rows)[:, None], np.fft.fftfreq(columns)[None, :]
     power = np.zeros((rows, columns))
@@ -65,7 +65,7 @@ def image_power(rows: int, columns: int, cutoff: float) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=256)
 def lag_correlation(cutoff: float, size: int = 64) -> NDArray[np.float64]:
-    """Autocorrelation [row lag, column lag] of noise of a cutoff, 1 at lag zero."""
+    """Compute the autocorrelation [row lag, column lag] of noise of a cutoff, 1 at lag zero."""
     correlation = np.fft.ifft2(image_power(size, size, cutoff)).real
     correlation /= correlation[0, 0]
     correlation.flags.writeable = False
@@ -75,7 +75,7 @@ def lag_correlation(cutoff: float, size: int = 64) -> NDArray[np.float64]:
 def autocorrelation(
     residual: NDArray[np.float64],
 ) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Autocorrelation of patches [patch, row, column] at lags 1..3 along (rows, columns)."""
+    """Estimate the autocorrelation of patches [patch, row, column] at lags 1..3 along both axes."""
     variance = float(np.mean(residual**2)) or 1.0
     along_rows = [float(np.mean(residual[:, :, k:] * residual[:, :, :-k])) for k in (1, 2, 3)]
     along_columns = [float(np.mean(residual[:, k:] * residual[:, :-k])) for k in (1, 2, 3)]
@@ -89,7 +89,7 @@ def _triple(sums: list[float], variance: float) -> tuple[float, float, float]:
 
 @lru_cache(maxsize=16)
 def trend_basis(size: int, degree: int = 2) -> NDArray[np.float64]:
-    """Orthonormal polynomials [pixel, term] on a square patch of ``size`` pixels a side."""
+    """Return orthonormal polynomials [pixel, term] on a square patch of ``size`` pixels a side."""
     line = np.linspace(-1.0, 1.0, size)
     y, x = np.meshgrid(line, line, indexing="ij")
     terms = [y**i * x**j for i in range(degree + 1) for j in range(degree + 1 - i)]
@@ -98,5 +98,5 @@ def trend_basis(size: int, degree: int = 2) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=4)
 def candidate_cutoffs() -> tuple[float, ...]:
-    """The cutoffs among which a series' own is looked for, each about 4 % above the one before."""
+    """Return the candidate cutoffs of a series, each about 4 % above the one before."""
     return tuple(float(c) for c in np.geomspace(MIN_CUTOFF, MAX_CUTOFF, 60))

@@ -1,9 +1,9 @@
-"""A series through a denoiser, in batches that fit memory."""
+"""Denoising of a series in batches that fit in memory, with a report."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,31 +20,32 @@ from man_core.noise import estimate_noise_and_texture
 from man_core.volume import Volume
 
 OnResult = Callable[[int, NDArray[np.float32]], None]
-"""Called after every batch with (index of its first slice, its result [slice, row, column] in HU),
-which does not change any more."""
+"""Callback after every batch with (index of its first slice, result [slice, row, column] in HU).
+
+The result is final."""
 
 
 @dataclass(frozen=True)
 class DenoiseReport:
-    """What was done to a series; holds no identity.
+    """Settings, noise and findings of one denoised series; contains no identity.
 
     Attributes:
         model: Registry name.
         version: Version of the weights.
         digest: ``ModelCard.digest``.
         weights_sha256: Hash of the weights.
-        device: Where it ran.
+        device: Device it ran on.
         steps: Sampling steps.
-        strength: 0 leaves the source, 1 is the model's own result; blended in HU.
+        strength: 0 leaves the source, 1 is the result of the model; blended in HU.
         seed: Seed of the starting noise.
-        slices: Slices denoised.
+        slices: Number of slices denoised.
         seconds: Time in the denoiser.
-        noise_before_hu: Noise in soft tissue of the source, HU; None where there is no soft tissue.
+        noise_before_hu: Noise in soft tissue of the source, HU; None without soft tissue.
         noise_after_hu: The same in the result.
-        mean_shift_hu: Mean of result minus source in soft tissue, HU; None where there is none, or
-            the guard is off.
+        mean_shift_hu: Mean of result minus source in soft tissue, HU; None without soft tissue or
+            with the guard off.
         guard_seconds: Time in the guard.
-        findings: What the guard found; empty where it is off.
+        findings: Findings of the guard; empty when it is off.
     """
 
     model: str
@@ -75,7 +76,7 @@ class DenoiseReport:
         return tuple(sorted(bad, key=lambda finding: finding.verdict is not Verdict.BLOCK))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return {**asdict(self), "verdict": self.verdict if self.findings else None}
 
 
@@ -92,29 +93,37 @@ def denoise_volume(
     on_progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> tuple[Volume, DenoiseReport]:
-    """Denoise a volume, and look whether the result is plausible.
+    """Denoise a volume and check whether the result is plausible.
 
     Args:
-        volume: The low-dose series.
-        denoiser: A method ready to run.
-        condition: What is known of the scan.
-        seed: See ``series_seed``; every batch starts from it. Arithmetic may still round otherwise
-            in batches of another size.
+        volume: Low-dose series.
+        denoiser: Denoising method.
+        condition: Acquisition facts of the scan.
+        seed: See ``series_seed``; every batch starts from it. Rounding may still differ between
+            batch sizes.
         strength: 0 to 1, blended in HU.
-        padding: Where nothing was measured [slice, row, column]: the result is the source there,
-            and the guard does not look. None: nowhere.
-        limits: Of the guard, whose findings stand in the report; None turns it off.
-        on_result: See ``OnResult``; what it raises ends the work.
-        on_progress: Called with (slices done, slices in all).
-        should_stop: Asked before every batch.
+        padding: Mask of pixels without measurement [slice, row, column]; there the result is the
+            source and the guard is not applied. None: no padding.
+        limits: Limits of the guard, whose findings the report contains; None turns it off.
+        on_result: See ``OnResult``; its exceptions propagate.
+        on_progress: Callback with (slices done, total slices).
+        should_stop: Called before every batch.
 
     Returns:
-        The result with the source's geometry, and a report.
+        The result with the geometry of the source, and a report.
 
     Raises:
         ValueError: The strength is not within 0 to 1.
-        ModelError: The model gave values that are not finite.
-        Stopped: ``should_stop`` said so.
+        ModelError: The model returned values that are not finite.
+        Stopped: ``should_stop`` returned True.
+
+    Example:
+        >>> from man_core import Condition, denoise_volume, load_denoiser, phantom_series
+        >>> volume = phantom_series("abdomen", slices=2, size=64)
+        >>> identity = load_denoiser("identity")
+        >>> result, report = denoise_volume(volume, identity, Condition(), seed=1)
+        >>> result.shape, report.model, str(report.verdict)
+        ((2, 64, 64), 'identity', 'ok')
     """
     started = time.monotonic()
     hu = denoise_slices(
@@ -128,9 +137,8 @@ def denoise_volume(
         on_progress=on_progress,
         should_stop=should_stop,
     )
-    seconds = time.monotonic() - started
+    settings = _Settings(denoiser, strength, seed, time.monotonic() - started)
     denoised = volume.with_hu(hu)
-    settings = _Settings(denoiser, strength, seed, seconds)
     return denoised, _report(volume, denoised, settings, limits, padding)
 
 
@@ -146,37 +154,48 @@ def denoise_slices(
     on_progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> NDArray[np.float32]:
-    """Denoise HU [slice, row, column] and nothing more; see ``denoise_volume``."""
+    """Denoise HU [slice, row, column] without guard and report; see ``denoise_volume``."""
     if not 0.0 <= strength <= 1.0:
-        raise ValueError(f"strength must be within 0 to 1, got {strength}")
+        raise ValueError(f"The strength must be within 0 to 1, got {strength}.")
     hu = np.empty_like(source)
+    for part, result in _batches(source, denoiser, condition, seed, should_stop):
+        hu[part] = _blend(source[part], result, strength)
+        if padding is not None:
+            np.copyto(hu[part], source[part], where=padding[part])
+        if on_result is not None:
+            on_result(part.start, hu[part])
+        if on_progress is not None:
+            on_progress(part.stop, len(hu))
+    return hu
+
+
+def _batches(
+    source: NDArray[np.float32],
+    denoiser: Denoiser,
+    condition: Condition,
+    seed: int,
+    should_stop: Callable[[], bool] | None,
+) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    """Denoise batch by batch; yield the slices of each and their result in HU.
+
+    The batch is halved when the device runs out of memory: another process may have allocated some
+    since the batch size was chosen.
+    """
     done, step = 0, denoiser.slices_at_once(*source.shape[1:])
-    while done < len(hu):
+    while done < len(source):
         if should_stop is not None and should_stop():
             raise Stopped
-        part = slice(done, min(done + step, len(hu)))
+        part = slice(done, min(done + step, len(source)))
         try:
             result = _run(source[part], denoiser, condition, seed)
         except torch.OutOfMemoryError:
             if step == 1:
                 raise
-            step = _smaller(step)
+            torch.cuda.empty_cache()
+            step //= 2
             continue
-        hu[part] = _blend(source[part], result, strength)
-        if padding is not None:
-            np.copyto(hu[part], source[part], where=padding[part])
-        if on_result is not None:
-            on_result(done, hu[part])
+        yield part, result
         done = part.stop
-        if on_progress is not None:
-            on_progress(done, len(hu))
-    return hu
-
-
-def _smaller(step: int) -> int:
-    """Half the batch: somebody else took memory of the device since it was asked how much fits."""
-    torch.cuda.empty_cache()
-    return step // 2
 
 
 def _run(
@@ -186,7 +205,7 @@ def _run(
     result = denoiser.denoise(torch.from_numpy(hu.copy()), condition, generator).numpy()
     if result.shape != hu.shape or not np.isfinite(result).all():
         raise ModelError(
-            f"model {denoiser.info.name!r} gave values that are not finite; nothing was written"
+            f"Model {denoiser.info.name!r} returned values that are not finite; nothing is written."
         )
     return result
 
@@ -199,7 +218,7 @@ def _blend(
 
 @dataclass(frozen=True)
 class _Settings:
-    """How a result was made."""
+    """Settings and duration of a run."""
 
     denoiser: Denoiser
     strength: float

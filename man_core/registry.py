@@ -1,4 +1,4 @@
-"""Names of models to cards and, lazily, to denoisers; importing it loads no torch."""
+"""Registry of models: name to card and, lazily, to denoiser. Importing it loads no torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ METHODS = {
     "man": "man_core.denoisers.man",
     "redcnn": "man_core.denoisers.redcnn",
 }
-"""Method of a card to the module whose ``load`` builds its denoiser."""
+"""Module whose ``load`` builds the denoiser, by the method of a card."""
 
 IDENTITY = ModelCard(
     name="identity",
@@ -27,7 +27,7 @@ IDENTITY = ModelCard(
     sampler=NO_SAMPLER,
     intended_use="Testing the line from PACS to PACS.",
 )
-"""The model that changes nothing."""
+"""Card of the model that returns its input."""
 
 
 class _Factory(Protocol):
@@ -37,17 +37,21 @@ class _Factory(Protocol):
 
 
 def pretrained_folder() -> Path:
-    """Where the shipped cards and weights lie."""
+    """Return the folder of the shipped cards and weights."""
     return Path(str(files("man_core") / "pretrained"))
 
 
 def list_models(folder: Path | None = None) -> tuple[ModelCard, ...]:
-    """Every model that can be named: those in ``folder``, the shipped ones and ``identity``."""
+    """List the cards of all models: those in ``folder``, the shipped ones and ``identity``."""
     return tuple(card for card, _ in _cards(folder).values())
 
 
 def find_model(name: str, folder: Path | None = None) -> tuple[ModelCard, Path]:
-    """The card of a name, or of a path to a card, and the folder its weights lie in.
+    """Find the card of a model and the folder of its weights.
+
+    Args:
+        name: Registry name, or a path to a card (``.json``).
+        folder: Further cards of the site.
 
     Raises:
         ModelError: There is no such model, or its card cannot be read.
@@ -56,7 +60,7 @@ def find_model(name: str, folder: Path | None = None) -> tuple[ModelCard, Path]:
         return _read_card(Path(name)), Path(name).parent
     cards = _cards(folder)
     if name not in cards:
-        raise ModelError(f"there is no model named {name!r}; known are {', '.join(sorted(cards))}")
+        raise ModelError(f"There is no model named {name!r}; known are {', '.join(sorted(cards))}.")
     return cards[name]
 
 
@@ -77,8 +81,8 @@ def load_denoiser(
         steps: Sampling steps; None takes the card's.
         folder: Further cards of the site.
         precision: Arithmetic of the sampled network.
-        sampler: Name of a sampler; None takes the card's. Another one makes another model of it:
-            the card that the denoiser holds names it, and the card's digest follows.
+        sampler: Name of a sampler; None takes the card's. The card of the denoiser then names it,
+            and its digest changes accordingly.
 
     Raises:
         ModelError: Unknown name, unreadable or changed weights, no such device, or a sampler that
@@ -89,7 +93,7 @@ def load_denoiser(
         card = _sampled_by(card, sampler)
     if card.method not in METHODS:
         raise ModelError(
-            f"model {card.name!r} needs method {card.method!r}, which this version does not have"
+            f"Model {card.name!r} needs the method {card.method!r}, which this version lacks."
         )
     factory = cast(_Factory, import_module(METHODS[card.method]))
     return factory.load(card, home, device, steps, precision)
@@ -97,7 +101,7 @@ def load_denoiser(
 
 def _sampled_by(card: ModelCard, sampler: str) -> ModelCard:
     if card.sampler == NO_SAMPLER:
-        raise ModelError(f"model {card.name!r} does not sample: leave the sampler out")
+        raise ModelError(f"Model {card.name!r} does not sample; omit the sampler.")
     return replace(card, sampler=sampler)
 
 
@@ -114,4 +118,4 @@ def _read_card(path: Path) -> ModelCard:
     try:
         return ModelCard.load(path)
     except (OSError, ValueError) as error:
-        raise ModelError(f"the model card {path.name} cannot be read: {error}") from error
+        raise ModelError(f"The model card {path.name} cannot be read: {error}.") from error

@@ -1,15 +1,15 @@
-"""One seed from the series and the model: the same series gives the same bytes."""
+"""Seed derived from series and model, so that the same series gives the same bytes."""
 
 from __future__ import annotations
 
 import hashlib
 
 SEED_BYTES = 8
-"""torch's generators take 64 bits."""
+"""Size of the seed of a torch generator."""
 
 
 def series_seed(series_uid: str, digest: str) -> int:
-    """Seed of the noise that sampling starts from.
+    """Derive the seed of the noise that sampling starts from.
 
     Args:
         series_uid: Series Instance UID of the source.

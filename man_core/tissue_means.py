@@ -1,9 +1,9 @@
-"""HU that stay where they were: the mean of each tissue, taken widely, is the source's.
+"""Restore the source's local mean HU in air, lung and other tissue.
 
-CT numbers are measured over areas, and noise has no part in them. A network that judges how much of
-a loud image is noise may shift such means by some HU where it was never fitted to the scanner: lung
-of patient L096 by -6 HU. The source knows them better, so what was taken from them is given back.
-Noise is not: averaged over some thousands of pixels little of it is left.
+CT numbers are measured as means over areas, to which noise does not contribute. A network may shift
+such means by some HU on a scanner it was not trained for: lung of patient L096 by -6 HU. The means
+of the source are accurate, so the lost difference is added back. This returns hardly any noise,
+since little of it remains in a mean over some thousand pixels.
 """
 
 from __future__ import annotations
@@ -16,25 +16,32 @@ from man_core import filters
 from man_core.hu import CLIPPED_HU
 
 CLIPPED_SHARES = (0.02, 0.04)
-"""Shares of clipped pixels nearby between which the source's mean is trusted less and less: at the
-first the mean of clipped noise is too high by 1 % of the noise, at the second by 2 %."""
+"""Shares of clipped pixels nearby between which the weight of the source's mean falls from 1 to 0:
+at the first the mean of clipped noise is too high by 1 % of the noise, at the second by 2 %."""
 
 AIR_TO_LUNG_HU = (-970.0, -930.0)
 LUNG_TO_TISSUE_HU = (-600.0, -400.0)
-"""Local means between which a pixel changes gradually from one tissue to the next."""
+"""Local means between which the weight of a pixel moves from one tissue to the next."""
 
-_NEAR_BOX = 5  # of twice the pixel size: a tissue is told by its mean over 10 pixels
-_BLOCK = 4  # of the same: correction is computed for squares of 8 pixels
+_NEAR_BOX = 5  # of twice the pixel size: tissues are identified by the mean over 10 pixels
+_BLOCK = 4  # of the same: the correction is computed for squares of 8 pixels
 _SPREAD_BLOCKS = 2.5  # standard deviation of the wide average, 20 pixels
 _HALVING_SHARE = 0.05
-"""Share of the wide average at which a tissue's correction is halved: of a few pixels the mean is
-still noise."""
+"""Share of the wide average at which the correction of a tissue is halved, since the mean of few
+pixels is still noisy."""
 
 
 def keep_tissue_means(source: Tensor, result: Tensor) -> Tensor:
-    """The result [slice, row, column] in HU with the source's wide means in air, lung and the rest.
+    """Restore the local means of the source in air, lung and other tissue.
 
-    Where the source is clipped nearby the result stays as it is.
+    Where the source is clipped nearby, the result stays as it is.
+
+    Args:
+        source: Input of the network [slice, row, column], HU.
+        result: Output of the network, of the same shape.
+
+    Returns:
+        The corrected result, HU.
     """
     coarse = _pooled(source, 2)
     lost = coarse - _pooled(result, 2)
@@ -45,7 +52,7 @@ def keep_tissue_means(source: Tensor, result: Tensor) -> Tensor:
 
 
 def _tissue_shares(source: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """How much each pixel is air, lung and the rest; of clipped ones less, down to nothing."""
+    """Return the weight of each pixel in air, lung and other tissue; 0 near clipped pixels."""
     near = filters.box(coarse, _NEAR_BOX)
     clipped = filters.box(_pooled((source <= CLIPPED_HU).to(source.dtype), 2), _NEAR_BOX)
     trusted = 1.0 - _ramp(clipped, *CLIPPED_SHARES)
@@ -58,7 +65,7 @@ def _tissue_shares(source: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor, Tens
 
 
 def _wide_mean(lost: Tensor, share: Tensor) -> Tensor:
-    """Mean of what was lost over the pixels of one tissue (normalised convolution)."""
+    """Average the lost HU over the pixels of one tissue (normalised convolution)."""
     total = filters.gaussian(_pooled(share * lost, _BLOCK), _SPREAD_BLOCKS)
     area = filters.gaussian(_pooled(share, _BLOCK), _SPREAD_BLOCKS)
     return _enlarged(total / (area + _HALVING_SHARE), _BLOCK, lost)
@@ -73,6 +80,6 @@ def _pooled(image: Tensor, size: int) -> Tensor:
 
 
 def _enlarged(image: Tensor, factor: int, like: Tensor) -> Tensor:
-    """Interpolated to a finer grid, and cut to the size of ``like``."""
+    """Interpolate to a finer grid and crop to the size of ``like``."""
     whole = functional.interpolate(image[:, None], scale_factor=factor, mode="bilinear")[:, 0]
     return whole[:, : like.shape[-2], : like.shape[-1]]

@@ -1,9 +1,9 @@
-"""How much of a result is the sampler's choice: the spread over seeds.
+"""Uncertainty of a result, as its spread over seeds.
 
-A diffusion model draws its result from what it holds possible, beginning with a seed. Where several
-seeds agree the source decided, where they differ the model filled in. This is one part of the
-uncertainty only: a model that is wrong in the same way with every seed shows no spread, and one
-that begins from the condition instead of noise, or takes one or two steps, shows little.
+A diffusion model draws its result from the plausible ones, starting from a seed. Where several
+seeds agree, the source determined the result; where they differ, the model filled in. This is only
+one part of the uncertainty: a model that makes the same error with every seed shows no spread, and
+one that starts from the condition instead of noise, or takes one or two steps, shows little.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class UncertaintySummary:
     """Spread over seeds in soft tissue.
 
     Attributes:
-        seeds: How many.
-        median_hu: Median of the voxels' standard deviations, HU; None without soft tissue.
-        p99_hu: Their 99th percentile.
+        seeds: Number of seeds.
+        median_hu: Median over voxels of the standard deviation, HU; None without soft tissue.
+        p99_hu: Its 99th percentile.
     """
 
     seeds: int
@@ -47,26 +47,26 @@ def spread_over_seeds(
     strength: float = 1.0,
     should_stop: Callable[[], bool] | None = None,
 ) -> tuple[Volume, UncertaintySummary]:
-    """Denoise a volume once for each seed and take the spread.
+    """Denoise a volume once per seed and measure the spread.
 
     Args:
         volume: The low-dose series.
-        denoiser: A method ready to run.
-        condition: What is known of the scan.
-        seeds: At least two; eight give a standard deviation to about a quarter of itself.
+        denoiser: Denoising method.
+        condition: Acquisition facts of the scan.
+        seeds: At least two; with eight the standard deviation is known to about a quarter.
         strength: 0 to 1, blended in HU.
-        should_stop: Asked before every batch.
+        should_stop: Called before every batch.
 
     Returns:
-        Standard deviation over seeds in HU [slice, row, column], and a summary.
+        Standard deviation over seeds [slice, row, column] in HU, and a summary.
 
     Raises:
         ValueError: Fewer than two different seeds.
-        ModelError: The model gave values that are not finite.
-        Stopped: ``should_stop`` said so.
+        ModelError: The model returned values that are not finite.
+        Stopped: ``should_stop`` returned True.
     """
     if len(set(seeds)) < MIN_SEEDS:
-        raise ValueError(f"the spread over seeds needs at least {MIN_SEEDS} of them")
+        raise ValueError(f"The spread over seeds needs at least {MIN_SEEDS} different seeds.")
     mean, squares = np.zeros(volume.shape, np.float32), np.zeros(volume.shape, np.float32)
     for count, seed in enumerate(seeds, start=1):
         result = denoise_slices(
@@ -80,7 +80,7 @@ def spread_over_seeds(
 
 
 def _summary(volume: Volume, spread: NDArray[np.float32], seeds: int) -> UncertaintySummary:
-    """Slice by slice, since a mask of the whole series would need much memory."""
+    """Summarise slice by slice, since a mask of the whole series would need much memory."""
     found = [one[soft_tissue(hu)[0]] for hu, one in zip(volume.hu, spread, strict=True)]
     values = np.concatenate(found)
     if not len(values):

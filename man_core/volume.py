@@ -1,4 +1,4 @@
-"""The currency between rooms: a CT volume in HU with its geometry."""
+"""CT volume in HU with its geometry: the type that all packages exchange."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """An immutable CT volume, checked once when it is made.
+    """An immutable CT volume, validated once at construction.
 
     Attributes:
         hu: float32 [slice, row, column], Hounsfield units, finite, read-only.
@@ -20,6 +20,16 @@ class Volume:
     Raises:
         ValueError: The array is not three-dimensional, is empty or not finite, or the geometry is
             not usable.
+
+    Example:
+        >>> import numpy as np
+        >>> from man_core import Volume
+        >>> hu = np.zeros((2, 4, 4), dtype=np.float32)
+        >>> volume = Volume(hu, spacing_mm=(3.0, 0.7, 0.7), affine=np.diag([3.0, 0.7, 0.7, 1.0]))
+        >>> volume.shape
+        (2, 4, 4)
+        >>> volume.hu.flags.writeable
+        False
     """
 
     hu: NDArray[np.float32]
@@ -45,23 +55,23 @@ class Volume:
         return slices, rows, columns
 
     def with_hu(self, hu: NDArray[np.float32]) -> Volume:
-        """The same geometry around other voxels of the same shape [slice, row, column]."""
+        """Return a volume of the same geometry with other voxels [slice, row, column]."""
         if hu.shape != self.hu.shape:
             raise ValueError(
-                f"voxels of shape {hu.shape} do not fit a volume of shape {self.hu.shape}"
+                f"Voxels of shape {hu.shape} do not fit a volume of shape {self.hu.shape}."
             )
         return replace(self, hu=hu)
 
 
 def _check_voxels(hu: NDArray[np.float32]) -> None:
     if hu.ndim != 3 or 0 in hu.shape:
-        raise ValueError(f"a volume is [slice, row, column] and not empty, got shape {hu.shape}")
+        raise ValueError(f"A volume is [slice, row, column] and not empty, got shape {hu.shape}.")
     if not np.isfinite(hu).all():
-        raise ValueError("a volume must be finite: it holds NaN or infinity")
+        raise ValueError("A volume must be finite; this one contains NaN or infinity.")
 
 
 def _check_geometry(spacing_mm: tuple[float, float, float], affine: NDArray[np.float64]) -> None:
     if len(spacing_mm) != 3 or not all(np.isfinite(mm) and mm > 0 for mm in spacing_mm):
-        raise ValueError(f"spacing must be three positive millimetre values, got {spacing_mm}")
+        raise ValueError(f"Spacing must be three positive values in mm, got {spacing_mm}.")
     if affine.shape != (4, 4) or not np.isfinite(affine).all():
-        raise ValueError("the affine must be a finite 4 x 4 matrix")
+        raise ValueError("The affine must be a finite 4 x 4 matrix.")

@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors with the network's configuration inside, checked at every load."""
+"""Weights files: safetensors with embedded network configuration, verified at every load."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from safetensors.torch import save_file
 from man_core.errors import ModelError
 
 CONFIG_KEY = "config"
-"""Metadata key of the embedded configuration."""
+"""Metadata key of the embedded network configuration."""
 
-HALF_PRECISION_FROM = 8192
-"""Tensors of at least this many values are stored as float16. Smaller ones (norms, statistics, the
-linear path of the autoencoder) stay float32: they cost nothing and set the HU scale."""
+MIN_HALF_PRECISION_VALUES = 8192
+"""Tensors with at least this many values are stored as float16. Smaller ones (norms, statistics,
+the linear path of the autoencoder) stay float32: they take little space and set the HU scale."""
 
 
 def save_weights(path: Path, tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> str:
-    """Write weights and configuration; give the file's sha256."""
+    """Write weights and configuration; return the SHA-256 of the file."""
     stored = {name: _compact(tensor) for name, tensor in tensors.items()}
     save_file(stored, path, metadata={CONFIG_KEY: json.dumps(config, sort_keys=True)})
     return file_sha256(path)
@@ -33,7 +33,7 @@ def load_weights(path: Path, sha256: str) -> tuple[dict[str, Any], dict[str, tor
     """Read configuration and float32 tensors.
 
     Raises:
-        ModelError: The file is missing, unreadable, without configuration, or not the card's.
+        ModelError: The file is missing, unreadable, without configuration, or its hash differs.
     """
     _verify(path, sha256)
     try:
@@ -42,13 +42,13 @@ def load_weights(path: Path, sha256: str) -> tuple[dict[str, Any], dict[str, tor
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise ModelError(
-            f"the weights {path.name} cannot be read: {error}; install them again"
+            f"The weights {path.name} cannot be read ({error}); install them again."
         ) from error
     return config, tensors
 
 
 def file_sha256(path: Path) -> str:
-    """Sha256 of a file in hexadecimal."""
+    """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -59,15 +59,15 @@ def _verify(path: Path, sha256: str) -> None:
     except OSError as error:
         reason = error.strerror or "unreadable"
         raise ModelError(
-            f"the weights {path.name} cannot be read ({reason}); install them again"
+            f"The weights {path.name} cannot be read ({reason}); install them again."
         ) from error
     if found != sha256:
         raise ModelError(
-            f"the weights {path.name} are not those of their card "
-            f"(sha256 {found[:12]}…, expected {sha256[:12]}…); install them again"
+            f"The weights {path.name} are not those of their card "
+            f"(sha256 {found[:12]}…, expected {sha256[:12]}…); install them again."
         )
 
 
 def _compact(tensor: torch.Tensor) -> torch.Tensor:
-    half = tensor.is_floating_point() and tensor.numel() >= HALF_PRECISION_FROM
+    half = tensor.is_floating_point() and tensor.numel() >= MIN_HALF_PRECISION_VALUES
     return tensor.detach().to("cpu", torch.float16 if half else torch.float32).contiguous()

@@ -1,1 +1,1 @@
-"""One file a method; each turns HU into HU."""
+"""Denoising methods, one per module; each maps HU to HU."""

@@ -1,4 +1,4 @@
-"""The method that changes nothing: for testing routes without a model."""
+"""Identity method, for testing routes without a model."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class IdentityDenoiser:
         generator: torch.Generator,
         on_step: OnStep | None = None,
     ) -> torch.Tensor:
-        """The same HU [slice, row, column]."""
+        """Return the input [slice, row, column]."""
         return hu
 
     def slices_at_once(self, rows: int, columns: int) -> int:
-        """One: there is nothing to gain from more."""
+        """Return 1: larger batches gain nothing."""
         return 1
 
 
 def load(
     card: ModelCard, folder: Path, device: str, steps: int | None, precision: Precision
 ) -> IdentityDenoiser:
-    """Build it; it has no weights and needs no device."""
+    """Build the denoiser; it has no weights and needs no device."""
     return IdentityDenoiser(card)

@@ -1,4 +1,4 @@
-"""From the low-dose latent of a MAN network to a clean one: sampler, steps and starting point."""
+"""Sampling of a clean latent from a low-dose latent: sampler, steps and starting point."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ SAMPLERS: dict[DiffusionKind, tuple[str, ...]] = {
     "cosine": ("ddim", "dpmpp-2m", "ddpm"),
     "residual-shift": ("residual-shift", "residual-ddim"),
 }
-"""Samplers of each kind of diffusion by the names that cards use; the first is the default."""
+"""Samplers of each kind of diffusion, by the names in model cards; the first is the default."""
 
 
 class LatentSampler(ABC):
-    """Draws clean latents by evaluating the U-Net some times."""
+    """Draws clean latents by repeated evaluation of the U-Net."""
 
     def __init__(self, network: ManNetwork) -> None:
         self.network = network
@@ -31,10 +31,10 @@ class LatentSampler(ABC):
     def predicted(
         self, z: Tensor, step: int, low: Tensor, position: Tensor, context: Context | None = None
     ) -> Tensor:
-        """The clean latent that the network sees in z_t, clamped (reading A11).
+        """Predict the clean latent from z_t, clamped (reading A11).
 
-        The reach is that of the low dose and more: in the finest channels an edge of metal or of
-        the table lies dozens of standard deviations out, and must stay there.
+        The clamp is wider than the low-dose latent: in the finest channels an edge of metal or of
+        the table lies dozens of standard deviations out and must be preserved.
         """
         steps = torch.full((len(z),), step, device=z.device)
         output = self.network.predict(z, self.time(steps), low, position, context)
@@ -44,26 +44,26 @@ class LatentSampler(ABC):
 
     @abstractmethod
     def time(self, steps: Tensor) -> Tensor:
-        """What the network is told of steps [batch]."""
+        """Return the time input of the network for steps [batch]."""
 
     @abstractmethod
     def level(self, step: int, like: Tensor) -> Tensor:
-        """Alpha-bar of a step on the device of ``like``."""
+        """Return alpha-bar of a step on the device of ``like``."""
 
     @abstractmethod
     def sample(
         self, low: Tensor, position: Tensor, noise: NoiseSource, on_step: OnStep | None = None
     ) -> Tensor:
-        """Clean latent of a low-dose latent.
+        """Draw the clean latent of a low-dose latent.
 
         Args:
             low: E(LD) [batch, latent, row, column], standardised.
             position: (top, left, bottom, right) of the crops, fractions of their slices [batch, 4].
-            noise: Source of the noise that sampling starts from, and adds if it does.
-            on_step: Progress.
+            noise: Source of the starting noise and of the noise that ancestral sampling adds.
+            on_step: Progress callback.
 
         Returns:
-            z_0 of low's shape.
+            z_0, of the shape of ``low``.
         """
 
 
@@ -71,12 +71,12 @@ class CosineSampler(LatentSampler):
     """DDIM, DPM-Solver++(2M) or ancestral sampling on the cosine schedule.
 
     Args:
-        network: A fitted network.
+        network: Trained network.
         sampler: One of ``SAMPLERS["cosine"]``.
         steps: Evaluations of the U-Net; a matched start takes one more.
 
     Raises:
-        ValueError: There are more steps asked for than the schedule has.
+        ValueError: More steps are requested than the schedule has.
     """
 
     def __init__(self, network: ManNetwork, sampler: str, steps: int) -> None:
@@ -86,11 +86,11 @@ class CosineSampler(LatentSampler):
         self._subset = timestep_subset(self.config.first_step, steps)
 
     def time(self, steps: Tensor) -> Tensor:
-        """The steps themselves."""
+        """Return the steps themselves."""
         return steps
 
     def level(self, step: int, like: Tensor) -> Tensor:
-        """From the schedule."""
+        """Return alpha-bar from the schedule."""
         return self._schedule.alpha_bar[step].float().to(like.device)
 
     def sample(
@@ -113,7 +113,7 @@ class CosineSampler(LatentSampler):
         return solve(model, z, subset, self._schedule, on_step)
 
     def _matched(self, low: Tensor, clean: Tensor) -> list[int]:
-        """Steps from where the schedule has the noise of the low dose (reading A12)."""
+        """Return steps from where the schedule has the noise of the low dose (reading A12)."""
         own = float((low - clean).square().mean().sqrt())
         first = min(self._schedule.step_with_noise(own), self.config.first_step)
         return timestep_subset(first, min(self._steps, first))
@@ -123,12 +123,12 @@ class ShiftSampler(LatentSampler):
     """Residual shifting, which starts from the low-dose latent.
 
     Args:
-        network: A network fitted with ``diffusion: residual-shift``.
+        network: Network trained with ``diffusion: residual-shift``.
         sampler: One of ``SAMPLERS["residual-shift"]``.
         steps: Evaluations of the U-Net.
 
     Raises:
-        ValueError: There are more steps asked for than the schedule has.
+        ValueError: More steps are requested than the schedule has.
     """
 
     def __init__(self, network: ManNetwork, sampler: str, steps: int) -> None:
@@ -142,7 +142,7 @@ class ShiftSampler(LatentSampler):
         return self._schedule.time(steps)
 
     def level(self, step: int, like: Tensor) -> Tensor:
-        """1: nothing is predicted that hangs on it."""
+        """Always 1: the prediction does not depend on the noise level here."""
         return torch.ones((), device=like.device)
 
     def sample(
@@ -161,10 +161,10 @@ class ShiftSampler(LatentSampler):
 
 
 def latent_sampler(network: ManNetwork, sampler: str, steps: int) -> LatentSampler:
-    """The sampler of a name for a network.
+    """Build the sampler of a name for a network.
 
     Raises:
-        ValueError: The network was not fitted for it, or there are too many steps.
+        ValueError: The network was not trained for it, or there are too many steps.
     """
     known = SAMPLERS[network.config.diffusion]
     if sampler not in known:
@@ -175,5 +175,5 @@ def latent_sampler(network: ManNetwork, sampler: str, steps: int) -> LatentSampl
 
 
 def max_steps(config: ManConfig) -> int:
-    """The largest number of steps that a network of this kind can be sampled in."""
+    """Return the maximum number of sampling steps of a network."""
     return config.shift.steps if config.diffusion == "residual-shift" else config.first_step

@@ -1,4 +1,4 @@
-"""MAN: encode the low-dose slice, sample a clean latent conditioned on it, decode."""
+"""MAN: encode the low-dose slice, sample a clean latent conditioned on it, and decode it."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from man_core.tissue_means import keep_tissue_means
 from man_core.weights import load_weights
 
 CUDA_BYTES_PER_PIXEL = 6000
-"""Working memory of a slice on a GPU, by calculation and not yet measured: a dozen feature maps of
-man-f8's first level, 128 channels of float32 at full resolution. Ample for man-s, which takes
+"""Working memory of a slice on a GPU, calculated and not yet measured: a dozen feature maps of the
+first level of man-f8, 128 channels of float32 at full resolution. Ample for man-s, which takes
 256 on a CPU (benchmarks/README.md)."""
 
 WHOLE_SLICE = (0.0, 0.0, 1.0, 1.0)
-"""Position of a slice in itself: (top, left, bottom, right)."""
+"""Position of a whole slice: (top, left, bottom, right), fractions."""
 
 
 class ManDenoiser:
-    """A fitted MAN network with the sampler that its card names.
+    """A trained MAN network with the sampler that its card names.
 
     Raises:
-        ModelError: The network was not fitted for that sampler, or there are too many steps.
+        ModelError: The network was not trained for that sampler, or there are too many steps.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class ManDenoiser:
         try:
             self._sampler = latent_sampler(self._network, card.sampler, steps)
         except ValueError as error:
-            raise ModelError(f"model {card.name!r}: {error}") from error
+            raise ModelError(f"Model {card.name!r}: {error}.") from error
 
     def denoise(
         self,
@@ -68,26 +68,25 @@ class ManDenoiser:
         generator: torch.Generator,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """Denoise [slice, row, column] HU; on a CPU each slice by a thread of its own.
+        """Denoise [slice, row, column] HU; on a CPU each slice in its own thread.
 
-        Every slice starts from the same noise, so that neighbouring slices do not flicker.
-
-        The wide mean of each tissue is the source's (``keep_tissue_means``). What lies outside the
-        network's HU range is handed through unchanged.
+        Every slice starts from the same noise, so that neighbouring slices do not flicker. Local
+        mean HU are those of the source (``keep_tissue_means``). Values outside the HU range of the
+        network pass unchanged.
         """
         if self._device.type != "cpu" or len(hu) == 1:
             return self._denoise(hu, generator, on_step)
 
         def one(index: int) -> Tensor:
-            told = on_step if index == 0 else None
-            return self._denoise(hu[index : index + 1], generator.clone_state(), told)
+            callback = on_step if index == 0 else None
+            return self._denoise(hu[index : index + 1], generator.clone_state(), callback)
 
         return run_in_parallel(one, len(hu))
 
     def slices_at_once(self, rows: int, columns: int) -> int:
-        """On a CPU as many as it has threads; on a GPU what fits in half of the free memory.
+        """Return the batch size: on a CPU one slice per thread, on a GPU what fits in free memory.
 
-        One wherever sampling starts at the noise of the slice.
+        Always 1 on a GPU if sampling starts at the noise of the slice.
         """
         if self._device.type == "cpu":
             return max_parallel_slices()
@@ -113,7 +112,10 @@ class ManDenoiser:
 
 
 def _shared_noise(generator: torch.Generator) -> NoiseSource:
-    """The same noise for every slice of a batch, drawn on the CPU: every device has the same."""
+    """Return a source of noise shared by all slices of a batch and drawn on the CPU.
+
+    Every device thus gets the same noise.
+    """
     return lambda like: torch.randn(like[:1].shape, generator=generator).to(like).expand_as(like)
 
 
@@ -126,11 +128,11 @@ def _pad(x: Tensor, multiple: int) -> Tensor:
 def load(
     card: ModelCard, folder: Path, device: str, steps: int | None, precision: Precision
 ) -> ManDenoiser:
-    """Build the denoiser of a card whose weights lie in ``folder``.
+    """Build the denoiser of a card whose weights are in ``folder``.
 
     Raises:
         ModelError: Weights unreadable, changed or of another network; no such device; a sampler
-            that the network was not fitted for; too many steps.
+            that the network was not trained for; too many steps.
     """
     config, tensors = load_weights(folder / card.weights_file, card.weights_sha256)
     try:
@@ -138,6 +140,6 @@ def load(
         network.load_state_dict(tensors)
     except (TypeError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(
-            f"the weights {card.weights_file} do not fit the MAN network of this version"
+            f"The weights {card.weights_file} do not fit the MAN network of this version."
         ) from error
     return ManDenoiser(card, network, choose_device(device), steps or card.steps, precision)

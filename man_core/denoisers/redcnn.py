@@ -16,12 +16,12 @@ from man_core.nets.redcnn import RedCnn, RedCnnConfig
 from man_core.weights import load_weights
 
 CUDA_BYTES_PER_PIXEL = 3000
-"""Working memory of a slice on a GPU, by calculation: two kept and three passing feature maps of
-96 channels of float32, and half as much again."""
+"""Working memory of a slice on a GPU, calculated: two stored and three transient feature maps of
+96 channels of float32, plus half as much again."""
 
 
 class RedCnnDenoiser:
-    """A fitted RED-CNN; a slice takes no sampling steps, and no chance enters."""
+    """A trained RED-CNN: deterministic, without sampling steps."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class RedCnnDenoiser:
         generator: torch.Generator,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """Denoise [slice, row, column] HU; what lies outside the HU range is handed through."""
+        """Denoise [slice, row, column] HU; values outside the HU range pass unchanged."""
         span = self.info.hu_range
         inside = hu.clip(span.low, span.high)
         x = span.to_network(inside)[:, None].to(self._device)
@@ -54,14 +54,14 @@ class RedCnnDenoiser:
         return span.to_hu(restored[:, 0].float().cpu()) + (hu - inside)
 
     def slices_at_once(self, rows: int, columns: int) -> int:
-        """How many slices fit in memory in one call."""
+        """Return the number of slices that fit in memory in one call."""
         return slices_in_memory(self._device, rows, columns, CUDA_BYTES_PER_PIXEL)
 
 
 def load(
     card: ModelCard, folder: Path, device: str, steps: int | None, precision: Precision
 ) -> RedCnnDenoiser:
-    """Build the denoiser of a card whose weights lie in ``folder``; steps mean nothing to it.
+    """Build the denoiser of a card whose weights are in ``folder``; ``steps`` is ignored.
 
     Raises:
         ModelError: Weights unreadable, changed or of another network; no such device.
@@ -72,6 +72,6 @@ def load(
         network.load_state_dict(tensors)
     except (TypeError, RuntimeError) as error:
         raise ModelError(
-            f"the weights {card.weights_file} do not fit the RED-CNN of this version"
+            f"The weights {card.weights_file} do not fit the RED-CNN of this version."
         ) from error
     return RedCnnDenoiser(card, network, choose_device(device), precision)

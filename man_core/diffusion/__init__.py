@@ -1,1 +1,1 @@
-"""Diffusion mathematics: schedule, parametrization and samplers, none of which knows a network."""
+"""Diffusion mathematics: schedules, parametrizations and samplers, independent of any network."""

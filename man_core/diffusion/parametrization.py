@@ -1,4 +1,4 @@
-"""What a network predicts, and how the clean latent follows from it."""
+"""Prediction targets of a network and the clean latent that follows from them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Parametrization = Literal["eps", "v", "x0", "residual"]
 def clean_from(
     kind: Parametrization, output: Tensor, z: Tensor, alpha_bar: Tensor, condition: Tensor
 ) -> Tensor:
-    """z_0 from a network's output.
+    """Compute z_0 from the output of a network.
 
-    Symbols: z = z_t, alpha_bar = cumulated signal share at t, condition = low-dose latent.
+    Symbols: z = z_t, alpha_bar = cumulative signal share at t, condition = low-dose latent.
     """
     if kind == "eps":
         return (z - (1 - alpha_bar).sqrt() * output) / alpha_bar.sqrt()
@@ -28,7 +28,7 @@ def clean_from(
 def target_of(
     kind: Parametrization, clean: Tensor, noise: Tensor, alpha_bar: Tensor, condition: Tensor
 ) -> Tensor:
-    """What the network should put out, given z_0 (``clean``) and the noise that was added."""
+    """Compute the target of the network, given z_0 (``clean``) and the added noise."""
     if kind == "eps":
         return noise
     if kind == "v":
@@ -37,5 +37,5 @@ def target_of(
 
 
 def noise_from(clean: Tensor, z: Tensor, alpha_bar: Tensor) -> Tensor:
-    """The noise that explains z_t given z_0."""
+    """Compute the noise that explains z_t given z_0."""
     return (z - alpha_bar.sqrt() * clean) / (1 - alpha_bar).sqrt()

@@ -1,4 +1,4 @@
-"""Residual shifting (ResShift, Yue et al. 2023): diffusion between two latents in a few steps."""
+"""Residual shifting (ResShift, Yue et al. 2023): diffusion between two latents in few steps."""
 
 from __future__ import annotations
 
@@ -13,28 +13,27 @@ from torch import Tensor
 from man_core.diffusion.samplers import CleanModel, OnStep
 
 MAX_FIRST_ETA = 0.001
-"""Largest eta of the first step; the clean latent is then all but untouched (section 2.2)."""
+"""Maximum eta of the first step, which leaves the clean latent almost unchanged (section 2.2)."""
 
 MAX_FIRST_NOISE = 0.04
-"""Largest noise of the first step, kappa sqrt(eta), likewise."""
+"""Maximum noise of the first step, kappa sqrt(eta)."""
 
 LAST_ETA = 0.999
-"""Eta of the last step, where the low-dose latent stands in place of the clean one."""
-
+"""Eta of the last step, at which the low-dose latent replaces the clean one."""
 
 TIME_SCALE = 1000.0
-"""What a network is told at the last step: its time embedding is made for that range, and weights
-fitted on a thousand steps go on from there."""
+"""Time input of the network at the last step: its time embedding is made for this range, so that
+training can continue from weights trained with a thousand steps."""
 
 
 @dataclass(frozen=True)
 class ShiftConfig:
-    """A residual-shift diffusion.
+    """Parameters of a residual-shift diffusion.
 
     Attributes:
         steps: T.
-        kappa: Noise of the last step, in units of what the caller takes for the residual's size.
-        power: p, how the shift is spread over the steps: below 1 most of it lies in early steps.
+        kappa: Noise of the last step, in units of the residual's size, which the caller chooses.
+        power: p, distribution of the shift: below 1 most of it is in early steps.
     """
 
     steps: int = 4
@@ -42,18 +41,18 @@ class ShiftConfig:
     power: float = 0.3
 
     def __post_init__(self) -> None:
-        """Refuse what gives no schedule.
+        """Reject values that give no schedule.
 
         Raises:
             ValueError: There is no step, or kappa or power is not positive.
         """
         if self.steps < 1 or self.kappa <= 0 or self.power <= 0:
-            raise ValueError("shift needs steps of at least 1 and a kappa and power above 0")
+            raise ValueError("A residual shift needs at least 1 step, and kappa and power above 0.")
 
 
 @dataclass(frozen=True)
 class ShiftSchedule:
-    """How far the clean latent is shifted towards the low-dose latent.
+    """Shift of the clean latent towards the low-dose latent at every step.
 
     Attributes:
         eta: float64 [T + 1], share of the residual; index 0 is the clean latent, 0.
@@ -74,16 +73,16 @@ class ShiftSchedule:
         return clean + eta * (low - clean) + self.kappa * eta.sqrt() * noise
 
     def time(self, step: Tensor) -> Tensor:
-        """What a network is told of steps [batch]: T is ``TIME_SCALE``."""
+        """Return the time input of the network for steps [batch]; T maps to ``TIME_SCALE``."""
         return step * (TIME_SCALE / self.steps)
 
     def start(self, low: Tensor, noise: Tensor) -> Tensor:
-        """z_T, for which the clean latent need not be known: z_LD + kappa sqrt(eta_T) noise."""
+        """z_T = z_LD + kappa sqrt(eta_T) noise, which does not require the clean latent."""
         return low + self.kappa * math.sqrt(self.eta[-1]) * noise
 
 
 def shift_schedule(config: ShiftConfig) -> ShiftSchedule:
-    """Geometric rise of sqrt(eta), its exponent warped by a power (ResShift, section 2.2).
+    """Build the geometric schedule of sqrt(eta), its exponent warped by a power (section 2.2).
 
     sqrt(eta_t) = sqrt(eta_1) (eta_T / eta_1) ^ (((t - 1) / (T - 1)) ^ p / 2).
     """
@@ -106,14 +105,14 @@ def residual_shift(
     z_{t'} = (eta_{t'} / eta_t) z_t + (1 - eta_{t'} / eta_t) z_0, with the predicted z_0.
 
     Args:
-        model: Answers with the clean latent.
+        model: Predicts the clean latent.
         z: z_T [batch, latent, row, column]; see ``ShiftSchedule.start``.
-        steps: Falling steps; after the last comes 0.
+        steps: Descending steps; 0 follows the last.
         schedule: Shares of the residual.
-        on_step: Progress.
+        on_step: Progress callback.
 
     Returns:
-        z_0 of z's shape.
+        z_0, of the shape of ``z``.
     """
     for done, (step, following) in enumerate(pairwise((*steps, 0)), start=1):
         kept = float(schedule.eta[following] / schedule.eta[step])
@@ -131,21 +130,21 @@ def residual_ddim(
     schedule: ShiftSchedule,
     on_step: OnStep | None = None,
 ) -> Tensor:
-    """The deterministic path that keeps the marginals (SinSR, Wang et al. 2024, section 3.2).
+    """Deterministic path that preserves the marginals (SinSR, Wang et al. 2024, section 3.2).
 
     z_{t'} = z_0 + eta_{t'} (z_LD - z_0) + sqrt(eta_{t'} / eta_t) (z_t - z_0 - eta_t (z_LD - z_0)),
-    with the predicted z_0: at every step the noise is as strong as the network was fitted to.
+    with the predicted z_0: at every step the noise has the level that the network was trained on.
 
     Args:
-        model: Answers with the clean latent.
+        model: Predicts the clean latent.
         z: z_T [batch, latent, row, column]; see ``ShiftSchedule.start``.
         low: The low-dose latent, same shape.
-        steps: Falling steps; after the last comes 0.
+        steps: Descending steps; 0 follows the last.
         schedule: Shares of the residual.
-        on_step: Progress.
+        on_step: Progress callback.
 
     Returns:
-        z_0 of z's shape.
+        z_0, of the shape of ``z``.
     """
     for done, (step, following) in enumerate(pairwise((*steps, 0)), start=1):
         now, after = float(schedule.eta[step]), float(schedule.eta[following])

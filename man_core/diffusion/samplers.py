@@ -1,4 +1,4 @@
-"""Samplers: free functions over a model that answers with the clean latent."""
+"""Samplers: functions of a model that predicts the clean latent."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from man_core.diffusion.parametrization import noise_from
 from man_core.diffusion.schedule import Schedule
 
 CleanModel = Callable[[Tensor, int], Tensor]
-"""(z_t, t) to the predicted z_0."""
+"""Maps (z_t, t) to the predicted z_0."""
 
 OnStep = Callable[[int, int], None]
-"""Called after each step with (steps done, steps in all)."""
+"""Callback after each step with (steps done, total steps)."""
 
 NoiseSource = Callable[[Tensor], Tensor]
-"""A tensor to standard normal noise of its shape."""
+"""Maps a tensor to standard normal noise of its shape."""
 
 
 def ddim(
@@ -33,15 +33,28 @@ def ddim(
     z_{t'} = sqrt(abar_{t'}) z_0 + sqrt(1 - abar_{t'}) eps, where eps explains z_t given the
     predicted z_0.
 
+    Example:
+        A model that knows the clean latent is sampled exactly, in any number of steps.
+
+        >>> import torch
+        >>> from man_core.diffusion.samplers import ddim
+        >>> from man_core.diffusion.schedule import cosine_schedule, timestep_subset
+        >>> clean = torch.ones(1, 4, 8, 8)
+        >>> z = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+        >>> steps = timestep_subset(990, 2)
+        >>> result = ddim(lambda z, step: clean, z, steps, cosine_schedule(1000))
+        >>> torch.allclose(result, clean)
+        True
+
     Args:
-        model: Answers with the clean latent.
+        model: Predicts the clean latent.
         z: z_T [batch, latent, row, column].
-        steps: Falling steps; after the last comes 0.
+        steps: Descending steps; 0 follows the last.
         schedule: Noise levels.
-        on_step: Progress.
+        on_step: Progress callback.
 
     Returns:
-        z_0 of z's shape.
+        z_0, of the shape of ``z``.
     """
     for done, (step, following) in enumerate(pairwise((*steps, 0)), start=1):
         clean = model(z, step)
@@ -65,19 +78,19 @@ def dpmpp_2m(
 
     D = (1 + 1 / 2r) z_0(t) - (1 / 2r) z_0(t_before);
     z_{t'} = (sigma_{t'} / sigma_t) z_t - alpha_{t'} (exp(-h) - 1) D,
-    with alpha = sqrt(abar), sigma = sqrt(1 - abar), lambda = log(alpha / sigma), h the rise of
-    lambda in this step and r the one before it as a share of h. The first step has nothing before
-    it, and the last one reaches sigma = 0 where h is infinite: both are of first order.
+    with alpha = sqrt(abar), sigma = sqrt(1 - abar), lambda = log(alpha / sigma), h the increase of
+    lambda in this step and r that of the previous step as a share of h. The first step has no
+    predecessor and the last one reaches sigma = 0, where h is infinite: both are of first order.
 
     Args:
-        model: Answers with the clean latent.
+        model: Predicts the clean latent.
         z: z_T [batch, latent, row, column].
-        steps: Falling steps; after the last comes 0.
+        steps: Descending steps; 0 follows the last.
         schedule: Noise levels.
-        on_step: Progress.
+        on_step: Progress callback.
 
     Returns:
-        z_0 of z's shape.
+        z_0, of the shape of ``z``.
     """
     before: tuple[Tensor, float] | None = None
     for done, (step, following) in enumerate(pairwise((*steps, 0)), start=1):
@@ -101,7 +114,7 @@ def _extrapolated(clean: Tensor, before: tuple[Tensor, float] | None, rise: floa
 
 
 def _solved(z: Tensor, clean: Tensor, step: int, following: int, schedule: Schedule) -> Tensor:
-    """The exact solution over a step in which the clean latent is constant."""
+    """Exact solution over a step in which the clean latent is constant."""
     now, after = float(schedule.alpha_bar[step]), float(schedule.alpha_bar[following])
     shrink = math.sqrt((1 - after) / (1 - now))
     return shrink * z + (math.sqrt(after) - shrink * math.sqrt(now)) * clean
@@ -117,19 +130,19 @@ def ddpm(
 ) -> Tensor:
     """Ancestral sampling (Ho et al. 2020, algorithm 2; posterior of eq. 6, 7).
 
-    Over fewer than all steps the posterior is that of the steps given (Nichol and Dhariwal 2021,
+    With a subset of the steps, the posterior is that of the subset (Nichol and Dhariwal 2021,
     section 4).
 
     Args:
-        model: Answers with the clean latent.
+        model: Predicts the clean latent.
         z: z_T [batch, latent, row, column].
-        steps: Falling steps; after the last comes 0.
+        steps: Descending steps; 0 follows the last.
         schedule: Noise levels.
         noise: Source of the noise added after each step but the last.
-        on_step: Progress.
+        on_step: Progress callback.
 
     Returns:
-        z_0 of z's shape.
+        z_0, of the shape of ``z``.
     """
     for done, (step, following) in enumerate(pairwise((*steps, 0)), start=1):
         z = _posterior_draw(model(z, step), z, step, following, schedule, noise)

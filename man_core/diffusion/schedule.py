@@ -1,4 +1,4 @@
-"""The cosine noise schedule of the MAN paper (eq. 4 and 5; Nichol and Dhariwal 2021)."""
+"""Cosine noise schedule of the MAN paper (eq. 4 and 5; Nichol and Dhariwal 2021)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 COSINE_OFFSET = 0.008
-"""s of eq. 4; keeps the first betas from vanishing."""
+"""s of eq. 4, which keeps the first betas from vanishing."""
 
 MAX_BETA = 0.999
-"""Clip of eq. 5; without it the last alpha-bar is zero and eq. 6 divides by it."""
+"""Clip of eq. 5, without which the last alpha-bar is zero and eq. 6 divides by it."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Schedule:
     """Noise levels of T steps.
 
     Attributes:
-        alpha_bar: float64 [T + 1], cumulated signal share; index 0 is the clean latent, 1.
+        alpha_bar: float64 [T + 1], cumulative signal share; index 0 is the clean latent, 1.
     """
 
     alpha_bar: Tensor
@@ -31,7 +31,7 @@ class Schedule:
         return self.alpha_bar.numel() - 1
 
     def at(self, step: Tensor, like: Tensor) -> Tensor:
-        """Alpha-bar of steps [batch], shaped to multiply ``like`` [batch, channel, row, column]."""
+        """Return alpha-bar of steps [batch], shaped like ``like`` [batch, channel, row, column]."""
         return self.alpha_bar.to(like.device)[step.long()].view(-1, 1, 1, 1).float()
 
     def noised(self, z: Tensor, step: Tensor, noise: Tensor) -> Tensor:
@@ -45,16 +45,23 @@ class Schedule:
         return 0.5 * math.log(alpha_bar / (1 - alpha_bar))
 
     def step_with_noise(self, ratio: float) -> int:
-        """The step, not 0, whose noise is nearest to ``ratio`` times its signal.
+        """Find the step, not 0, whose noise is nearest to ``ratio`` times its signal.
 
-        The matching of NEED (Gao et al. 2025), for reading A12.
+        This is the matching of NEED (Gao et al. 2025), for reading A12.
         """
         levels = (1 / self.alpha_bar[1:] - 1).sqrt()
         return 1 + int((levels - ratio).abs().argmin())
 
 
 def cosine_schedule(steps: int) -> Schedule:
-    """Eq. 4 with beta clipped by eq. 5; T = ``steps``."""
+    """Build the schedule of eq. 4, with beta clipped by eq. 5; T = ``steps``.
+
+    Example:
+        >>> from man_core.diffusion.schedule import cosine_schedule
+        >>> schedule = cosine_schedule(1000)
+        >>> [round(float(schedule.alpha_bar[step]), 3) for step in (0, 500, 1000)]
+        [1.0, 0.494, 0.0]
+    """
     time = torch.arange(steps + 1, dtype=torch.float64) / steps
     curve = torch.cos((time + COSINE_OFFSET) / (1 + COSINE_OFFSET) * math.pi / 2) ** 2
     beta = (1 - curve[1:] / curve[:-1]).clamp(max=MAX_BETA)
@@ -62,10 +69,14 @@ def cosine_schedule(steps: int) -> Schedule:
 
 
 def timestep_subset(first: int, count: int) -> list[int]:
-    """``count`` steps evenly from ``first`` down; the step after the last is 0 (reading A13).
+    """Choose ``count`` evenly spaced steps, descending from ``first``; 0 follows (reading A13).
 
     Raises:
-        ValueError: There are more steps asked for than exist.
+        ValueError: More steps are requested than exist.
+
+    Example:
+        >>> timestep_subset(990, 3)
+        [990, 660, 330]
     """
     if not 1 <= count <= first:
         raise ValueError(f"sampling needs 1 to {first} steps, got {count}")

@@ -1,6 +1,6 @@
-"""The guard: is a denoised volume plausible beside its source?
+"""Guard: plausibility check of a denoised volume against its source.
 
-``inspection.inspect`` measures and judges; it needs torch. What stands here does not.
+``inspection.inspect`` measures and judges, which needs torch. The names exported here do not.
 """
 
 from man_core.guard.limits import GuardLimits, Limit

@@ -1,4 +1,4 @@
-"""A denoised volume against its source, at run time: no truth is known."""
+"""Inspection of a denoised volume against its source, at run time and without ground truth."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from man_core.noise import NoiseTexture, estimate_noise_and_texture
 from man_core.volume import Volume
 
 STANDARD_ERRORS = 3.0
-"""A mean over few voxels of loud noise may be off by so many of its standard errors."""
+"""Allowance for the mean of few noisy voxels, in standard errors."""
 
 MIN_NOISE_HU = 2.0
-"""Below it a source holds no noise whose removal could be judged: a phantom."""
+"""Noise below which a source, such as a phantom, has no noise whose removal could be judged."""
 
-NOT_MEASURABLE = "the series holds too little to measure it"
+NOT_MEASURABLE = "the series shows too little to measure it"
 
 
 def inspect(
@@ -35,16 +35,17 @@ def inspect(
     """Judge a result.
 
     Args:
-        source: The volume that was denoised.
-        hu: The result in HU [slice, row, column].
-        limits: From which value on it is flagged or blocked.
-        before: Noise of the source, if it is known already.
-        after: Noise of the result, if it is known already.
-        padding: Where nothing was measured [slice, row, column]; not looked at. None: nowhere.
+        source: Volume that was denoised.
+        hu: Result [slice, row, column], HU.
+        limits: Limits above which it is flagged or blocked.
+        before: Noise of the source, if known already.
+        after: Noise of the result, if known already.
+        padding: Mask of pixels without measurement [slice, row, column], which are ignored. None:
+            no padding.
 
     Returns:
-        One finding for each check; only the one that failed where the result has another shape or
-        is not finite.
+        One finding per check; only the failed one if the result has another shape or is not
+        finite.
     """
     if hu.shape != source.shape:
         text = f"the result is of shape {hu.shape}, its source of {source.shape}"

@@ -1,10 +1,10 @@
-"""From which value on a result is flagged or blocked.
+"""Limits above which a result is flagged or blocked.
 
-Chosen on the validation split (L096's real quarter and full dose, six patients at full dose and at
-simulated 1/4 and 1/10, one contiguous series; 8 to 80 HU of noise), between three results: `man`
-(weights 3e913a842066 then), the other dose of the same slice, which is what a perfect denoiser
-would give, and Gaussian blurs. docs/guard.md has the figures of today's weights and says how to
-measure them again.
+Chosen on the validation split (real quarter and full dose of L096, six patients at full dose and at
+simulated 1/4 and 1/10, one contiguous series; 8 to 80 HU of noise) to separate three results: `man`
+(weights 3e913a842066 then), the other dose of the same slice, which a perfect denoiser would
+return, and Gaussian blurs. docs/guard.md lists the values of the present weights and the command
+that measures them.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from man_core.guard.verdict import Verdict
 
 @dataclass(frozen=True)
 class Limit:
-    """A value above ``flag`` is flagged, above ``block`` blocked."""
+    """Limits of one check: a value above ``flag`` is flagged, above ``block`` blocked."""
 
     flag: float
     block: float
 
     def judge(self, value: float, allowance: float = 0.0) -> tuple[Verdict, float]:
-        """The verdict on the size of a value, and the limit that it is over or would meet first.
+        """Return the verdict on the magnitude of a value, and the limit exceeded or the next one.
 
         Args:
-            value: Of either sign; what is not a number is over every limit.
+            value: Of either sign; NaN exceeds every limit.
             allowance: Added to both limits.
         """
         flag, block = self.flag + allowance, self.block + allowance
@@ -36,12 +36,12 @@ class Limit:
 
 @dataclass(frozen=True)
 class GuardLimits:
-    """The limits of all checks; see ``Check`` and docs/guard.md.
+    """Limits of all checks; see ``Check`` and docs/guard.md.
 
     Attributes:
         overshoot: HU by which the result leaves the range of its source.
-        noise: Noise of the result over that of the source.
-        plastic: Noise of the source over that of the result.
+        noise: Ratio of the noise in the result to that in the source.
+        plastic: Ratio of the noise in the source to that in the result.
         drift_air: Shift of the mean, HU.
         drift_lung: The same.
         drift_fat: The same.
@@ -52,7 +52,7 @@ class GuardLimits:
         coherence: Largest residual averaged over 5 mm, in standard deviations of averaged noise.
 
     Raises:
-        ValueError: A limit is negative or no number, or blocks before it flags.
+        ValueError: A limit is negative or NaN, or ``block`` is below ``flag``.
     """
 
     overshoot: Limit = Limit(500.0, 1500.0)
@@ -72,6 +72,6 @@ class GuardLimits:
             limit: Limit = getattr(self, field.name)
             if not 0.0 <= limit.flag <= limit.block:
                 raise ValueError(
-                    f"{field.name} has a limit to flag and one to block, the first at least 0 and "
-                    f"at most the second, got {limit.flag:g} and {limit.block:g}"
+                    f"{field.name} needs a limit to flag of at least 0 and one to block that is no "
+                    f"lower, got {limit.flag:g} and {limit.block:g}"
                 )

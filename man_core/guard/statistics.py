@@ -1,9 +1,9 @@
-"""What a result took from its source, measured slice by slice: drift, edges, coherent residual.
+"""Statistics of the residual of a result, slice by slice: drift, edges and coherent residual.
 
-The residual is source minus result. Of a good denoiser it is noise and nothing else: its mean over
-a tissue is zero, it does not know where the edges are, and averaged over some millimetres it is as
-small as noise of the source's texture is. All figures are sums over slices, so that a series of any
-length needs the memory of a few slices.
+The residual is source minus result. With a good denoiser it is pure noise: its mean over a tissue
+is zero, it is independent of edges, and averaged over some millimetres it is as small as noise of
+the same texture. All statistics are sums over slices, so that a series of any length needs the
+memory of a few slices.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ from man_core.noise_texture import image_power
 from man_core.quality.windows import TISSUES
 
 MIN_SIDE_PIXELS = 32
-"""Pixels a side below which nothing is measured."""
+"""Minimum side of a slice; smaller ones are not measured."""
 
 EDGE_SIGMA_PIXELS = 1.0
-"""Pixels; scale at which edges are looked at. Smaller ones are noise as often as anatomy."""
+"""Scale at which edges are detected. At smaller ones noise looks like edges."""
 
 FAINT_EDGE_HU, STRONG_EDGE_HU = 20.0, 60.0
-"""Gradient of the smoothed result, HU per pixel, from which an edge counts as faint or strong."""
+"""Minimum gradient of the smoothed result at faint and at strong edges, HU per pixel."""
 
 MIN_EDGE_PIXELS = 500
 
 BLOB_FWHM_MM = 5.0
-"""Width of the average under which a lost or an invented lesion stands out of the noise."""
+"""Width of the average under which a lost or an invented lesion stands out from the noise."""
 
 AIR_HU = -950.0
-"""What lies below it, averaged, is air and not looked at for lesions."""
+"""Local mean below which a pixel is air and not searched for lesions."""
 
 EDGE_SHARE = 0.1
-"""Share of the range of HU nearby by which an averaged residual may differ and be no lesion: edges
-of metal, cortical bone and lung walls have a check of their own."""
+"""Share of the local HU range that an averaged residual may reach without being a lesion: edges of
+metal, cortical bone and lung walls have their own check."""
 
 MIN_LEVEL_HU = 0.5
-"""Noise that an average of a quiet image holds at least: rounding and a drift of 1 HU are no
-lesions. At the default limits a spot is flagged from 3 HU and blocked from 4 HU."""
+"""Minimum noise assumed in an average, so that rounding and a drift of 1 HU in a quiet image are no
+lesions. With the default limits a spot is flagged from 3 HU and blocked from 4 HU."""
 
 MAX_NOISE_RATIO = 3.0
-"""Noise may be so many times louder somewhere than in the series' typical soft tissue."""
+"""Maximum ratio of local noise to that in typical soft tissue of the series."""
 
 MIN_TISSUE_PIXELS = 800
 _SLICES_AT_ONCE = 2
@@ -78,11 +78,12 @@ class Blob:
     """The largest coherent residual.
 
     Attributes:
-        hu: Residual averaged with a Gaussian of `BLOB_FWHM_MM`, HU; positive where the result is
+        hu: Residual averaged with a Gaussian of ``BLOB_FWHM_MM``, HU; positive where the result is
             lower than its source.
-        ratio: Its size, less what an edge beside it explains, over the standard deviation that
-            noise of the source's texture keeps under the same average, at least `MIN_LEVEL_HU`.
-        slice_index: From 0.
+        ratio: Its magnitude, less the part explained by an adjacent edge, over the standard
+            deviation of noise of the same texture under the same average (at least
+            ``MIN_LEVEL_HU``).
+        slice_index: Index of its slice, from 0.
     """
 
     hu: float
@@ -92,13 +93,13 @@ class Blob:
 
 @dataclass(frozen=True)
 class ResidualStatistics:
-    """Everything measured of one result against its source; None where there was too little.
+    """Measurements of one result against its source; None where too little could be measured.
 
     Attributes:
-        drift: By tissue, those of ``man_core.quality.TISSUES``.
-        faint_blur_px2: Variance of the Gaussian that would take as much of the faint edges;
-            negative where the result is sharper than its source.
-        strong_blur_px2: The same of strong edges.
+        drift: By tissue of ``man_core.quality.TISSUES``.
+        faint_blur_px2: Variance of the Gaussian that would blur faint edges as much; negative if
+            the result is sharper than its source.
+        strong_blur_px2: The same for strong edges.
         blob: The largest coherent residual.
     """
 
@@ -124,8 +125,9 @@ def residual_statistics(
         source: HU [slice, row, column].
         result: HU, of the same shape, finite.
         pixel_mm: Side of a pixel.
-        noise: Amplitude and texture of the source's noise.
-        padding: Where nothing was measured, of the same shape; left out with what lies beside it.
+        noise: Amplitude and texture of the noise in the source.
+        padding: Mask of pixels without measurement, of the same shape; ignored together with
+            adjacent pixels.
     """
     sums = _Sums()
     if min(source.shape[1:]) >= MIN_SIDE_PIXELS:
@@ -138,20 +140,20 @@ def residual_statistics(
 
 
 def averaged_noise_share(noise: NoiseTexture, sigma: float) -> tuple[float, float]:
-    """What averages leave of noise, as shares of its standard deviation.
+    """Compute the effect of averages on noise, as shares of its standard deviation.
 
     Args:
-        noise: Its texture counts.
-        sigma: Of a Gaussian average, pixels.
+        noise: Noise, of which only the texture matters.
+        sigma: Width of a Gaussian average, pixels.
 
     Returns:
-        Share left by that average, and share that an average of `EDGE_SIGMA_PIXELS` takes away.
+        Share that this average leaves, and share that an average of ``EDGE_SIGMA_PIXELS`` removes.
     """
     return _averaged_noise_share(noise.cutoff, round(sigma, 3))
 
 
 class _Pair:
-    """Some slices of source and result, and what is derived from both."""
+    """Some slices of source and result, with derived images."""
 
     def __init__(
         self, source: Tensor, result: Tensor, pixel_mm: float, void: Tensor | None = None
@@ -176,7 +178,7 @@ class _Pair:
         self.whole = filters.box(filters.halved(clipped), _NEAR_BOX) < _CLIPPED_SHARE
 
     def blob_ratio(self, noise: NoiseTexture) -> Tensor:
-        """Averaged residual over the noise there [slice, half row, half column]; 0 in air."""
+        """Return averaged residual over local noise [slice, half row, half column]; 0 in air."""
         kept, fine = averaged_noise_share(noise, self.sigma)
         usual = max(noise.std_hu * kept, MIN_LEVEL_HU)
         level = (self.fine * (kept / fine)).clamp(usual, MAX_NOISE_RATIO * usual)
@@ -235,7 +237,7 @@ def _tensor(hu: NDArray[np.float32]) -> Tensor:
 
 
 def _edge_sums(removed: Tensor, curvature: Tensor, edge: Tensor) -> Tensor:
-    """Pixels, removed times curvature, curvature squared [3]; summed over the edge."""
+    """Sum over an edge: pixels, removed times curvature, curvature squared [3]."""
     a, b = removed[edge], curvature[edge]
     return torch.stack([edge.sum(), (a * b).double().sum(), (b * b).double().sum()])
 
@@ -246,7 +248,7 @@ def _blur(sums: Tensor) -> float | None:
 
 
 def _drift(blocks: list[Tensor]) -> Drift | None:
-    """From the pixels and the sums of change [2, block] of each batch."""
+    """Compute the drift from pixel counts and sums of change [2, block] of each batch."""
     pixels, change = torch.cat(blocks, dim=1) if blocks else torch.zeros(2, 0).double()
     count = float(pixels.sum())
     if 4.0 * count < MIN_TISSUE_PIXELS:  # a pixel stands for 2 x 2

@@ -1,4 +1,4 @@
-"""What the guard says: checks, verdicts and findings."""
+"""Checks, verdicts and findings of the guard."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from enum import StrEnum
 
 
 class Check(StrEnum):
-    """What is looked at.
+    """Checks of the guard.
 
-    Each but the first two has a limit of this name in ``GuardLimits``.
+    All but the first two have a limit of the same name in ``GuardLimits``.
     """
 
     SHAPE = "shape"
@@ -29,7 +29,7 @@ class Check(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What follows; each is worse than the one before."""
+    """Verdicts, in order of increasing severity."""
 
     OK = "ok"
     FLAG = "flag"
@@ -37,20 +37,20 @@ class Verdict(StrEnum):
 
 
 SEVERITY = {verdict: rank for rank, verdict in enumerate(Verdict)}
-"""How bad a verdict is."""
+"""Rank of each verdict."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One check of one series.
+    """Result of one check on one series.
 
     Attributes:
-        check: What was looked at.
-        verdict: What follows.
-        value: What was measured; None where the series holds nothing to measure.
-        limit: The limit that the value is over, or the first that it would meet; None without one.
-        unit: Of both; empty for a plain number.
-        sentence: For people; without identity.
+        check: Check that was made.
+        verdict: Verdict of the check.
+        value: Measured value; None if the series shows nothing to measure.
+        limit: Limit that the value exceeds, or the next one; None if the check has none.
+        unit: Unit of both; empty for a plain number.
+        sentence: Description for people, without identity.
     """
 
     check: Check
@@ -62,7 +62,7 @@ class Finding:
 
 
 def worst(findings: Iterable[Finding]) -> Verdict:
-    """The worst verdict of them; OK if there are none."""
+    """Return the worst verdict; OK if there are no findings."""
     return max(
         (finding.verdict for finding in findings), key=SEVERITY.__getitem__, default=Verdict.OK
     )

@@ -1,1 +1,1 @@
-"""Network modules only; scaling and sampling live elsewhere."""
+"""Network modules, without scaling to HU and without sampling."""

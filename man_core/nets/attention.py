@@ -9,11 +9,11 @@ from torch.nn import functional as F  # noqa: N812
 from man_core.nets.blocks import NormKind, norm, sinusoid, zeroed
 
 POSITION_SCALE = 1000.0
-"""Slice coordinates of order one are stretched by this; the sinusoids' shortest period is 2 pi."""
+"""Scale of slice coordinates, which are of order one; the shortest sinusoid has period 2 pi."""
 
 
 def position_embedding(rows: Tensor, columns: Tensor, channels: int) -> Tensor:
-    """Two-dimensional sine and cosine embedding of slice coordinates.
+    """Embed slice coordinates by sines and cosines in two dimensions.
 
     Args:
         rows: [batch, row] coordinates of the rows, fractions of the slice.
@@ -31,13 +31,13 @@ def position_embedding(rows: Tensor, columns: Tensor, channels: int) -> Tensor:
 
 
 def coordinates(first: Tensor, last: Tensor, count: int) -> Tensor:
-    """Centres [batch, count] of equal cells between ``first`` [batch] and ``last`` [batch]."""
+    """Return centres [batch, count] of equal cells from ``first`` [batch] to ``last`` [batch]."""
     cell = (torch.arange(count, device=first.device, dtype=torch.float32) + 0.5) / count
     return first.float()[:, None] + cell * (last - first).float()[:, None]
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
-    """Multi-head scaled dot product: [batch, token, channel] each; as many tokens as queries."""
+    """Multi-head scaled dot-product attention; all tensors are [batch, token, channel]."""
     batch, _, channels = query.shape
 
     def split(x: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
 
 
 class PooledAttention(nn.Module):
-    """Self-attention whose keys and values are average-pooled, which keeps it cheap."""
+    """Self-attention with average-pooled keys and values, which reduces its cost."""
 
     def __init__(self, channels: int, kind: NormKind, heads: int = 4, pool: int = 4) -> None:
         super().__init__()
@@ -84,8 +84,8 @@ class FeedForward(nn.Module):
 class SpatialTransformer(nn.Module):
     """Self-attention, cross-attention to the condition, perceptron (Rombach et al. 2022, 3.3).
 
-    Queries carry the position of their pixel: without it attention cannot find the matching place
-    of the condition.
+    Queries contain the position of their pixel, without which attention cannot find the matching
+    place of the condition.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class SpatialTransformer(nn.Module):
         zeroed(self.feed.out)
 
     def forward(self, x: Tensor, context: Tensor | None, place: Tensor | None) -> Tensor:
-        """One block; the shape of x stays.
+        """Apply the block; the shape of ``x`` is preserved.
 
         Args:
             x: [batch, channel, row, column].

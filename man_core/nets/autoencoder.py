@@ -1,4 +1,4 @@
-"""Stage one of MAN: the variational autoencoder of a CT slice, without skips."""
+"""Stage one of MAN: variational autoencoder of a CT slice, without skip connections."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from man_core.nets.attention import PooledAttention
 from man_core.nets.blocks import Downsample, NormKind, ResidualBlock, Upsample, norm, zeroed
 
 LOG_VARIANCE_RANGE = (-30.0, 10.0)
-"""Clamp of the posterior's log variance; keeps its exponential finite."""
+"""Clamp of the posterior's log variance, which keeps its exponential finite."""
 
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
-    """Shape of an autoencoder.
+    """Architecture of an autoencoder.
 
     Attributes:
         latent: Latent channels z.
         stem: Factor of the pixel-unshuffle in front of the first level.
         channels: Channels of each level, finest first.
-        blocks: Residual blocks a level.
+        blocks: Residual blocks per level.
         norm: Normalisation kind.
-        attention_pool: Pooling of keys and values in the deep attention; 1 is full, 0 is none.
-        linear_path: Whether a linear path, initialised by PCA, runs beside the non-linear one.
+        attention_pool: Pooling of keys and values in the attention; 1: none, 0: no attention.
+        linear_path: Whether a linear path, initialised by PCA, is added to the non-linear one.
     """
 
     latent: int = 48
@@ -39,7 +39,7 @@ class AutoencoderConfig:
 
     @property
     def factor(self) -> int:
-        """Pixels a latent position spans along a row."""
+        """Pixels per latent position along a row."""
         return self.stem * 2 ** (len(self.channels) - 1)  # type: ignore[no-any-return]
 
 
@@ -51,12 +51,12 @@ class Posterior:
     log_variance: Tensor
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """One draw by the reparametrisation of Kingma and Welling (2014)."""
+        """Draw a sample by the reparametrisation of Kingma and Welling (2014)."""
         noise = torch.empty_like(self.mean).normal_(generator=generator)
         return self.mean + torch.exp(0.5 * self.log_variance) * noise
 
     def kl(self) -> Tensor:
-        """Eq. 1 of the MAN paper as a mean per latent element."""
+        """KL divergence of eq. 1 of the MAN paper, averaged over latent elements."""
         return 0.5 * (self.mean**2 + self.log_variance.exp() - self.log_variance - 1).mean()
 
 
@@ -68,7 +68,7 @@ def _deep(channels: int, config: AutoencoderConfig) -> list[nn.Module]:
 
 
 class Encoder(nn.Module):
-    """Slice [batch, 1, row, column] to features [batch, 2 * latent, row / f, column / f]."""
+    """Maps a slice [batch, 1, row, column] to features [batch, 2 * latent, row / f, column / f]."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
@@ -86,12 +86,12 @@ class Encoder(nn.Module):
         self.out = nn.Conv2d(widths[-1], 2 * config.latent, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features whose halves are mean and log variance."""
+        """Return features whose halves are mean and log variance."""
         return self.out(self.layers(x))  # type: ignore[no-any-return]
 
 
 class Decoder(nn.Module):
-    """Latent [batch, latent, row, column] to slice [batch, 1, factor * row, factor * column]."""
+    """Maps a latent [batch, latent, row, column] to a slice [batch, 1, f * row, f * column]."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
@@ -110,16 +110,16 @@ class Decoder(nn.Module):
         self.stem = config.stem
 
     def forward(self, z: Tensor) -> Tensor:
-        """The non-linear part of the reconstruction."""
+        """Return the non-linear part of the reconstruction."""
         return self.image_of(self.layers(z))
 
     def image_of(self, features: Tensor) -> Tensor:
-        """The same from the last features [batch, channel, row / stem, column / stem]."""
+        """Map the last features [batch, channel, row / stem, column / stem] to a slice."""
         return F.pixel_shuffle(self.out(features), self.stem)
 
 
 class Autoencoder(nn.Module):
-    """E and D of the MAN paper, section 3.2, for values in [-1, 1]."""
+    """Encoder E and decoder D of the MAN paper, section 3.2, for values in [-1, 1]."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
@@ -136,25 +136,25 @@ class Autoencoder(nn.Module):
             )
 
     def encode(self, x: Tensor) -> Posterior:
-        """Slice [batch, 1, row, column] to its posterior; sizes are multiples of the factor."""
+        """Encode a slice [batch, 1, row, column]; its sizes are multiples of the factor."""
         mean, log_variance = self.encoder(x).chunk(2, dim=1)
         if self.analysis is not None:
             mean = mean + self.analysis(x)
         return Posterior(mean, log_variance.clamp(*LOG_VARIANCE_RANGE))
 
     def decode(self, z: Tensor) -> Tensor:
-        """Latent [batch, latent, row, column] to slice [batch, 1, f * row, f * column]."""
+        """Decode a latent [batch, latent, row, column] to [batch, 1, f * row, f * column]."""
         return self.decode_with_features(z)[0]
 
     def decode_with_features(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """The slice and the decoder's features [batch, channel, row / stem, column / stem]."""
+        """Decode; return slice and last features [batch, channel, row / stem, column / stem]."""
         features = self.decoder.layers(z)
         x = self.decoder.image_of(features)
         return (x if self.synthesis is None else x + _patches(self.synthesis, z)), features
 
 
 def _patches(synthesis: nn.ConvTranspose2d, z: Tensor) -> Tensor:
-    """What the layer gives, by a matrix product: its patches do not overlap, and it is slow."""
+    """Apply the layer as a matrix product: faster, and equal since its patches do not overlap."""
     bias = synthesis.bias
     assert bias is not None
     factor = synthesis.stride[0]
@@ -167,9 +167,9 @@ def initialise_linear_path(model: Autoencoder, patches: Tensor, noise: float) ->
     """Set the linear path to the whitened principal components of patches.
 
     Args:
-        model: Autoencoder with a linear path, not fitted yet.
+        model: Untrained autoencoder with a linear path.
         patches: [patch, factor * factor] values in [-1, 1].
-        noise: Wanted pixel std of the posterior's own noise, same unit.
+        noise: Desired pixel standard deviation of the posterior's noise, in the same unit.
     """
     assert model.analysis is not None
     assert model.synthesis is not None

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 NormKind = Literal["group", "pixel"]
-"""``group``: GroupNorm, as the paper. ``pixel``: each pixel over its channels, which has no
-statistics of the crop and therefore none that differ between a crop and a whole slice."""
+"""``group``: GroupNorm, as in the paper. ``pixel``: each pixel over its channels, with no
+statistics of the image, which would differ between a crop and a whole slice."""
 
 MAX_NORM_GROUPS = 32
-"""Most groups of a GroupNorm; fewer where the channels do not divide."""
+"""Maximum number of groups of a GroupNorm; fewer if they do not divide the channels."""
 
 MAX_PERIOD_STEPS = 10_000.0
 """Longest wavelength of the sinusoidal time embedding, in steps (Vaswani et al. 2017)."""
@@ -31,20 +31,20 @@ class PixelNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise; the shape stays."""
+        """Normalise; the shape is preserved."""
         last = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias)
         return last.permute(0, 3, 1, 2)
 
 
 def norm(kind: NormKind, channels: int) -> nn.Module:
-    """The normalisation layer of a kind for a number of channels."""
+    """Build the normalisation layer of a kind for a number of channels."""
     if kind == "pixel":
         return PixelNorm(channels)
     return nn.GroupNorm(math.gcd(MAX_NORM_GROUPS, channels), channels, eps=1e-6)
 
 
 def zeroed(module: Layer) -> Layer:
-    """The module with weights and bias set to zero, so that its branch starts silent."""
+    """Set weights and bias of a module to zero, so that its branch starts without effect."""
     nn.init.zeros_(module.weight)
     if module.bias is not None:
         nn.init.zeros_(module.bias)
@@ -52,7 +52,7 @@ def zeroed(module: Layer) -> Layer:
 
 
 class ResidualBlock(nn.Module):
-    """Norm, SiLU, convolution, twice, around a shortcut; modulated by time if there is one."""
+    """Two times norm, SiLU and convolution around a shortcut; optionally modulated by time."""
 
     def __init__(
         self, channels_in: int, channels: int, kind: NormKind, time_channels: int = 0
@@ -67,7 +67,7 @@ class ResidualBlock(nn.Module):
         self.shortcut: nn.Module = nn.Identity() if same else nn.Conv2d(channels_in, channels, 1)
 
     def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
-        """X [batch, channel, row, column], time [batch, time_channel]; rows and columns stay."""
+        """Apply to x [batch, channel, row, column] and time [batch, time_channel]."""
         hidden = self.norm_out(self.conv_in(F.silu(self.norm_in(x))))
         if self.modulation is not None and time is not None:
             scale, shift = self.modulation(F.silu(time))[:, :, None, None].chunk(2, dim=1)
@@ -76,7 +76,7 @@ class ResidualBlock(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Halve rows and columns by a strided convolution."""
+    """Halves rows and columns by a strided convolution."""
 
     def __init__(self, channels_in: int, channels: int) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Double rows and columns by sub-pixel convolution (Shi et al. 2016)."""
+    """Doubles rows and columns by sub-pixel convolution (Shi et al. 2016)."""
 
     def __init__(self, channels_in: int, channels: int) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class Upsample(nn.Module):
 
 
 class TimeEmbedding(nn.Module):
-    """Sinusoidal embedding of the diffusion step and a small perceptron (Ho et al. 2020)."""
+    """Sinusoidal embedding of the diffusion step with a small perceptron (Ho et al. 2020)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -110,12 +110,12 @@ class TimeEmbedding(nn.Module):
         )
 
     def forward(self, step: Tensor) -> Tensor:
-        """Steps [batch] to [batch, channels]."""
+        """Map steps [batch] to [batch, channels]."""
         return self.perceptron(sinusoid(step, self.channels))  # type: ignore[no-any-return]
 
 
 def sinusoid(position: Tensor, channels: int) -> Tensor:
-    """Cosines and sines of geometrically spaced periods: [...] to [..., channels]."""
+    """Embed positions [...] by cosines and sines of geometric periods [..., channels]."""
     half = channels // 2
     exponent = torch.arange(half, device=position.device, dtype=torch.float32) / half
     angle = position.float()[..., None] * torch.exp(-math.log(MAX_PERIOD_STEPS) * exponent)

@@ -1,4 +1,4 @@
-"""Configurations come from files: a word that no branch knows must not pass for another."""
+"""Validation of keywords in configurations that come from files."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 
 def require_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    """See to it that a configuration's word is a known one.
+    """Require a configuration value to be one of the known keywords.
 
     Raises:
-        ValueError: It is not.
+        ValueError: It is none of them.
     """
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")

@@ -1,8 +1,8 @@
-"""The pixel-space U-Net of DDPM, conditioned by concatenation; for timing against MAN.
+"""Pixel-space U-Net of DDPM, conditioned by concatenation; for timing against MAN.
 
-Ho et al. 2020 (appendix B) gave the network, Song et al. 2021 (DDIM) the size for slices of 256
-pixels; conditional DDPM and Fast-DDPM on low-dose CT run it with the low-dose slice as a second
-input channel. It is not fitted here: its cost is what is compared.
+Architecture by Ho et al. 2020 (appendix B), size for slices of 256 pixels by Song et al. 2021
+(DDIM). Conditional DDPM and Fast-DDPM for low-dose CT use it with the low-dose slice as a second
+input channel. It is not trained here: only its cost is compared.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ from man_core.nets.blocks import Downsample, norm, sinusoid, zeroed
 
 @dataclass(frozen=True)
 class DdpmUnetConfig:
-    """The published size; 113,669,761 values.
+    """Architecture; the defaults are the published size of 113,669,761 parameters.
 
     Attributes:
         channels_in: Low-dose slice and noisy slice.
         channels_out: Predicted noise.
         channels: Feature maps at full resolution.
-        multipliers: Feature maps of each level, in ``channels``; each level halves the last one.
-        blocks: Residual blocks of a level on the way down; there is one more on the way up.
+        multipliers: Feature maps of each level in multiples of ``channels``; each level halves the
+            resolution.
+        blocks: Residual blocks per level in the encoder; the decoder has one more.
         attention: Levels with self-attention, counted from 0. Level 4 has maps of 16 x 16 for the
-            published slices of 256 pixels; for one of 512 they are 32 x 32, and the attention has
-            four times the tokens.
+            published slices of 256 pixels; for slices of 512 they are 32 x 32, with four times as
+            many tokens.
     """
 
     channels_in: int = 2
@@ -52,7 +53,7 @@ class DdpmUnetConfig:
 
 
 class DdpmUnet(nn.Module):
-    """Predicts the noise in a slice from (low-dose slice, noisy slice) and the step."""
+    """Predicts the noise in a slice from (low-dose slice, noisy slice) and step."""
 
     def __init__(self, config: DdpmUnetConfig) -> None:
         super().__init__()
@@ -72,11 +73,11 @@ class DdpmUnet(nn.Module):
         self.conv_out = zeroed(nn.Conv2d(channels, config.channels_out, 3, padding=1))
 
     def forward(self, x: Tensor, step: Tensor) -> Tensor:
-        """Predicted noise.
+        """Predict the noise.
 
         Args:
             x: Low-dose and noisy slice [batch, 2, row, column] in [-1, 1]; rows and columns are
-                multiples of 2 to the number of levels less one, 32 in the published size.
+                multiples of 2^(levels - 1), 32 in the published size.
             step: Diffusion step [batch].
 
         Returns:
@@ -103,7 +104,7 @@ def _plain(config: DdpmUnetConfig, width: int) -> _Block:
 
 
 def _down_steps(config: DdpmUnetConfig, kept: list[int]) -> Iterator[nn.Module]:
-    """Blocks and halvings; notes in ``kept`` how many feature maps each one gives."""
+    """Yield blocks and downsampling steps; append the feature maps of each to ``kept``."""
     for level, width in enumerate(config.widths):
         for _ in range(config.blocks):
             yield _Block(kept[-1], width, config.time, attends=level in config.attention)
@@ -114,7 +115,7 @@ def _down_steps(config: DdpmUnetConfig, kept: list[int]) -> Iterator[nn.Module]:
 
 
 def _up_steps(config: DdpmUnetConfig, kept: list[int]) -> Iterator[nn.Module]:
-    """Blocks, each of which also takes what a step on the way down gave, and doublings."""
+    """Yield blocks, each with a skip connection from the encoder, and upsampling steps."""
     channels = config.widths[-1]
     for level, width in reversed(list(enumerate(config.widths))):
         for _ in range(config.blocks + 1):
@@ -126,7 +127,7 @@ def _up_steps(config: DdpmUnetConfig, kept: list[int]) -> Iterator[nn.Module]:
 
 
 class _Double(nn.Module):
-    """Nearest neighbour, then a convolution."""
+    """Nearest-neighbour upsampling and a convolution."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -137,7 +138,7 @@ class _Double(nn.Module):
 
 
 class _Block(nn.Module):
-    """Norm, SiLU, convolution, twice, the step added between; then self-attention if wanted."""
+    """Two times norm, SiLU and convolution with the step added between; optional attention."""
 
     def __init__(self, channels_in: int, channels: int, time: int, *, attends: bool) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""What of the input's detail belongs to the result: a short network at half resolution, ours.
+"""Detail path: a short network at half resolution that restores anatomical detail of the input.
 
-The latent has one position for 8 x 8 pixels, so edges come out of the decoder softer than they
-went in. This path sees what the decoder left, x - D(z_0), with the decoder's features, and gives
-back what is anatomy (cf. the controllable feature wrapping of StableSR, Wang et al. 2023).
+Not part of the paper. The latent has one position for 8 x 8 pixels, so the decoder softens edges.
+This path receives the residual x - D(z_0) with the decoder's features and returns its anatomical
+part (cf. the controllable feature wrapping of StableSR, Wang et al. 2023).
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from torch.nn import functional as F  # noqa: N812
 from man_core.nets.blocks import NormKind, ResidualBlock, zeroed
 
 STEM = 2
-"""Pixels that a position of this path spans along a row."""
+"""Pixels per position of this path along a row."""
 
 UNIT = 50 / 2048
-"""50 HU in network values: the size of what is passed on, so that fresh weights see about 1."""
-
+"""50 HU in network values: the scale of the residual, so that the layers see values of about 1."""
 
 MEAN_PIXELS = 5
-"""Edge of the square whose mean is taken from the decoded slice: fat and bone look alike then."""
+"""Side of the square whose mean is subtracted from the decoded slice, so that only local contrast
+remains."""
 
 
 @dataclass(frozen=True)
 class DetailConfig:
-    """Shape of a detail path.
+    """Architecture of a detail path.
 
     Attributes:
-        channels: Channels at half resolution; 0 leaves the path out.
+        channels: Channels at half resolution; 0 omits the path.
         blocks: Residual blocks.
         norm: Normalisation kind.
     """
@@ -42,12 +42,12 @@ class DetailConfig:
 
 
 class DetailPath(nn.Module):
-    """Adds to a decoded slice what of the input's detail is anatomy; a fresh one adds nothing.
+    """Adds anatomical detail of the input to a decoded slice; untrained, it adds nothing.
 
     Args:
-        config: Shape.
+        config: Architecture.
         features: Channels of the decoder's last features.
-        stem: Pixels that a position of those features spans along a row; a multiple of 2.
+        stem: Pixels per position of those features along a row; a multiple of 2.
     """
 
     def __init__(self, config: DetailConfig, features: int, stem: int) -> None:
@@ -61,12 +61,12 @@ class DetailPath(nn.Module):
         self.give = zeroed(nn.Conv2d(width, STEM**2, 3, padding=1))
 
     def forward(self, restored: Tensor, features: Tensor, x: Tensor) -> Tensor:
-        """The result, in the unit of ``restored``.
+        """Add detail to a decoded slice.
 
         Args:
             restored: Decoded slice [batch, 1, row, column] in [-1, 1].
             features: The decoder's last features [batch, channel, row / stem, column / stem].
-            x: The input, of ``restored``'s shape.
+            x: Input, of the same shape as ``restored``.
 
         Returns:
             [batch, 1, row, column].

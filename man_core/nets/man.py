@@ -1,4 +1,4 @@
-"""The two stages of MAN as one module with the scaling of the latents between them."""
+"""Both stages of MAN as one module, with the scaling of the latents between them."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from man_core.nets.detail import DetailConfig, DetailPath
 from man_core.nets.unet import ConditionalUnet, Context, UnetConfig
 
 DiffusionKind = Literal["cosine", "residual-shift"]
-"""``cosine``: from the clean latent to noise, as the paper. ``residual-shift``: to the low-dose
+"""``cosine``: from the clean latent to noise, as in the paper. ``residual-shift``: to the low-dose
 latent."""
 
 StartKind = Literal["noise", "ldct", "matched"]
-"""Where sampling on the cosine schedule starts (reading A12). ``noise``: pure noise, as the paper.
+"""Start of sampling on the cosine schedule (reading A12). ``noise``: pure noise, as in the paper.
 ``ldct``: the low-dose latent with the noise of the first step. ``matched``: the same, from the step
-whose noise is as strong as the low dose's own."""
+whose noise matches that of the low dose."""
 
 
 @dataclass(frozen=True)
 class ManConfig:
-    """Everything that builds a MAN network; embedded in the weights file.
+    """Architecture and diffusion of a MAN network; embedded in the weights file.
 
     Attributes:
         autoencoder: Stage one.
         unet: Stage two.
-        prediction: What the U-Net predicts.
-        diffusion: What the U-Net was fitted to undo.
+        prediction: Prediction target of the U-Net.
+        diffusion: Diffusion that the U-Net was trained to invert.
         diffusion_steps: T of the cosine schedule.
         shift: Schedule of a residual shift.
-        start: Where sampling on the cosine schedule starts.
-        first_step: Step from which it starts, at most.
-        latent_clamp: Predicted z_0 lies at most this many standard deviations further out than
-            the low-dose latent.
-        detail_share: Share of x - D(E(x)) added back to the result where there is no detail path.
-        detail: Path that brings detail of the input into the result.
+        start: Start of sampling on the cosine schedule.
+        first_step: Highest step from which sampling starts.
+        latent_clamp: Maximum distance of the predicted z_0 beyond the low-dose latent, in standard
+            deviations.
+        detail_share: Share of x - D(E(x)) added to the result if there is no detail path.
+        detail: Detail path.
     """
 
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
@@ -57,10 +57,10 @@ class ManConfig:
     detail: DetailConfig = field(default_factory=DetailConfig)
 
     def __post_init__(self) -> None:
-        """Refuse words that nothing knows, and predictions that a residual shift cannot make.
+        """Reject unknown keywords and predictions that a residual shift cannot make.
 
         Raises:
-            ValueError: There is such a word or such a prediction.
+            ValueError: There is such a keyword or prediction.
         """
         require_choice("prediction", self.prediction, get_args(Parametrization))
         require_choice("diffusion", self.diffusion, get_args(DiffusionKind))
@@ -70,11 +70,11 @@ class ManConfig:
 
     @property
     def alignment(self) -> int:
-        """Rows and columns of a slice must be padded to multiples of this."""
+        """Number to whose multiples rows and columns of a slice must be padded."""
         return self.autoencoder.factor * self.unet.alignment
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
     @classmethod
@@ -83,7 +83,7 @@ class ManConfig:
 
         Raises:
             TypeError: A key is unknown.
-            ValueError: A value is.
+            ValueError: A value is unknown.
         """
         parts = {
             "autoencoder": AutoencoderConfig(**_tuples(values["autoencoder"])),
@@ -119,7 +119,7 @@ class ManNetwork(nn.Module):
         self.detail = self._detail_path() if config.detail.channels else None
 
     def encode(self, x: Tensor) -> Tensor:
-        """Slice [batch, 1, row, column] in [-1, 1] to its standardised latent, the mean."""
+        """Encode a slice [batch, 1, row, column] in [-1, 1] to its standardised latent mean."""
         mean = self.autoencoder.encode(x).mean
         return (mean - self.latent_mean) / self.latent_std
 
@@ -131,25 +131,25 @@ class ManNetwork(nn.Module):
         position: Tensor,
         context: Context | None = None,
     ) -> Tensor:
-        """What the parametrization asks for, from the U-Net; see ``ConditionalUnet.forward``.
+        """Evaluate the U-Net for the prediction target; see ``ConditionalUnet.forward``.
 
-        A residual is scaled to the size that low-dose noise has in each latent channel: next to the
-        anatomy it is a hundred times smaller in the first channels than in the last.
+        A residual is scaled to the level of low-dose noise in each latent channel, which relative
+        to the anatomy is a hundred times smaller in the first channels than in the last.
         """
         output: Tensor = self.unet(z, step, condition, position, context)
         return output * self.residual_scale if self.config.prediction == "residual" else output
 
     def decode(self, z: Tensor) -> Tensor:
-        """Standardised latent to slice [batch, 1, row, column] in [-1, 1]."""
+        """Decode a standardised latent to a slice [batch, 1, row, column] in [-1, 1]."""
         return self.autoencoder.decode(self._raw(z))
 
     def reconstruct(self, clean: Tensor, low: Tensor, x: Tensor) -> Tensor:
-        """D(z_0) and what the detail path brings, or a share of what the latent lost, x - D(E(x)).
+        """Decode z_0 and add detail of the input: by the detail path, or a share of x - D(E(x)).
 
         Args:
             clean: Restored latent z_0 [batch, latent, row, column], standardised.
             low: Latent of the input, E(x), same shape.
-            x: The input [batch, 1, row, column] in [-1, 1].
+            x: Input [batch, 1, row, column] in [-1, 1].
 
         Returns:
             [batch, 1, row, column].
@@ -170,5 +170,5 @@ class ManNetwork(nn.Module):
 
 
 def parameter_count(module: nn.Module) -> int:
-    """Number of fitted values of a module."""
+    """Return the number of trainable parameters of a module."""
     return sum(parameter.numel() for parameter in module.parameters())

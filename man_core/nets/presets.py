@@ -1,4 +1,4 @@
-"""Named configurations of MAN: the compact default and the paper-sized ones."""
+"""Named configurations of MAN: the compact default and two of the size in the paper."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from man_core.nets.man import ManConfig
 from man_core.nets.unet import UnetConfig
 
 MAN_S = ManConfig(detail=DetailConfig(channels=24))
-"""The shipped default: factor 8, 48 latent channels, under 8 M parameters (decisions
-0002, 0011)."""
+"""Shipped default: factor 8, 48 latent channels, under 8 M parameters (decisions 0002, 0011)."""
 
 MAN_F4 = ManConfig(
     autoencoder=AutoencoderConfig(
@@ -37,7 +36,7 @@ MAN_F4 = ManConfig(
     ),
     prediction="eps",
 )
-"""Paper-sized with a factor of 4, which keeps more of CT's texture."""
+"""Size of the paper with a factor of 4, which preserves more of the texture of CT."""
 
 MAN_F8 = ManConfig(
     autoencoder=AutoencoderConfig(
@@ -65,7 +64,7 @@ MAN_F8 = ManConfig(
     ),
     prediction="eps",
 )
-"""Closest to the paper's timing: factor 8, 4 latent channels, condition by cross-attention only."""
+"""Closest to the timing in the paper: factor 8, 4 latent channels, cross-attention only."""
 
 PRESETS = {"man-s": MAN_S, "man-f4": MAN_F4, "man-f8": MAN_F8}
-"""Preset name to configuration."""
+"""Configurations by preset name."""

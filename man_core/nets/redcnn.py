@@ -11,22 +11,23 @@ from torch.nn import functional as F  # noqa: N812
 from man_core.nets.blocks import zeroed
 
 DEPTH = 5
-"""Convolutions, and as many transposed ones (the paper's figure 1)."""
+"""Number of convolutions, and of transposed ones (figure 1 of the paper)."""
 
 SHORTCUTS = {0: 3, 2: 1}
-"""Transposed convolution to the convolution whose output is added to its own, counted from 0."""
+"""Convolution whose output is added to that of a transposed one, by the latter; counted from 0."""
 
 
 @dataclass(frozen=True)
 class RedCnnConfig:
-    """Everything that builds a RED-CNN; embedded in the weights file.
+    """Architecture of a RED-CNN; embedded in the weights file.
 
     Attributes:
-        channels: Feature maps of every layer; the paper has 96.
-        kernel: Edge of every kernel; the paper has 5.
-        centre: Network number that becomes 0 inside; the default is -542.5 HU of the usual range,
-            the mean of CT slices in ldct-benchmark.
-        scale: Network numbers that become 1 inside; the default is 502.2 HU, their deviation.
+        channels: Feature maps of every layer; 96 in the paper.
+        kernel: Side of every kernel; 5 in the paper.
+        centre: Network value that is standardised to 0; the default is -542.5 HU of the default
+            range, the mean of CT slices in ldct-benchmark.
+        scale: Network value that is standardised to 1; the default is 502.2 HU, their standard
+            deviation.
     """
 
     channels: int = 96
@@ -36,23 +37,23 @@ class RedCnnConfig:
 
     @property
     def reach(self) -> int:
-        """How far an output pixel sees, in pixels; edges need as much padding."""
+        """Radius of the receptive field in pixels, and thus the padding that edges need."""
         return DEPTH * (self.kernel - 1)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
 
 class RedCnn(nn.Module):
-    """Convolutions without padding, then transposed ones that give the size back.
+    """Convolutions without padding, then transposed ones that restore the size.
 
-    Shortcuts as in the paper: the input to the last layer's output, the second convolution's to
-    the third transposed one's, the fourth's to the first's. Three things are not the paper's. There
-    is no ReLU after the last sum, since standardised values have a sign. And the last layer starts
-    at zero, so that the untrained network gives its input back: a short fit comes further when all
-    it has to learn is the noise. The other layers start as He et al. (2015) derived for ReLU:
-    PyTorch's own start lets the noise fade on its way through ten layers.
+    Shortcuts as in the paper: from the input to the output of the last layer, from the second
+    convolution to the third transposed one, and from the fourth to the first. Three things differ
+    from the paper. There is no ReLU after the last sum, since standardised values have a sign. The
+    last layer is initialised to zero, so that the untrained network returns its input: a short
+    training gets further when only the noise must be learned. The other layers are initialised for
+    ReLU (He et al. 2015): with PyTorch's default the noise fades over ten layers.
     """
 
     def __init__(self, config: RedCnnConfig) -> None:
@@ -70,22 +71,22 @@ class RedCnn(nn.Module):
         self.down, self.up = nn.ModuleList(down), nn.ModuleList(up)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, 1, row, column] in [-1, 1] to the same; a side must exceed ``reach``."""
+        """Denoise [batch, 1, row, column] in [-1, 1]; a side must exceed ``reach``."""
         standard = (x - self.config.centre) / self.config.scale
         return (standard + self.residual(standard)) * self.config.scale + self.config.centre
 
     def restore(self, x: Tensor) -> Tensor:
-        """The same for a whole slice of any size, its rim treated like its middle.
+        """Denoise a whole slice of any size, its border like its centre.
 
-        Edges are repeated as far outwards as the network sees; without that the outermost pixels
-        would get only a part of what the transposed convolutions add up.
+        Edge pixels are replicated over the receptive field; otherwise the outermost pixels would
+        receive only a part of the sums of the transposed convolutions.
         """
         reach = self.config.reach
         padded = F.pad(x, [reach] * 4, mode="replicate")
         return self(padded)[..., reach:-reach, reach:-reach]  # type: ignore[no-any-return]
 
     def residual(self, standard: Tensor) -> Tensor:
-        """What is added to the standardised image."""
+        """Return the residual to add to the standardised image."""
         hidden, encoded = standard, {}
         for index, layer in enumerate(self.down):
             hidden = F.relu(layer(hidden))

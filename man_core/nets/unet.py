@@ -1,4 +1,4 @@
-"""Stage two of MAN: the conditional U-Net in latent space."""
+"""Stage two of MAN: conditional U-Net in latent space."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from man_core.nets.blocks import (
 from man_core.nets.choice import require_choice
 
 ConditionKind = Literal["xattn", "concat", "both"]
-"""How the low-dose latent enters: by cross-attention (the paper), concatenated to z_t, or both."""
+"""Input of the low-dose latent: by cross-attention (the paper), concatenated to z_t, or both."""
 
 
 @dataclass(frozen=True)
 class UnetConfig:
-    """Shape of a conditional U-Net.
+    """Architecture of a conditional U-Net.
 
     Attributes:
         latent: Latent channels of z_t and of the condition.
         channels: Channels of each level, finest first.
-        blocks: Residual blocks a level on the way down; one more on the way up.
+        blocks: Residual blocks per level in the encoder; the decoder has one more.
         attention: Levels with spatial transformers, 0 the finest; the middle always has one.
-        condition: How the condition enters.
+        condition: Input of the condition.
         context: Channels of the condition's tokens.
         context_width: Channels of the condition encoder's first layer.
-        context_stride: Latent positions a token spans along a row, a power of two.
+        context_stride: Latent positions per token along a row, a power of two.
         heads: Attention heads.
         expansion: Expansion of the transformers' perceptrons.
         time: Channels of the time embedding.
@@ -60,22 +60,22 @@ class UnetConfig:
     norm: NormKind = "pixel"
 
     def __post_init__(self) -> None:
-        """Refuse words that nothing knows.
+        """Reject unknown keywords.
 
         Raises:
-            ValueError: There is such a word.
+            ValueError: There is one.
         """
         require_choice("unet.condition", self.condition, get_args(ConditionKind))
         require_choice("unet.norm", self.norm, get_args(NormKind))
 
     @property
     def alignment(self) -> int:
-        """Rows and columns of a latent must be multiples of this."""
+        """Number of which rows and columns of a latent must be multiples."""
         return max(1 << (len(self.channels) - 1), self.context_stride)
 
 
 class ConditionEncoder(nn.Module):
-    """Low-dose latent to tokens for cross-attention, with their positions (readings A2 and A3)."""
+    """Maps the low-dose latent to tokens for cross-attention (readings A2 and A3)."""
 
     def __init__(self, config: UnetConfig) -> None:
         super().__init__()
@@ -88,12 +88,12 @@ class ConditionEncoder(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, latent: Tensor) -> Tensor:
-        """[batch, latent, row, column] to [batch, context, row / stride, column / stride]."""
+        """Map [batch, latent, row, column] to [batch, context, row / stride, column / stride]."""
         return self.layers(latent)  # type: ignore[no-any-return]
 
 
 class Level(nn.Module):
-    """Residual blocks of one resolution, each followed by a transformer where wanted."""
+    """Residual blocks of one resolution, each optionally followed by a transformer."""
 
     def __init__(
         self, config: UnetConfig, index: int, widths_in: Sequence[int], width: int
@@ -115,10 +115,10 @@ class Level(nn.Module):
 
 @dataclass(frozen=True)
 class Context:
-    """What cross-attention sees of the condition.
+    """Context of cross-attention.
 
     Attributes:
-        tokens: [batch, token, context], None without cross-attention.
+        tokens: Tokens of the condition [batch, token, context]; None without cross-attention.
         position: [batch, 4] (top, left, bottom, right) of the crop, fractions of its slice.
         channels: Channels of the position embedding.
     """
@@ -129,13 +129,13 @@ class Context:
     _places: dict[tuple[int, int], Tensor] = field(default_factory=dict, init=False)
 
     def grid(self, rows: int, columns: int) -> Tensor:
-        """Position embedding [batch, channels, row, column] of a grid laid over the crop."""
+        """Return the position embedding [batch, channels, row, column] of a grid over the crop."""
         top, left, bottom, right = self.position.unbind(dim=1)
         down, across = coordinates(top, bottom, rows), coordinates(left, right, columns)
         return position_embedding(down, across, self.channels)
 
     def places(self, x: Tensor) -> Tensor | None:
-        """Position embedding of the pixels of x, [batch, row * column, channels]."""
+        """Return the position embedding of the pixels of x [batch, row * column, channels]."""
         if self.tokens is None:
             return None
         rows, columns = x.shape[-2:]
@@ -145,7 +145,7 @@ class Context:
 
 
 def transformer(config: UnetConfig, width: int) -> SpatialTransformer:
-    """The spatial transformer of a level of some width."""
+    """Build the spatial transformer of a level of some width."""
     context = config.context if config.condition != "concat" else 0
     return SpatialTransformer(width, context, config.norm, config.heads, config.expansion)
 
@@ -184,14 +184,14 @@ class ConditionalUnet(nn.Module):
         position: Tensor,
         context: Context | None = None,
     ) -> Tensor:
-        """One evaluation.
+        """Evaluate the network.
 
         Args:
             z: Noisy latent [batch, latent, row, column].
             step: Diffusion steps [batch].
             condition: Low-dose latent [batch, latent, row, column].
             position: (top, left, bottom, right) of the crop, fractions of its slice [batch, 4].
-            context: What ``context_of`` gives for them, which is the same in every step.
+            context: ``context_of(condition, position)``, which is the same in every step.
 
         Returns:
             [batch, latent, row, column].
@@ -207,7 +207,7 @@ class ConditionalUnet(nn.Module):
         return self.conv_out(F.silu(self.norm_out(x)))  # type: ignore[no-any-return]
 
     def context_of(self, condition: Tensor, position: Tensor) -> Context:
-        """What cross-attention sees of a condition; arguments as in ``forward``."""
+        """Compute the context of cross-attention; arguments as in ``forward``."""
         blank = Context(None, position, self.config.context)
         if self.context is None:
             return blank

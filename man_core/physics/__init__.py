@@ -1,1 +1,1 @@
-"""The physics of dose: projection, noise insertion and simulated patients."""
+"""Physics of dose: projection, noise insertion and phantoms."""

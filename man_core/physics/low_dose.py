@@ -1,13 +1,13 @@
 """Low-dose CT from full-dose CT by noise insertion: LD = FD + FBP(noise).
 
-The line integrals of the full-dose image say how many quanta each ray had; the noise that a lower
-dose would have added is drawn for each ray (Yu et al. 2012, J Comput Assist Tomogr 36:477) and
-filtered back-projection carries it into the image. Back-projection being linear, the full-dose
-image itself is never reconstructed again and loses nothing.
+The line integrals of the full-dose image give the number of quanta of each ray. The noise that a
+lower dose would have added is drawn for each ray (Yu et al. 2012, J Comput Assist Tomogr 36:477)
+and carried into the image by filtered back-projection. Since back-projection is linear, the
+full-dose image itself is not reconstructed again and loses nothing.
 
-A kernel's apodisation is a radial filter, so one back-projection with the plain ramp serves every
-kernel: `broadband_noise` is streaky and position dependent as real noise is, `shape_noise` gives it
-a kernel's texture in the image, `calibrate` its amplitude.
+The apodisation of a kernel is a radial filter, so one back-projection with the plain ramp serves
+every kernel: ``broadband_noise`` has the streaks and the position dependence of real noise,
+``shape_noise`` gives it the texture of a kernel, and ``calibrate`` its amplitude.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from man_core.physics.projector import (
 )
 
 MIN_STORED_HU = -1024.0
-"""What twelve-bit CT stores at least: noise below it is clipped on real scanners, too."""
+"""Minimum of twelve-bit CT; real scanners clip noise below it, too."""
 
 PHOTONS = 2.5e5
-"""Full-dose quanta per ray where nothing better is known (NEED, 2025)."""
+"""Default number of full-dose quanta per ray (NEED, 2025)."""
 
 ELECTRONIC_VARIANCE = 30.0
-"""Variance of the electronic noise in quanta squared. NEED and Zeng (2015) use 10 to 11; 30 gives
-the real pair of the validation split its ratio of quarter-dose to full-dose noise, 2.1."""
+"""Variance of the electronic noise in quanta squared. NEED and Zeng (2015) use 10 to 11; 30
+reproduces the ratio of quarter-dose to full-dose noise of the real validation pair, 2.1."""
 
 TUBE_CURRENT_MODULATION = 0.2
-"""How far the tube current follows the longest path of a view: 0 not at all, 1 wholly."""
+"""Degree to which the tube current follows the longest path of a view, 0 to 1."""
 
 VIEWS = 720
 _MIN_QUANTA = 1.0
@@ -60,18 +60,18 @@ def insert_noise(
     generator: torch.Generator,
     electronic: float = ELECTRONIC_VARIANCE,
 ) -> Tensor:
-    """The series as it would look at a fraction of its dose.
+    """Simulate a series at a fraction of its dose.
 
     Args:
         hu: Full-dose slices [slice, row, column] in HU, with their own noise.
         pixel_mm: Side of a pixel.
         dose: Fraction of the full dose, above 0 and below 1.
-        noise_hu: Noise of the full dose in soft tissue, HU: one figure or one per slice [slice].
-        cutoff: Texture, see `man_core.noise_texture`; `man_core.noise.estimate_noise_and_texture`
-            finds both figures.
-        generator: Source of all randomness.
+        noise_hu: Noise of the full dose in soft tissue, HU: one value, or one per slice [slice].
+        cutoff: Texture, see ``man_core.noise_texture``;
+            ``man_core.noise.estimate_noise_and_texture`` estimates both values.
+        generator: Source of randomness.
         electronic: Variance of the electronic noise, quanta squared. Without it the noise variance
-            becomes exactly 1 / dose times the full dose's; with it a little more where few
+            is exactly 1 / dose times that of the full dose; with it slightly more where few
             quanta arrive.
 
     Returns:
@@ -100,13 +100,13 @@ def broadband_noise(
     photons: float = PHOTONS,
     electronic: float = ELECTRONIC_VARIANCE,
 ) -> Tensor:
-    """The noise that a lower dose adds, before any apodisation.
+    """Simulate the noise that a lower dose adds, before any apodisation.
 
     Args:
         hu: Full-dose slices [slice, row, column] in HU.
         pixel_mm: Side of a pixel.
         dose: Fraction of the full dose, above 0 and below 1.
-        generator: Source of all randomness.
+        generator: Source of randomness.
         photons: Full-dose quanta of an unattenuated ray.
         electronic: Variance of the electronic noise, quanta squared.
 
@@ -122,7 +122,7 @@ def broadband_noise(
 
 
 def shape_noise(noise: Tensor, cutoff: float) -> Tensor:
-    """Gives broad-band noise [..., row, column] the texture of a kernel; same shape.
+    """Give broadband noise [..., row, column] the texture of a kernel; same shape.
 
     The gain is the square root of the ratio of the two noise power spectra.
     """
@@ -133,13 +133,13 @@ def shape_noise(noise: Tensor, cutoff: float) -> Tensor:
 
 
 def calibrate(noise: Tensor, tissue: Tensor, std_hu: float | Tensor) -> Tensor:
-    """Scales noise to a standard deviation in soft tissue.
+    """Scale noise to a standard deviation in soft tissue.
 
     Args:
-        noise: [slice, row, column].
+        noise: Noise [slice, row, column], HU.
         tissue: Soft tissue, bool [slice, row, column].
-        std_hu: Wanted: one figure for the mean over slices, the slices keeping their relation, or
-            one for each slice [slice].
+        std_hu: Desired value: one for the mean over slices, which preserves their relation, or one
+            per slice [slice].
     """
     wanted = torch.as_tensor(std_hu, dtype=noise.dtype, device=noise.device)
     std = torch.stack([_typical_std(n, t) for n, t in zip(noise, tissue, strict=True)])
@@ -149,7 +149,7 @@ def calibrate(noise: Tensor, tissue: Tensor, std_hu: float | Tensor) -> Tensor:
 
 
 def _typical_std(noise: Tensor, tissue: Tensor) -> Tensor:
-    """Median standard deviation of patches in the tissue of a slice, as `noise_hu` measures it."""
+    """Return the median standard deviation of patches in tissue, as ``noise_hu`` measures it."""
     inside = tissue.to(noise.dtype)
     power = torch.stack((noise**2, inside))[:, None]
     power = functional.avg_pool2d(power, measured.PATCH_PIXELS, measured.STRIDE_PIXELS)[:, 0]
@@ -160,7 +160,7 @@ def _typical_std(noise: Tensor, tissue: Tensor) -> Tensor:
 
 
 def tissue_mask(hu: Tensor) -> Tensor:
-    """Soft tissue, bool [slice, row, column]; in a slice with none of it: the whole slice."""
+    """Return the soft tissue, bool [slice, row, column]; a slice without any counts whole."""
     mask = torch.from_numpy(measured.soft_tissue(hu.detach().cpu().numpy())).to(hu.device)
     empty = mask.sum((1, 2)) < _MIN_TISSUE_PIXELS
     mask[empty] = True
@@ -168,17 +168,17 @@ def tissue_mask(hu: Tensor) -> Tensor:
 
 
 def photons_for(hu: Tensor, pixel_mm: float, *, noise_hu: float, cutoff: float) -> float:
-    """Quanta of an unattenuated ray that make this full-dose noise.
+    """Compute the quanta of an unattenuated ray that give this full-dose noise.
 
     The variance of a back-projected pixel is pi^2 / views times the mean variance of the rays
-    through it times the energy of the filter (Kak and Slaney, eq. 5.79). Rays count by their own
-    line integral, which is how often they meet the body.
+    through it times the energy of the filter (Kak and Slaney, eq. 5.79). Rays are weighted by their
+    line integral, a measure of their path in the body.
 
     Args:
         hu: Full-dose slices [slice, row, column] in HU.
         pixel_mm: Side of a pixel.
         noise_hu: Noise in soft tissue, HU.
-        cutoff: Texture, see `man_core.noise_texture`.
+        cutoff: Texture, see ``man_core.noise_texture``.
 
     Returns:
         Quanta, between 1e3 and 1e8.
@@ -188,7 +188,7 @@ def photons_for(hu: Tensor, pixel_mm: float, *, noise_hu: float, cutoff: float) 
 
 def _check_dose(dose: float) -> None:
     if not 0.0 < dose < 1.0:
-        raise ValueError(f"dose is a fraction of the full dose between 0 and 1, got {dose}")
+        raise ValueError(f"The dose is a fraction of the full dose between 0 and 1, got {dose}.")
 
 
 def _photons(p: Tensor, pixel_mm: float, noise_hu: float, cutoff: float) -> float:
@@ -202,10 +202,10 @@ def _photons(p: Tensor, pixel_mm: float, noise_hu: float, cutoff: float) -> floa
 
 
 def _line_integrals(hu: Tensor, pixel_mm: float) -> Tensor:
-    """Line integrals [slice, view, bin] at half resolution: the noise level varies slowly.
+    """Compute line integrals [slice, view, bin] at half resolution: the noise level varies slowly.
 
-    The tube gives more current where the patient is wide; as far as quanta go, such a view sees a
-    shorter path. Without it lateral streaks come out stronger than on the real pair.
+    The tube current is higher where the patient is wide, which has the effect of a shorter path.
+    Without this modulation lateral streaks are stronger than in the real pair.
     """
     coarse = functional.avg_pool2d(attenuation(hu)[:, None], _COARSE)[:, 0]
     p = project(coarse, pixel_mm * _COARSE, views=VIEWS // _COARSE, bin_pixels=1.0)
@@ -218,13 +218,13 @@ def _quanta(p: Tensor, photons: float) -> Tensor:
 
 
 def _ray_variance(p: Tensor, photons: float, electronic: float) -> Tensor:
-    """Variance of each line integral at full dose."""
+    """Compute the variance of each line integral at full dose."""
     quanta = _quanta(p, photons)
     return (1.0 + electronic / quanta) / quanta
 
 
 def _added_std(p: Tensor, dose: float, photons: float, electronic: float) -> Tensor:
-    """Standard deviation of the noise to add to each line integral (Yu 2012, eq. 7)."""
+    """Compute the standard deviation of the noise to add to each line integral (Yu 2012, eq. 7)."""
     quanta = _quanta(p, photons)
     share = (1.0 - dose) / dose
     excess = 1.0 + (1.0 + dose) / dose * electronic / quanta
@@ -232,14 +232,14 @@ def _added_std(p: Tensor, dose: float, photons: float, electronic: float) -> Ten
 
 
 def _mean_over_rays(values: Tensor, p: Tensor) -> Tensor:
-    """Mean over the rays of each slice [slice], each ray counting by how much body it meets."""
+    """Average over the rays of each slice [slice], weighted by their line integrals."""
     return (values * p).sum((1, 2)) / p.sum((1, 2)).clamp(min=1e-9)
 
 
 def _reconstruct_noise(
     std: Tensor, hu: Tensor, pixel_mm: float, generator: torch.Generator
 ) -> Tensor:
-    """Image [slice, row, column] in HU of independent noise on each ray, std [slice, view, bin]."""
+    """Reconstruct independent ray noise, std [slice, view, bin], to HU [slice, row, column]."""
     slices, rows, columns = hu.shape
     bins = bins_across(rows, columns, DETECTOR_BIN_PIXELS)
     fine = functional.interpolate(std[:, None], (VIEWS, bins), mode="bilinear")[:, 0]

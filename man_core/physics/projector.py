@@ -24,12 +24,12 @@ _FFT_BLOCK = 256
 
 
 def attenuation(hu: Tensor) -> Tensor:
-    """HU to linear attenuation per millimetre, never negative; same shape."""
+    """Convert HU to linear attenuation per millimetre, never negative; same shape."""
     return (WATER_PER_MM * (1.0 + hu / 1000.0)).clamp(min=0.0)
 
 
 def bins_across(rows: int, columns: int, bin_pixels: float) -> int:
-    """Odd number of bins that cover the image's diagonal, so that one bin sees the axis."""
+    """Return the odd number of bins that cover the diagonal, so that one bin is on the axis."""
     half = math.ceil(0.5 * math.hypot(rows, columns) / bin_pixels)
     return 2 * half + 1
 
@@ -37,7 +37,7 @@ def bins_across(rows: int, columns: int, bin_pixels: float) -> int:
 def project(
     mu: Tensor, pixel_mm: float, *, views: int = 720, bin_pixels: float = DETECTOR_BIN_PIXELS
 ) -> Tensor:
-    """Line integrals of attenuation.
+    """Compute line integrals of attenuation.
 
     Args:
         mu: Attenuation per millimetre [slice, row, column].
@@ -67,16 +67,16 @@ def project(
 
 
 def ramp_response(bins: int, bin_mm: float, cutoff: float | None, nyquist: float) -> Tensor:
-    """Frequency response of the band-limited ramp (Kak and Slaney, eq. 3.61), apodised by Hann.
+    """Compute the response of the band-limited ramp (Kak and Slaney, eq. 3.61), Hann-apodised.
 
     Args:
         bins: Length of the padded projection.
         bin_mm: Distance of bins.
-        cutoff: Where the Hann window ends, relative to ``nyquist``; None leaves the plain ramp.
+        cutoff: End of the Hann window, relative to ``nyquist``; None: the plain ramp.
         nyquist: Nyquist frequency of the image in cycles per bin.
 
     Returns:
-        float32 [frequency] for `torch.fft.rfft`, per millimetre.
+        float32 [frequency] for ``torch.fft.rfft``, per millimetre.
     """
     n = torch.arange(bins, dtype=torch.float64)
     n = torch.minimum(n, bins - n)
@@ -100,7 +100,7 @@ def filtered_back_projection(
     bin_pixels: float = DETECTOR_BIN_PIXELS,
     cutoff: float | None = None,
 ) -> Tensor:
-    """Image from line integrals; linear in the sinogram.
+    """Reconstruct an image from line integrals; linear in the sinogram.
 
     Args:
         sinogram: Line integrals [slice, view, bin], views over half a turn.
@@ -108,8 +108,8 @@ def filtered_back_projection(
         rows: Rows of the image.
         columns: Columns of the image.
         bin_pixels: Distance of detector bins in pixels.
-        cutoff: Where the Hann apodisation ends, relative to the Nyquist frequency of the image;
-            None: the plain ramp up to the detector's own limit.
+        cutoff: End of the Hann apodisation, relative to the Nyquist frequency of the image; None:
+            the plain ramp up to the limit of the detector.
 
     Returns:
         Attenuation per millimetre [slice, row, column].
@@ -126,7 +126,7 @@ def filtered_back_projection(
 def _back_project(
     filtered: Tensor, rows: int, columns: int, axis_bin: int, bin_pixels: float
 ) -> Tensor:
-    """Mean over views times pi; the bins are upsampled so finely that the nearest one will do."""
+    """Average over views times pi; bins are upsampled so finely that the nearest one suffices."""
     slices, views, fine = filtered.shape
     scale = _UPSAMPLING / bin_pixels
     device = filtered.device

@@ -1,4 +1,4 @@
-"""Image quality in stated windows; torch is loaded only when LPIPS is asked for."""
+"""Image quality in stated windows; torch is loaded only for LPIPS."""
 
 from __future__ import annotations
 

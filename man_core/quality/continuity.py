@@ -1,4 +1,4 @@
-"""Do neighbouring slices flicker? The energy of what changes between them, against full dose."""
+"""Continuity between neighbouring slices: energy of their difference relative to full dose."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from man_core.noise import noise_hu_per_slice
 Hu = NDArray[np.floating]
 
 BODY_HU = -400.0
-"""Local means above this are body: skin and walls, which then enclose the lungs, too."""
+"""Local mean above which a pixel is body: skin and walls, which enclose the lungs."""
 
 BODY_PIXELS = 7
-"""Side of the square whose mean decides."""
+"""Side of the square over which that mean is taken."""
 
 COARSE_MM = 8.0
-"""Noise is averaged away over squares of this side, while brightness that jumps remains."""
+"""Side of the squares over which noise averages out while jumps in brightness remain."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,13 @@ class BetweenSlices:
     """Between-slice difference energy of a result over that of the full dose; 1 is ideal.
 
     Attributes:
-        energy: Of the images as they are. Noise counts: a result with less noise than full dose
-            lies below 1 without being any the worse.
-        compensated: Without what the images' own noise adds, twice its variance; NaN where
-            nothing but noise is left of the full dose. Where slices overlap their noise is alike
-            and too much is taken, from both.
-        coarse: Of differences averaged over 8 mm: anatomy and flicker, next to no noise. Above 1,
-            slices jump in brightness more than the anatomy does.
+        energy: Ratio for the images as they are. It includes noise: a result with less noise than
+            full dose is below 1 without being worse.
+        compensated: Ratio after subtraction of twice the noise variance of each image; NaN if only
+            noise remains of the full dose. Where slices overlap, their noise is correlated and too
+            much is subtracted from both.
+        coarse: Ratio for differences averaged over 8 mm: anatomy and flicker, hardly any noise.
+            Above 1, slices jump in brightness more than the anatomy does.
     """
 
     energy: float
@@ -43,7 +43,7 @@ class BetweenSlices:
 
 
 def body(hu: Hu) -> NDArray[np.bool_]:
-    """The patient [slice, row, column]: what lies between skin and skin along row and column."""
+    """Return the mask of the patient [slice, row, column]: between skin along rows and columns."""
     half = BODY_PIXELS // 2
     padded = np.pad(hu, ((0, 0), (half, half), (half, half)), mode="edge")
     solid = _box_means(padded, BODY_PIXELS) > BODY_HU
@@ -51,11 +51,11 @@ def body(hu: Hu) -> NDArray[np.bool_]:
 
 
 def between_slice_energy(hu: Hu, within: NDArray[np.bool_]) -> float:
-    """Mean square difference of neighbouring slices, HU^2.
+    """Compute the mean square difference of neighbouring slices, HU^2.
 
     Args:
         hu: Contiguous slices [slice, row, column], HU.
-        within: Counted where both neighbours are True, [slice, row, column].
+        within: Mask [slice, row, column]; pixels count where both neighbours are True.
     """
     both = within[1:] & within[:-1]
     difference = np.diff(hu.astype(np.float64), axis=0)
@@ -63,20 +63,18 @@ def between_slice_energy(hu: Hu, within: NDArray[np.bool_]) -> float:
 
 
 def between_slices(result: Hu, full: Hu, pixel_mm: float) -> BetweenSlices:
-    """Between-slice difference energy of a result over that of the full dose.
+    """Compare the between-slice difference energy of a result with that of the full dose.
 
     Args:
         result: Contiguous slices [slice, row, column], HU.
-        full: Full dose of the same shape; it says where the body is.
+        full: Full dose of the same shape; it defines the body.
         pixel_mm: Side of a pixel.
 
     Raises:
         ValueError: The shapes differ or there is only one slice.
     """
     if result.shape != full.shape or len(full) < 2:
-        raise ValueError(
-            f"between slices of shapes {result.shape} and {full.shape} nothing compares"
-        )
+        raise ValueError(f"Slices of shapes {result.shape} and {full.shape} cannot be compared.")
     within = body(full)
     side = max(1, round(COARSE_MM / pixel_mm))
     inner = _box_means(within.astype(np.float64), side) > 1.0 - 0.5 / side**2
@@ -90,7 +88,7 @@ def between_slices(result: Hu, full: Hu, pixel_mm: float) -> BetweenSlices:
 
 
 def _noise_energy(hu: Hu) -> float:
-    """What independent noise of this amount makes of the energy, HU^2."""
+    """Compute the energy of independent noise of this level, HU^2."""
     variance = noise_hu_per_slice(hu) ** 2
     return float(np.mean(variance[1:] + variance[:-1]))
 
@@ -100,13 +98,13 @@ def _ratio(own: float, true: float) -> float:
 
 
 def _box_means(hu: Hu, side: int) -> NDArray[np.float64]:
-    """Means over whole squares within each slice."""
+    """Compute means over complete squares within each slice."""
     down = sliding_window_view(hu, side, axis=1).mean(axis=-1, dtype=np.float64)
     return np.asarray(sliding_window_view(down, side, axis=2).mean(axis=-1), dtype=np.float64)
 
 
 def _between(solid: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:
-    """From the first to the last True along an axis."""
+    """Fill from the first to the last True along an axis."""
     since = np.logical_or.accumulate(solid, axis=axis)
     until = np.flip(np.logical_or.accumulate(np.flip(solid, axis), axis=axis), axis)
     between: NDArray[np.bool_] = since & until

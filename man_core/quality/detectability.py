@@ -1,9 +1,9 @@
-"""How well a known low-contrast signal can be told from noise: a channelised Hotelling observer.
+"""Detectability of a known low-contrast signal by a channelised Hotelling observer.
 
-The ideal linear observer that sees an image through a few channels as the eye does (Myers and
+The ideal linear observer of an image filtered by a few channels, as in human vision (Myers and
 Barrett 1987, J Opt Soc Am A 4:2447), here dense differences of Gaussians (Abbey and Barrett 2001,
-J Opt Soc Am A 18:473). A denoiser cannot add information; one that keeps what matters does not
-lower the figure.
+J Opt Soc Am A 18:473). A denoiser cannot add information; one that preserves the relevant part
+does not lower the index.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ FIRST_WIDTH = 0.015
 
 WIDTH_GROWTH = 1.4
 BANDWIDTH = 1.67
-"""From channel to channel, and outer over inner width: the values of Abbey and Barrett."""
+"""Ratio of the widths of successive channels, and of outer to inner width (Abbey and Barrett)."""
 
-SAMPLES_PER_CHANNEL = 5
-"""Fewer images than this for each channel tell nothing of its covariance."""
+MIN_PAIRS_PER_CHANNEL = 5
+"""Minimum number of image pairs per channel for an estimate of the covariance."""
 
 
 def dog_channels(side: int, count: int = CHANNELS) -> NDArray[np.float64]:
-    """Dense difference-of-Gaussians channels, centred on an image of ``side`` pixels.
+    """Build dense difference-of-Gaussians channels, centred on an image of ``side`` pixels.
 
     Abbey and Barrett 2001, eq. 18: exp(-(f / Q s)^2 / 2) - exp(-(f / s)^2 / 2) in the frequency
     domain, s growing from channel to channel.
 
     Returns:
-        Orthogonal to a constant, of unit length, [channel, row, column].
+        Channels [channel, row, column] of unit length, orthogonal to a constant.
     """
     f = np.fft.fftfreq(side)
     squared = f[:, None] ** 2 + f[None, :] ** 2
@@ -52,30 +52,31 @@ def detectability(
     absent: NDArray[np.floating],
     channels: NDArray[np.float64] | None = None,
 ) -> float:
-    """Detectability index d' of a signal for the channelised Hotelling observer.
+    """Estimate the detectability index d' of a signal for the channelised Hotelling observer.
 
-    The images come in pairs, with and without the signal in the same noise, so that the signal's
-    own mean is known well from few of them. Two errors of small samples are taken out of d'^2: the
+    The images come in pairs, with and without the signal in the same noise, so that few of them
+    determine the mean of the signal well. Two small-sample errors of d'^2 are corrected: the
     inverse of an estimated covariance is too large by n / (n - channels - 1) with n = pairs - 1
     (Wishart), and the noise of the mean difference adds the trace of its covariance.
 
     Args:
-        present: Images with the signal in the middle, HU [pair, row, column].
-        absent: The same without it.
-        channels: [channel, row, column]; None: `dog_channels` of this size.
+        present: Images with the signal at the centre [pair, row, column], HU.
+        absent: The same images without it.
+        channels: Channels [channel, row, column]; None: ``dog_channels`` of this size.
 
     Returns:
-        d', 0 where the signal is lost in chance.
+        d'; 0 if the signal is not significant.
 
     Raises:
-        ValueError: The shapes differ or there are fewer pairs than five a channel.
+        ValueError: The shapes differ or there are fewer than five pairs per channel.
     """
     channels = dog_channels(present.shape[-1]) if channels is None else channels
     pairs, count = len(present), len(channels)
     if present.shape != absent.shape or present.shape[1:] != channels.shape[1:]:
-        raise ValueError(f"no pairs: {present.shape}, {absent.shape}, channels {channels.shape}")
-    if pairs < SAMPLES_PER_CHANNEL * count:
-        raise ValueError(f"{count} channels need {SAMPLES_PER_CHANNEL * count} pairs, got {pairs}")
+        raise ValueError(f"Shapes do not match: {present.shape}, {absent.shape}, {channels.shape}.")
+    least = MIN_PAIRS_PER_CHANNEL * count
+    if pairs < least:
+        raise ValueError(f"{count} channels need {least} pairs, got {pairs}.")
     seen, unseen = (_responses(images, channels) for images in (present, absent))
     covariance = 0.5 * (np.cov(seen, rowvar=False) + np.cov(unseen, rowvar=False))
     inverse = np.linalg.inv(covariance) * (pairs - count - 2) / (pairs - 1)
@@ -85,7 +86,7 @@ def detectability(
 
 
 def _responses(images: NDArray[np.floating], channels: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[image, channel]."""
+    """Compute the channel responses [image, channel]."""
     responses: NDArray[np.float64] = np.tensordot(
         images.astype(np.float64), channels, axes=([1, 2], [1, 2])
     )

@@ -1,9 +1,9 @@
-"""Planted lesions: is one that is there lost, does one appear that is not?
+"""Trials with inserted lesions: lesions that a denoiser removes, and lesions that it invents.
 
 Lesions are added to the full-dose image before the noise of the low dose, so that their truth is
-known. The same noise with and without them goes through a denoiser; what differs between the two
-results is what became of the lesions. Where the result without lesions shows a spot of a lesion's
-size that neither the full dose nor the low dose holds, one was invented.
+known. Images with and without them, in the same noise, pass through a denoiser; the difference of
+the results shows the lesions. A spot of lesion size in the result without lesions that neither the
+full dose nor the low dose shows is an invented lesion.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ from man_core.quality.uniform_tissue import uniform_tissue
 Hu = NDArray[np.floating]
 
 EDGE_SIGMA_MM = 0.5
-"""Blur of a lesion's edge, about that of an abdominal kernel."""
+"""Blur of the edge of a lesion, about that of an abdominal kernel."""
 
 SURROUND_MM = (1.0, 4.0)
-"""The tissue a lesion is compared with lies between these distances from its edge."""
+"""Distances from the edge between which lies the tissue a lesion is compared with."""
 
 LOST_SHARE = 0.5
-"""A lesion is lost when less than this share of its contrast comes through: 40 HU, the faintest
-that must survive, would look like less than 20 HU."""
+"""Share of its contrast below which a lesion is lost: the faintest that must be preserved, 40 HU,
+would appear with less than 20 HU."""
 
 INVENTED_HU = 20.0
-"""A spot is invented when its contrast goes beyond both the full dose's and the low dose's by more
-than this: half of the faintest lesion that counts."""
+"""Contrast beyond that in full dose and in low dose above which a spot is invented: half of the
+faintest lesion that counts."""
 
 CLINICAL_DIAMETERS_MM = (5.0, 6.0, 8.0, 10.0)
 CLINICAL_CONTRASTS_HU = (40.0, 70.0, 100.0)
-"""Lesions that no denoiser may lose; each is drawn brighter or darker than its surround."""
+"""Lesions that a denoiser must preserve; each is brighter or darker than its surroundings."""
 
 
 @dataclass(frozen=True)
 class PlantedLesion:
-    """A lesion of known place: a disc with a slightly soft edge.
+    """An inserted lesion: a disc with a slightly blurred edge.
 
     Attributes:
         slice: Index of its slice.
-        row: Of its centre, pixels.
-        column: Of its centre, pixels.
-        diameter_mm: At half contrast.
-        contrast_hu: Added to the tissue; negative for a darker lesion.
+        row: Row of its centre, pixels.
+        column: Column of its centre, pixels.
+        diameter_mm: Diameter at half contrast.
+        contrast_hu: Value added to the tissue; negative for a darker lesion.
     """
 
     slice: int
@@ -59,13 +59,13 @@ class PlantedLesion:
 
 @dataclass(frozen=True)
 class LesionTrial:
-    """What became of a planted lesion.
+    """Outcome of one inserted lesion.
 
     Attributes:
-        lesion: As planted.
-        recovered_share: Contrast in the result over contrast planted; 1 is perfect.
-        invented_hu: Largest contrast of a spot of this size near the lesion's place, in the result
-            without lesions, beyond what full dose and low dose show there; 0 if none.
+        lesion: Lesion as inserted.
+        recovered_share: Contrast in the result over inserted contrast; 1 is perfect.
+        invented_hu: Largest contrast of a spot of this size near the lesion, in the result without
+            lesions, beyond that in full dose and low dose; 0 if none.
     """
 
     lesion: PlantedLesion
@@ -74,12 +74,12 @@ class LesionTrial:
 
     @property
     def lost(self) -> bool:
-        """Whether too little of its contrast came through."""
+        """Whether too little of its contrast is preserved."""
         return self.recovered_share < LOST_SHARE
 
     @property
     def invented(self) -> bool:
-        """Whether a spot appeared that is in neither image."""
+        """Whether a spot appears that is in neither image."""
         return self.invented_hu > INVENTED_HU
 
 
@@ -92,18 +92,18 @@ def plan_lesions(
     diameters_mm: tuple[float, ...] = CLINICAL_DIAMETERS_MM,
     contrasts_hu: tuple[float, ...] = CLINICAL_CONTRASTS_HU,
 ) -> tuple[PlantedLesion, ...]:
-    """Random places for lesions in uniform soft tissue, well apart, spread over the slices.
+    """Choose random places for lesions in uniform soft tissue, well apart, over all slices.
 
     Args:
         full: Full-dose image [slice, row, column], HU.
         pixel_mm: Side of a pixel.
-        count: Lesions wanted.
+        count: Desired number of lesions.
         seed: The same seed gives the same lesions.
-        diameters_mm: Drawn from these.
-        contrasts_hu: Drawn from these, with a random sign.
+        diameters_mm: Diameters to draw from.
+        contrasts_hu: Contrasts to draw from, with a random sign.
 
     Returns:
-        At most ``count`` lesions: fewer where the tissue has no more room.
+        At most ``count`` lesions; fewer if the tissue has no more room.
     """
     random = np.random.default_rng(seed)
     planned: list[PlantedLesion] = []
@@ -123,12 +123,12 @@ def plan_lesions(
 def paint_lesions(
     shape: tuple[int, int, int], pixel_mm: float, lesions: tuple[PlantedLesion, ...]
 ) -> NDArray[np.float32]:
-    """What lesions add to an image, HU [slice, row, column].
+    """Return the values that lesions add to an image [slice, row, column], HU.
 
     Args:
         shape: (slices, rows, columns).
         pixel_mm: Side of a pixel.
-        lesions: Lesions that lie within the image with their surround.
+        lesions: Lesions that lie within the image together with their surroundings.
     """
     added = np.zeros(shape, dtype=np.float32)
     for lesion in lesions:
@@ -146,17 +146,17 @@ def judge_lesions(
     low: Hu,
     full: Hu,
 ) -> tuple[LesionTrial, ...]:
-    """What a denoiser made of planted lesions.
+    """Judge the effect of a denoiser on inserted lesions.
 
-    Contrast is the mean under the lesion's own profile minus the mean of its surround.
+    Contrast is the mean under the profile of the lesion minus the mean of its surroundings.
 
     Args:
-        lesions: As `plan_lesions` gave them.
+        lesions: Lesions of ``plan_lesions``.
         pixel_mm: Side of a pixel.
         with_lesions: Result for low dose with the lesions, HU [slice, row, column].
         without: Result for the same low dose without lesions.
-        low: The low dose without lesions.
-        full: The full dose without lesions.
+        low: Low dose without lesions.
+        full: Full dose without lesions.
     """
     return tuple(
         LesionTrial(
@@ -177,7 +177,7 @@ def _recovered_share(lesion: PlantedLesion, pixel_mm: float, with_: Hu, without:
 
 
 def _invented(lesion: PlantedLesion, pixel_mm: float, result: Hu, low: Hu, full: Hu) -> float:
-    """Sought within one diameter of the place, as far as the tissue there is uniform."""
+    """Search within one diameter of the place, where the tissue is uniform."""
     matched = _matched_filter(lesion.diameter_mm, pixel_mm)
     half = len(matched) // 2
     around = _square(lesion, half + round(lesion.diameter_mm / pixel_mm))
@@ -188,7 +188,7 @@ def _invented(lesion: PlantedLesion, pixel_mm: float, result: Hu, low: Hu, full:
 
 
 def _contrasts(image: Hu, matched: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Contrast of a spot at every place whose neighbourhood lies within the image."""
+    """Compute the contrast of a spot at every place whose neighbourhood is within the image."""
     shape = tuple(length - len(matched) + 1 for length in image.shape)
     size = image.shape
     spectrum = np.fft.rfft2(image.astype(np.float64)) * np.conj(np.fft.rfft2(matched, size))
@@ -202,12 +202,12 @@ def _square(lesion: PlantedLesion, half: int) -> tuple[int, slice, slice]:
 
 
 def _reach(diameter_mm: float, pixel_mm: float) -> int:
-    """Pixels from a lesion's centre to the end of its surround."""
+    """Return the pixels from the centre of a lesion to the end of its surroundings."""
     return math.ceil((0.5 * diameter_mm + SURROUND_MM[1]) / pixel_mm)
 
 
 def _distance_mm(diameter_mm: float, pixel_mm: float) -> NDArray[np.float64]:
-    """From the centre of a square [row, column] that holds a lesion and its surround."""
+    """Compute distances from the centre of a square [row, column] with lesion and surroundings."""
     line = np.arange(-(reach := _reach(diameter_mm, pixel_mm)), reach + 1) * pixel_mm
     distance: NDArray[np.float64] = np.hypot(line[:, None], line[None, :])
     return distance
@@ -215,7 +215,7 @@ def _distance_mm(diameter_mm: float, pixel_mm: float) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=32)
 def _profile(diameter_mm: float, pixel_mm: float) -> NDArray[np.float64]:
-    """A lesion of unit contrast [row, column]: half at the diameter, Gaussian blur across it."""
+    """Return a lesion of unit contrast [row, column] with an edge blurred by a Gaussian."""
     inside = 0.5 * diameter_mm - _distance_mm(diameter_mm, pixel_mm)
     scaled = inside / (math.sqrt(2.0) * EDGE_SIGMA_MM)
     profile: NDArray[np.float64] = 0.5 * (1.0 + np.vectorize(math.erf)(scaled))
@@ -224,7 +224,7 @@ def _profile(diameter_mm: float, pixel_mm: float) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=32)
 def _matched_filter(diameter_mm: float, pixel_mm: float) -> NDArray[np.float64]:
-    """Weights [row, column] whose sum over an image is the contrast of a spot, HU."""
+    """Return weights [row, column] whose weighted sum of an image is the contrast of a spot, HU."""
     profile = _profile(diameter_mm, pixel_mm)
     beyond = _distance_mm(diameter_mm, pixel_mm) - 0.5 * diameter_mm
     surround = ((beyond >= SURROUND_MM[0]) & (beyond <= SURROUND_MM[1])).astype(np.float64)
@@ -233,7 +233,7 @@ def _matched_filter(diameter_mm: float, pixel_mm: float) -> NDArray[np.float64]:
 
 
 class _Room:
-    """Where in a slice lesions still fit."""
+    """Free places for lesions in a slice."""
 
     def __init__(self, hu: Hu, pixel_mm: float) -> None:
         self._hu = hu
@@ -242,7 +242,7 @@ class _Room:
         self._taken: list[tuple[int, int, int]] = []
 
     def take(self, diameter_mm: float, random: np.random.Generator) -> tuple[int, int] | None:
-        """A random free place (row, column), no longer free afterwards; None if there is none."""
+        """Take a random free place (row, column); None if there is none."""
         own = _reach(diameter_mm, self._pixel_mm)
         if own not in self._uniform:
             self._uniform[own] = uniform_tissue(self._hu, self._pixel_mm, own)

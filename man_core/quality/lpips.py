@@ -15,19 +15,20 @@ from man_core.quality.perceptual_weights import load_features, load_heads
 from man_core.quality.windows import Window, to_unit
 
 LAYERS = ("features.0", "features.3", "features.6", "features.8", "features.10")
-"""The five convolutions of AlexNet by their names in torchvision; LPIPS reads each after ReLU."""
+"""The five convolutions of AlexNet, as named in torchvision; LPIPS uses each after its ReLU."""
+
 STRIDE_PADDING = ((4, 2), (1, 2), (1, 1), (1, 1), (1, 1))
 POOLED_BEFORE = (False, True, True, False, False)
 
 SHIFT = (-0.030, -0.088, -0.188)
 SCALE = (0.458, 0.448, 0.450)
-"""ImageNet's mean and spread of a channel, for an image in [-1, 1] instead of [0, 1]."""
+"""Mean and standard deviation of ImageNet channels, for images in [-1, 1] instead of [0, 1]."""
 
 UNIT_FLOOR = 1e-8
-"""Under the root of a feature vector's length, so that a dark pixel does not divide by zero."""
+"""Added under the root of the length of a feature vector, to avoid division by zero."""
 
 MIN_SIDE_PIXELS = 31
-"""Below this AlexNet's second pooling finds no pixels."""
+"""Minimum side of a slice; below it the second pooling of AlexNet has no pixels."""
 
 SLICES_AT_ONCE = 4
 
@@ -36,14 +37,14 @@ class Lpips:
     """LPIPS of windowed CT slices: 0 for equal images, larger for images that look different.
 
     HU are clipped to the window, mapped to [-1, 1] and repeated in three channels; the convention
-    is the public package's (no factor 1/2 inside the square), which papers' tables use.
+    is that of the public package (no factor 1/2 inside the square), as in published tables.
 
     Args:
-        features: AlexNet's weights, or nothing to look where `find_features` looks.
-        device: Where the features are computed.
+        features: File of AlexNet weights; None: see ``find_features``.
+        device: Device that computes the features.
 
     Raises:
-        PerceptualWeightsError: No file was found, or it is not AlexNet's published weights.
+        PerceptualWeightsError: There is no file, or not the published weights of AlexNet.
     """
 
     def __init__(self, features: Path | None = None, *, device: str = "cpu") -> None:
@@ -58,7 +59,7 @@ class Lpips:
     def __call__(
         self, result: NDArray[np.floating], truth: NDArray[np.floating], window_hu: Window
     ) -> float:
-        """Mean over slices of the distance of images in HU, [slice, row, column] or [row, column].
+        """Average the distance of images in HU, [slice, row, column] or [row, column], over slices.
 
         Raises:
             ValueError: The shapes differ or a side is shorter than 31 pixels.
@@ -66,7 +67,7 @@ class Lpips:
         pair = slices_of(result, truth)
         if min(pair[0].shape[1:]) < MIN_SIDE_PIXELS:
             raise ValueError(
-                f"LPIPS needs slices of at least 31 x 31 pixels, got {pair[0].shape[1:]}"
+                f"LPIPS needs slices of at least 31 x 31 pixels, got {pair[0].shape[1:]}."
             )
         x, y = (torch.from_numpy(np.float32(to_unit(hu, window_hu) * 2.0 - 1.0)) for hu in pair)
         with torch.inference_mode():
@@ -74,7 +75,7 @@ class Lpips:
             return float(torch.cat([self.distance(a, b) for a, b in parts]).mean())
 
     def distance(self, x: Tensor, y: Tensor) -> Tensor:
-        """Distance of each pair of images [slice, row, column] in [-1, 1] (Zhang 2018, eq. 1)."""
+        """Compute the distance of pairs [slice, row, column] in [-1, 1] (Zhang 2018, eq. 1)."""
         total = torch.zeros(len(x), device=self._device)
         for head, ours, theirs in zip(self._heads, self._see(x), self._see(y), strict=True):
             squared = (_unit(ours) - _unit(theirs)) ** 2

@@ -14,34 +14,35 @@ from man_core.quality.windows import TISSUES, Window, to_unit
 
 SSIM_SIGMA_PIXELS = 1.5
 SSIM_RADIUS_PIXELS = 5
-"""Gaussian of Wang 2004 cut at 3.5 sigma: 11 x 11 pixels."""
+"""Gaussian of Wang 2004, truncated at 3.5 sigma: 11 x 11 pixels."""
+
 SSIM_K1 = 0.01
 SSIM_K2 = 0.03
 
 TISSUE_RING_PIXELS = 3
-"""A pixel's tissue is read this far around it: noise correlates over two pixels, hardly three."""
+"""Radius of the ring from which the tissue of a pixel is read: noise hardly correlates so far."""
 
 PADDING_HU = -1024.0
-"""What scanners store where nothing was measured; a neighbourhood of it is no air."""
+"""Value that scanners store where nothing was measured; a neighbourhood of it is no air."""
 
 Image = NDArray[np.floating]
 """HU, [slice, row, column] or [row, column]."""
 
 
 def slices_of(result: Image, truth: Image) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Both images as float64 [slice, row, column].
+    """Convert both images to float64 [slice, row, column].
 
     Raises:
         ValueError: The shapes differ, are not two- or three-dimensional, or are empty.
     """
     if result.shape != truth.shape or result.ndim not in (2, 3) or result.size == 0:
-        raise ValueError(f"cannot compare images of shapes {result.shape} and {truth.shape}")
+        raise ValueError(f"Images of shapes {result.shape} and {truth.shape} cannot be compared.")
     shape = (-1, *result.shape[-2:])
     return np.float64(result).reshape(shape), np.float64(truth).reshape(shape)
 
 
 def psnr(result: Image, truth: Image, window_hu: Window) -> float:
-    """Peak signal to noise ratio in dB, the peak being the window's width; infinite when equal."""
+    """Peak signal-to-noise ratio in dB, with the window's width as peak; infinite if equal."""
     result, truth = slices_of(result, truth)
     error = to_unit(result, window_hu) - to_unit(truth, window_hu)
     mean_square = np.mean(error**2, axis=(1, 2))
@@ -62,13 +63,13 @@ def ssim(result: Image, truth: Image, window_hu: Window) -> float:
     """
     result, truth = slices_of(result, truth)
     if min(result.shape[1:]) <= 2 * SSIM_RADIUS_PIXELS:
-        raise ValueError(f"SSIM needs slices of at least 11 x 11 pixels, got {result.shape[1:]}")
+        raise ValueError(f"SSIM needs slices of at least 11 x 11 pixels, got {result.shape[1:]}.")
     pairs = zip(to_unit(result, window_hu), to_unit(truth, window_hu), strict=True)
     return float(np.mean([_slice_ssim(x, y) for x, y in pairs]))
 
 
 def rmse_hu(result: Image, truth: Image, window_hu: Window | None = None) -> float:
-    """Root mean square error in HU; with a window, of the values clipped to it."""
+    """Root mean square error in HU; with a window, of values clipped to it."""
     result, truth = slices_of(result, truth)
     if window_hu is not None:
         result, truth = np.clip(result, *window_hu), np.clip(truth, *window_hu)
@@ -80,25 +81,25 @@ def hu_bias(
 ) -> dict[str, float]:
     """Mean of result minus truth in HU for each tissue that the truth shows.
 
-    The truth is noisy, too, and noise that helps to choose a pixel makes a bias of its own: of
-    bone near 250 HU the bright half would be taken, which regresses. So a pixel's own noise has
-    no say: its tissue is read from the square ring three pixels around it, each side of which must
-    show that tissue in the mean. A small structure within the ring counts whole, peak and
-    surround, so that blurring it is no bias either. Padding is left out.
+    The truth is noisy, too, and selection of pixels by their own noise causes a bias: of bone near
+    250 HU the bright half would be selected, which regresses to the mean. The tissue of a pixel is
+    therefore read from the square ring three pixels around it, each side of which must show that
+    tissue in the mean. A small structure within the ring counts as a whole, peak and surroundings,
+    so that blurring it is no bias either. Padding is excluded.
 
-    Figures measured with version 0.1.0, which chose by the 5 x 5 mean, differ most in bone: there
-    a light blur of a full-dose image had -10 HU and has 2 HU now.
+    Values of version 0.1.0, which selected by the 5 x 5 mean, differ most in bone: there a light
+    blur of a full-dose image had -10 HU and now has 2 HU.
 
-    Scanners clip at -1024 HU, and more at low dose: the air of a noisy low-dose image is truly
-    brighter than that of its full dose. Read a model's air beside the low dose's.
+    Scanners clip at -1024 HU, which affects low dose more: the air of a noisy low-dose image is
+    truly brighter than that of its full dose. Compare the air of a model with that of the low dose.
 
     Args:
         result: HU, [slice, row, column] or [row, column].
         truth: HU, of the same shape.
-        tissues: Name to HU interval.
+        tissues: HU intervals by name.
 
     Returns:
-        Bias by tissue; a tissue without pixels is left out.
+        Bias by tissue; a tissue without pixels is omitted.
     """
     result, truth = slices_of(result, truth)
     sides, error = _ring_sides(truth), result - truth
@@ -107,14 +108,13 @@ def hu_bias(
 
 
 def change_over_noise(result: Image, source: Image) -> float:
-    """How much a result differs from its source in soft tissue, in units of the source's noise.
+    """Difference of a result from its source in soft tissue, in units of the source's noise.
 
-    Standard deviation of result minus source where the source shows soft tissue, over the
-    source's noise as `man_core.noise.noise_hu` measures it. A full-dose image should be left
-    nearly alone: below 0.5.
+    Standard deviation of result minus source where the source shows soft tissue, over the noise of
+    the source (``man_core.noise.noise_hu``). A full-dose image should hardly change: below 0.5.
 
     Returns:
-        0 for no change; NaN where the source holds no soft tissue to measure.
+        0 for no change; NaN if the source shows no soft tissue.
     """
     result, source = slices_of(result, source)
     level, tissue = noise_hu(source), soft_tissue(source)
@@ -148,7 +148,7 @@ def _gaussian(maps: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _ring_sides(image: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means [side, slice, row, column] of the four sides of the square ring around each pixel."""
+    """Average the four sides of the square ring around each pixel [side, slice, row, column]."""
     radius = TISSUE_RING_PIXELS
     rows, columns = image.shape[1:]
     padded = np.pad(image, ((0, 0), (radius, radius), (radius, radius)), mode="edge")

@@ -1,8 +1,8 @@
-"""The noise power spectrum: how noise looks, not only how much there is of it.
+"""Noise power spectrum: the texture of noise, not only its amplitude.
 
-ICRU report 54 and AAPM TG-233, section 3.2: the mean periodogram of regions of interest from which
-a quadratic surface was taken, averaged over rings of frequency. A denoiser that leaves only the
-slow part of the noise moves the peak down: what readers call plastic.
+ICRU report 54 and AAPM TG-233, section 3.2: the mean periodogram of regions of interest after
+subtraction of a quadratic surface, averaged over rings of frequency. A denoiser that leaves only
+the slow part of the noise moves the peak down, which readers call plastic.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from man_core.noise_texture import trend_basis
 Hu = NDArray[np.floating]
 
 REGION_PIXELS = 32
-"""Side of a region of interest of a difference image, where no anatomy is in the way."""
+"""Side of a region of interest in a difference image, which contains no anatomy."""
 
 MAX_REGIONS = 4000
-"""More regions than this make nothing better; they are thinned out evenly."""
+"""Maximum number of regions; more do not improve the estimate and are subsampled evenly."""
 
 PEAK_SHARE = 0.8
-"""A parabola through the rings around the highest whose power is above this share of it tells the
-peak: finer than a ring, and steadier than the highest ring of a flat spectrum."""
+"""Share of the maximum above which rings determine the peak by a parabola: finer than a ring, and
+more stable than the highest ring of a flat spectrum."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +35,8 @@ class NoisePower:
     """Radial noise power spectrum.
 
     Attributes:
-        frequency: [ring], rising, cycles/mm.
-        power: [ring], HU^2 mm^2.
+        frequency: Ascending frequencies [ring], cycles/mm.
+        power: Power [ring], HU^2 mm^2.
     """
 
     frequency: NDArray[np.float64]
@@ -56,12 +56,12 @@ class NoisePower:
 
     @property
     def mean(self) -> float:
-        """Mean frequency, each weighted by its radial power, cycles/mm; NaN without noise."""
+        """Mean frequency weighted by radial power, cycles/mm; NaN without noise."""
         total = self.power.sum()
         return float((self.frequency * self.power).sum() / total) if total > 0 else math.nan
 
     def _around_peak(self) -> tuple[int, int]:
-        """First ring and the one after the last of those that tell the peak: at least three."""
+        """Return first ring and end of the rings that determine the peak: at least three."""
         low = high = top = int(np.argmax(self.power))
         enough = PEAK_SHARE * self.power[top]
         while low > 0 and self.power[low - 1] >= enough:
@@ -75,15 +75,15 @@ class NoisePower:
 
 
 def tissue_noise_power(hu: Hu, pixel_mm: float, like: Hu | None = None) -> NoisePower:
-    """Of a patient's image, in patches of soft tissue between the vessels.
+    """Noise power spectrum of a patient image, in patches of soft tissue between vessels.
 
-    Such patches hold some anatomy still, at the lowest frequencies most. The full dose of the same
-    slices holds the same: compare with it, and let it choose the patches.
+    Such patches still contain some anatomy, mostly at the lowest frequencies. The full dose of the
+    same slices contains the same: compare with it, and let it select the patches.
 
     Args:
-        hu: [slice, row, column] or [row, column], HU.
+        hu: Image [slice, row, column] or [row, column], HU.
         pixel_mm: Side of a pixel.
-        like: Image of the same places that chooses the patches; None: the image itself.
+        like: Image of the same anatomy that selects the patches; None: the image itself.
 
     Returns:
         Eight rings up to the Nyquist frequency; all zero without soft tissue.
@@ -95,12 +95,12 @@ def tissue_noise_power(hu: Hu, pixel_mm: float, like: Hu | None = None) -> Noise
 def difference_noise_power(
     difference: Hu, pixel_mm: float, within: NDArray[np.bool_], region_pixels: int = REGION_PIXELS
 ) -> NoisePower:
-    """Of what remains when the truth is taken from an image, or one image from another.
+    """Noise power spectrum of a difference: image minus truth, or of two images.
 
     Args:
-        difference: [slice, row, column], HU.
+        difference: Difference image [slice, row, column], HU.
         pixel_mm: Side of a pixel.
-        within: Regions lie wholly where this is True, [slice, row, column].
+        within: Mask [slice, row, column] in which regions lie entirely.
         region_pixels: Side of a region of interest.
 
     Returns:
@@ -120,15 +120,15 @@ def difference_noise_power(
 def noise_power(regions: Hu, pixel_mm: float) -> NDArray[np.float64]:
     """Two-dimensional noise power spectrum of square regions of interest.
 
-    Its sum over the frequencies, times the frequency step 1 / (side * pixel) squared, is the
-    variance left by the quadratic surface (Parseval).
+    Its sum over the frequencies, times the square of the frequency step 1 / (side * pixel), is the
+    variance after subtraction of the quadratic surface (Parseval).
 
     Args:
-        regions: [region, row, column], HU.
+        regions: Regions [region, row, column], HU.
         pixel_mm: Side of a pixel.
 
     Returns:
-        HU^2 mm^2 [row frequency, column frequency] in the order of numpy's FFT.
+        Power [row frequency, column frequency], HU^2 mm^2, in the order of numpy's FFT.
     """
     side = regions.shape[-1]
     basis = trend_basis(side)
@@ -140,7 +140,7 @@ def noise_power(regions: Hu, pixel_mm: float) -> NDArray[np.float64]:
 
 
 def _regions(difference: Hu, within: NDArray[np.bool_], side: int) -> Hu:
-    """Regions overlapping by half [region, row, column] that lie within a mask."""
+    """Return regions [region, row, column] within a mask that overlap by half."""
     if min(difference.shape[1:]) < side:
         return np.zeros((0, side, side))
     step = (slice(None), slice(None, None, side // 2), slice(None, None, side // 2))

@@ -1,7 +1,7 @@
-"""Where the perceptual network's weights come from: found, checked by sha256, read.
+"""Weights of the perceptual network: location, verification by SHA-256, and loading.
 
-The node does not need them; LPIPS does. They are not part of the product: ``docs/perceptual.md``
-says where a user gets them.
+Only LPIPS needs them, the node does not. They are not part of the product: ``docs/perceptual.md``
+describes their installation.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FEATURES_VARIABLE = "MAN_LPIPS_WEIGHTS"
-"""Environment variable that names AlexNet's weights file."""
+"""Environment variable with the path of the AlexNet weights."""
 
 FEATURES_SHA256 = {
     "f1cb25f05a8b4254ba9fa52aa38c6db4425f04f7b6a9ab7cf2504117bee331c4": "float16 safetensors",
     "7be5be79": "torchvision alexnet-owt-7be5be79.pth",
     "4df8aa71": "torchvision alexnet-owt-4df8aa71.pth",
 }
-"""Accepted files by the beginning of their sha256: torchvision prints eight digits in the name."""
+"""Accepted files by the first digits of their SHA-256; torchvision names files by eight."""
 
 HEADS_SHA256 = "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0"
-"""The linear heads v0.1 (BSD-2-Clause) that torchmetrics carries as ``lpips_models/alex.pth``."""
+"""Linear heads v0.1 (BSD-2-Clause), which torchmetrics ships as ``lpips_models/alex.pth``."""
 
 TORCHVISION_PATTERN = "alexnet-owt-*.pth"
 
 
 class PerceptualWeightsError(ValueError):
-    """The weights that LPIPS needs are absent or are not the published ones."""
+    """The weights that LPIPS needs are missing or are not the published ones."""
 
 
 def find_features() -> Path | None:
-    """AlexNet's weights on this machine.
+    """Find the weights of AlexNet on this machine; None if there are none.
 
-    The file that MAN_LPIPS_WEIGHTS names, else torchvision's own in torch's download folder.
+    The file named by MAN_LPIPS_WEIGHTS, else that of torchvision in the download folder of torch.
     """
     import torch
 
@@ -50,16 +50,16 @@ def find_features() -> Path | None:
 
 
 def load_features(path: Path | None = None) -> dict[str, Tensor]:
-    """AlexNet's five convolutions as float32, named as in torchvision.
+    """Load the five convolutions of AlexNet as float32, named as in torchvision.
 
     Raises:
-        PerceptualWeightsError: No file was found, or it is not AlexNet's published weights.
+        PerceptualWeightsError: There is no file, or not the published weights of AlexNet.
     """
     path = path or find_features()
     if path is None:
         raise PerceptualWeightsError(
-            "LPIPS needs AlexNet's weights and none were found: "
-            f"set {FEATURES_VARIABLE} to torchvision's alexnet-owt-7be5be79.pth"
+            "LPIPS needs the weights of AlexNet, which are not on this machine; "
+            f"set {FEATURES_VARIABLE} to the path of torchvision's alexnet-owt-7be5be79.pth."
         )
     _check(path, tuple(FEATURES_SHA256))
     weights = _read(path)
@@ -67,14 +67,14 @@ def load_features(path: Path | None = None) -> dict[str, Tensor]:
 
 
 def load_heads() -> list[Tensor]:
-    """The five linear heads of LPIPS v0.1 for AlexNet, each [1, channel, 1, 1].
+    """Load the five linear heads of LPIPS v0.1 for AlexNet, each [1, channel, 1, 1].
 
     Raises:
-        PerceptualWeightsError: The installed torchmetrics carries other heads.
+        PerceptualWeightsError: torchmetrics is missing or ships other heads.
     """
     spec = find_spec("torchmetrics")
     if spec is None or spec.origin is None:
-        raise PerceptualWeightsError("LPIPS needs torchmetrics, which carries its linear heads")
+        raise PerceptualWeightsError("LPIPS needs torchmetrics, which ships its linear heads.")
     path = Path(spec.origin).parent / "functional" / "image" / "lpips_models" / "alex.pth"
     _check(path, (HEADS_SHA256,))
     return [head.float() for _, head in sorted(_read(path).items())]
@@ -85,11 +85,11 @@ def _check(path: Path, accepted: tuple[str, ...]) -> None:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise PerceptualWeightsError(
-            f"cannot read the perceptual weights {path.name}: {error.strerror}"
+            f"The perceptual weights {path.name} cannot be read: {error.strerror}."
         ) from error
     if not found.startswith(accepted):
         raise PerceptualWeightsError(
-            f"{path.name} is not a published perceptual network: its sha256 begins {found[:16]}"
+            f"{path.name} is not a published perceptual network; its SHA-256 begins {found[:16]}."
         )
 
 

@@ -1,4 +1,4 @@
-"""The three numbers of every table, measured together."""
+"""PSNR, SSIM and LPIPS, measured together."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Scores:
     """Image quality of a result against the truth in one window, averaged over slices.
 
     Attributes:
-        psnr_db: Peak signal to noise ratio, dB.
+        psnr_db: Peak signal-to-noise ratio, dB.
         ssim: Structural similarity, Gaussian 1.5 pixels.
-        lpips: LPIPS, AlexNet v0.1; NaN where the perceptual weights are not installed.
+        lpips: LPIPS, AlexNet v0.1; NaN if the perceptual weights are not installed.
     """
 
     psnr_db: float
@@ -33,7 +33,7 @@ class Scores:
     lpips: float
 
     def to_dict(self) -> dict[str, float | None]:
-        """For JSON: null stands for a number that was not measured or is not finite."""
+        """Return plain values for JSON; null stands for a value not measured or not finite."""
         values = {"psnr_db": self.psnr_db, "ssim": self.ssim, "lpips": self.lpips}
         return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
@@ -41,11 +41,11 @@ class Scores:
 def measure(
     result: NDArray[np.floating], truth: NDArray[np.floating], window_hu: Window = SOFT_TISSUE
 ) -> Scores:
-    """PSNR, SSIM and LPIPS of a result in HU, [slice, row, column] or [row, column].
+    """Measure PSNR, SSIM and LPIPS of a result in HU, [slice, row, column] or [row, column].
 
     Raises:
         ValueError: The shapes differ or the slices are smaller than 31 x 31 pixels.
-        PerceptualWeightsError: Perceptual weights are there but are not the published ones.
+        PerceptualWeightsError: The perceptual weights are not the published ones.
     """
     distance = _lpips()
     return Scores(

@@ -1,9 +1,9 @@
-"""The task transfer function: how sharp an edge of a given contrast is shown.
+"""Task transfer function: sharpness of an edge of a given contrast.
 
 Richard et al. 2012 (Med Phys 39:4115) and AAPM TG-233, section 3.3: the edge-spread function over
 the distance from the centre of a rod, finer than the pixels since they lie at every distance; its
-derivative; the Fourier transform of that. A denoiser is not linear, so that each contrast and each
-dose has a transfer function of its own, and noise must be averaged away before the derivative.
+derivative; the Fourier transform of that. Since a denoiser is not linear, each contrast and each
+dose has its own transfer function, and noise must be averaged out before differentiation.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ BINS_PER_PIXEL = 4
 """Oversampling of the edge-spread function."""
 
 REACH_MM = 8.0
-"""The edge is looked at so far to either side."""
+"""Distance to either side of the edge that is evaluated."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,9 +26,9 @@ class TaskTransfer:
     """Task transfer function of an edge.
 
     Attributes:
-        frequency: Rising from 0, cycles/mm, up to the pixels' Nyquist frequency.
-        transfer: 1 at frequency 0.
-        contrast_hu: Mean inside minus mean outside, as seen.
+        frequency: Frequencies from 0 to the Nyquist frequency of the pixels, cycles/mm.
+        transfer: Transfer at each frequency, 1 at 0.
+        contrast_hu: Measured mean inside minus mean outside.
     """
 
     frequency: NDArray[np.float64]
@@ -36,9 +36,9 @@ class TaskTransfer:
     contrast_hu: float
 
     def at(self, share: float) -> float:
-        """First frequency at which the transfer has fallen to a share, cycles/mm.
+        """Return the first frequency at which the transfer has fallen to a share, cycles/mm.
 
-        f50 is ``at(0.5)`` and f10 ``at(0.1)``; NaN if it never falls so far.
+        f50 is ``at(0.5)`` and f10 is ``at(0.1)``; NaN if it does not fall that far.
         """
         below = np.flatnonzero(self.transfer <= share)
         if len(below) == 0 or below[0] == 0:
@@ -53,25 +53,26 @@ class TaskTransfer:
 def task_transfer(
     hu: NDArray[np.floating], pixel_mm: float, centre: tuple[float, float], radius_mm: float
 ) -> TaskTransfer:
-    """Task transfer function of a circular edge.
+    """Measure the task transfer function of a circular edge.
 
     Args:
-        hu: Slices that differ by noise only [slice, row, column], or one [row, column]; averaged.
+        hu: Slices that differ only by noise [slice, row, column], which are averaged, or one
+            [row, column].
         pixel_mm: Side of a pixel.
         centre: Centre of the disc (row, column) in pixels.
-        radius_mm: Of the disc; the surroundings are uniform ``REACH_MM`` to either side.
+        radius_mm: Radius of the disc; it must be uniform within ``REACH_MM`` to either side.
 
     Raises:
-        ValueError: The disc is smaller than the reach or shows no contrast.
+        ValueError: The radius does not exceed the reach, or the disc shows no contrast.
     """
     if radius_mm <= REACH_MM:
-        raise ValueError(f"a disc for the transfer function needs more than {REACH_MM} mm radius")
+        raise ValueError(f"The radius of a disc must exceed {REACH_MM} mm, got {radius_mm} mm.")
     step_mm = pixel_mm / BINS_PER_PIXEL
     edge = _edge_spread(hu.reshape(-1, *hu.shape[-2:]).mean(axis=0), pixel_mm, centre, radius_mm)
     quarter = len(edge) // 4
     contrast = float(edge[:quarter].mean() - edge[-quarter:].mean())
     if contrast == 0.0:
-        raise ValueError("the disc shows no contrast: it has no transfer function")
+        raise ValueError("The disc shows no contrast and thus has no transfer function.")
     line = -np.diff(edge) * _taper(len(edge) - 1)
     size = 8 * len(line)
     frequency = np.fft.rfftfreq(size, step_mm)
@@ -84,7 +85,7 @@ def task_transfer(
 
 
 def _taper(length: int) -> NDArray[np.float64]:
-    """Flat over the middle half, so that the edge itself stays, and falling to 0 at the ends."""
+    """Return a window that is flat over the middle half, around the edge, and 0 at the ends."""
     away = np.abs(np.linspace(-1.0, 1.0, length))
     falling: NDArray[np.float64] = 0.5 * (1.0 + np.cos(np.pi * np.clip(2.0 * away - 1.0, 0.0, 1.0)))
     return falling
@@ -93,7 +94,7 @@ def _taper(length: int) -> NDArray[np.float64]:
 def _edge_spread(
     hu: NDArray[np.floating], pixel_mm: float, centre: tuple[float, float], radius_mm: float
 ) -> NDArray[np.float64]:
-    """Mean HU [bin] over the distance from the centre, from inside the edge to outside it."""
+    """Average HU [bin] over the distance from the centre, from inside the edge to outside it."""
     row, column = np.ogrid[: hu.shape[0], : hu.shape[1]]
     distance = pixel_mm * np.hypot(row - centre[0], column - centre[1])
     bins = 2 * round(REACH_MM / pixel_mm * BINS_PER_PIXEL)

@@ -1,4 +1,4 @@
-"""Uniform soft tissue: where a lesion can be planted and noise shows without anatomy."""
+"""Uniform soft tissue, in which lesions can be inserted and noise measured without anatomy."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from numpy.typing import NDArray
 from man_core.noise import SOFT_TISSUE_HU
 
 UNIFORM_MM = 3.0
-"""Uniformity is judged on means over squares of this side."""
+"""Side of the squares over whose means uniformity is judged."""
 
 UNIFORM_SPREAD_HU = 80.0
-"""Such means differ by less than this in uniform tissue, noise included: less than between muscle
-and fat, or an organ and a contrasted vessel."""
+"""Maximum difference of such means in uniform tissue, noise included: less than between muscle and
+fat, or between an organ and a contrast-enhanced vessel."""
 
 
 def uniform_tissue(
     hu: NDArray[np.floating], pixel_mm: float, reach_pixels: int
 ) -> NDArray[np.bool_]:
-    """Pixels around which everything is uniform soft tissue.
+    """Find pixels around which everything is uniform soft tissue.
 
     Args:
         hu: One slice [row, column], HU.
         pixel_mm: Side of a pixel.
-        reach_pixels: Half side of the square that must be uniform; a pixel nearer to the image's
-            edge does not count.
+        reach_pixels: Half side of the square that must be uniform; pixels closer to the edge of the
+            image do not count.
 
     Returns:
-        [row, column].
+        Mask [row, column].
     """
     found = np.zeros(hu.shape, dtype=np.bool_)
     side = max(1, round(UNIFORM_MM / pixel_mm))
@@ -50,6 +50,6 @@ def uniform_tissue(
 def _extreme(
     image: NDArray[np.float64], width: int, of: Callable[..., NDArray[np.float64]]
 ) -> NDArray[np.float64]:
-    """Highest or lowest value of each whole square of ``width`` pixels."""
+    """Return the maximum or minimum of each complete square of ``width`` pixels."""
     down = of(sliding_window_view(image, width, axis=0), axis=-1)
     return of(sliding_window_view(down, width, axis=1), axis=-1)

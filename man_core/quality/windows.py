@@ -1,4 +1,4 @@
-"""Display windows and tissue intervals in HU, and the step from HU to the unit interval."""
+"""Display windows and tissue intervals in HU, and the mapping of a window to [0, 1]."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Window: TypeAlias = tuple[float, float]
 
 
 def dicom_window(centre: float, width: float) -> Window:
-    """The HU interval that a linear DICOM window shows (PS3.3 C.11.2.1.2.1).
+    """Return the HU interval of a linear DICOM window (PS3.3 C.11.2.1.2.1).
 
     Args:
         centre: Window Center (0028,1050), HU.
@@ -22,13 +22,13 @@ def dicom_window(centre: float, width: float) -> Window:
         ValueError: The width is less than 1.
     """
     if width < 1:
-        raise ValueError(f"a window is at least 1 HU wide, got {width}")
+        raise ValueError(f"A window is at least 1 HU wide, got {width}.")
     half = (width - 1.0) / 2.0
     return centre - 0.5 - half, centre - 0.5 + half
 
 
 SOFT_TISSUE: Window = (-160.0, 240.0)
-"""Centre 40, width 400, plain edges: the window of our tables."""
+"""Centre 40, width 400, plain edges: the window of the published tables."""
 
 LUNG: Window = (-1350.0, 150.0)
 """Centre -600, width 1500, plain edges."""
@@ -45,16 +45,16 @@ TISSUES: dict[str, Window] = {
     "soft tissue": (0.0, 120.0),
     "bone": (250.0, 2000.0),
 }
-"""Classes of the HU bias table; the gaps between them are partial volume and belong to none."""
+"""Tissues of the HU bias; values between them are partial volume and belong to none."""
 
 
 def to_unit(hu: NDArray[np.floating], window_hu: Window) -> NDArray[np.float64]:
-    """HU clipped to the window and scaled so that its edges become 0 and 1.
+    """Clip HU to the window and map its edges to 0 and 1.
 
     Raises:
-        ValueError: The window does not rise.
+        ValueError: The lower edge is not below the upper one.
     """
     low, high = window_hu
     if not low < high:
-        raise ValueError(f"a window must rise, got {low} to {high} HU")
+        raise ValueError(f"A window must rise, got {low} to {high} HU.")
     return (np.clip(np.asarray(hu, dtype=np.float64), low, high) - low) / (high - low)

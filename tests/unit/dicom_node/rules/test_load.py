@@ -106,7 +106,7 @@ def test_a_mistaken_condition_is_told_with_its_line(
         ("rules:\n- denoise: {destinations: []}", "'denoise.destinations' is []"),
         ("rules:\n- denoise: {destinations: pcas}", "no peer in node.yaml (did you mean 'pacs'?)"),
         ("rules:\n- denoise: {destinations: [x]}", "no peer in node.yaml (known: archive, pacs)"),
-        ("rules:\n- denoise: {model: mann}", "there is no model named 'mann'; known are"),
+        ("rules:\n- denoise: {model: mann}", "There is no model named 'mann'; known are"),
         ("rules: &a\n- *a", "write it out in full"),
     ],
 )

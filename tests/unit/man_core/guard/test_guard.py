@@ -236,7 +236,9 @@ def test_what_is_no_number_is_blocked() -> None:
 
 @pytest.mark.parametrize("pair", [(2.0, 1.0), (-1.0, 1.0), (math.nan, 1.0)])
 def test_impossible_limits_are_refused(pair: tuple[float, float]) -> None:
-    with pytest.raises(ValueError, match=r"coherence has a limit to flag and one to block"):
+    with pytest.raises(
+        ValueError, match=r"coherence needs a limit to flag of at least 0 and one to block"
+    ):
         replace(GuardLimits(), coherence=Limit(*pair))
 
 

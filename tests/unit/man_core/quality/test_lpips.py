@@ -115,7 +115,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 
 def test_an_absent_file_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAN_LPIPS_WEIGHTS", str(tmp_path / "nothing.pth"))
-    with pytest.raises(PerceptualWeightsError, match=r"cannot read .* nothing\.pth"):
+    with pytest.raises(PerceptualWeightsError, match=r"nothing\.pth cannot be read"):
         Lpips()
 
 

@@ -70,7 +70,7 @@ def test_a_transfer_that_never_falls_has_no_frequency() -> None:
 
 def test_an_edge_that_cannot_be_measured_is_refused() -> None:
     flat = np.zeros((80, 80))
-    with pytest.raises(ValueError, match="more than"):
+    with pytest.raises(ValueError, match="must exceed"):
         task_transfer(flat, 0.7, (40.0, 40.0), 5.0)
     with pytest.raises(ValueError, match="no contrast"):
         task_transfer(flat, 0.7, (40.0, 40.0), 12.0)

@@ -116,7 +116,7 @@ def test_only_what_is_named_may_start_fresh() -> None:
 def test_what_holds_no_weights_is_said(tmp_path: Path) -> None:
     for start, words in (
         (tmp_path, "neither a run"),
-        (tmp_path / "absent", "there is no model named"),
+        (tmp_path / "absent", "There is no model named"),
         (Path("identity"), "its method is 'identity'"),
     ):
         with pytest.raises(TrainingError, match=words):
