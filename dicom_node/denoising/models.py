@@ -34,7 +34,7 @@ def load_model(wanted: ModelSettings) -> Denoiser:
     try:
         return load_denoiser(wanted.name, device=wanted.device, steps=wanted.steps)
     except ModelError as error:
-        raise ModelUnavailable(f"{error}.") from error
+        raise ModelUnavailable(str(error)) from error
 
 
 class ModelDenoise:

@@ -181,7 +181,10 @@ def test_all_errors_are_told_at_once_by_file_key_and_remedy(
             "${NO_SUCH_VARIABLE}, which is not",
         ),
         (SMALLEST + "guard: {limits: {drift_fad: [1, 2]}}", "'drift_fad' is no check of the guard"),
-        (SMALLEST + "guard: {limits: {noise: [2, 1]}}", "noise has a limit to flag and one"),
+        (
+            SMALLEST + "guard: {limits: {noise: [2, 1]}}",
+            "noise needs a limit to flag of at least 0",
+        ),
         (SMALLEST + "guard: {seeds: 1}", "one seed has no spread"),
         (SMALLEST + "off_peak: {begin: 19:00}", "an hour stands in quotes"),
         (SMALLEST + "database: mysql://ledger", "which this program cannot use"),
