@@ -127,7 +127,7 @@ def models(
     try:
         cards = list_models() if name is None else (find_model(name)[0],)
     except ModelError as error:
-        raise ModelUnavailable(f"{error}.") from error
+        raise ModelUnavailable(str(error)) from error
     if as_json:
         write_json([_card(card) for card in cards])
     elif name is None:
