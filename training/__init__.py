@@ -1,1 +1,1 @@
-"""Fitting and evaluation of the models on a site's own scans."""
+"""Training and evaluation of models on the scans of a site."""

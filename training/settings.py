@@ -1,4 +1,4 @@
-"""Recipes: what a fit is, as YAML with nothing unknown in it."""
+"""Recipes of a fit as YAML, validated without unknown keys."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ class _Strict(BaseModel):
 
 
 class DataSettings(_Strict):
-    """How crops are drawn.
+    """Sampling of crops.
 
     Attributes:
-        crop: Edge of the square crops, pixels.
-        batch: Crops in a batch.
-        lowest_dose: Smallest fraction of full dose that is simulated.
-        highest_dose: Largest; doses are drawn evenly in their logarithm.
+        crop: Side of the square crops, pixels.
+        batch: Crops per batch.
+        lowest_dose: Minimum simulated fraction of full dose.
+        highest_dose: Maximum; doses are uniform in their logarithm.
         untouched_share: Share of crops whose low-dose partner is the full-dose crop itself.
-        sharper_share: Share of crops as of a sharper kernel: the full dose gets as much noise of
-            the sharper texture as that kernel would leave in it. Without them a network learns
-            that sharp noise never belongs to a full dose.
-        smoother_share: Share of crops as of a smoother kernel: the full dose is filtered to its
-            texture and has less noise, and its low dose gets noise of that texture.
-        coarser_share: Share of crops as of a field of view twice as wide: every second pixel, which
-            is what a reconstruction with pixels twice as large would hold.
-        any_texture_share: Share of simulated noise with any texture instead of the series' own.
-        texture_jitter: Spread of the texture around the series' own, as standard deviation of the
-            logarithm of the apodisation's cutoff.
-        amplitude_jitter: Spread of the amplitude, likewise.
-        real_share: Share of crops from real pairs, where the set holds some.
-        body_share: Smallest share of a crop's pixels above -500 HU; emptier crops are drawn again.
+        sharper_share: Share of crops with the texture of a sharper kernel: the full dose gets the
+            noise that such a kernel would leave in it. Without them a network learns that sharp
+            noise never belongs to a full dose.
+        smoother_share: Share of crops with the texture of a smoother kernel: the full dose is
+            filtered to it and has less noise, and its low dose gets noise of that texture.
+        coarser_share: Share of crops from a field of view twice as wide: every second pixel, as in
+            a reconstruction with pixels twice as large.
+        any_texture_share: Share of simulated noise with any texture instead of that of the series.
+        texture_jitter: Spread of the texture around that of the series, as standard deviation of
+            the logarithm of the cutoff.
+        amplitude_jitter: Spread of the amplitude, as standard deviation of its logarithm.
+        real_share: Share of crops from real pairs, if the set contains any.
+        body_share: Minimum share of pixels above -500 HU in a crop; emptier crops are redrawn.
     """
 
     crop: int = Field(default=192, ge=16, multiple_of=16)
@@ -63,21 +63,21 @@ class DataSettings(_Strict):
 
 
 class FitSettings(_Strict):
-    """How the values are fitted.
+    """Optimisation.
 
     Attributes:
-        steps: Optimiser steps of a whole fit.
-        accumulate: Batches whose gradients are summed into one step.
-        learning_rate: Highest learning rate, reached after the warm-up.
+        steps: Optimiser steps of a complete fit.
+        accumulate: Batches whose gradients are averaged into one step.
+        learning_rate: Maximum learning rate, reached after the warm-up.
         last_learning_rate: Learning rate at the end of the cosine.
-        warmup_steps: Steps of linear rise.
-        weight_decay: AdamW's decoupled weight decay.
-        betas: AdamW's decay rates of the moments.
-        clip: Largest norm of the gradient.
+        warmup_steps: Steps of linear warm-up.
+        weight_decay: Decoupled weight decay of AdamW.
+        betas: Decay rates of the moments of AdamW.
+        clip: Maximum norm of the gradient.
         ema: Decay of the averaged weights per step.
-        amp: bfloat16 autocast where the processor computes in bfloat16; not for autoencoders, whose
-            errors are finer.
-        bad_steps: Non-finite steps in a row after which the fit stops.
+        amp: bfloat16 autocast if the processor supports bfloat16; not for autoencoders, whose
+            errors are smaller.
+        bad_steps: Consecutive non-finite steps after which the fit stops.
     """
 
     steps: int = Field(ge=1)
@@ -94,11 +94,11 @@ class FitSettings(_Strict):
 
 
 class ValidationSettings(_Strict):
-    """What is measured while fitting.
+    """Validation during a fit.
 
     Attributes:
         every: Steps between validations.
-        batches: Batches of crops of the validation split; 0 measures nothing.
+        batches: Batches of crops of the validation split; 0 turns validation off.
         dose: Simulated fraction of full dose of every crop.
     """
 
@@ -108,7 +108,7 @@ class ValidationSettings(_Strict):
 
 
 class JournalSettings(_Strict):
-    """What is written while fitting.
+    """Output during a fit.
 
     Attributes:
         log_every: Steps between lines of ``metrics.jsonl``.
@@ -120,13 +120,17 @@ class JournalSettings(_Strict):
 
 
 class Recipe(_Strict):
-    """One fit.
+    """Recipe of one fit.
 
     Attributes:
-        method: Which task: ``man-autoencoder``, ``man-diffusion`` or ``redcnn``.
-        seed: Seed of everything random.
-        model: Networks; read by the task.
-        objective: Loss terms; read by the task.
+        method: Task: ``man-autoencoder``, ``man-diffusion`` or ``redcnn``.
+        seed: Seed of all random numbers.
+        model: Networks; interpreted by the task.
+        objective: Loss terms; interpreted by the task.
+        data: Sampling of crops.
+        fit: Optimisation.
+        validation: Validation during the fit.
+        journal: Output during the fit.
     """
 
     method: str
@@ -140,7 +144,7 @@ class Recipe(_Strict):
 
 
 def recipe_folder() -> Path:
-    """Where the recipes lie: in the installed package, else in the source tree."""
+    """Return the folder of the recipes: in the installed package, else in the source tree."""
     installed = Path(__file__).parent / "config" / "train"
     return installed if installed.is_dir() else Path(__file__).parents[1] / "config" / "train"
 
@@ -149,16 +153,16 @@ def load_recipe(name: str) -> Recipe:
     """Read a recipe by its name or by the path of a YAML file.
 
     Raises:
-        RecipeError: No such recipe, or something in it is wrong; all faults are named at once.
+        RecipeError: There is no such recipe, or it is invalid; all faults are named at once.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else recipe_folder() / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in recipe_folder().glob("*.yaml")))
-        raise RecipeError(f"there is no recipe {name!r}: use one of {known}, or a path to a .yaml")
+        raise RecipeError(f"There is no recipe {name!r}; use one of {known}, or a path to a .yaml.")
     try:
         return Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except yaml.YAMLError as error:
-        raise RecipeError(f"the recipe {path} is not valid YAML") from error
+        raise RecipeError(f"The recipe {path} is not valid YAML.") from error
     except ValidationError as error:
         raise RecipeError(f"The recipe {path} is invalid: {faults_in(error)}.") from error
 

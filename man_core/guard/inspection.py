@@ -20,7 +20,7 @@ STANDARD_ERRORS = 3.0
 MIN_NOISE_HU = 2.0
 """Noise below which a source, such as a phantom, has no noise whose removal could be judged."""
 
-NOT_MEASURABLE = "the series shows too little to measure it"
+NOT_MEASURABLE = "the series holds too little to measure it"
 
 
 def inspect(

@@ -1,1 +1,1 @@
-"""Assessment of one model: HU, planted lesions, noise texture, sharpness, detectability."""
+"""Assessment of one model: HU, inserted lesions, noise texture, sharpness, detectability."""

@@ -1,4 +1,4 @@
-"""What an assessment measures, against the limits a model must keep."""
+"""Findings of an assessment and the limits of a model."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limit:
-    """The interval within which a figure must lie; its ends count."""
+    """Closed interval within which a value must lie."""
 
     lowest: float
     highest: float
 
     def holds(self, value: float) -> bool:
-        """Whether a figure keeps to it."""
+        """Whether a value is within the limit."""
         return self.lowest <= value <= self.highest
 
     def __str__(self) -> str:
@@ -28,33 +28,33 @@ class Limit:
 
 
 BIAS_HU = Limit(-1.0, 1.0)
-"""Mean HU of result minus full dose within a tissue: what a scanner's own constancy test allows is
-several times as much."""
+"""Mean HU of result minus full dose within a tissue; the constancy test of a scanner allows several
+times as much."""
 
 FULL_DOSE_CHANGE = Limit(0.0, 0.5)
-"""What becomes of full dose, in units of its own noise: it has nothing that must go."""
+"""Change of full dose as input, in units of its own noise: nothing must be removed from it."""
 
 LESIONS = Limit(0.0, 0.0)
-"""Lesions of at least 5 mm and 40 HU that may be lost, and that may be invented."""
+"""Number of lesions of at least 5 mm and 40 HU that may be lost, or invented."""
 
 NOISE_PEAK = Limit(0.85, 1.15)
-"""Peak frequency of the noise over that of full dose: beyond it readers see plastic or grit."""
+"""Peak frequency of the noise over that of full dose; outside, images look plastic or gritty."""
 
 BETWEEN_SLICES = Limit(0.8, 1.2)
-"""Energy of what changes between slices over that of full dose: beyond it slices flicker, below it
-they smear."""
+"""Energy of the difference of neighbouring slices over that of full dose: above it slices flicker,
+below it they are blurred."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One measured figure.
+    """One measured value.
 
     Attributes:
-        quantity: What was measured.
-        subject: On what: split, dose, real or simulated.
-        value: Of the model; NaN where there was nothing to measure.
-        low_dose: Of the untouched low dose; None where that says nothing.
-        limit: What the value must keep to; None for a figure that only informs.
+        quantity: Measured quantity.
+        subject: Data it was measured on: split, dose, real or simulated.
+        value: Value of the model; NaN if there was nothing to measure.
+        low_dose: Value of the untouched low dose; None if meaningless.
+        limit: Limit of the value; None if it is for information only.
         note: Circumstances, such as the worst case.
     """
 
@@ -67,7 +67,7 @@ class Finding:
 
     @property
     def passed(self) -> bool | None:
-        """Whether the limit is kept; None without a limit or without a measurement."""
+        """Whether the limit is met; None without a limit or without a measurement."""
         if self.limit is None or math.isnan(self.value):
             return None
         return self.limit.holds(self.value)

@@ -1,4 +1,4 @@
-"""What the images alone tell of a model: HU bias, full dose as input, neighbouring slices."""
+"""Assessment on patient images: HU bias, full dose as input, texture, neighbouring slices."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from training.evaluate.methods import Method
 Hu = NDArray[np.float32]
 
 JUDGED_TISSUES = ("air", "fat", "soft tissue", "bone")
-"""Tissues whose bias has a limit; the lung's only informs."""
+"""Tissues whose bias has a limit; that of lung is for information only."""
 
 FULL_DOSE_SLICES = 4
-"""So many slices of a series are given to the model at full dose."""
+"""Number of slices of a series that the model gets at full dose."""
 
 
 @dataclass(frozen=True, eq=False)
 class CaseResult:
-    """A case and what the model made of it, HU [slice, row, column]."""
+    """A case and the result of the model, HU [slice, row, column]."""
 
     case: Case
     result: Hu
 
 
 def apply(method: Method, case: Case) -> Hu:
-    """What a method makes of a case, HU [slice, row, column].
+    """Apply a method to a case; return HU [slice, row, column].
 
     Raises:
         TrainingError: The model failed.
@@ -52,12 +52,12 @@ def apply(method: Method, case: Case) -> Hu:
 
 
 def subject_of(case: Case) -> str:
-    """Split, kind and dose of a case in words."""
+    """Describe split, kind and dose of a case."""
     return f"{case.split}, {'real' if case.real else 'simulated'} dose {case.dose:g}"
 
 
 def bias(seen: Sequence[CaseResult]) -> Iterator[Finding]:
-    """Mean HU of result minus full dose by tissue, for each kind of case; low dose beside."""
+    """Measure the mean HU of result minus full dose by tissue, for each kind of case."""
     kinds: dict[str, list[CaseResult]] = {}
     for each in seen:
         kinds.setdefault(subject_of(each.case), []).append(each)
@@ -76,7 +76,7 @@ def bias(seen: Sequence[CaseResult]) -> Iterator[Finding]:
 
 
 def full_dose_change(method: Method, cases: Sequence[Case]) -> Finding:
-    """What becomes of full dose as input, in units of its own noise in soft tissue."""
+    """Measure the change of full dose as input, in units of its own noise in soft tissue."""
     full = [_at_full_dose(case) for case in cases]
     changes = [change_over_noise(apply(method, case), case.full) for case in full]
     known = [change for change in changes if not math.isnan(change)]
@@ -91,10 +91,10 @@ def full_dose_change(method: Method, cases: Sequence[Case]) -> Finding:
 
 
 def tissue_noise(seen: Sequence[CaseResult]) -> Iterator[Finding]:
-    """Peak and mean frequency of what varies in soft tissue, over full dose.
+    """Measure peak and mean frequency of the texture in soft tissue, over full dose.
 
-    They inform only: the patches of a patient hold anatomy as well as noise, and a model that
-    takes noise away leaves anatomy, which is slower. Phantoms tell noise alone.
+    They have no limits: patches of a patient contain anatomy as well as noise, and a model that
+    removes noise leaves anatomy, which is slower. Phantoms show noise alone.
     """
     ratios = [_frequency_ratios(each) for each in seen]
     ratios = [ratio for ratio in ratios if np.isfinite(ratio).all()]
@@ -107,7 +107,7 @@ def tissue_noise(seen: Sequence[CaseResult]) -> Iterator[Finding]:
 
 
 def continuity(seen: CaseResult) -> Iterator[Finding]:
-    """Energy of what changes between neighbouring slices, over that of full dose."""
+    """Measure the energy of the difference of neighbouring slices, over that of full dose."""
     case, pixel_mm = seen.case, seen.case.low.spacing_mm[1]
     own = between_slices(seen.result, case.full, pixel_mm)
     low = between_slices(case.low.hu, case.full, pixel_mm)
@@ -120,7 +120,7 @@ def continuity(seen: CaseResult) -> Iterator[Finding]:
 
 
 def _frequency_ratios(seen: CaseResult) -> tuple[float, float, float, float]:
-    """Peak of result and low dose, mean of both, each over that of the full dose."""
+    """Return peak of result and low dose and mean of both, each over that of full dose."""
     case, pixel_mm = seen.case, seen.case.low.spacing_mm[1]
     own, low, full = (
         tissue_noise_power(hu, pixel_mm, case.full) for hu in (seen.result, case.low.hu, case.full)

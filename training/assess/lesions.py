@@ -1,4 +1,4 @@
-"""The planted-lesion trial of a model: none lost, none invented."""
+"""Trials of a model with inserted lesions: none lost, none invented."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Lesions = tuple[PlantedLesion, ...]
 
 
 def plan(cases: Sequence[Case], trials: int) -> list[Lesions]:
-    """Lesions for each case, shared by slices; what finds no room is left to the next cases."""
+    """Plan lesions for each case by its slices; those without room go to the next cases."""
     slices, planned = sum(len(case.full) for case in cases), []
     for case in cases:
         count = -(-trials * len(case.full) // slices)
@@ -31,7 +31,7 @@ def plan(cases: Sequence[Case], trials: int) -> list[Lesions]:
 
 
 def plant(method: Method, seen: CaseResult, lesions: Lesions) -> tuple[LesionTrial, ...]:
-    """Lesions before the noise of a case's low dose, through the model, against no lesions."""
+    """Insert lesions before the noise of the low dose and judge the result of the model."""
     if not lesions:
         return ()
     case, pixel_mm = seen.case, seen.case.low.spacing_mm[1]
@@ -49,7 +49,7 @@ def plant(method: Method, seen: CaseResult, lesions: Lesions) -> tuple[LesionTri
 
 
 def survival(trials: Sequence[LesionTrial], cases: Sequence[Case]) -> Iterator[Finding]:
-    """How many lesions were lost and how many invented, with the worst of them."""
+    """Count lost and invented lesions, with the worst of them."""
     subject = f"{cases[0].split}, {len(trials)} lesions of at least 5 mm and 40 HU"
     if not trials:
         yield Finding("lesions lost", subject, np.nan, limit=LESIONS, note="no room to plant any")

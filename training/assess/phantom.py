@@ -1,7 +1,7 @@
-"""What phantoms tell of a model, their truth being known: noise texture, sharpness, detectability.
+"""Assessment on phantoms with known truth: noise texture, sharpness, detectability.
 
-The full dose of a patient holds anatomy whose spectrum covers the peak of its noise. In phantoms
-the truth is taken away and noise alone is left, of the full dose and of the result.
+The full dose of a patient contains anatomy whose spectrum covers the peak of its noise. In phantoms
+the truth is subtracted, which leaves the noise alone, of the full dose and of the result.
 """
 
 from __future__ import annotations
@@ -42,34 +42,34 @@ from training.evaluate.methods import Method
 PHANTOM_SLICES = 5
 PHANTOM_SIZE = 512
 PHANTOM_NOISE_HU = 14.0
-"""Noise of a phantom's full dose: the median of clinical series."""
+"""Noise of the full dose of a phantom: the median of clinical series."""
 
 PHANTOM_CUTOFF = 1.2
-"""Texture of a standard abdominal kernel, see `man_core.noise_texture`."""
+"""Texture of a standard abdominal kernel, see ``man_core.noise_texture``."""
 
 UNIFORM_REACH_PIXELS = 4
-"""Around each pixel of a region of interest in the simulated patient."""
+"""Radius of uniform tissue around each pixel of a region of interest in the simulated patient."""
 
 REALISATIONS = 12
-"""Slices of the water phantom with noise of their own."""
+"""Slices of the water phantom with independent noise."""
 
 SIGNAL_DIAMETER_MM = 6.0
 SIGNAL_HU = 20.0
-"""A lesion at the edge of what low dose shows."""
+"""Lesion at the limit of detection in low dose."""
 
 SIGNAL_STEP_PIXELS = 20
 SIGNAL_SIDE_PIXELS = 24
-"""Distance of signals, and side of the image around each that the observer sees."""
+"""Distance of signals, and side of the region around each that the observer gets."""
 
 MODEL_THICKNESS_MM = 3.0
 
 
 def phantom_findings(method: Method, dose: float) -> Iterator[Finding]:
-    """What a simulated abdomen and a phantom of water and rods show of a model.
+    """Assess a model on a simulated abdomen and on a phantom of water and rods.
 
     Args:
-        method: The model.
-        dose: Share of full dose.
+        method: Model.
+        dose: Fraction of full dose.
 
     Raises:
         TrainingError: The model failed.
@@ -98,7 +98,7 @@ def _patient_findings(method: Method, dose: float) -> Iterator[Finding]:
 
 
 def _noise(seen: CaseResult, truth: Hu, within: NDArray[np.bool_]) -> Iterator[Finding]:
-    """Where the noise peaks and which frequency it has in the mean, over full dose."""
+    """Measure peak and mean frequency of the noise, over full dose."""
     case, pixel_mm = seen.case, seen.case.low.spacing_mm[1]
     own, low, full = (
         difference_noise_power(hu - truth, pixel_mm, within)
@@ -121,14 +121,14 @@ def _noise(seen: CaseResult, truth: Hu, within: NDArray[np.bool_]) -> Iterator[F
 
 
 def _share(own: NoisePower, full: NoisePower) -> float:
-    """Noise left over the full dose's; rings count by their circumference."""
+    """Return noise over that of full dose; rings are weighted by their circumference."""
     powers = [(noise.power * noise.frequency).sum() for noise in (own, full)]
     return float(np.sqrt(powers[0] / powers[1]))
 
 
 @dataclass(frozen=True)
 class _Rods:
-    """The phantom of water and rods at low dose, every slice with noise of its own."""
+    """Phantom of water and rods at low dose, with independent noise in every slice."""
 
     dose: float
 
@@ -138,7 +138,7 @@ class _Rods:
 
     @cached_property
     def case(self) -> Case:
-        """Without signals."""
+        """Case without signals."""
         generator = torch.Generator().manual_seed(1)
         full = _noisier(self.truth, 0.5, generator)
         low = _noisier(full, self.dose, generator)
@@ -150,7 +150,7 @@ class _Rods:
 
     @cached_property
     def signals(self) -> NDArray[np.float32]:
-        """What the signals add to every slice."""
+        """Values that the signals add to every slice."""
         planted = tuple(
             PlantedLesion(index, row, column, SIGNAL_DIAMETER_MM, SIGNAL_HU)
             for index in range(REALISATIONS)
@@ -208,7 +208,7 @@ def _observed(present: Hu, absent: Hu) -> float:
 
 
 def _signal_places() -> list[tuple[int, int]]:
-    """Four by four places in the water (row, column)."""
+    """Return four by four places in the water (row, column)."""
     first = SIZE // 2 - round(1.5 * SIGNAL_STEP_PIXELS)
     line = range(first, first + 4 * SIGNAL_STEP_PIXELS, SIGNAL_STEP_PIXELS)
     return [(row, column) for row in line for column in line]

@@ -1,4 +1,4 @@
-"""Can a model be trusted? HU, full dose, planted lesions, noise texture and neighbouring slices."""
+"""Assessment of a model: HU, full dose, inserted lesions, noise texture and continuity."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from training.evaluate.methods import Method
 
 @dataclass(frozen=True)
 class Assessment:
-    """What was found of a model.
+    """Findings of a model.
 
     Attributes:
         model: Name of the model or method.
-        weights_sha256: Of its weights; empty for what has none.
-        sampler: Empty for what does not sample.
+        weights_sha256: Hash of its weights; empty if it has none.
+        sampler: Its sampler; empty if it does not sample.
         steps: Sampling steps.
-        findings: In the order in which they are read.
+        findings: Findings in reading order.
     """
 
     model: str
@@ -42,7 +42,7 @@ class Assessment:
 
     @property
     def broken(self) -> tuple[Finding, ...]:
-        """What is beyond its limit."""
+        """Findings outside their limits."""
         return tuple(finding for finding in self.findings if finding.passed is False)
 
 
@@ -58,31 +58,31 @@ def assess(
     """Measure a model on low-dose cases and on contiguous series.
 
     Args:
-        method: The model.
+        method: Model.
         cases: Low-dose cases with their full dose.
-        contiguous: Low-dose cases whose slices are neighbours.
-        trials: Lesions to plant in the cases.
-        phantom_dose: Dose at which phantoms are added; None: no phantoms.
-        on_case: Called with (cases done, cases in all).
+        contiguous: Low-dose cases of neighbouring slices.
+        trials: Number of lesions to insert.
+        phantom_dose: Dose of the phantoms; None: no phantoms.
+        on_case: Callback with (cases done, total cases).
 
     Raises:
-        TrainingError: There was no case, or the model failed.
+        TrainingError: There is no case, or the model failed.
     """
     cases, contiguous = list(cases), list(contiguous)
     if not cases:
-        raise TrainingError("there was nothing to assess: no series with soft tissue")
-    tell = on_case or (lambda _done, _all: None)
+        raise TrainingError("There is nothing to assess: no series shows soft tissue.")
+    report = on_case or (lambda _done, _total: None)
     seen: list[CaseResult] = []
     planted: list[LesionTrial] = []
     for done, (case, lesions) in enumerate(zip(cases, plan(cases, trials), strict=True), 1):
         seen.append(CaseResult(case, apply(method, case)))
         planted.extend(plant(method, seen[-1], lesions))
-        tell(done, len(cases) + len(contiguous))
+        report(done, len(cases) + len(contiguous))
     findings = [*bias(seen), full_dose_change(method, cases), *survival(planted, cases)]
     findings.extend(tissue_noise(seen))
     for done, case in enumerate(contiguous, len(cases) + 1):
         findings.extend(continuity(CaseResult(case, apply(method, case))))
-        tell(done, len(cases) + len(contiguous))
+        report(done, len(cases) + len(contiguous))
     if phantom_dose is not None:
         findings.extend(phantom_findings(method, phantom_dose))
     identity = (method.name, method.weights_sha256, method.sampler, method.steps)

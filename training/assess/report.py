@@ -1,4 +1,4 @@
-"""An assessment as a table for people and as JSON for programs."""
+"""Assessment as tables for people and as JSON for programs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VERDICTS = {True: "kept", False: "BROKEN", None: ""}
 
 
 def tables_of(assessment: Assessment) -> list[Table]:
-    """A table for each subject."""
+    """Make a table for each subject."""
     subjects: dict[str, list[Finding]] = {}
     for finding in assessment.findings:
         subjects.setdefault(finding.subject, []).append(finding)
@@ -27,7 +27,7 @@ def tables_of(assessment: Assessment) -> list[Table]:
 
 
 def json_of(assessment: Assessment) -> dict[str, Any]:
-    """For a program; null stands for what was not measured or has no limit."""
+    """Return plain values for JSON; null stands for no measurement or no limit."""
     return {
         **asdict(assessment),
         "findings": [_plain(finding) for finding in assessment.findings],

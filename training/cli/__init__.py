@@ -1,4 +1,4 @@
-"""The command line: ``man-train``.
+"""Command line ``man-train``.
 
 Exit codes: 0 done, 1 the work failed, 2 wrong use.
 """

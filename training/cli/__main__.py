@@ -1,4 +1,4 @@
-"""``python -m training.cli``, which is how ``torchrun`` and tests start it."""
+"""Entry point of ``python -m training.cli``, used by ``torchrun`` and tests."""
 
 from training.cli.entry import main
 

@@ -1,4 +1,4 @@
-"""``prepare`` and ``simulate``: from DICOM to a training set."""
+"""Commands ``prepare`` and ``simulate``: from DICOM to a training set."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from training.errors import RecipeError
 
 
 def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
+    """Add the commands of this group."""
     app.command()(prepare)
     app.command()(simulate)
 
@@ -26,18 +26,18 @@ def prepare(
     low_dose: options.LowDose = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """DICOM or NIfTI to a training set: HU slices, patient-wise split, manifest."""
+    """Make a training set of DICOM or NIfTI: HU slices, patient-wise split, manifest."""
     from training.data.prepare import prepare as run
 
     split_of = _split_of(split, assign)
     with counted("series") as on_progress:
         done = run(inputs, out, split_of, low_dose=low_dose, on_progress=on_progress)
     for reason in done.skipped:
-        typer.echo(f"left out: {reason}", err=True)
+        typer.echo(f"Left out: {reason}", err=True)
     say(
         as_json,
         f"{done.slices} slices of {done.added} series added to {out}, "
-        f"{len(done.skipped)} series left out",
+        f"{len(done.skipped)} series left out.",
         {"series": done.added, "slices": done.slices, "skipped": done.skipped},
     )
 
@@ -46,7 +46,7 @@ def _split_of(path: Path | None, name: str | None) -> Callable[[str], str | None
     from training.data import splits
 
     if path and name:
-        raise RecipeError("give either --split or --assign, not both")
+        raise RecipeError("Give either --split or --assign, not both.")
     if path:
         return splits.split_by_file(path)
     return splits.split_by_name(name) if name else splits.split_by_hash()
@@ -59,9 +59,9 @@ def simulate(
     seed: options.Seed = 0,
     as_json: options.AsJson = False,
 ) -> None:
-    """The noise of low dose for every full-dose slice; an interrupted run goes on."""
+    """Simulate the noise of low dose for every full-dose slice; an interrupted run continues."""
     from training.data.simulate import simulate as run
 
     with counted("slices") as on_progress:
         done = run(root, copies=copies, processes=processes, seed=seed, on_progress=on_progress)
-    say(as_json, f"{done} slices simulated in {root}", {"slices": done})
+    say(as_json, f"{done} slices simulated in {root}.", {"slices": done})

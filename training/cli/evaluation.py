@@ -1,4 +1,4 @@
-"""``evaluate``: image quality of models on held-out data."""
+"""Command ``evaluate``: image quality of models on held-out data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MIN_TABLE_COLUMNS = 124
 
 
 def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
+    """Add the commands of this group."""
     app.command()(evaluate)
 
 
@@ -40,7 +40,7 @@ def evaluate(
     device: options.Device = "auto",
     as_json: options.AsJson = False,
 ) -> None:
-    """PSNR, SSIM, LPIPS and HU bias of models, always beside the untouched low dose."""
+    """Measure PSNR, SSIM, LPIPS and HU bias of models, always beside the untouched low dose."""
     from training.data.splits import known_split
     from training.evaluate.cases import Wanted, cases
     from training.evaluate.methods import methods_of

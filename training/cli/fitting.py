@@ -1,4 +1,4 @@
-"""``fit`` and ``export``: from a training set to weights and their card."""
+"""Commands ``fit`` and ``export``: from a training set to weights and their card."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from training.cli.output import fit_progress, say
 
 
 def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
+    """Add the commands of this group."""
     app.command()(fit)
     app.command()(export)
 
@@ -27,7 +27,7 @@ def fit(
 ) -> None:
     """Fit a recipe: man-autoencoder first, then man-diffusion with --init on its run.
 
-    On several GPUs: torchrun --nproc-per-node N -m training.cli fit … with the same words.
+    On several GPUs: torchrun --nproc-per-node N -m training.cli fit … with the same arguments.
     """
     import torch
 
@@ -39,18 +39,18 @@ def fit(
         torch.set_num_threads(threads)
     wanted = FitOptions(data, out, resume, init, steps, max_minutes, device)
     done = run(load_recipe(recipe), wanted, fit_progress)
-    words = "stopped early, go on with --resume" if done.stopped else "done"
+    words = "stopped early (continue with --resume)" if done.stopped else "done"
     if done.ranks.leads:
         typer.echo(
             f"{out}: {words} after {done.step} steps and {done.clock.elapsed() / 60:.1f} minutes, "
-            f"{done.skipped} steps skipped"
+            f"{done.skipped} steps skipped."
         )
     raise typer.Exit(1 if done.stopped else 0)
 
 
 def export(run: options.RunFolder, out: options.ModelOut, as_json: options.AsJson = False) -> None:
-    """The averaged weights of a run and their card, ready for the node."""
+    """Write the averaged weights of a run and their card, ready for the node."""
     from training.fit.run import export as write
 
     card = write(run, out)
-    say(as_json, f"wrote {card}", {"card": str(card)})
+    say(as_json, f"Wrote {card}.", {"card": str(card)})

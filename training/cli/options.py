@@ -1,4 +1,4 @@
-"""The words of ``man-train``'s command line."""
+"""Arguments and options of ``man-train``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``compare`` and ``promote``: one model against another on the same patients."""
+"""Commands ``compare`` and ``promote``: one model against another on the same patients."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 MIN_TABLE_COLUMNS = 130
 
-TEST_IS_SPENT = "note: from now on the split test has chosen a model and is no test any more"
+TEST_IS_SPENT = "Note: this selects a model by the split `test`, which is no test any more."
 
 NO_LPIPS = (
-    "note: LPIPS was not measured, since its weights are not on this machine; too strong a "
-    "smoothing shows there first (docs/perceptual.md)"
+    "Note: LPIPS was not measured, since its weights are not on this machine; excessive "
+    "smoothing shows there first (docs/perceptual.md)."
 )
 
 First = Annotated[str, Argument(metavar="A", help="Model name, card, exported folder or run.")]
@@ -45,7 +45,7 @@ Back = Annotated[bool, Option("--back", help="Return to the model before the one
 
 
 def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
+    """Add the commands of this group."""
     app.command()(compare)
     app.command()(promote)
 
@@ -62,7 +62,7 @@ def compare(
     device: options.Device = "auto",
     as_json: options.AsJson = False,
 ) -> None:
-    """Paired difference of two models on the same patients, with its 95 % interval."""
+    """Compare two models on the same patients: paired difference with its 95 % interval."""
     from training.data.splits import known_split
     from training.evaluate.cases import Wanted, cases
     from training.evaluate.comparison import compare as run
@@ -96,10 +96,10 @@ def promote(
 ) -> None:
     """Put a model in force at the site, unless it is worse than today's on held-out patients."""
     if back:
-        _go_back(to, as_json, words_beside=model is not None or data is not None)
+        _go_back(to, as_json, has_arguments=model is not None or data is not None)
         return
     if model is None or data is None:
-        raise RecipeError("promote needs a MODEL and --data with held-out patients, or --back")
+        raise RecipeError("promote needs MODEL and --data with held-out patients, or --back.")
     from training.data.splits import known_split
     from training.evaluate.cases import Wanted
     from training.evaluate.windows import window_of
@@ -114,12 +114,14 @@ def promote(
         done = run(
             PromotionRequest(model, to, data, full, current, wanted, windows, device), on_progress
         )
-    _tell(done, as_json)
+    _report(done, as_json)
     if done.card is None:
-        raise TrainingError(f"refused, {to} is as before: {'; '.join(done.faults)}")
+        raise TrainingError(
+            f"The model is refused and {to} is unchanged: {'; '.join(done.faults)}."
+        )
 
 
-def _tell(done: Promotion, as_json: bool) -> None:
+def _report(done: Promotion, as_json: bool) -> None:
     from training.evaluate.comparison import LPIPS
 
     if not any(pair.figure == LPIPS for pair in done.pairs):
@@ -129,16 +131,16 @@ def _tell(done: Promotion, as_json: bool) -> None:
         return
     _show(done.pairs, done.today, done.candidate, ("today", "candidate"))
     if done.card:
-        typer.echo(f"in force: {done.card}")
+        typer.echo(f"In force: {done.card}")
 
 
-def _go_back(to: Path, as_json: bool, *, words_beside: bool) -> None:
+def _go_back(to: Path, as_json: bool, *, has_arguments: bool) -> None:
     from training.promotion.promote import go_back
 
-    if words_beside:
-        raise RecipeError("--back takes no MODEL and no --data: it only returns to what was before")
+    if has_arguments:
+        raise RecipeError("--back takes neither MODEL nor --data: it restores the previous model.")
     card = go_back(to)
-    say(as_json, f"the earlier model is in force again: {card}", {"card": str(card)})
+    say(as_json, f"The previous model is in force again: {card}", {"card": str(card)})
 
 
 def _show(pairs: list[Paired], first: Method, second: Method, names: tuple[str, str]) -> None:

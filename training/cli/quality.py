@@ -1,4 +1,4 @@
-"""``assess``: can a model be trusted?"""
+"""Command ``assess``: acceptance of a model by measurements with limits."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Strict = Annotated[bool, Option("--strict", help="Exit with 1 when a limit is br
 
 
 def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
+    """Add the commands of this group."""
     app.command()(assess)
 
 
@@ -54,7 +54,7 @@ def assess(
     device: options.Device = "auto",
     as_json: options.AsJson = False,
 ) -> None:
-    """HU bias, full dose, planted lesions, noise texture and slice to slice, with verdicts."""
+    """Assess HU bias, full dose, inserted lesions, noise texture and continuity, with verdicts."""
     from training.assess.protocol import assess as run
     from training.data.splits import known_split
     from training.evaluate.cases import Wanted, cases
@@ -64,14 +64,14 @@ def assess(
     wanted = Wanted(known_split(split), (dose,), slices)
     neighbours = cases(series, None, Wanted(doses=(dose,))) if series else ()
     low = cases(data, full, wanted)
-    with counted("series") as tell:
+    with counted("series") as on_case:
         done = run(
             method,
             low,
             neighbours,
             trials=trials,
             phantom_dose=dose if phantom else None,
-            on_case=tell,
+            on_case=on_case,
         )
     _print(done, as_json)
     if strict and done.broken:

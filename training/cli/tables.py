@@ -1,4 +1,4 @@
-"""``table``, ``card`` and ``figures``: published numbers and pictures, made anew by a command."""
+"""Commands ``table``, ``card`` and ``figures``: reproducible tables, model cards and figures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from training.errors import RecipeError
 
 
 def register(app: typer.Typer) -> None:
-    """Add this group's commands."""
+    """Add the commands of this group."""
     app.command()(table)
     app.command()(card)
     app.command()(figures)
@@ -44,7 +44,7 @@ def table(
         rows = tabulate(filled(wanted, _pairs(variables), left_out), settings, on_case)
     written = save_result(TableResult(title, wanted, tuple(rows), left_out), out)
     paths = [str(path) for path in written]
-    say(as_json, f"wrote {' and '.join(paths)}", {"files": paths})
+    say(as_json, f"Wrote {' and '.join(paths)}.", {"files": paths})
 
 
 def card(
@@ -52,12 +52,12 @@ def card(
     results: options.ResultsFolder = options.PUBLISHED,
     as_json: options.AsJson = False,
 ) -> None:
-    """Put measured tables into a model card and write its page, README.md, beside it."""
+    """Enter measured tables into a model card and write its page, README.md, beside it."""
     from man_core.registry import pretrained_folder
     from training.tables.card import write_card
 
     page = write_card(path or pretrained_folder() / "man.json", results)
-    say(as_json, f"wrote {page}", {"page": str(page)})
+    say(as_json, f"Wrote {page}.", {"page": str(page)})
 
 
 def figures(
@@ -78,17 +78,17 @@ def figures(
 
     method, shown = model_method(model, device=device), window_of(window)
     if (low is None) != (full is None):
-        raise RecipeError("a real pair needs both --low and --full")
+        raise RecipeError("A real pair needs both --low and --full.")
     if low and full:
         drawn = draw_pair(low, full, dose, method, shown, out)
     else:
         drawn = draw_published(results, method, out)
     paths = [str(path) for path in drawn]
-    say(as_json, "\n".join(f"drew {path}" for path in paths), {"files": paths})
+    say(as_json, "\n".join(f"Drew {path}." for path in paths), {"files": paths})
 
 
 def _pairs(given: list[str]) -> dict[str, str]:
     pairs = [text.partition("=") for text in given]
     if wrong := [text for text, (_, equals, _) in zip(given, pairs, strict=True) if not equals]:
-        raise RecipeError(f"{wrong[0]!r} gives a variable no value: write NAME=VALUE")
+        raise RecipeError(f"{wrong[0]!r} gives the variable no value; write NAME=VALUE.")
     return {name: value for name, _, value in pairs}

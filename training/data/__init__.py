@@ -1,1 +1,1 @@
-"""From DICOM to batches: reading, splits, simulated noise, crops."""
+"""Training data from DICOM to batches: reading, splits, simulated noise, crops."""

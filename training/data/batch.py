@@ -1,4 +1,4 @@
-"""One batch of crops: what every recipe learns from."""
+"""Batches of crops, the training data of every recipe."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """Crops of full-dose slices and their low-dose partners; the unit of pixels is HU.
+    """Crops of full-dose slices and their low-dose partners in HU.
 
     Attributes:
-        full: float32 [batch, 1, row, column], the full-dose crop.
+        full: float32 [batch, 1, row, column], full-dose crop.
         low: float32 [batch, 1, row, column], the same crop at low dose (simulated or real).
         dose: float32 [batch], dose of ``low`` as a fraction of full dose; 1 where ``low`` is
             ``full``.
         position: float32 [batch, 4], (top, left, bottom, right) of the crop as a fraction of its
-            slice, for the positional encoding; already follows flips and rotations.
+            slice, for the position embedding; it includes flips and rotations.
         noise_hu: float32 [batch], standard deviation of the noise in ``low`` in soft tissue, HU.
     """
 
@@ -31,7 +31,7 @@ class Batch:
     noise_hu: Tensor
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch on another device."""
+        """Copy the batch to a device."""
         return Batch(
             full=self.full.to(device, non_blocking=True),
             low=self.low.to(device, non_blocking=True),
@@ -51,8 +51,8 @@ def joined(batches: Sequence[Batch]) -> Batch:
 
 
 class BatchSource(Protocol):
-    """Batches as a pure function of their index: a resumed fit sees what it would have seen."""
+    """Source of batches as a pure function of their index, so that a resumed fit sees the same."""
 
     def batch(self, index: int) -> Batch:
-        """Batch number ``index``; the same index always gives the same batch."""
+        """Return batch number ``index``; the same index always gives the same batch."""
         ...

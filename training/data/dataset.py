@@ -22,19 +22,19 @@ from training.data.texture import apodise, smoothed
 from training.errors import TrainingError
 from training.settings import DataSettings
 
-MARGIN_PIXELS = 16  # pixels around a crop of noise: the filters reach no further
+MARGIN_PIXELS = 16  # around a crop of noise: the filters reach no further
 BODY_HU = -500.0
-MAX_DRAWS = 8  # draws of a place before an empty crop is taken after all
+MAX_DRAWS = 8  # of a place, before an empty crop is accepted
 
 Pixels = NDArray[np.float32]
 
 
 class CropSource:
-    """Crops of one split of a set; every patient counts alike.
+    """Crops of one split of a set; all patients have the same weight.
 
     Args:
         root: Folder of the set.
-        data: How crops are drawn.
+        data: Sampling of crops.
         seed: Seed of all draws.
         split: ``train``, ``validation`` or ``test``.
 
@@ -56,7 +56,7 @@ class CropSource:
         self.copies = _copies(root, next(iter(self.patients.values()))[0].series)
 
     def batch(self, index: int) -> Batch:
-        """Batch number ``index``: full and low crops in HU."""
+        """Return batch number ``index``: full-dose and low-dose crops in HU."""
         random = np.random.default_rng((self.seed, index))
         places = [self._place(random) for _ in range(self.data.batch)]
         full, low = self._pairs(places)
@@ -89,12 +89,12 @@ class CropSource:
         return self._moved(place if real else dosed(place, self.data, random), random)
 
     def _stride(self, entry: SeriesEntry, random: np.random.Generator) -> int:
-        """Pixels of the slice to one of the crop."""
+        """Draw the number of pixels of the slice per pixel of the crop."""
         share = self.data.coarser_share if min(entry.shape[1:]) >= 2 * self.data.crop else 0.0
         return 2 if share and random.random() < share else 1
 
     def _moved(self, place: Place, random: np.random.Generator) -> Place:
-        """Draw a place that holds enough of the body; the fullest of some draws if none does."""
+        """Draw a place that shows enough of the body; the fullest of several if none does."""
         best, best_share = place, -1.0
         for _ in range(MAX_DRAWS):
             row, column = (int(random.integers(n - place.edge + 1)) for n in place.entry.shape[1:])
@@ -107,7 +107,7 @@ class CropSource:
         return best
 
     def _pairs(self, places: list[Place]) -> tuple[Pixels, Pixels]:
-        """Full and low dose [batch, row, column], every ``stride``-th pixel of what lies there."""
+        """Make full and low dose [batch, row, column] of every ``stride``-th pixel."""
         full, low = np.empty((2, len(places), self.data.crop, self.data.crop), dtype=np.float32)
         for stride in {p.stride for p in places}:
             chosen = [i for i, p in enumerate(places) if p.stride == stride]
@@ -122,7 +122,7 @@ class CropSource:
         return self._full[full] if full else place.entry
 
     def _full_dose(self, places: list[Place]) -> Pixels:
-        """The full-dose crops [batch, row, column], some as of a smoother kernel."""
+        """Read full-dose crops [batch, row, column]; filter some to a smoother kernel."""
         full = np.stack([self._pixels(p, self._full_of(p)) for p in places])
         kernels = {i: p.kernel for i, p in enumerate(places) if p.kernel is not None}
         if kernels:
@@ -155,7 +155,7 @@ class CropSource:
         return low
 
     def _grained(self, places: list[Place], full: Pixels) -> Pixels:
-        """Full dose with its grain: noise of the opposite place of the slice, half a turn round."""
+        """Add grain to full dose: noise of the opposite place of the slice, turned by 180°."""
         grained = [i for i, p in enumerate(places) if p.grain > 0]
         if grained:
             chosen = [places[i] for i in grained]
@@ -164,7 +164,7 @@ class CropSource:
         return full
 
     def _noise(self, places: list[Place], amplitudes: list[float]) -> Pixels:
-        """Noise [batch, row, column] in HU with the drawn texture and given amplitudes."""
+        """Make noise [batch, row, column] in HU of the drawn texture and given amplitudes."""
         files = [noise_file(self.root, p.entry.series, p.copy) for p in places]
         plain = np.stack([self._wide(file, p) for file, p in zip(files, places, strict=True)])
         shaped = apodise(plain, np.array([p.cutoff for p in places]))
@@ -173,7 +173,7 @@ class CropSource:
         return scaled
 
     def _wide(self, path: Path, place: Place) -> Pixels:
-        """A crop and its margin from an array of slices, mirrored at the edges of the slice."""
+        """Read a crop and its margin from an array of slices, mirrored at the slice's edges."""
         array = self._array(path)
         rows, columns = (
             _mirrored(start - MARGIN_PIXELS, place.edge + 2 * MARGIN_PIXELS, n)
@@ -212,14 +212,14 @@ def _by_patient(
 def _check(root: Path, split: str, patients: dict[str, list[SeriesEntry]], crop: int) -> None:
     if not patients:
         raise TrainingError(
-            f"the set {root} holds no slices of at least {crop} pixels in the split {split!r}: "
-            f"add some with `man-train prepare … --assign {split}`"
+            f"The set {root} contains no slices of at least {crop} pixels in the split {split!r}; "
+            f"add some with `man-train prepare … --assign {split}`."
         )
     missing = [e for es in patients.values() for e in es if not _simulated(root, e)]
     if missing:
         raise TrainingError(
-            f"the noise of {len(missing)} series of {root} has not been simulated: "
-            f"run `man-train simulate {root}`"
+            f"The noise of {len(missing)} series of {root} has not been simulated; "
+            f"run `man-train simulate {root}`."
         )
 
 
@@ -235,12 +235,12 @@ def _copies(root: Path, series: str) -> int:
 
 
 def _inner(wide: Pixels) -> Pixels:
-    """Crops [batch, row, column] without their margin."""
+    """Cut the margin off crops [batch, row, column]."""
     return wide[:, MARGIN_PIXELS:-MARGIN_PIXELS, MARGIN_PIXELS:-MARGIN_PIXELS]
 
 
 def _mirrored(start: int, length: int, limit: int) -> NDArray[np.intp]:
-    """Indices start … start + length, mirrored at 0 and at limit."""
+    """Return indices start … start + length - 1, mirrored at 0 and at limit."""
     index = np.abs(np.arange(start, start + length))
     return np.where(index < limit, index, 2 * limit - 2 - index)
 

@@ -1,4 +1,4 @@
-"""Batches made ahead of the model, and the few that are held out."""
+"""Prefetching of batches, and the held-out batches of validation."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from training.data.dataset import CropSource
 from training.settings import Recipe
 
 VALIDATION_SEED = 7_919
-"""The held-out crops are the same in every fit."""
+"""Seed of the held-out crops, which are the same in every fit."""
 
 
 class Prefetched:
-    """The same batches, some made ahead in other threads while the model computes.
+    """Batch source that prepares the next batches in other threads.
 
     Args:
-        source: Where batches come from.
-        threads: Threads that make them; also how many batches are made ahead.
-        stride: From a batch to the next one that will be asked for.
+        source: Source of the batches.
+        threads: Number of threads, and of batches prepared in advance.
+        stride: Difference of consecutive batch numbers.
     """
 
     def __init__(self, source: BatchSource, threads: int = 1, stride: int = 1) -> None:
@@ -30,7 +30,7 @@ class Prefetched:
         self._ahead: dict[int, Future[Batch]] = {}
 
     def batch(self, index: int) -> Batch:
-        """Batch number ``index``; the following ones are begun."""
+        """Return batch number ``index`` and start to prepare the following ones."""
         for number in range(index, index + self._threads * self._stride + 1, self._stride):
             if number not in self._ahead:
                 self._ahead[number] = self._pool.submit(self._source.batch, number)
@@ -46,10 +46,10 @@ class Prefetched:
 
 
 def held_out_batches(root: Path, recipe: Recipe) -> list[Batch]:
-    """The same few batches of the validation split at one dose in every fit.
+    """Make the batches of the validation split at one dose, the same in every fit.
 
     Raises:
-        TrainingError: The recipe asks for validation and the split is empty.
+        TrainingError: The recipe requires validation and the split is empty.
     """
     wanted = recipe.validation
     if wanted.batches == 0:

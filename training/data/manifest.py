@@ -1,4 +1,4 @@
-"""What a training set holds: one JSON file beside its arrays, without any patient identifier."""
+"""Manifest of a training set: a JSON file beside its arrays, without patient identifiers."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class SliceEntry(_Strict):
     Attributes:
         noise_hu: Noise measured in its soft tissue, HU standard deviation.
         noise_table: Soft-tissue standard deviation in HU of its simulated noise image after
-            apodisation at each cutoff of ``noise.CUTOFFS``; empty until simulated.
-        position_mm: Place along the slice normal; pairs low-dose slices with full-dose ones.
-        full_slice: In a low-dose series: index of the same slice in the full-dose partner.
+            apodisation at the cutoffs of ``texture.table_cutoffs``; empty until simulated.
+        position_mm: Position along the slice normal, which pairs low-dose and full-dose slices.
+        full_slice: In a low-dose series, index of the same slice in the full-dose partner.
     """
 
     noise_hu: float = Field(gt=0)
@@ -42,18 +42,18 @@ class SeriesEntry(_Strict):
 
     Attributes:
         series: Pseudonym of the series.
-        patient: Pseudonym of the patient; whatever shares it shares the split.
+        patient: Pseudonym of the patient; all series of a patient are in the same split.
         split: ``train``, ``validation`` or ``test``.
         shape: Number of (slices, rows, columns).
         pixel_mm: Distance of pixel centres, mm.
-        thickness_mm: Slice thickness, mm, where known.
-        kernel: Convolution kernel, where known.
-        anatomy: Body part as DICOM names it, where known.
-        cutoff: Apodisation whose noise has the texture of the series' own, in units of the
-            image's Nyquist frequency (``man_core.physics``).
+        thickness_mm: Slice thickness, mm, if known.
+        kernel: Convolution kernel, if known.
+        anatomy: Body Part Examined, if known.
+        cutoff: Texture of the noise of the series (``man_core.noise_texture``), in units of the
+            Nyquist frequency of the image.
         dose: Fraction of full dose; below 1 for real low-dose partners.
-        full_series: In a low-dose series: pseudonym of its full-dose partner.
-        slices: One entry for each slice.
+        full_series: In a low-dose series, pseudonym of its full-dose partner.
+        slices: One entry per slice.
     """
 
     series: str
@@ -82,27 +82,27 @@ class Manifest(_Strict):
     series: list[SeriesEntry] = []
 
     def of(self, split: str, *, low: bool = False) -> Iterator[SeriesEntry]:
-        """Full-dose series of a split, or with ``low`` its real low-dose series."""
+        """Iterate over full-dose series of a split, or with ``low`` its real low-dose series."""
         return (e for e in self.series if e.split == split and (e.full_series is not None) == low)
 
     def split_of(self, patient: str) -> str | None:
-        """The split a patient already belongs to, by pseudonym."""
+        """Return the split that a patient belongs to, by pseudonym; None for a new one."""
         return next((e.split for e in self.series if e.patient == patient), None)
 
     def summary(self, split: str) -> str:
-        """Patients and slices of a split in words."""
+        """Describe the numbers of patients and slices of a split."""
         entries = list(self.of(split))
         patients = len({e.patient for e in entries})
         return f"{sum(len(e.slices) for e in entries)} slices of {patients} patients"
 
 
 def slices_file(root: Path, series: str) -> Path:
-    """Where the HU of a series lie."""
+    """Return the file of the HU of a series."""
     return root / "slices" / f"{series}.npy"
 
 
 def noise_file(root: Path, series: str, copy: int) -> Path:
-    """Where the broadband noise images of a series lie, float16 [slice, row, column]."""
+    """Return the file of the broadband noise of a series, float16 [slice, row, column]."""
     return root / "noise" / f"{series}-{copy}.npy"
 
 
@@ -110,19 +110,19 @@ def load_manifest(root: Path) -> Manifest:
     """Read the manifest of a set.
 
     Raises:
-        TrainingError: The folder is no training set or its manifest is damaged.
+        TrainingError: The folder is not a training set or its manifest is damaged.
     """
     path = root / MANIFEST
     if not path.is_file():
-        raise TrainingError(f"{root} is no training set: make one with `man-train prepare`")
+        raise TrainingError(f"{root} is not a training set; make one with `man-train prepare`.")
     try:
         return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, ValueError) as error:
-        raise TrainingError(f"the manifest {path} is damaged: prepare the set anew") from error
+        raise TrainingError(f"The manifest {path} is damaged; prepare the set again.") from error
 
 
 def save_manifest(root: Path, manifest: Manifest) -> None:
-    """Write the manifest so that a crash leaves the old one or the new one, never a part."""
+    """Write the manifest atomically."""
     part = root / f"{MANIFEST}.part"
     text = json.dumps(manifest.model_dump(exclude_defaults=True) | {"format": manifest.format})
     with part.open("w", encoding="utf-8") as file:

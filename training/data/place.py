@@ -1,4 +1,4 @@
-"""Where a crop lies and what its low-dose partner is made of: dose, texture, amplitude."""
+"""Place of a crop, its symmetry, and dose, texture and amplitude of its low-dose partner."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ SYMMETRIES = 8
 """Symmetries of a square: four quarter turns, each with and without a flip."""
 
 MAX_NOISE_HU = 150.0
-"""Noisier crops are not drawn: a tenth of the dose with a sharp kernel has about 120 HU."""
+"""Maximum noise of a crop: a tenth of the dose with a sharp kernel has about 120 HU."""
 
 GRAIN_JITTER = 0.25
-"""Spread of a kernel's noise around what its texture says, as std of the logarithm: thickness and
-tube current differ with it."""
+"""Spread of the noise of a kernel around that of its texture, as standard deviation of the
+logarithm: slice thickness and tube current vary with the kernel."""
 
 MIN_KERNEL_CUTOFF = nearest_cutoff(0.45)
-"""Kernels are smoothed down to here: somewhat beyond B10f."""
+"""Smoothest simulated kernel, an index in ``CUTOFFS``: somewhat smoother than B10f."""
 
 MIN_FOREIGN_CUTOFF = nearest_cutoff(0.5)
-"""Textures unlike a series' own are drawn from here on; smoother ones are no kernel of today."""
+"""Smoothest texture unlike that of the series, an index in ``CUTOFFS``; no kernel is smoother."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """One crop before its pixels are read.
+    """Parameters of one crop.
 
     Attributes:
-        entry: The series it lies in.
-        slice_index: The slice.
-        row: Its first row.
-        column: Its first column.
-        symmetry: Which of the eight symmetries it is shown in.
-        copy: Which of the simulated noise images it takes.
-        edge: Pixels of the slice along its side.
-        stride: Pixels of the slice to one of the crop.
-        dose: Dose of its partner as a fraction of full dose.
+        entry: Series.
+        slice_index: Index of the slice.
+        row: First row.
+        column: First column.
+        symmetry: One of the eight symmetries of a square.
+        copy: Index of the simulated noise image.
+        edge: Side in pixels of the slice.
+        stride: Pixels of the slice per pixel of the crop.
+        dose: Dose of the low-dose partner as a fraction of full dose.
         cutoff: Texture of the noise, an index in ``CUTOFFS``.
-        amplitude: Noise in HU that the partner has more.
-        grain: Noise in HU that the full dose itself gets.
-        kernel: Texture from which the full dose is smoothed to ``cutoff``; None leaves it.
+        amplitude: Noise added to the low-dose partner, HU.
+        grain: Noise added to the full dose itself, HU.
+        kernel: Texture from which the full dose is smoothed to ``cutoff``; None: no smoothing.
     """
 
     entry: SeriesEntry
@@ -66,12 +66,12 @@ class Place:
 
     @property
     def slice_entry(self) -> SliceEntry:
-        """What is known of the slice."""
+        """Entry of the slice in the manifest."""
         return self.entry.slices[self.slice_index]
 
     @property
     def full_noise_hu(self) -> float:
-        """Noise of the full-dose crop, smoothed or with its grain."""
+        """Noise of the full-dose crop after smoothing or with grain, HU."""
         own = self.slice_entry.noise_hu
         if self.kernel is not None:
             own *= self.simulated_hu / amplitude_at(self.slice_entry.noise_table, self.kernel)
@@ -79,22 +79,22 @@ class Place:
 
     @property
     def low_noise_hu(self) -> float:
-        """Noise of the partner."""
+        """Noise of the low-dose partner, HU."""
         return float(np.hypot(self.full_noise_hu, self.amplitude))
 
     @property
     def simulated_hu(self) -> float:
-        """Standard deviation of the simulated noise image in this texture."""
+        """Standard deviation of the simulated noise image in this texture, HU."""
         return amplitude_at(self.slice_entry.noise_table, self.cutoff)
 
     @property
     def window(self) -> tuple[slice, slice]:
-        """Rows and columns of the slice."""
+        """Rows and columns of the crop in the slice."""
         return slice(self.row, self.row + self.edge), slice(self.column, self.column + self.edge)
 
     @property
     def opposite(self) -> Place:
-        """The place that a half turn of the slice brings here; its noise is another draw."""
+        """Place that a half turn of the slice maps to this one; its noise is independent."""
         _, rows, columns = self.entry.shape
         row, column = rows - self.edge - self.row, columns - self.edge - self.column
         return replace(self, row=row, column=column)
@@ -113,7 +113,7 @@ def dosed(place: Place, data: DataSettings, random: np.random.Generator) -> Plac
 
 
 def _textured(place: Place, data: DataSettings, random: np.random.Generator) -> Place:
-    """Draw the texture: a sharper kernel's, a smoother one's, any, or the series' own."""
+    """Draw the texture: of a sharper or a smoother kernel, any, or that of the series."""
     own = nearest_cutoff(place.entry.cutoff * np.exp(random.normal(0, data.texture_jitter)))
     anything = int(random.integers(MIN_FOREIGN_CUTOFF, len(CUTOFFS)))
     sharper = int(random.integers(own, len(CUTOFFS)))
@@ -129,7 +129,7 @@ def _textured(place: Place, data: DataSettings, random: np.random.Generator) -> 
 
 
 def _grain(place: Place, own: int, sharper: int, random: np.random.Generator) -> float:
-    """Noise in HU that a sharper kernel adds to a full dose: what its texture lets through more."""
+    """Draw the noise in HU that a sharper kernel adds to a full dose."""
     table = place.slice_entry.noise_table
     gain = amplitude_at(table, sharper) / amplitude_at(table, own)
     wanted = place.full_noise_hu * gain * float(np.exp(random.normal(0, GRAIN_JITTER)))
@@ -137,7 +137,7 @@ def _grain(place: Place, own: int, sharper: int, random: np.random.Generator) ->
 
 
 def transform(crop: Pixels, symmetry: int) -> Pixels:
-    """One of the eight symmetries of the square of a crop [row, column]."""
+    """Apply one of the eight symmetries of a square to a crop [row, column]."""
     turned = np.rot90(crop, symmetry % 4)
     return turned[:, ::-1] if symmetry >= 4 else turned
 
@@ -145,7 +145,7 @@ def transform(crop: Pixels, symmetry: int) -> Pixels:
 def transform_position(
     position: tuple[float, float, float, float], symmetry: int
 ) -> tuple[float, float, float, float]:
-    """(top, left, bottom, right), fractions of the slice, of the crop in the transformed slice."""
+    """Transform (top, left, bottom, right) of a crop, fractions of its slice, with the slice."""
     top, left, bottom, right = position
     for _ in range(symmetry % 4):  # np.rot90: column c becomes row 1 - c, row r becomes column r
         top, left, bottom, right = 1 - right, top, 1 - left, bottom

@@ -1,4 +1,4 @@
-"""Folders of DICOM or NIfTI to a training set: memory-mapped HU slices with a manifest."""
+"""Preparation of a training set from DICOM or NIfTI: memory-mapped HU slices and a manifest."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ from training.data.splits import SplitOf
 from training.errors import TrainingError
 
 KEY_FILE = "pseudonyms.key"
-MIN_SIDE_PIXELS = 64  # pixels: below this no crop of any use can be drawn
+MIN_SIDE_PIXELS = 64  # smaller slices contain no useful crop
 NO_TISSUE_HU = 15.0  # assumed noise of a series without soft tissue: typical of full-dose CT
 PADDED_HU = -1024.0
 
 
 @dataclass
 class Prepared:
-    """What ``prepare`` did.
+    """Result of ``prepare``.
 
     Attributes:
-        added: Series now in the set.
-        slices: Slices now added.
-        skipped: One sentence for each series that was left out; no identifiers.
+        added: Number of series added.
+        slices: Number of slices added.
+        skipped: One sentence per series that was left out, without identifiers.
     """
 
     added: int = 0
@@ -70,14 +70,14 @@ def prepare(
 
     Args:
         inputs: Folders of DICOM files, compressed or not, or of NIfTI files in HU.
-        root: Folder of the set; made when absent, added to when present.
-        split_of: Patient ID to split; None leaves the patient out.
-        low_dose: When given, the inputs are real low-dose partners of series already in the set,
-            at this fraction of their dose.
-        on_progress: Called with (series done, series in all).
+        root: Folder of the set; created if missing, extended if present.
+        split_of: Maps a patient ID to a split; None leaves the patient out.
+        low_dose: If given, the inputs are real low-dose partners of series already in the set, at
+            this fraction of their dose.
+        on_progress: Callback with (series done, total series).
 
     Raises:
-        TrainingError: No usable series, or a patient would come to stand in two splits.
+        TrainingError: There is no usable series, or a patient would be in two splits.
     """
     scans = _scans_in(inputs)
     root.mkdir(parents=True, exist_ok=True)
@@ -89,13 +89,13 @@ def prepare(
         if on_progress:
             on_progress(done + 1, len(scans))
     if not adding.result.added and not manifest.series:
-        reasons = "; ".join(sorted(set(adding.result.skipped))[:3])
-        raise TrainingError(f"none of the {len(scans)} series could be used: {reasons}")
+        reasons = " ".join(sorted(set(adding.result.skipped))[:3])
+        raise TrainingError(f"None of the {len(scans)} series could be used: {reasons}")
     return adding.result
 
 
 def _scans_in(inputs: Sequence[Path]) -> list[Read]:
-    """Each series over all inputs; one DICOM series may lie in several folders."""
+    """Find each series over all inputs; one DICOM series may be spread over several folders."""
     by_uid: dict[str, list[Path]] = {}
     nifti = [found for folder in inputs for found in find_nifti(folder)]
     for folder in inputs:
@@ -121,7 +121,7 @@ def _dicom_in(folder: Path) -> list[list[Path]]:
 
 @dataclass
 class _Adding:
-    """One run of ``prepare``: knows the set, the key of its pseudonyms and the split."""
+    """One run of ``prepare``: set, key of its pseudonyms, and split."""
 
     root: Path
     manifest: Manifest
@@ -147,24 +147,24 @@ class _Adding:
         self.result.slices += len(entry.slices)
 
     def _entry(self, scan: Scan) -> SeriesEntry | str:
-        """The entry of a series, or the reason why it is left out."""
+        """Return the entry of a series, or the reason to leave it out."""
         name = self._pseudonym(scan.series)
         if any(entry.series == name for entry in self.manifest.series):
-            return f"series {name} is in the set already"
+            return f"Series {name} is in the set already."
         if min(scan.volume.shape[1:]) < MIN_SIDE_PIXELS:
-            return f"series {name} has slices smaller than {MIN_SIDE_PIXELS} pixels"
+            return f"Series {name} has slices smaller than {MIN_SIDE_PIXELS} pixels."
         described = _described(scan, name, self._pseudonym(scan.patient))
         return self._full(described, scan) if self.low_dose is None else self._low(described)
 
     def _full(self, described: dict[str, Any], scan: Scan) -> SeriesEntry | str:
         split = self.split_of(scan.patient)
         if split is None:
-            return f"series {described['series']}: the split file does not name its patient"
+            return f"The split file does not name the patient of series {described['series']}."
         before = self.manifest.split_of(described["patient"])
         if before not in (None, split):
             raise TrainingError(
-                f"patient {described['patient']} is in the split {before} already and cannot be "
-                f"in {split} too: a patient belongs to one split only"
+                f"Patient {described['patient']} is in the split {before} already and cannot be "
+                f"in {split} too: a patient belongs to one split only."
             )
         return SeriesEntry.model_validate({"split": split, **described})
 
@@ -175,7 +175,7 @@ class _Adding:
                 if matched and full.shape[1:] == described["shape"][1:]:
                     pair = {"split": full.split, "full_series": full.series, "dose": self.low_dose}
                     return SeriesEntry(**{**described, **pair, "slices": matched})
-        return f"low-dose series {described['series']} has no full-dose partner in the set"
+        return f"Low-dose series {described['series']} has no full-dose partner in the set."
 
     def _pseudonym(self, identifier: str) -> str:
         return hmac.new(self.key, identifier.encode(), hashlib.sha256).hexdigest()[:12]
@@ -200,7 +200,7 @@ def _described(scan: Scan, name: str, patient: str) -> dict[str, Any]:
 
 
 def _matched(low: list[SliceEntry], full: list[SliceEntry]) -> list[SliceEntry]:
-    """The low-dose slices with the index of their full-dose slice; [] unless all have one."""
+    """Return low-dose slices with the index of their full-dose slice; [] unless all have one."""
     places = {round(entry.position_mm, 2): index for index, entry in enumerate(full)}
     indices = [places.get(round(entry.position_mm, 2)) for entry in low]
     if None in indices:
@@ -212,7 +212,7 @@ def _matched(low: list[SliceEntry], full: list[SliceEntry]) -> list[SliceEntry]:
 
 
 def _noises(hu: NDArray[np.float32]) -> list[float]:
-    """Noise of each slice, HU; a typical one where the series holds no soft tissue."""
+    """Measure the noise of each slice, HU; a typical value if the series shows no soft tissue."""
     return [float(noise) or NO_TISSUE_HU for noise in noise_hu_per_slice(hu)]
 
 
@@ -226,7 +226,7 @@ def _series_uid(path: Path) -> str:
 
 
 def _key(root: Path) -> bytes:
-    """The secret behind the set's pseudonyms: without it patient IDs cannot be tried on them."""
+    """Load or create the secret key of the pseudonyms, which prevents guessing of patient IDs."""
     path = root / KEY_FILE
     if not path.is_file():
         path.touch(mode=0o600)

@@ -1,4 +1,4 @@
-"""One CT series on its way into a training set, wherever it was read from."""
+"""CT series read for a training set, from DICOM or NIfTI."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from training.errors import TrainingError
 
 
 class UnusableScanError(TrainingError):
-    """A series that is left out; the message names no patient."""
+    """A series cannot be used and is left out; the message names no patient."""
 
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """A series with what a training set keeps of it.
+    """A series with the data that a training set keeps.
 
     Attributes:
-        series: Identifies it; the same series read twice has the same.
-        patient: Identifies the patient.
-        volume: HU, rows towards posterior and columns towards left where the patient lay supine.
-        padding: [slice, row, column], where the scanner had no data.
-        condition: What a model may know of the scan.
-        positions_mm: Place of each slice along the slice normal.
+        series: Identifier; the same whenever the series is read.
+        patient: Identifier of the patient.
+        volume: HU, rows towards posterior and columns towards left for a supine patient.
+        padding: Mask of pixels without data [slice, row, column].
+        condition: Acquisition facts of the scan.
+        positions_mm: Position of each slice along the slice normal.
     """
 
     series: str
@@ -45,7 +45,7 @@ def read_dicom(paths: Sequence[Path]) -> Scan:
     """Read the files of one series.
 
     Raises:
-        UnusableScanError: The series is no CT series that can be read.
+        UnusableScanError: The series is not a readable CT series.
     """
     try:
         series = read_series(paths, contiguous=False)
@@ -62,12 +62,12 @@ def read_dicom(paths: Sequence[Path]) -> Scan:
 
 
 def patient_id(series: CtSeries) -> str:
-    """The patient ID; a study without one counts as a patient of its own."""
+    """Return the patient ID; a study without one counts as a separate patient."""
     return str(series.headers[0].get("PatientID") or "") or series.study_uid
 
 
 def slice_position_mm(header: Dataset) -> float:
-    """Place of a slice along its normal, mm (PS3.3 C.7.6.2.1.1)."""
+    """Compute the position of a slice along its normal, mm (PS3.3 C.7.6.2.1.1)."""
     row, column = np.split(np.array(header.ImageOrientationPatient, dtype=float), 2)
     place = np.array(header.ImagePositionPatient, dtype=float)
     return float(np.cross(row, column) @ place)

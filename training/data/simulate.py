@@ -1,7 +1,7 @@
-"""Noise images for a training set: one back-projection a slice, so that fitting needs none.
+"""Simulation of noise images for a training set, so that training needs no back-projection.
 
-Back-projection is linear and a kernel's apodisation a filter of the image plane. So one noise
-image with the plain ramp, kept for each slice, gives low dose of any dose and texture later:
+Back-projection is linear and the apodisation of a kernel is a filter in the image plane. One noise
+image per slice, with the plain ramp, therefore gives low dose of any dose and texture later:
 filter, scale, add (Yu 2012; ``man_core.physics.low_dose``).
 """
 
@@ -29,14 +29,14 @@ from training.data.manifest import (
 from training.data.texture import CUTOFFS, table_cutoffs
 
 REFERENCE_DOSE = 0.25
-"""Dose at which the ray noise is drawn; other doses scale it (electronic noise aside)."""
+"""Dose at which ray noise is drawn; other doses scale it (except for the electronic noise)."""
 
-MAX_FLOAT16_HU = 65_000.0  # float16 ends at 65504
+MAX_FLOAT16_HU = 65_000.0  # the maximum of float16 is 65504
 
 
 @dataclass(frozen=True)
 class _Part:
-    """One series to simulate, as it travels to another process."""
+    """One series to simulate, passed to another process."""
 
     root: Path
     entry: SeriesEntry
@@ -54,20 +54,20 @@ def simulate(
 ) -> int:
     """Simulate the noise of every full-dose slice that has none yet.
 
-    A series whose noise lies there already is left alone: an interrupted run goes on.
+    Series with noise are skipped, so that an interrupted run continues.
 
     Args:
         root: Folder of the set.
-        copies: Independent noise images a slice.
-        processes: Processes that share the work.
-        seed: Seed of all randomness.
-        on_progress: Called with (slices done, slices in all).
+        copies: Independent noise images per slice.
+        processes: Number of processes.
+        seed: Seed of all random numbers.
+        on_progress: Callback with (slices done, total slices).
 
     Returns:
-        Slices simulated.
+        Number of slices simulated.
 
     Raises:
-        TrainingError: The folder is no training set.
+        TrainingError: The folder is not a training set.
     """
     manifest = load_manifest(root)
     (root / "noise").mkdir(exist_ok=True)
@@ -89,7 +89,7 @@ def simulate(
 
 
 def _each(parts: list[_Part], processes: int) -> Iterator[tuple[_Part, list[list[float]]]]:
-    """Every part with its tables, in the order in which they are finished."""
+    """Yield every part with its tables, in order of completion."""
     if processes == 1:
         yield from ((part, _simulate_series(part)) for part in parts)
         return
@@ -122,7 +122,7 @@ def _note_tables(
 
 
 def _simulate_series(part: _Part) -> list[list[float]]:
-    """Write the noise of one series; give the table of amplitudes of each slice."""
+    """Write the noise of one series; return the table of amplitudes of each slice."""
     entry = part.entry
     volume = np.load(slices_file(part.root, entry.series), mmap_mode="r")
     path = noise_file(part.root, entry.series, part.copy)
@@ -149,11 +149,11 @@ def _noise(
 
 
 def amplitudes(noise: torch.Tensor, hu: torch.Tensor) -> list[float]:
-    """Standard deviation in soft tissue after apodisation at each cutoff of the table.
+    """Measure the standard deviation in soft tissue after apodisation at each cutoff of the table.
 
     Args:
         noise: Plain-ramp noise [1, row, column], HU.
-        hu: The slice [1, row, column], HU.
+        hu: Slice [1, row, column], HU.
     """
     tissue = tissue_mask(hu)
     return [
@@ -163,6 +163,6 @@ def amplitudes(noise: torch.Tensor, hu: torch.Tensor) -> list[float]:
 
 
 def _generator(part: _Part, index: int) -> torch.Generator:
-    """A seed of its own for each slice, whatever the order of the work."""
+    """Seed each slice separately, independent of the order of processing."""
     words = np.random.SeedSequence([part.seed, int(part.entry.series, 16), part.copy, index])
     return torch.Generator().manual_seed(int(words.generate_state(1, np.uint64)[0] >> 1))

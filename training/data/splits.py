@@ -1,4 +1,4 @@
-"""Which patient belongs to which split: always a whole patient, never a slice."""
+"""Assignment of patients to splits: always whole patients, never slices."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ SplitOf = Callable[[str], str | None]
 
 
 class SplitFile(BaseModel):
-    """A split as a file: ``config/splits/<set>.yaml``.
+    """File of a split: ``config/splits/<set>.yaml``.
 
     Attributes:
-        patients: Patient ID to split.
-        others: Split of patients that are not named; without it they are left out.
+        patients: Split by patient ID.
+        others: Split of all other patients; without it they are left out.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -31,18 +31,18 @@ class SplitFile(BaseModel):
 
 
 def known_split(name: str) -> str:
-    """The name itself, when it is one.
+    """Require a name to be that of a split, and return it.
 
     Raises:
         RecipeError: There is no such split.
     """
     if name not in SPLITS:
-        raise RecipeError(f"there is no split {name!r}: use one of {', '.join(SPLITS)}")
+        raise RecipeError(f"There is no split {name!r}; use one of {', '.join(SPLITS)}.")
     return name
 
 
 def split_by_hash(seed: int = 0) -> SplitOf:
-    """80 / 10 / 10 by a seeded hash of the patient ID: stable when patients are added later."""
+    """Split 80 / 10 / 10 by a seeded hash of the patient ID, stable when patients are added."""
 
     def choose(patient_id: str) -> str:
         digest = hashlib.sha256(f"{seed}:{patient_id}".encode()).digest()
@@ -57,13 +57,13 @@ def split_by_hash(seed: int = 0) -> SplitOf:
 
 
 def split_by_name(name: str) -> SplitOf:
-    """Every patient to one split."""
+    """Assign every patient to one split."""
     split = known_split(name)
     return lambda _patient_id: split
 
 
 def split_by_file(path: Path) -> SplitOf:
-    """As a YAML file says; None for patients that it leaves out.
+    """Split according to a YAML file; None for patients that it leaves out.
 
     Raises:
         RecipeError: The file cannot be read or names an unknown split.
@@ -72,8 +72,8 @@ def split_by_file(path: Path) -> SplitOf:
         table = SplitFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (OSError, yaml.YAMLError, ValidationError) as error:
         raise RecipeError(
-            f"the split file {path} cannot be used: it must hold `patients:` with a split for "
-            f"each patient ID ({type(error).__name__})"
+            f"The split file {path} cannot be used; it must contain `patients:` with a split for "
+            f"each patient ID ({type(error).__name__})."
         ) from error
     for name in {*table.patients.values(), *([table.others] if table.others else [])}:
         known_split(name)

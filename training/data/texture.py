@@ -1,4 +1,4 @@
-"""Giving broadband noise the texture of a kernel: one filter of the frequency plane a cutoff."""
+"""Texture of a kernel for broadband noise: one filter in the frequency plane per cutoff."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from numpy.typing import NDArray
 from man_core.noise_texture import MAX_CUTOFF, MIN_CUTOFF, image_power
 
 CUTOFFS: tuple[float, ...] = tuple(float(c) for c in np.geomspace(MIN_CUTOFF, MAX_CUTOFF, 33))
-"""The textures that can be drawn, 7.5 % apart: finer than a series' own can be measured."""
+"""Cutoffs of the textures to draw from, 7.5 % apart: finer than they can be measured."""
 
 MIN_TRANSFER = 1e-3
-"""Share of a frequency below which a kernel has let nothing through: there is nothing to filter."""
+"""Transfer of a frequency below which a kernel has removed it and nothing is left to filter."""
 
 TABLE_EVERY = 4
-"""Amplitudes are measured at every fourth cutoff and interpolated between."""
+"""Interval of the cutoffs at which amplitudes are measured, with interpolation between them."""
 
 
 def nearest_cutoff(cutoff: float) -> int:
-    """Index in ``CUTOFFS`` of the texture nearest to a cutoff."""
+    """Return the index in ``CUTOFFS`` nearest to a cutoff."""
     return int(np.argmin(np.abs(np.log(CUTOFFS) - np.log(cutoff))))
 
 
 @lru_cache(maxsize=8)
 def transfers(size: int) -> NDArray[np.float32]:
-    """Amplitude filters for ``numpy.fft.rfft2`` of a square of plain-ramp noise.
+    """Compute amplitude filters for ``numpy.fft.rfft2`` of a square of plain-ramp noise.
 
     Args:
         size: Side of the square, pixels.
@@ -61,14 +61,14 @@ def apodise(noise: NDArray[np.float32], cutoffs: NDArray[np.intp]) -> NDArray[np
 def smoothed(
     image: NDArray[np.float32], sharp: NDArray[np.intp], smooth: NDArray[np.intp]
 ) -> NDArray[np.float32]:
-    """What a smoother kernel would have made of squares of an image; the mean stays.
+    """Filter squares of an image to a smoother kernel; the mean is preserved.
 
     Kernels are filters of the image, so two of them differ by the ratio of their apodisations.
 
     Args:
         image: float32 [batch, row, column], rows and columns equal.
-        sharp: Index in ``CUTOFFS`` of the texture that it has [batch].
-        smooth: Index of the texture wanted [batch], none above ``sharp``.
+        sharp: Index in ``CUTOFFS`` of the present texture [batch].
+        smooth: Index of the desired texture [batch], not above ``sharp``.
 
     Returns:
         float32 [batch, row, column].
@@ -83,10 +83,10 @@ def smoothed(
 
 
 def table_cutoffs() -> NDArray[np.intp]:
-    """Indices in ``CUTOFFS`` at which amplitudes are measured."""
+    """Return the indices in ``CUTOFFS`` at which amplitudes are measured."""
     return np.arange(0, len(CUTOFFS), TABLE_EVERY)
 
 
 def amplitude_at(table: list[float], cutoff: int) -> float:
-    """Standard deviation of a noise image after apodisation, from its measured table."""
+    """Interpolate the standard deviation of a noise image at a cutoff from its measured table."""
     return float(np.interp(cutoff, table_cutoffs(), table))

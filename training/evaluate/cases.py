@@ -1,4 +1,4 @@
-"""What is evaluated: low-dose volumes with their full-dose truth, real or simulated."""
+"""Cases of an evaluation: low-dose volumes with full-dose truth, real or simulated."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from training.errors import TrainingError
 Hu = NDArray[np.float32]
 
 FULL_DOSE = 1.0
-"""As a dose: the full dose itself is the input, which a denoiser should leave nearly alone."""
+"""Dose of cases with full dose as input, which a denoiser should hardly change."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,15 +31,15 @@ class Case:
     """One series at one dose.
 
     Attributes:
-        split: Where it comes from, for example ``validation`` or the name of a folder.
-        name: Which series, a pseudonym or a number; seeds the sampling.
-        patient: Whose series, a pseudonym or a number; cases of one patient are not independent.
+        split: Origin, for example ``validation`` or the name of a folder.
+        name: Pseudonym or number of the series; seeds the sampling.
+        patient: Pseudonym or number of the patient; cases of one patient are not independent.
         dose: Fraction of full dose of ``low``.
-        real: Whether ``low`` was measured; else its noise is simulated.
-        low: The low-dose volume.
+        real: Whether ``low`` was measured; otherwise its noise is simulated.
+        low: Low-dose volume.
         full: Full-dose HU [slice, row, column].
-        condition: What a model may know of the scan.
-        exam: ``chest``, ``abdomen`` or ``head`` where all slices show it (``exams.by_exam``).
+        condition: Acquisition facts of the scan.
+        exam: ``chest``, ``abdomen`` or ``head`` if all slices show it (``exams.by_exam``).
     """
 
     split: str
@@ -55,12 +55,12 @@ class Case:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which cases to make.
+    """Selection of cases.
 
     Attributes:
         split: Split of a training set.
-        doses: Doses to simulate; of real pairs the first one names their dose.
-        slices: At most so many slices of a series, evenly spread; None takes all.
+        doses: Doses to simulate; for real pairs the first one is their dose.
+        slices: Maximum number of slices per series, evenly spaced; None: all.
     """
 
     split: str = "validation"
@@ -69,12 +69,12 @@ class Wanted:
 
 
 def cases(data: Path, full: Path | None, wanted: Wanted) -> Iterator[Case]:
-    """The cases of a training set or of DICOM folders, one at a time.
+    """Iterate over the cases of a training set or of DICOM folders.
 
     Args:
-        data: A training set; or a DICOM folder: low dose where ``full`` is given, else full dose.
+        data: Training set; or DICOM folder: of low dose if ``full`` is given, else of full dose.
         full: DICOM folder of the full-dose partners.
-        wanted: Which cases.
+        wanted: Selection of cases.
 
     Raises:
         TrainingError: There is nothing to evaluate.
@@ -90,7 +90,7 @@ def _set_cases(root: Path, wanted: Wanted) -> Iterator[Case]:
     manifest = load_manifest(root)
     entries = list(manifest.of(wanted.split))
     if not entries:
-        raise TrainingError(f"the set {root} holds nothing in the split {wanted.split!r}")
+        raise TrainingError(f"The set {root} is empty in the split {wanted.split!r}.")
     for entry in entries:
         volume = _volume_of(root, entry)
         condition = _condition_of(entry)
@@ -140,11 +140,11 @@ def _real_cases(low: Path, full: Path, wanted: Wanted) -> Iterator[Case]:
             )
             break
     if not found:
-        raise TrainingError(f"no series in {low} has a full-dose partner at its places in {full}")
+        raise TrainingError(f"No series in {low} has a full-dose partner at its place in {full}.")
 
 
 class _Known(NamedTuple):
-    """Where a case comes from: split, name and patient of ``Case``."""
+    """Origin of a case: split, name and patient."""
 
     split: str
     name: str
@@ -152,7 +152,7 @@ class _Known(NamedTuple):
 
 
 class _Patients:
-    """Numbers for the patients of a folder, in the order in which they are met."""
+    """Numbers of the patients of a folder, in order of appearance."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
@@ -163,7 +163,7 @@ class _Patients:
 
 
 def _matching_slices(low: CtSeries, full: CtSeries) -> list[tuple[int, int]]:
-    """Indices (low, full) of slices of one patient at the same place; [] where sizes differ."""
+    """Return indices (low, full) of slices of one patient at the same place; [] if sizes differ."""
     same_patient = low.headers[0].get("PatientID") == full.headers[0].get("PatientID")
     if not same_patient or low.volume.shape[1:] != full.volume.shape[1:]:
         return []
@@ -211,7 +211,7 @@ def _series_below(folder: Path) -> Iterator[CtSeries]:
 
 
 def _spread(count: int, limit: int | None) -> list[int]:
-    """Indices of at most ``limit`` slices, evenly spread."""
+    """Return indices of at most ``limit`` slices, evenly spaced."""
     if limit is None or limit >= count:
         return list(range(count))
     return [int(i) for i in np.linspace(0, count - 1, limit).round()]

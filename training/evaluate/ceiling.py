@@ -1,4 +1,4 @@
-"""The autoencoder's ceiling: no sampler can give back what the latent does not hold."""
+"""Ceiling of the autoencoder: no sampler can restore what the latent does not contain."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from training.evaluate.cases import Case
 
 
 class Reconstruction:
-    """Full dose through a model's autoencoder and back (gate 1 of the default model).
+    """Reconstruction of full dose by the autoencoder of a model (gate 1 of the default model).
 
     Args:
-        card: The model.
-        folder: Where its weights lie.
-        device: Where to compute.
+        card: Card of the model.
+        folder: Folder of its weights.
+        device: Device to compute on.
 
     Raises:
         ModelError: The model has no autoencoder, or its weights cannot be used.
@@ -32,7 +32,7 @@ class Reconstruction:
 
     def __init__(self, card: ModelCard, folder: Path, device: str) -> None:
         if card.method != "man":
-            raise ModelError(f"model {card.name!r} has no autoencoder: leave out --ceiling")
+            raise ModelError(f"Model {card.name!r} has no autoencoder; omit --ceiling.")
         config, tensors = load_weights(folder / card.weights_file, card.weights_sha256)
         self._range = card.hu_range
         self._device = choose_device(device)
@@ -42,7 +42,7 @@ class Reconstruction:
 
     @torch.inference_mode()
     def __call__(self, case: Case, _window: Window) -> tuple[NDArray[np.float32], float]:
-        """HU [slice, row, column] and seconds."""
+        """Return HU [slice, row, column] and seconds."""
         began = time.monotonic()
         restored = np.concatenate([self._through(plane[None]) for plane in case.full])
         return restored, time.monotonic() - began

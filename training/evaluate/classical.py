@@ -1,7 +1,7 @@
-"""Denoisers without fitting, each with the strength that serves a case best.
+"""Classical denoisers without training, each with the best strength for a case.
 
-The strength is chosen on the truth, by the highest PSNR of the case in the window: a bound for the
-method and no way to use it, which makes the comparison hard for the fitted models.
+The strength is chosen on the truth, by the highest PSNR of the case in the window: an upper bound
+for the method, not usable in practice, which makes the comparison demanding for trained models.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from training.evaluate.cases import Case
 Hu = NDArray[np.float32]
 
 Filter = Callable[[Hu, float, float], Hu]
-"""One slice [row, column] in HU, its noise in HU and a strength: the filtered slice."""
+"""Maps a slice [row, column] in HU, its noise in HU and a strength to the filtered slice."""
 
 GAUSSIAN_PIXELS = tuple(round(0.1 * tenth, 1) for tenth in range(4, 21))
 """Standard deviations of the blurs."""
@@ -34,20 +34,20 @@ NLM_STRENGTHS = (0.5, 0.7, 0.9, 1.1)
 
 NLM_PATCH = 5
 NLM_DISTANCE = 9
-"""Edge of the patches that are compared, and how far apart they may lie; pixels."""
+"""Side and maximum distance of the compared patches, pixels."""
 
 TV_STRENGTHS = (0.4, 0.7, 1.0, 1.4)
 """Weights of the total variation, in standard deviations of the slice's noise."""
 
 
 class BestStrength:
-    """A filter with the strength whose PSNR is highest on a case.
+    """A filter with the strength of highest PSNR on a case.
 
     Args:
-        filter_slice: The filter.
-        strengths: What is tried.
-        kept: Whether what every strength gives is kept as long as the case lives, so that further
-            windows cost nothing; for slow filters.
+        filter_slice: Filter.
+        strengths: Strengths to try.
+        kept: Whether to cache the results of all strengths for the lifetime of the case, for
+            further windows; useful for slow filters.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class BestStrength:
             self._kept = WeakKeyDictionary()
 
     def __call__(self, case: Case, window: Window) -> tuple[Hu, float]:
-        """HU [slice, row, column] and the seconds that the chosen strength took."""
+        """Return HU [slice, row, column] and the seconds of the chosen strength."""
         return min(self._tried(case), key=lambda tried: _error(tried[0], case.full, window))
 
     def _tried(self, case: Case) -> Iterable[tuple[Hu, float]]:
@@ -80,7 +80,7 @@ class BestStrength:
 
 
 def non_local_means(hu: Hu, noise_hu: float, strength: float) -> Hu:
-    """Average of pixels whose surroundings look alike (Buades et al. 2005), by scikit-image.
+    """Filter by non-local means (Buades et al. 2005), with scikit-image.
 
     Raises:
         TrainingError: scikit-image is not installed.
@@ -99,7 +99,7 @@ def non_local_means(hu: Hu, noise_hu: float, strength: float) -> Hu:
 
 
 def total_variation(hu: Hu, noise_hu: float, strength: float) -> Hu:
-    """Least total variation near the slice (Rudin et al. 1992; Chambolle 2004), by scikit-image.
+    """Filter by total variation (Rudin et al. 1992; Chambolle 2004), with scikit-image.
 
     Raises:
         TrainingError: scikit-image is not installed.
@@ -131,15 +131,15 @@ def _restoration() -> ModuleType:
         from skimage import restoration
     except ImportError as error:
         raise TrainingError(
-            "non-local means and total variation need scikit-image: "
-            "install man-node with its extra `train`"
+            "Non-local means and total variation need scikit-image; "
+            "install man-node with its extra `train`."
         ) from error
     module: ModuleType = restoration
     return module
 
 
 def _error(hu: Hu, full: Hu, window: Window) -> float:
-    """What falls as the PSNR rises, averaged over slices."""
+    """Return the mean log error over slices, which falls as the PSNR rises."""
     difference = np.clip(hu, *window) - np.clip(full, *window)
     with np.errstate(divide="ignore"):
         return float(np.mean(np.log(np.mean(difference.astype(np.float64) ** 2, axis=(1, 2)))))
@@ -150,4 +150,4 @@ FILTERS = {
     "non-local means": BestStrength(non_local_means, NLM_STRENGTHS),
     "total variation": BestStrength(total_variation, TV_STRENGTHS),
 }
-"""Row of a table to what fills it."""
+"""Filters by the name of their row in a table."""

@@ -1,4 +1,4 @@
-"""Two models on the same cases: paired over patients, since slices of a patient are alike."""
+"""Comparison of two models on the same cases, paired over patients."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from training.evaluate.methods import Method, untouched
 from training.evaluate.run import NOTHING, CaseRow, rows_of_case
 
 RESAMPLES = 10_000
-"""Draws of the bootstrap."""
+"""Resamples of the bootstrap."""
 
 BOOTSTRAP_SEED = 0
-"""The same comparison gives the same interval."""
+"""Fixed seed, so that the same comparison gives the same interval."""
 
 INTERVAL = (2.5, 97.5)
-"""Percentiles that bound 95 %."""
+"""Percentiles of the 95 % interval."""
 
 Values = NDArray[np.float64]
 
 
 class Figure(NamedTuple):
-    """A measured quantity.
+    """A metric.
 
     Attributes:
-        name: With its unit.
-        sign: 1 where more is better, -1 where less is.
-        signed: Whether a patient's value may be below 0, and then counts without its sign.
+        name: Name with unit.
+        sign: 1 if higher is better, -1 if lower is better.
+        signed: Whether values may be negative; then their magnitude counts.
     """
 
     name: str
@@ -46,22 +46,22 @@ PSNR = Figure("PSNR dB", 1)
 SSIM = Figure("SSIM", 1)
 LPIPS = Figure("LPIPS", -1)
 CHANGE = Figure("change of full dose / its noise", -1)
-"""Only with full dose as input; see ``quality.change_over_noise``."""
+"""Only for full dose as input; see ``quality.change_over_noise``."""
 
 
 def bias_in(tissue: str) -> Figure:
-    """How far the mean HU of a tissue is off, whichever way."""
+    """Return the metric of the absolute bias of a tissue."""
     return Figure(f"HU off in {tissue}", -1, signed=True)
 
 
 class Kind(NamedTuple):
-    """What a figure was measured on.
+    """Kind of cases that a metric was measured on.
 
     Attributes:
-        split: Where the cases come from.
+        split: Origin of the cases.
         dose: Fraction of full dose of the input.
-        real: Whether the low dose was measured or simulated.
-        window_hu: Window of the metrics; None for what needs none.
+        real: Whether the low dose was measured, not simulated.
+        window_hu: Window of the metric; None if it has none.
     """
 
     split: str
@@ -70,7 +70,7 @@ class Kind(NamedTuple):
     window_hu: Window | None
 
     def __str__(self) -> str:
-        """For a title or a sentence."""
+        """Return a description for titles and sentences."""
         if self.dose == FULL_DOSE:
             return f"{self.split}, full dose"
         words = f"{self.split}, {'real' if self.real else 'simulated'} dose {self.dose:g}"
@@ -79,15 +79,15 @@ class Kind(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Paired:
-    """One figure of two models on the same patients.
+    """One metric of two models on the same patients.
 
     Attributes:
-        kind: What it was measured on.
-        figure: Which one.
-        patients: Pseudonyms or numbers.
-        low: The untouched low dose [patient], mean over the patient's slices.
-        first: The first model [patient].
-        second: The second model [patient].
+        kind: Kind of cases.
+        figure: Metric.
+        patients: Pseudonyms or numbers of the patients.
+        low: Values of the untouched low dose [patient], means over the slices of a patient.
+        first: Values of the first model [patient].
+        second: Values of the second model [patient].
     """
 
     kind: Kind
@@ -99,7 +99,7 @@ class Paired:
 
     @property
     def gain(self) -> Values:
-        """By how much the second model is better [patient]; negative where it is worse."""
+        """Improvement by the second model [patient]; negative where it is worse."""
         same = self.first == self.second  # infinity minus infinity is no number
         difference = np.where(same, 0.0, self.second) - np.where(same, 0.0, self.first)
         return self.figure.sign * difference
@@ -111,7 +111,7 @@ class Paired:
         return low, high
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; null stands for a number that is not finite."""
+        """Return plain values for JSON; null stands for a value that is not finite."""
         gain, difference = self.gain, self.figure.sign * self.gain
         return {
             **self.kind._asdict(),
@@ -138,9 +138,9 @@ def _finite(value: float) -> float | None:
 
 
 def bootstrap(values: Values) -> tuple[float, float]:
-    """Percentile interval of the mean of independent values [patient] (Efron 1979).
+    """Estimate the percentile interval of the mean of independent values [patient] (Efron 1979).
 
-    Of few patients it is too narrow: below some ten take it as a hint. NaN for a single one.
+    It is too narrow for few patients: below about ten it is only a hint. NaN for a single one.
     """
     if len(values) < 2 or not np.isfinite(values).all():
         return math.nan, math.nan
@@ -157,13 +157,12 @@ def compare(
     windows: Sequence[Window] = (SOFT_TISSUE,),
     on_case: Callable[[int, int | None], None] | None = None,
 ) -> list[Paired]:
-    """Measure two models on the same cases, with the untouched low dose beside them.
+    """Measure two models and the untouched low dose on the same cases.
 
-    Full dose as input has no truth but itself: there, how much it is changed stands in place of
-    PSNR, SSIM and LPIPS.
+    Full dose as input has no other truth: there its change replaces PSNR, SSIM and LPIPS.
 
     Raises:
-        TrainingError: There was no case, or a model failed.
+        TrainingError: There is no case, or a model failed.
     """
     methods = (untouched(), first, second)
     measured: list[_Measured] = []
@@ -178,7 +177,7 @@ def compare(
 
 
 class _Measured(NamedTuple):
-    """One figure of one method (0: low dose, 1 and 2: the models) on one case."""
+    """One metric of one method (0: low dose, 1 and 2: the models) on one case."""
 
     kind: Kind
     figure: Figure
@@ -208,7 +207,7 @@ def _figures(found: CaseRow, *, everything: bool) -> Iterator[tuple[Window | Non
         yield row.window_hu, PSNR, row.psnr_db
         yield row.window_hu, SSIM, row.ssim
         yield row.window_hu, LPIPS, row.lpips
-    if everything:  # what depends on no window is said once
+    if everything:  # independent of the window: once
         for tissue, bias in row.bias_hu.items():
             yield None, bias_in(tissue), bias
 
@@ -223,16 +222,16 @@ def _paired(measured: Sequence[_Measured]) -> list[Paired]:
 
 
 def _pair(kind: Kind, figure: Figure, found: dict[str, list[list[_Measured]]]) -> Paired:
-    """Means over each patient's slices; patients of whom the figure is unknown are left out.
+    """Average over the slices of each patient; patients without the metric are left out.
 
     Raises:
-        TrainingError: A model has no value where the low dose has one.
+        TrainingError: A model has no value although the low dose has one.
     """
     table = {patient: [_mean(part) for part in parts] for patient, parts in found.items()}
     known = {patient: row for patient, row in table.items() if not math.isnan(row[0])}
     for patient, row in known.items():
         if np.isnan(row).any():
-            raise TrainingError(f"a model gave values that are no numbers for patient {patient}")
+            raise TrainingError(f"A model returned non-finite values for patient {patient}.")
     values = np.array(list(known.values()), dtype=np.float64).reshape(-1, 3)
     if figure.signed:
         values = np.abs(values)

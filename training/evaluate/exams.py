@@ -1,4 +1,4 @@
-"""The display window belongs to what a slice shows: chest, abdomen or head."""
+"""Exam that a slice shows (chest, abdomen or head), with its display window."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ EXAMS: dict[str, Window] = {"chest": CHEST_EXAM, "abdomen": ABDOMEN_EXAM, "head"
 """Per-exam windows of ldct-benchmark (Eulig 2024, Med Phys 51:8776), HU."""
 
 HEADS = ("HEAD", "BRAIN", "SKULL", "NECK", "HEADNECK")
-"""Body Part Examined of what is read in the head's window; its content is not recognised."""
+"""Values of Body Part Examined that are read in the head window."""
 
 CHEST_LUNG_SHARE = 0.18
-"""A slice with more lung inside the body shows the chest: agrees with the labels of 350 of 386
-slices of the development set (fitting and validation splits); the others show the lungs' bases."""
+"""Share of lung in the body from which a slice shows the chest: agrees with the labels of 350 of
+386 slices of the development set (training and validation splits); the others show the lung bases."""
 
 BLOCK_PIXELS = 4
-"""Blocks whose mean takes the noise out before tissue is told from lung."""
+"""Side of the blocks whose means distinguish tissue from lung without noise."""
+
 TISSUE_ABOVE_HU = -200.0
 LUNG_HU: Window = (-960.0, -500.0)
 
 
 def exam_of(hu: NDArray[np.floating], anatomy: str | None = None) -> str:
-    """The exam whose window a slice is read in.
+    """Return the exam in whose window a slice is read.
 
     Args:
-        hu: [row, column].
-        anatomy: Body Part Examined of its series. Only the head is taken from it: one series often
-            runs from the chest into the abdomen under one name.
+        hu: Slice [row, column], HU.
+        anatomy: Body Part Examined of its series. Only the head is taken from it, since a series
+            often extends from the chest into the abdomen under one name.
     """
     if (anatomy or "").upper() in HEADS:
         return "head"
@@ -42,7 +43,7 @@ def exam_of(hu: NDArray[np.floating], anatomy: str | None = None) -> str:
 
 
 def lung_share(hu: NDArray[np.floating]) -> float:
-    """Lung as a share of what lies between tissue on all four sides in a slice [row, column]."""
+    """Compute the share of lung in the area enclosed by tissue of a slice [row, column]."""
     rows, columns = (edge // BLOCK_PIXELS for edge in hu.shape)
     kept = hu[: rows * BLOCK_PIXELS, : columns * BLOCK_PIXELS]
     blocks = kept.reshape(rows, BLOCK_PIXELS, columns, BLOCK_PIXELS).mean(axis=(1, 3))
@@ -60,7 +61,7 @@ def _enclosed(tissue: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def by_exam(case: Case) -> list[Case]:
-    """A case as one case for each exam that its slices show."""
+    """Split a case into one case for each exam that its slices show."""
     shown = [exam_of(plane, case.condition.anatomy) for plane in case.full]
     parts = {exam: [k for k, name in enumerate(shown) if name == exam] for exam in EXAMS}
     return [_part(case, exam, slices) for exam, slices in parts.items() if slices]

@@ -1,4 +1,4 @@
-"""What is compared: the untouched low dose, the best blur, and models."""
+"""Methods to evaluate: the untouched low dose, classical filters and models."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ BEST_GAUSSIAN = "best Gaussian"
 
 @dataclass(frozen=True)
 class Method:
-    """A row of the table before it is measured.
+    """A method, one row of a table.
 
     Attributes:
-        name: What the row is called.
-        weights_sha256: Of the model's weights; empty for what has none.
-        steps: Sampling steps; 0 for what does not sample.
-        apply: Gives HU [slice, row, column] and seconds for a case in a window.
-        sampler: Of the model; empty for what does not sample.
-        device: Where it runs.
+        name: Name of the row.
+        weights_sha256: Hash of the weights; empty without weights.
+        steps: Sampling steps; 0 without sampling.
+        apply: Maps a case and a window to HU [slice, row, column] and seconds.
+        sampler: Sampler of the model; empty without sampling.
+        device: Device it runs on.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Method:
 
 
 CLASSICAL = {name: Method(name, "", 0, apply) for name, apply in FILTERS.items()}
-"""Methods that are not fitted, by the name of their row."""
+"""Methods without training, by the name of their row."""
 
 
 def methods_of(
@@ -71,18 +71,18 @@ def methods_of(
     classical: bool = False,
     ceiling: bool = False,
 ) -> list[Method]:
-    """Low dose first, then what is not fitted, then each model with each sampler and step count.
+    """List low dose, classical methods, and each model with each sampler and number of steps.
 
     A model that does not sample has one row.
 
     Args:
         models: Registry names, paths to cards, or folders of runs or of exported models.
-        device: Where models run.
+        device: Device of the models.
         steps: Sampling steps; empty takes the card's.
         samplers: Names of samplers; empty takes the card's.
         gaussian: Whether to add the Gaussian blur with the best PSNR of each case.
-        classical: Whether to add every method of ``CLASSICAL``, that blur among them.
-        ceiling: Whether to add what each model's autoencoder makes of the full dose.
+        classical: Whether to add all methods of ``CLASSICAL``, which include that blur.
+        ceiling: Whether to add the reconstruction of full dose by each model's autoencoder.
 
     Raises:
         TrainingError: A model cannot be loaded, or has no autoencoder.
@@ -100,7 +100,7 @@ def methods_of(
 def _sampled(
     model: str, device: str, samplers: Sequence[str], steps: Sequence[int]
 ) -> Iterator[Method]:
-    """A row for each sampler and step count; one for a model that has neither."""
+    """Yield a row for each sampler and number of steps; one for a model that does not sample."""
     names: list[str | None] = [*samplers] or [None]
     counts: list[int | None] = [*steps] or [None]
     plain = model_method(model, device=device)
@@ -112,13 +112,13 @@ def _sampled(
 
 
 def untouched() -> Method:
-    """The low dose as it is: the row beside which every other stands."""
+    """Return the untouched low dose, the reference row of every table."""
     return Method(LOW_DOSE, "", 0, lambda case, _window: (case.low.hu, 0.0))
 
 
 @contextmanager
 def located(name: str) -> Iterator[str]:
-    """What the registry understands: a run is exported for the time of the block.
+    """Resolve a model to a name or card path for the registry; export a run temporarily.
 
     Args:
         name: Registry name, path to a card, or folder of a run or of an exported model.
@@ -144,14 +144,14 @@ def model_method(
     sampler: str | None = None,
     row: str | None = None,
 ) -> Method:
-    """The row of a model.
+    """Load a model as a method.
 
     Args:
         name: Registry name, path to a card, or folder of a run or of an exported model.
-        device: Where it runs.
+        device: Device it runs on.
         steps: Sampling steps; None takes the card's.
         sampler: Name of the sampler; None takes the card's.
-        row: What the row is called; None takes the card's name.
+        row: Name of the row; None takes the card's.
 
     Raises:
         TrainingError: The model cannot be loaded.
@@ -167,7 +167,7 @@ def model_method(
 
 
 def ceiling_method(name: str, *, device: str = "auto", row: str | None = None) -> Method:
-    """The row of full dose through a model's autoencoder alone.
+    """Return the reconstruction of full dose by the autoencoder of a model as a method.
 
     Raises:
         TrainingError: The model cannot be loaded, or has no autoencoder.
@@ -183,7 +183,7 @@ def ceiling_method(name: str, *, device: str = "auto", row: str | None = None) -
 
 
 class _Denoising:
-    """Denoises each case once, however many windows are measured."""
+    """Denoises each case once, for any number of windows."""
 
     def __init__(self, denoiser: Denoiser) -> None:
         self._denoiser = denoiser

@@ -1,4 +1,4 @@
-"""Models on cases: one row for each window, always beside the untouched low dose."""
+"""Evaluation of methods on cases: one row for each window."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CPU_INFO = Path("/proc/cpuinfo")
 SCORES = ("psnr_db", "ssim", "lpips")
 """Fields of a row that may be unmeasured or infinite."""
 
-NOTHING = "there was nothing to evaluate: no series with soft tissue"
+NOTHING = "There is nothing to evaluate: no series shows soft tissue."
 
 
 @dataclass(frozen=True)
@@ -32,22 +32,22 @@ class Row:
     """One measured row: a method on the cases of one kind, averaged over their slices.
 
     Attributes:
-        split: Where the cases come from.
+        split: Origin of the cases.
         dose: Fraction of full dose of the input.
-        real: Whether the low dose was measured or simulated.
+        real: Whether the low dose was measured, not simulated.
         window_hu: Window of the metrics, HU.
         row: ``low dose``, a model's name or another method.
-        weights_sha256: Of the model's weights; empty for what has none.
-        steps: Sampling steps; 0 for what does not sample.
-        psnr_db: dB.
-        ssim: Gaussian 1.5 pixels.
-        lpips: AlexNet v0.1; NaN where the perceptual weights are missing.
+        weights_sha256: Hash of the weights; empty without weights.
+        steps: Sampling steps; 0 without sampling.
+        psnr_db: Peak signal-to-noise ratio, dB.
+        ssim: Structural similarity, Gaussian 1.5 pixels.
+        lpips: LPIPS, AlexNet v0.1; NaN if the perceptual weights are missing.
         bias_hu: Mean HU of result minus truth, by tissue.
-        slices: Slices averaged.
+        slices: Number of slices averaged.
         seconds_per_slice: Time of denoising.
-        sampler: Of the model; empty for what does not sample.
-        patients: How many patients the slices are of.
-        machine: What the time was measured on.
+        sampler: Sampler of the model; empty without sampling.
+        patients: Number of patients.
+        machine: Machine of the time measurement.
     """
 
     split: str
@@ -85,12 +85,12 @@ def _json_value(value: object) -> object:
 
 @dataclass(frozen=True)
 class CaseRow:
-    """What was measured on a single case.
+    """Measurement of a single case.
 
     Attributes:
-        patient: Whose it is, see ``Case``.
-        series: Which one.
-        row: The values, over the slices of this case.
+        patient: Patient, see ``Case``.
+        series: Name of the case.
+        row: Values over the slices of this case.
     """
 
     patient: str
@@ -120,13 +120,13 @@ def case_rows(
         methods: See ``methods_of``.
         cases: See ``cases.cases``.
         windows: Windows of the metrics.
-        on_case: Called with (cases done, None): how many there are shows only at the end.
+        on_case: Callback with (cases done, None): their total is not known in advance.
 
     Returns:
         A row for each case, method and window.
 
     Raises:
-        TrainingError: There was no case, or a model failed.
+        TrainingError: There is no case, or a model failed.
     """
     rows: list[CaseRow] = []
     for done, case in enumerate(cases, 1):
@@ -140,7 +140,7 @@ def case_rows(
 
 
 def rows_of_case(method: Method, case: Case, windows: Sequence[Window]) -> Iterator[CaseRow]:
-    """One method on one case: a row for each window.
+    """Measure one method on one case: a row for each window.
 
     Raises:
         TrainingError: The model failed.
@@ -172,7 +172,7 @@ def rows_of_case(method: Method, case: Case, windows: Sequence[Window]) -> Itera
 
 
 def averaged(rows: Sequence[CaseRow]) -> list[Row]:
-    """Rows of the same kind as one, weighted by their slices."""
+    """Average rows of the same kind, weighted by their slices."""
     kinds: dict[tuple[object, ...], list[CaseRow]] = {}
     for each in rows:
         row = each.row
@@ -219,7 +219,7 @@ def _mean_bias(group: list[Row], tissue: str) -> float:
 
 
 def machine(device: str) -> str:
-    """A device in words: the GPU's name, or threads and processor."""
+    """Describe a device: name of the GPU, or threads and processor."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(torch.device(device))
     threads = torch.get_num_threads()

@@ -12,7 +12,7 @@ WINDOWS: dict[str, Window] = {
     "chest-exam": CHEST_EXAM,
     "head-exam": HEAD_EXAM,
 }
-"""Windows by the name that the command line takes."""
+"""Windows by their name on the command line."""
 
 WINDOW_NAMES: dict[Window, str] = {
     SOFT_TISSUE: "soft tissue",
@@ -21,11 +21,11 @@ WINDOW_NAMES: dict[Window, str] = {
     ABDOMEN_EXAM: "abdomen exam",
     HEAD_EXAM: "head exam",
 }
-"""Windows by the name that a published table prints."""
+"""Names of windows in published tables."""
 
 
 def window_of(text: str) -> Window:
-    """A window by name or as ``LOW,HIGH`` in HU.
+    """Parse a window: a name, or ``LOW,HIGH`` in HU.
 
     Raises:
         RecipeError: It is neither.
@@ -37,5 +37,5 @@ def window_of(text: str) -> Window:
     except ValueError:
         low, high = 0.0, 0.0
     if not low < high:
-        raise RecipeError(f"unknown window {text!r}: use {', '.join(WINDOWS)}, or LOW,HIGH in HU")
+        raise RecipeError(f"Unknown window {text!r}; use {', '.join(WINDOWS)}, or LOW,HIGH in HU.")
     return low, high

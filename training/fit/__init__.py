@@ -1,1 +1,1 @@
-"""The fitting loop and what it keeps."""
+"""The training loop, its state on disk and the tasks that it runs."""

@@ -1,4 +1,4 @@
-"""Exponential moving average of the weights: what is validated and exported."""
+"""Exponential moving average of the weights, which is validated and exported."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 
 class Ema:
-    """Averaged copies of some parameters, always in the order in which they were given.
+    """Averaged copies of parameters, in the order in which they were given.
 
     The decay starts low, min(decay, (1 + n) / (10 + n)) after n updates, so that the average
-    forgets the starting values soon.
+    soon forgets the initial values.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], decay: float) -> None:
@@ -23,14 +23,14 @@ class Ema:
 
     @torch.no_grad()
     def update(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Take the current values into the average."""
+        """Update the averages with the current values."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         torch._foreach_lerp_(self.averages, [p.detach() for p in parameters], 1 - decay)
 
     @contextmanager
     def in_place(self, parameters: Iterable[nn.Parameter]) -> Iterator[None]:
-        """Within the block the parameters hold the averages; after it their own values again."""
+        """Replace the parameters by their averages within the context."""
         held = list(parameters)
         own = [p.detach().clone() for p in held]
         _copy(self.averages, held)
@@ -40,11 +40,11 @@ class Ema:
             _copy(own, held)
 
     def state_dict(self) -> dict[str, object]:
-        """The averages and how many updates they hold."""
+        """Return the averages and the number of updates."""
         return {"updates": self.updates, "averages": self.averages}
 
     def load_state_dict(self, state: dict[str, object]) -> None:
-        """The reverse of ``state_dict``."""
+        """Restore ``state_dict``."""
         averages = state["averages"]
         assert isinstance(averages, list)
         self.updates = int(str(state["updates"]))

@@ -1,4 +1,4 @@
-"""What a run tells of itself: metrics.jsonl always, TensorBoard when installed, pictures."""
+"""Journal of a run: metrics.jsonl, pictures, and TensorBoard if installed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class _Board(Protocol):
 
 
 class Journal:
-    """Writes into one run folder; a resumed run goes on in the same files."""
+    """Writes into the folder of a run; a resumed run appends to the same files."""
 
     def __init__(self, run: Path) -> None:
         self.run = run
@@ -25,7 +25,7 @@ class Journal:
         self._board = _board(run)
 
     def write(self, kind: str, step: int, scalars: Mapping[str, float]) -> None:
-        """One line of ``metrics.jsonl``: kind (``fit`` or ``validation``), step and values."""
+        """Append a line to ``metrics.jsonl``: kind (``fit`` or ``validation``), step and values."""
         self._lines.write(json.dumps({"kind": kind, "step": step, **scalars}) + "\n")
         self._lines.flush()
         if self._board:
@@ -33,7 +33,7 @@ class Journal:
                 self._board.add_scalar(f"{kind}/{name}", value, step)
 
     def picture(self, name: str, step: int, pixels: Tensor) -> None:
-        """Draw float [row, column] in [0, 1] into ``pictures/<name>-<step>.png``."""
+        """Write float [row, column] in [0, 1] to ``pictures/<name>-<step>.png``."""
         folder = self.run / "pictures"
         folder.mkdir(exist_ok=True)
         path = folder / f"{name}-{step:08d}.png"

@@ -1,4 +1,4 @@
-"""The one loop that fits every recipe."""
+"""Training loop of every recipe."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ ALONE = Ranks()
 """One process, without ``torchrun``."""
 
 CPU_FEATURES = ("avx512_bf16", "amx_bf16")
-"""Either makes a CPU compute in bfloat16. Others imitate it: on an AMD EPYC with AVX2 a step of
+"""CPU features with native bfloat16. Other CPUs emulate it: on an AMD EPYC with AVX2 a step of
 man-diffusion takes 14 s with it."""
 
 
 class Fit:
-    """One run: a task, its optimiser and average, and where they stand.
+    """One run: a task with its optimiser, averaged weights and progress.
 
     Args:
-        recipe: What to fit.
-        task: The model with its objective.
-        run: Folder of checkpoints and journal; must exist.
-        budget: Steps and time.
+        recipe: Recipe of the fit.
+        task: Model with its objective.
+        run: Existing folder of checkpoints and journal.
+        budget: Maximum steps and time.
         source: Batches of the training split.
         held_out: Batches of the validation split; may be empty.
-        ranks: The processes that fit together; only the first one validates and saves.
+        ranks: Processes that fit together; only the first one validates and saves.
     """
 
     def __init__(
@@ -68,23 +68,21 @@ class Fit:
         self.clock = Clock()
 
     def start(self) -> None:
-        """Prepare a fresh fit: the task's own preparation, then optimiser and average."""
+        """Prepare a new fit: the task first, then optimiser and averages."""
         self.task.start(self.source)
-        if self.ranks.size > 1:  # two machines may round differently, but all must start alike
+        if self.ranks.size > 1:  # machines may round differently, but all must start equal
             self.task.load_state_dict(self.ranks.from_first(self.task.state_dict))
         self._attach()
 
     def resume(self) -> None:
-        """Go on from the newest checkpoint of the run.
+        """Resume from the newest checkpoint of the run.
 
         Raises:
             TrainingError: There is none.
         """
         state = self.ranks.from_first(lambda: load_state(self.run))
         if state is None:
-            raise TrainingError(
-                f"{self.run} holds no checkpoint to resume from: leave out --resume"
-            )
+            raise TrainingError(f"{self.run} contains no checkpoint to resume from; omit --resume.")
         self.task.load_state_dict(state["task"])
         self._attach()
         self.optimiser.load_state_dict(state["optimiser"])
@@ -103,18 +101,18 @@ class Fit:
         self.ema = Ema(self.task.parameters(), fit.ema)
 
     def stop(self) -> None:
-        """Ask the fit to end after the present step, on all ranks; it saves and can be resumed."""
+        """Request the fit to end after the current step, on all ranks, with a checkpoint."""
         self._asked_to_stop = True
 
     def go(self, journal: Journal | None, on_step: OnStep | None = None) -> None:
-        """Fit until the budget is spent; saves on the way and at the end.
+        """Fit until the budget is spent; save regularly and at the end.
 
         Args:
-            journal: Takes metrics and pictures; None where another rank keeps it.
-            on_step: Called after each step with (step, progress, scalars of the loss).
+            journal: Receives metrics and pictures; None if another rank writes it.
+            on_step: Callback after each step with (step, progress, loss terms).
 
         Raises:
-            TrainingError: Too many steps in a row had a loss or gradient that is not finite.
+            TrainingError: Loss or gradient was not finite in too many consecutive steps.
         """
         self.clock.start()
         saved = time.monotonic()
@@ -132,7 +130,7 @@ class Fit:
         self.save()
 
     def _progress(self) -> float:
-        """As the first rank's clock has it; what was asked of any rank stops all of them."""
+        """Return the progress by the clock of the first rank; a stop of any rank stops all."""
         own = self.budget.progress(self.step, self.clock.elapsed())
         progress, self.stopped = self.ranks.agreed(own, self._asked_to_stop)
         return progress
@@ -152,7 +150,7 @@ class Fit:
             on_step(self.step, progress, scalars)
 
     def _one_step(self, progress: float) -> dict[str, float]:
-        """One optimiser step, or none where loss or gradient are not finite."""
+        """Make one optimiser step; skip it if loss or gradient is not finite."""
         rate = learning_rate(self.recipe.fit, self.step, progress)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
@@ -168,7 +166,7 @@ class Fit:
         return {**scalars, "gradient_norm": float(norm), "learning_rate": rate}
 
     def _gradients(self, progress: float) -> dict[str, float]:
-        """Those of this rank's batches: ranks that fit together share a step's batches out."""
+        """Accumulate gradients of the batches of this rank; ranks share the batches of a step."""
         total: dict[str, float] = {}
         accumulate = self.recipe.fit.accumulate
         for part in range(accumulate):
@@ -186,12 +184,12 @@ class Fit:
         self.skipped += not finite
         if self.bad_in_a_row >= self.recipe.fit.bad_steps:
             raise TrainingError(
-                f"the fit stopped at step {self.step}: loss or gradient was not finite "
-                f"{self.bad_in_a_row} times in a row; try a lower learning rate"
+                f"The fit stopped at step {self.step}: loss or gradient was not finite "
+                f"{self.bad_in_a_row} times in a row; try a lower learning rate."
             )
 
     def _random(self, number: int) -> torch.Generator:
-        """Random numbers of this batch alone: a resumed fit draws what it would have drawn."""
+        """Seed the random numbers of a batch, so that a resumed fit draws the same ones."""
         seed = (self.recipe.seed << 32) + number
         torch.manual_seed(seed)  # for layers that draw from the global generator
         return torch.Generator(self.task.device).manual_seed(seed)
@@ -206,7 +204,7 @@ class Fit:
             journal.picture(name, self.step, pixels)
 
     def save(self) -> None:
-        """Write a checkpoint of everything the fit needs to go on; the first rank's for all."""
+        """Write a checkpoint with everything needed to resume; only on the first rank."""
         if not self.ranks.leads:
             return
         with self.ema.in_place(self.task.parameters()):
@@ -224,7 +222,7 @@ class Fit:
 
 
 def _cloned(state: Any) -> Any:
-    """A copy that later changes of the weights do not reach."""
+    """Return a deep copy, independent of later changes of the weights."""
     if isinstance(state, Tensor):
         return state.detach().clone()
     if isinstance(state, dict):
@@ -235,14 +233,14 @@ def _cloned(state: Any) -> Any:
 
 
 def mixed_precision(device: torch.device, wanted: bool) -> torch.autocast:
-    """bfloat16 autocast if it is wanted and the device computes in it; else float32 stays."""
+    """Return a bfloat16 autocast, enabled if wanted and native to the device."""
     return torch.autocast(
         device.type, dtype=torch.bfloat16, enabled=wanted and computes_in_bfloat16(device)
     )
 
 
 def computes_in_bfloat16(device: torch.device) -> bool:
-    """Whether a processor has instructions for it, or is a GPU."""
+    """Whether the device has native bfloat16: a GPU, or a CPU with ``CPU_FEATURES``."""
     if device.type != "cpu":
         return True
     features = torch.cpu.get_capabilities()

@@ -1,9 +1,9 @@
-"""The processes of one fit, as ``torchrun`` starts them: data parallelism in three exchanges.
+"""Processes of one fit, as started by ``torchrun``: data parallelism in three collectives.
 
-Every rank holds the whole model and draws batches of its own; after each backward pass the
-gradients are averaged over the ranks, so that all take the same step (synchronous SGD; Li et al.
-2020, "PyTorch Distributed", section 2.2). The networks here are small enough that one exchange of
-all gradients at once costs little beside a step; nothing has to wrap the task.
+Every rank has the whole model and draws its own batches; after each backward pass the gradients
+are averaged over the ranks, so that all make the same step (synchronous SGD; Li et al. 2020,
+"PyTorch Distributed", section 2.2). The networks are small enough that one exchange of all
+gradients at once is cheap compared with a step; the task needs no wrapper.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import torch.distributed as dist
 from torch import nn
 
 RANK_TIMEOUT = timedelta(hours=1)
-"""How long a rank waits for the others: the first one validates and saves meanwhile."""
+"""Time that a rank waits for the others; the first one validates and saves meanwhile."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """Which process this is, of how many; alone, every exchange is nothing.
+    """This process among those of a fit; a single one exchanges nothing.
 
     Attributes:
         rank: 0 for the one that writes and speaks.
@@ -41,15 +41,15 @@ class Ranks:
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes the run's folder and speaks for all."""
+        """Whether this process writes the folder of the run and reports progress."""
         return self.rank == 0
 
     def average(
         self, parameters: Iterable[nn.Parameter], scalars: dict[str, float]
     ) -> dict[str, float]:
-        """Put the mean of all ranks' gradients in place; give the mean of their scalars.
+        """Replace gradients by their mean over ranks; return the mean of the scalars.
 
-        A value without a gradient counts as zero. What is not finite on one rank is so on all.
+        A missing gradient counts as zero. A value not finite on one rank is so on all.
         """
         if self.size == 1:
             return scalars
@@ -59,8 +59,8 @@ class Ranks:
                 parameter.grad = torch.zeros_like(parameter)
         gradients = [parameter.grad for parameter in held if parameter.grad is not None]
         names = sorted(scalars)
-        told = gradients[0].new_tensor([scalars[name] for name in names])
-        flat = torch.cat([*(gradient.flatten() for gradient in gradients), told])
+        values = gradients[0].new_tensor([scalars[name] for name in names])
+        flat = torch.cat([*(gradient.flatten() for gradient in gradients), values])
         dist.all_reduce(flat)
         flat /= self.size
         parts = torch.split(flat, [*(gradient.numel() for gradient in gradients), len(names)])
@@ -69,7 +69,7 @@ class Ranks:
         return dict(zip(names, parts[-1].tolist(), strict=True))
 
     def agreed(self, progress: float, stopped: bool) -> tuple[float, bool]:
-        """The first rank's progress, and whether any rank was asked to stop."""
+        """Return the progress of the first rank, and whether any rank was requested to stop."""
         if self.size == 1:
             return progress, stopped
         said = torch.tensor([progress if self.leads else 0.0, float(stopped)], dtype=torch.float64)
@@ -77,7 +77,7 @@ class Ranks:
         return float(said[0]), bool(said[1])
 
     def from_first(self, make: Callable[[], T]) -> T:
-        """What ``make`` gives on the first rank, on every rank; the others wait for it."""
+        """Call ``make`` on the first rank and return its result on every rank."""
         if self.size == 1:
             return make()
         box: list[Any] = [make() if self.leads else None]
@@ -88,7 +88,7 @@ class Ranks:
 
 @contextmanager
 def joined() -> Iterator[Ranks]:
-    """This process among those that ``torchrun`` started; alone without it."""
+    """Join the processes that ``torchrun`` started; without it there is one."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield Ranks()

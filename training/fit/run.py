@@ -1,4 +1,4 @@
-"""``man-train fit`` and ``export``: recipes to runs, runs to weights."""
+"""Commands ``man-train fit`` and ``export``: from recipe to run, from run to weights."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ from training.fit.tasks.build import build_task
 from training.settings import Recipe
 
 Display = Callable[[str], AbstractContextManager[OnStep | None]]
-"""Shows the progress of a fit of some title while the context is open."""
+"""Display of the progress of a fit: takes a title, yields a callback for each step."""
 
 
 @dataclass(frozen=True)
 class FitOptions:
-    """What the command line may say of a fit.
+    """Options of a fit on the command line.
 
     Attributes:
         data: Folder of the training set.
         run: Folder of the run.
-        resume: Go on with the run instead of starting it.
+        resume: Whether to resume the run instead of starting it.
         init: Run or weights to start from.
         steps: Optimiser steps instead of the recipe's.
-        max_minutes: Bound of the wall-clock time, resumed parts together.
+        max_minutes: Maximum wall-clock time over all resumed parts.
         device: ``auto``, ``cpu`` or ``cuda``.
     """
 
@@ -67,13 +67,13 @@ def _hidden(_title: str) -> AbstractContextManager[None]:
 
 
 def fit(recipe: Recipe, options: FitOptions, display: Display = _hidden) -> Fit:
-    """Fit a recipe to a set, from the start or from where a run was interrupted.
+    """Fit a recipe to a set, from the start or from the last checkpoint of a run.
 
     Returns:
         The finished fit.
 
     Raises:
-        TrainingError: The set, the run or the starting point cannot be used, or the fit diverged.
+        TrainingError: The set, the run or the initial weights cannot be used, or the fit diverged.
     """
     with joined() as ranks:
         recipe = ranks.from_first(lambda: _recipe_of_run(recipe, options))
@@ -108,7 +108,7 @@ def _fitted(
 
 @contextmanager
 def _stopped_by_signals(run: Fit) -> Iterator[None]:
-    """SIGINT and SIGTERM end the fit after the present step, with a checkpoint."""
+    """End the fit after the current step, with a checkpoint, on SIGINT and SIGTERM."""
     before = {
         number: signal.signal(number, lambda *_: run.stop())
         for number in (signal.SIGINT, signal.SIGTERM)
@@ -121,7 +121,7 @@ def _stopped_by_signals(run: Fit) -> Iterator[None]:
 
 
 def _loading_threads(device: torch.device, ranks: Ranks) -> int:
-    """On a GPU the cores are free for making batches; on a CPU the model needs them."""
+    """Return the threads for batches: on a GPU the cores are free, on a CPU the model uses them."""
     cores = (os.cpu_count() or 1) // ranks.on_this_machine
     return max(1, min(8, cores)) if device.type == "cuda" else 1
 
@@ -133,7 +133,7 @@ def export(run: Path, out: Path, device: str = "cpu") -> Path:
         The card's file.
 
     Raises:
-        TrainingError: The folder is no run or holds no checkpoint.
+        TrainingError: The folder is not a run or contains no checkpoint.
     """
     task, facts = averaged_task(run, device)
     out.mkdir(parents=True, exist_ok=True)
@@ -141,15 +141,15 @@ def export(run: Path, out: Path, device: str = "cpu") -> Path:
 
 
 def averaged_task(run: Path, device: str = "cpu") -> tuple[Task, RunFacts]:
-    """The task of a run with its averaged weights, and the facts of the fit.
+    """Build the task of a run with its averaged weights; return it with the facts of the fit.
 
     Raises:
-        TrainingError: The folder is no run or holds no checkpoint.
+        TrainingError: The folder is not a run or contains no checkpoint.
     """
     recipe = load_run_recipe(run)
     state = load_state(run)
     if state is None:
-        raise TrainingError(f"the run {run} holds no checkpoint yet")
+        raise TrainingError(f"The run {run} contains no checkpoint yet.")
     task = build_task(recipe, _device(device))
     task.load_state_dict(state["averaged"])
     described = load_facts(run)
@@ -165,19 +165,19 @@ def _device(name: str) -> torch.device:
 
 
 def _recipe_of_run(recipe: Recipe, options: FitOptions) -> Recipe:
-    """The recipe with the command line's steps; a resumed run keeps the one it was started with."""
+    """Return the recipe with the steps of the options; a resumed run keeps its own recipe."""
     if options.resume:
         started = load_run_recipe(options.run)
         if started.method != recipe.method:
             raise TrainingError(
-                f"the run {options.run} fits {started.method}, not {recipe.method}: "
-                "resume it with its own recipe"
+                f"The run {options.run} fits {started.method}, not {recipe.method}; "
+                "resume it with its own recipe."
             )
         recipe = started
     elif (options.run / RECIPE_FILE).exists():
         raise TrainingError(
-            f"{options.run} holds a run already: add --resume to go on with it, "
-            "or choose another folder"
+            f"{options.run} already contains a run; add --resume to continue it, "
+            "or choose another folder."
         )
     if options.steps is None:
         return recipe

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: written whole or not at all, the last two kept."""
+"""Checkpoints of a run, written atomically; the last two are kept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FACTS_FILE = "facts.json"
 
 
 def save_state(run: Path, step: int, state: dict[str, Any]) -> Path:
-    """Write ``checkpoints/<step>.pt`` atomically and drop all but the last two.
+    """Write ``checkpoints/<step>.pt`` atomically and delete all but the last two.
 
     Args:
         run: Folder of the run.
@@ -40,7 +40,7 @@ def save_state(run: Path, step: int, state: dict[str, Any]) -> Path:
 
 
 def load_state(run: Path) -> dict[str, Any] | None:
-    """The newest readable checkpoint of a run; None where there is none at all.
+    """Load the newest readable checkpoint of a run; None if there is none at all.
 
     Raises:
         TrainingError: There are checkpoints, but none can be read.
@@ -53,45 +53,45 @@ def load_state(run: Path) -> dict[str, Any] | None:
             continue
         return state
     if paths:
-        raise TrainingError(f"no checkpoint in {run} can be read: start the fit anew")
+        raise TrainingError(f"No checkpoint in {run} can be read; start the fit again.")
     return None
 
 
 def averaged_state(run: Path) -> tuple[Recipe, dict[str, Any]]:
-    """Recipe of a run and its task's state with the averaged (EMA) weights in place.
+    """Load the recipe of a run and the state of its task with averaged (EMA) weights.
 
     Raises:
-        TrainingError: The folder is no run or holds no checkpoint.
+        TrainingError: The folder is not a run or contains no checkpoint.
     """
     recipe = load_run_recipe(run)
     state = load_state(run)
     if state is None:
-        raise TrainingError(f"the run {run} holds no checkpoint yet")
+        raise TrainingError(f"The run {run} contains no checkpoint yet.")
     return recipe, state["averaged"]
 
 
 def load_run_recipe(run: Path) -> Recipe:
-    """The recipe that a run was started with.
+    """Load the recipe that a run was started with.
 
     Raises:
-        TrainingError: The folder is no run.
+        TrainingError: The folder is not a run.
     """
     try:
         return Recipe.model_validate_json((run / RECIPE_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise TrainingError(f"{run} is no run of `man-train fit`") from error
+        raise TrainingError(f"{run} is not a run of `man-train fit`.") from error
 
 
 def load_facts(run: Path) -> dict[str, Any]:
-    """What a run wrote of its data and hardware.
+    """Load what a run recorded of its data and hardware.
 
     Raises:
-        TrainingError: The folder is no run.
+        TrainingError: The folder is not a run.
     """
     try:
         facts: dict[str, Any] = json.loads((run / FACTS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise TrainingError(f"{run} is no run of `man-train fit`") from error
+        raise TrainingError(f"{run} is not a run of `man-train fit`.") from error
     return facts
 
 

@@ -1,4 +1,4 @@
-"""What the one loop asks of a recipe: the seam between the loop and the objectives."""
+"""Interface between the training loop and the tasks."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from training.data.batch import Batch, BatchSource
 
 @dataclass(frozen=True)
 class Moment:
-    """Where in the fit a loss is asked for.
+    """Point of a fit at which a loss is computed.
 
     Attributes:
         step: Optimiser steps done so far.
-        progress: 0 at the start to 1 at the end, by steps or by time, whichever is further;
-            ramps of loss terms hang on this.
-        generator: Random numbers of this batch, on the task's device; its number decides them.
+        progress: 0 at the start to 1 at the end, by steps or by time, whichever is further; ramps
+            of loss terms depend on it.
+        generator: Random numbers of this batch on the device of the task, seeded by its number.
     """
 
     step: int
@@ -31,11 +31,11 @@ class Moment:
 
 @dataclass(frozen=True)
 class Validation:
-    """What a validation found.
+    """Result of a validation.
 
     Attributes:
-        scalars: Name to value; must hold ``score``, of which lower is better.
-        pictures: Name to float [row, column] in [0, 1], ready to be drawn.
+        scalars: Values by name; ``score`` is required, lower is better.
+        pictures: Images float [row, column] in [0, 1] by name.
     """
 
     scalars: dict[str, float]
@@ -44,13 +44,13 @@ class Validation:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What the model card says of a fit.
+    """Facts of a fit for the model card.
 
     Attributes:
-        data: Name of the training set and how many patients and slices it holds.
+        data: Name of the training set with its numbers of patients and slices.
         steps: Optimiser steps done.
         seconds: Wall-clock time of fitting.
-        hardware: Where it was fitted.
+        hardware: Hardware of the fit.
     """
 
     data: str
@@ -66,42 +66,42 @@ def side_by_side(crops: Sequence[Tensor], window_hu: tuple[float, float]) -> Ten
 
 
 class Task(Protocol):
-    """A model with its objective; all else (optimiser, EMA, journal, resume) is the loop's."""
+    """A model with its objective; the loop does the rest (optimiser, EMA, journal, resuming)."""
 
     device: torch.device
 
     def parameters(self) -> Iterable[nn.Parameter]:
-        """The values being fitted, always in the same order; frozen parts left out."""
+        """Return the trained parameters, always in the same order, without frozen ones."""
         ...
 
     def initialise(self, path: Path) -> None:
-        """Take weights from another run or file (``--init``); before ``start``.
+        """Load initial weights from another run or file (``--init``); called before ``start``.
 
         Raises:
-            TrainingError: The path holds nothing this task can start from.
+            TrainingError: The path contains nothing this task can start from.
         """
         ...
 
     def start(self, source: BatchSource) -> None:
-        """Data-dependent preparation, once in a fresh fit (PCA, latent statistics)."""
+        """Prepare from the data, once in a new fit (PCA, latent statistics)."""
         ...
 
     def loss(self, batch: Batch, moment: Moment) -> dict[str, Tensor]:
-        """Scalar tensors by name; ``loss`` is the one that is differentiated."""
+        """Return scalar tensors by name; ``loss`` is differentiated."""
         ...
 
     def validate(self, batches: Sequence[Batch]) -> Validation:
-        """Measure on held-out batches, given on the CPU; averaged (EMA) weights are in place."""
+        """Measure on held-out batches on the CPU; averaged (EMA) weights are in place."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is needed to go on, frozen parts and statistics too (safe for torch.load)."""
+        """Return everything needed to resume, with frozen parts and statistics."""
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """The reverse of ``state_dict``."""
+        """Restore ``state_dict``."""
         ...
 
     def export(self, folder: Path, facts: RunFacts) -> Path:
-        """Write weights and card into ``folder`` (averaged weights in place); give the card."""
+        """Write weights and card into ``folder`` (averaged weights in place); return the card."""
         ...

@@ -1,1 +1,1 @@
-"""The loss of one step, pure: no optimiser, no data, no files but a feature network's weights."""
+"""Losses of one step as pure functions; the only files are the weights of a feature network."""

@@ -12,23 +12,23 @@ from man_core.nets.autoencoder import Autoencoder
 from training.objectives.perceptual import WINDOWS_HU, feature_distance, windowed
 
 PURE_RECONSTRUCTION = 0.05
-"""Share of the fit before any ramped term counts (30 of the paper's 600 epochs, reading A8)."""
+"""Share of the fit before ramped terms start (30 of 600 epochs in the paper, reading A8)."""
 
 FULL_WEIGHT = 0.5
-"""Share of the fit after which ramped terms have their final weight (300 of 600 epochs)."""
+"""Share of the fit after which ramped terms have full weight (300 of 600 epochs)."""
 
 
 class AutoencoderObjective(BaseModel):
     """Weights of the loss terms; all are means (per pixel, latent element, feature), reading A7.
 
     Attributes:
-        mse: Of the squared error in [-1, 1].
-        l1: Of the absolute error in [-1, 1].
+        mse: Weight of the squared error in [-1, 1].
+        l1: Weight of the absolute error in [-1, 1].
         kl: Final weight of the KL term.
         perceptual: Final weight of the feature term.
-        perceptual_crops: Crops of a batch on which the feature term is measured.
-        perceptual_pixels: Edge of the corner of those crops that it sees.
-        perceptual_weights: File of VGG-16 weights; None takes the gradient fallback.
+        perceptual_crops: Crops per batch for the feature term.
+        perceptual_pixels: Side of the corner of those crops that it uses.
+        perceptual_weights: File of VGG-16 weights; None: the gradient fallback.
         pixel_scale: Factor on the pixel terms. Errors of a few HU are thousandths of the range.
     """
 
@@ -52,7 +52,7 @@ def autoencoder_loss(
     progress: float,
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
-    """Reconstruction, KL and feature terms of crops [batch, 1, row, column] in HU (eq. 3)."""
+    """Compute reconstruction, KL and feature terms (eq. 3) of crops [batch, 1, row, column], HU."""
     span = HuRange()
     x = span.to_network(hu)
     posterior = model.encode(x)
@@ -70,7 +70,7 @@ def autoencoder_loss(
 
 
 def ramp(progress: float) -> float:
-    """0, then linear, then 1, for a progress from 0 to 1 (MAN paper, section 3.2)."""
+    """Weight of a term by progress, 0 to 1: 0, then linear, then 1 (MAN paper, section 3.2)."""
     rise = (progress - PURE_RECONSTRUCTION) / (FULL_WEIGHT - PURE_RECONSTRUCTION)
     return min(1.0, max(0.0, rise))
 

@@ -16,19 +16,19 @@ from training.objectives.restoration import RestorationObjective
 
 
 class DiffusionObjective(BaseModel):
-    """How steps are drawn and errors weighted.
+    """Distribution of steps and weighting of errors.
 
     Attributes:
-        first_step_share: Share of crops at the step where sampling starts; the rest is drawn evenly
-            over all steps. Few-step sampling leans on that step most (Fast-DDPM's lesson).
-        hu_weighted: Weight latent channels by the HU that the decoder makes of them; without it a
-            standardised latent all but ignores noise of low frequency.
-        balanced: Divide each crop's error by the energy of its target, so that every dose and
-            kernel counts alike.
-        latent: Weight of eq. 7 where the decoded prediction is compared as well.
-        restoration: Terms of that comparison; None leaves the decoder out, as the paper.
-        fresh_unet: Whether the U-Net starts fresh even where ``--init`` names one, so that readings
-            can be compared from the same start.
+        first_step_share: Share of crops at the step where sampling starts; the others are uniform
+            over all steps. Few-step sampling depends mostly on that step (as in Fast-DDPM).
+        hu_weighted: Whether to weight latent channels by the HU that they decode to; without it a
+            standardised latent almost ignores noise of low frequency.
+        balanced: Whether to divide the error of each crop by the energy of its target, so that all
+            doses and kernels count equally.
+        latent: Weight of eq. 7 if the decoded prediction is compared as well.
+        restoration: Terms of that comparison; None: no decoder in the loss, as in the paper.
+        fresh_unet: Whether the U-Net is initialised anew even if ``--init`` names one, so that
+            readings can be compared from the same start.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -42,18 +42,18 @@ class DiffusionObjective(BaseModel):
 
 
 MIN_ENERGY = 0.05
-"""Keeps the weight of crops without noise finite; noise of average strength has energy 1."""
+"""Limits the weight of crops without noise; noise of average level has energy 1."""
 
 
 @dataclass(frozen=True)
 class Noised:
-    """Noisy latents and what goes with them.
+    """Noisy latents with their steps and noise.
 
     Attributes:
         z: z_t [batch, latent, row, column].
-        time: What the network is told of their steps [batch].
+        time: Time input of the network [batch].
         level: Alpha-bar of the steps [batch, 1, 1, 1].
-        noise: What was added, of z's shape.
+        noise: Added noise, of the shape of ``z``.
     """
 
     z: Tensor
@@ -65,7 +65,7 @@ class Noised:
 def draw_steps(
     count: int, network: ManNetwork, share: float, generator: torch.Generator, device: torch.device
 ) -> Tensor:
-    """Steps [count] from 1 to T; the leading ``share`` of them at the first sampling step."""
+    """Draw steps [count] from 1 to T; the first ``share`` of them is the first sampling step."""
     steps = torch.randint(
         1, network.config.diffusion_steps + 1, (count,), generator=generator, device=device
     )
@@ -82,19 +82,19 @@ def diffusion_loss(
     objective: DiffusionObjective,
     generator: torch.Generator,
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Mean squared error of the prediction, and the clean latent that follows from it.
+    """Compute the mean squared error of the prediction and the clean latent that follows from it.
 
     Args:
-        network: Autoencoder frozen, U-Net being fitted.
+        network: Network with frozen autoencoder.
         schedule: Noise levels.
         clean: Full-dose latent z_0 [batch, latent, row, column], standardised.
         condition: Low-dose latent c, same shape.
         position: (top, left, bottom, right) of the crops [batch, 4].
-        objective: Step drawing.
+        objective: Distribution of steps and weighting.
         generator: Source of steps and noise.
 
     Returns:
-        The loss with its terms, and the predicted z_0, which carries the gradient.
+        The loss with its terms, and the predicted z_0 with its gradient.
     """
     steps = draw_steps(len(clean), network, objective.first_step_share, generator, clean.device)
     noise = torch.empty_like(clean).normal_(generator=generator)
@@ -110,7 +110,7 @@ def prediction_loss(
     position: Tensor,
     objective: DiffusionObjective,
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """The loss of ``diffusion_loss`` for latents that are noisy already."""
+    """Compute the loss of ``diffusion_loss`` for given noisy latents."""
     kind, level = network.config.prediction, noised.level
     output = network.predict(noised.z, noised.time, condition, position)
     target = target_of(kind, clean, noised.noise, level, condition)
@@ -124,9 +124,9 @@ def prediction_loss(
 
 
 def channel_weight(network: ManNetwork) -> Tensor:
-    """Weights [1, latent, 1, 1] by the HU energy of a unit of each channel.
+    """Compute weights [1, latent, 1, 1] by the HU energy of a unit of each channel.
 
-    Scaled so that the noise of low dose has unit energy, averaged over channels.
+    They are scaled so that low-dose noise has unit energy, averaged over channels.
     """
     synthesis = network.autoencoder.synthesis
     if synthesis is None:

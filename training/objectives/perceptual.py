@@ -15,7 +15,7 @@ from torch.nn import functional as F  # noqa: N812
 from training.errors import RecipeError
 
 WINDOWS_HU = ((-160.0, 240.0), (-1350.0, 150.0), (-1024.0, 1500.0))
-"""Soft tissue, lung, bone: one is drawn a crop, else 80 HU are 2 % of the range (A9)."""
+"""Soft tissue, lung and bone. One is drawn per crop, since 80 HU are 2 % of the HU range (A9)."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -23,42 +23,42 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 OXFORD_MEAN = (123.68 / 255, 116.779 / 255, 103.939 / 255)
 OXFORD_STD = (1 / 255, 1 / 255, 1 / 255)
-"""Of the original weights (Simonyan and Zisserman 2015), which see 0 to 255 without a scale."""
+"""Input normalisation of the original weights (Simonyan and Zisserman 2015): 0 to 255, unscaled."""
 
-OXFORD_MARK = "255"
-"""What ``input`` in a safetensors file's metadata begins with for the original weights."""
+OXFORD_PREFIX = "255"
+"""Prefix of ``input`` in the metadata of a safetensors file of the original weights."""
 
 VGG16_CONVOLUTIONS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 """Indices of the convolutions in torchvision's ``features``."""
 
 VGG16_TAPS = (2, 7, 14, 21)
-"""Compared after the rectifier behind these: relu1_2, 2_2, 3_3, 4_3 (Johnson et al. 2016)."""
+"""Convolutions whose rectified output is compared: relu1_2, 2_2, 3_3, 4_3 (Johnson et al. 2016)."""
 
 SOBEL = torch.tensor([[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]]) / 8
 LAPLACE = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]]) / 4
-"""Kernels of the fallback; the Sobel kernel is used both ways."""
+"""Kernels of the fallback; the Sobel kernel is used in both directions."""
 
 GRADIENT_SCALES = 3
-"""Octaves on which the fallback compares gradients."""
+"""Octaves at which the fallback compares gradients."""
 
 FLOOR_HU = 4.0
 FLOOR_PIXELS = 64
-"""White noise on grey of so many pixels a side tells what features make of it."""
+"""White noise and side of the grey image from which the noise floor of the features is measured."""
 
 
 def windowed(hu: Tensor, choice: Tensor) -> Tensor:
-    """Crops [batch, 1, row, column] HU to [0, 1] in the windows chosen by index [batch]."""
+    """Map crops [batch, 1, row, column] in HU to [0, 1] of the windows of an index [batch]."""
     low, high = torch.tensor(WINDOWS_HU, device=hu.device)[choice].T[:, :, None, None, None]
     unit: Tensor = (hu - low) / (high - low)
     return unit.clamp(0, 1)
 
 
 class FeatureExtractor(nn.Module):
-    """Images [batch, 1, row, column] in [0, 1] to what eq. 2 compares, layer by layer."""
+    """Maps images [batch, 1, row, column] in [0, 1] to the features of eq. 2, layer by layer."""
 
     @cached_property
     def floor(self) -> tuple[float, ...]:
-        """What ``FLOOR_HU`` of white noise make of the distance in each of ``WINDOWS_HU``."""
+        """Distance that ``FLOOR_HU`` of white noise cause in each of ``WINDOWS_HU``."""
         random = torch.Generator().manual_seed(0)
         noise = FLOOR_HU * torch.randn(1, 1, FLOOR_PIXELS, FLOOR_PIXELS, generator=random)
         widths = torch.tensor([high - low for low, high in WINDOWS_HU])
@@ -70,7 +70,7 @@ class FeatureExtractor(nn.Module):
 
 
 class VggFeatures(FeatureExtractor):
-    """Features of VGG-16 behind the rectifiers of the tapped layers that the file holds."""
+    """Rectified features of VGG-16 at those of ``VGG16_TAPS`` that the file contains."""
 
     mean: Tensor
     std: Tensor
@@ -78,7 +78,7 @@ class VggFeatures(FeatureExtractor):
     def __init__(self, path: Path) -> None:
         super().__init__()
         weights = _vgg_weights(path)
-        oxford = _metadata(path).get("input", "").startswith(OXFORD_MARK)
+        oxford = _metadata(path).get("input", "").startswith(OXFORD_PREFIX)
         mean, std = (OXFORD_MEAN, OXFORD_STD) if oxford else (IMAGENET_MEAN, IMAGENET_STD)
         self.taps: list[bool] = []
         self.convolutions = nn.ModuleList()
@@ -92,7 +92,7 @@ class VggFeatures(FeatureExtractor):
         self.requires_grad_(False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """What is compared of images [batch, 1, row, column] in [0, 1], layer by layer."""
+        """Compute features of images [batch, 1, row, column] in [0, 1], layer by layer."""
         x = (image.expand(-1, 3, -1, -1) - self.mean) / self.std
         found = []
         for index, (convolution, tap) in enumerate(zip(self.convolutions, self.taps, strict=True)):
@@ -115,7 +115,7 @@ class GradientFeatures(FeatureExtractor):
         self.register_buffer("kernels", kernels)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Gradients and Laplacians of images [batch, 1, row, column] in [0, 1], by octave."""
+        """Compute gradients and Laplacians of [batch, 1, row, column] in [0, 1], by octave."""
         found = []
         for _ in range(GRADIENT_SCALES):
             found.append(F.conv2d(image, self.kernels))
@@ -124,16 +124,16 @@ class GradientFeatures(FeatureExtractor):
 
 
 def feature_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
-    """Mean absolute difference of features, averaged over layers (eq. 2): [batch]."""
+    """Compute the mean absolute difference of features over layers (eq. 2): [batch]."""
     layers = [(x - y).abs().mean(dim=(1, 2, 3)) for x, y in zip(a, b, strict=True)]
     return torch.stack(layers).mean(dim=0)
 
 
 def perceptual_features(path: Path | None) -> FeatureExtractor:
-    """VGG features from a file of torchvision's weights, or the fallback.
+    """Build VGG features from a file of torchvision weights, or the fallback.
 
     Raises:
-        RecipeError: The file cannot be read or holds no VGG-16 features.
+        RecipeError: The file cannot be read or contains no VGG-16 features.
     """
     return GradientFeatures() if path is None else VggFeatures(path)
 
@@ -146,10 +146,10 @@ def _vgg_weights(path: Path) -> dict[str, Tensor]:
             weights = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise RecipeError(
-            f"the VGG-16 weights {path.name} cannot be read; check perceptual_weights"
+            f"The VGG-16 weights {path.name} cannot be read; check perceptual_weights."
         ) from error
     if "features.0.weight" not in weights:
-        raise RecipeError(f"{path.name} holds no VGG-16 features in torchvision's naming")
+        raise RecipeError(f"{path.name} contains no VGG-16 features with the names of torchvision.")
     return weights
 
 

@@ -1,4 +1,4 @@
-"""Loss of networks that map low dose straight to full dose (RED-CNN, eq. 8)."""
+"""Loss of networks that map low dose directly to full dose (RED-CNN, eq. 8)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from man_core.nets.redcnn import RedCnn
 
 
 class RegressionObjective(BaseModel):
-    """What counts of a crop.
+    """Margin and weighting of crops.
 
     Attributes:
-        margin: Pixels at each edge of a crop that do not count. The transposed convolutions add up
-            only a part there, which a whole slice, padded, never shows.
-        balanced: Divide each crop's error by the energy of its noise, so that every dose and
-            kernel counts alike. The paper fits one dose and one kernel and needs none of this;
-            over many, the noisiest crops would drown the others.
+        margin: Pixels at each edge of a crop that do not count. There the transposed convolutions
+            have incomplete sums, which do not occur in a whole, padded slice.
+        balanced: Whether to divide the error of each crop by the energy of its noise, so that all
+            doses and kernels count equally. The paper trains one dose and one kernel and does not
+            need this; with many, the noisiest crops would dominate.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -27,22 +27,22 @@ class RegressionObjective(BaseModel):
 
 
 MIN_NOISE_HU = 5.0
-"""Keeps the weight of crops without noise finite."""
+"""Limits the weight of crops without noise."""
 
 
 def regression_loss(
     network: RedCnn, full: Tensor, low: Tensor, objective: RegressionObjective
 ) -> dict[str, Tensor]:
-    """Mean squared error per pixel of the standardised image.
+    """Compute the mean squared error per pixel of the standardised image.
 
     Args:
-        network: Being fitted.
+        network: Network in training.
         full: Target [batch, 1, row, column], HU.
-        low: Input, likewise.
-        objective: What counts.
+        low: Input of the same shape, HU.
+        objective: Margin and weighting.
 
     Returns:
-        ``loss`` in squared standard units of the network, or in units of the noise where balanced,
+        ``loss`` in squared standard units of the network, or in units of the noise if balanced,
         and ``rmse_hu``.
     """
     span, unit = HuRange(), network.config.scale
@@ -56,6 +56,6 @@ def regression_loss(
 
 
 def _energy(x: Tensor, margin: int) -> Tensor:
-    """Mean square of each crop without its margin: [batch, 1, row, column] to [batch]."""
+    """Average the square of each crop without its margin: [batch, 1, row, column] to [batch]."""
     rows, columns = (slice(margin, n - margin) for n in x.shape[-2:])
     return x[..., rows, columns].square().mean(dim=(1, 2, 3))

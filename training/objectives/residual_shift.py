@@ -19,21 +19,21 @@ def residual_shift_loss(
     objective: DiffusionObjective,
     generator: torch.Generator,
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Error of the prediction from a latent on its way to the low-dose one.
+    """Compute the error of the prediction from a latent shifted towards the low dose.
 
-    Its noise has the size, channel by channel, that the noise of low dose has in a latent.
+    Its noise has, in each channel, the level of low-dose noise.
 
     Args:
-        network: Autoencoder frozen, U-Net being fitted.
+        network: Network with frozen autoencoder.
         schedule: Shares of the residual.
         clean: Full-dose latent z_0 [batch, latent, row, column], standardised.
         condition: Low-dose latent, same shape.
         position: (top, left, bottom, right) of the crops [batch, 4].
-        objective: As of the cosine diffusion; ``first_step_share`` counts at the last step, T.
+        objective: As for the cosine diffusion; ``first_step_share`` applies to the last step, T.
         generator: Source of steps and noise.
 
     Returns:
-        The loss with its terms, and the predicted z_0, which carries the gradient.
+        The loss with its terms, and the predicted z_0 with its gradient.
     """
     steps = torch.randint(
         1, schedule.steps + 1, (len(clean),), generator=generator, device=clean.device

@@ -1,4 +1,4 @@
-"""Loss of the decoded prediction against full dose, every term in units of the low dose's own."""
+"""Loss of the decoded prediction against full dose, in units of the loss of the low dose."""
 
 from __future__ import annotations
 
@@ -22,45 +22,47 @@ from training.objectives.perceptual import (
 )
 
 SOFT_TISSUE_SHARE = 0.6
-"""Share of crops compared in the soft-tissue window; the others draw lung or bone alike."""
+"""Share of crops compared in the soft-tissue window; the others are split between lung and bone."""
 
 MEAN_PIXELS = (8, 16, 32)
-"""Edges of the squares whose means are compared. A lesion's contrast lives in the small ones, where
-noise does not; in the large ones a bias of a tissue stands out of what noise is left. Together they
-weigh the slow part of the noise, which the pixels alone hardly see and readers call plastic."""
+"""Sides of the squares whose means are compared. Small ones show the contrast of a lesion without
+noise; in large ones the bias of a tissue stands out from the remaining noise. Together they weight
+the slow part of the noise, which the pixel term hardly measures and readers call plastic."""
 
 SSIM_SIGMA = 1.5
-"""Pixels of the Gaussian in structural similarity (Wang et al. 2004)."""
+"""Standard deviation of the Gaussian in structural similarity, pixels (Wang et al. 2004)."""
 
 PIXEL_FLOOR = (1e-4, 7.1e-6, 2.7e-6)
 STRUCTURE_FLOOR = (0.028, 0.0063, 0.0025)
-"""What ``FLOOR_HU`` of white noise make of both distances in each of ``WINDOWS_HU``: measured at
-6 HU, and scaled by the square, and for structure by the 0.47 that was measured between both."""
+"""Both distances that ``FLOOR_HU`` of white noise cause in each of ``WINDOWS_HU``: measured at 6 HU
+and scaled by the square, and for structure by the measured factor 0.47."""
 
 MEAN_FLOOR = (1.0, 0.5, 0.25)
-"""Of the means in squares of each size, HU squared; more than white noise makes, for CT noise is
+"""The same for means over squares of each size, HU^2; more than for white noise, since CT noise is
 slower."""
 
 NOISE_SHARE = 0.7
-"""To the low dose's own distance is added the floor, times the square of this share of its noise
-over ``FLOOR_HU``. Without it a full dose given as input, whose distance is zero, would outweigh all
-other crops; and where noise may be that of a full dose or that of a low dose of a quieter one,
-the first, whose distance is the smaller, would have the say and noise would stay in. Structure and
-features do not grow with the square: the louder a crop, the less they weigh beside the pixels, for
-where the full dose itself is loud they ask for noise, not for anatomy."""
+"""The floor, times the square of this share of the noise over ``FLOOR_HU``, is added to the
+distance of the low dose.
+
+Without it a full dose as input, whose distance is zero, would outweigh all other crops; and where
+noise may belong to a full dose or to the low dose of a quieter one, the first, whose distance is
+smaller, would dominate and noise would remain. Structure and features do not grow with the square:
+the noisier a crop, the less they count beside the pixels, since with a noisy full dose they favour
+noise over anatomy."""
 
 
 class RestorationObjective(BaseModel):
-    """Weights of the terms; a term is at most 1 where the result is the low dose.
+    """Weights of the terms; each term is at most 1 for the low dose as result.
 
     Attributes:
-        pixel: Of the squared error in a window.
-        structure: Of 1 - SSIM in a window.
-        feature: Of the feature distance in a window (eq. 2 of the MAN paper, on the result).
-        mean: Of the squared error of local means, over the whole HU range; the sizes count alike.
-        feature_crops: Crops of a batch on which the feature distance is measured.
-        feature_pixels: Edge of the corner of those crops that it sees.
-        feature_weights: File of VGG-16 weights; None takes the gradient fallback.
+        pixel: Weight of the squared error in a window.
+        structure: Weight of 1 - SSIM in a window.
+        feature: Weight of the feature distance in a window (eq. 2 of the MAN paper, on the result).
+        mean: Weight of the squared error of local means over the whole HU range, all sizes equally.
+        feature_crops: Crops per batch for the feature distance.
+        feature_pixels: Side of the corner of those crops that it uses.
+        feature_weights: File of VGG-16 weights; None: the gradient fallback.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -83,14 +85,14 @@ def restoration_loss(
     objective: RestorationObjective,
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
-    """Weighted sum ``restoration`` of the terms, and the terms.
+    """Compute the weighted sum ``restoration`` of the terms, and the terms.
 
     Args:
-        features: What the feature distance compares of images in [0, 1].
+        features: Feature extractor for images in [0, 1].
         restored: Result [batch, 1, row, column], HU.
-        low: Its low dose, same shape.
-        full: Full dose, same shape; as stored, for what the network sees is clipped as well: noise
-            below -1024 HU as truth would pull the mean of air and lung down.
+        low: Low dose, same shape; clipped to the HU range here.
+        full: Full dose, same shape; clipped here like the input of the network: noise below
+            -1024 HU in the truth would lower the mean of air and lung.
         noise_hu: Noise of the low dose [batch], HU.
         objective: Weights.
         generator: Source of the windows.
@@ -112,7 +114,7 @@ def restoration_loss(
 
 
 def _windows(hu: Tensor, generator: torch.Generator) -> Tensor:
-    """Index in ``WINDOWS_HU`` [batch]."""
+    """Draw indices [batch] in ``WINDOWS_HU``."""
     other = torch.randint(1, len(WINDOWS_HU), (len(hu),), generator=generator, device=hu.device)
     chance = torch.rand(len(hu), generator=generator, device=hu.device)
     return torch.where(chance < SOFT_TISSUE_SHARE, 0, other)
@@ -121,7 +123,7 @@ def _windows(hu: Tensor, generator: torch.Generator) -> Tensor:
 def _seen(
     features: FeatureExtractor, images: Sequence[Tensor], objective: RestorationObjective
 ) -> list[list[Tensor]]:
-    """Features of corners of some crops; only those of the result carry a gradient."""
+    """Compute features of corners of some crops; only those of the result have a gradient."""
     edge = slice(objective.feature_pixels)
     restored, *others = (x[: objective.feature_crops, :, edge, edge] for x in images)
     with torch.no_grad():
@@ -134,7 +136,7 @@ def _of(values: Sequence[float], choice: Tensor) -> Tensor:
 
 
 def _ratio(distance: Callable[[Any, Any], Tensor], images: Sequence[Any], floor: Tensor) -> Tensor:
-    """Distance of the result to full dose over that of the low dose, averaged over crops."""
+    """Average over crops the distance of the result to full dose over that of the low dose."""
     restored, low, full = images
     with torch.no_grad():
         untouched = distance(low, full) + floor
@@ -146,7 +148,7 @@ def _squared(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _means(images: Sequence[Tensor], louder: Tensor) -> Tensor:
-    """The ratio for local means, averaged over the sizes of squares."""
+    """Average the ratio for local means over the sizes of squares."""
     ratios = [
         _ratio(partial(_squared_mean, pixels=pixels), images, louder * floor)
         for pixels, floor in zip(MEAN_PIXELS, MEAN_FLOOR, strict=True)

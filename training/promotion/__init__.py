@@ -1,1 +1,1 @@
-"""From a fitted model to the one that a site uses: a rule, a folder and the way back."""
+"""Promotion of a trained model to the one that a site uses: rule, folder and rollback."""

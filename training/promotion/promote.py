@@ -1,4 +1,4 @@
-"""``man-train promote``: a candidate takes the place of today's model, or is refused."""
+"""Command ``man-train promote``: a candidate replaces the current model, or is refused."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from training.promotion.rule import faults, rule
 from training.promotion.site import Site
 
 SHIPPED = "man"
-"""Today's model of a site that has promoted none yet."""
+"""Current model of a site that has promoted none yet."""
 
 
 @dataclass(frozen=True)
 class PromotionRequest:
-    """What is to be promoted, judged on what, to where.
+    """Request to promote a model, with the data to judge it by.
 
     Attributes:
         model: Registry name, path to a card, or folder of a run or of an exported model.
         to: The site's folder of models.
         data: Training set or folder of DICOM files, see ``cases``.
         full: Folder of full-dose partners; ``data`` is then real low dose.
-        current: Today's model; None takes the one in force in ``to``, else the shipped one.
+        current: Current model; None takes the one in force in ``to``, else the shipped one.
         wanted: Split, doses and slices; full dose is always added.
         windows: Windows of the metrics.
-        device: Where both models run.
+        device: Device of both models.
     """
 
     model: str
@@ -53,12 +53,12 @@ class Promotion:
     """outcome of a request.
 
     Attributes:
-        today: The model in use so far.
-        candidate: The one that was to take its place.
-        pairs: What was measured; today's model is the first.
-        faults: Why it was refused; empty when it was promoted.
-        record: All of it for the site's history.
-        card: The card that is now in force; None when refused.
+        today: Model in use so far.
+        candidate: Model to be promoted.
+        pairs: Measurements; the model in use is the first of each pair.
+        faults: Reasons for refusal; empty if promoted.
+        record: Record for the history of the site.
+        card: Card that is now in force; None if refused.
     """
 
     today: Method
@@ -72,10 +72,10 @@ class Promotion:
 def promote(
     request: PromotionRequest, on_case: Callable[[int, int | None], None] | None = None
 ) -> Promotion:
-    """Compare a candidate with today's model and put it in force where it is no worse.
+    """Compare a candidate with the current model and put it in force if it is no worse.
 
     Raises:
-        TrainingError: A model or the cases cannot be read, or the candidate is today's model.
+        TrainingError: A model or the cases cannot be read, or the candidate is the current model.
     """
     site = Site(request.to)
     with ExitStack() as stack:
@@ -84,7 +84,7 @@ def promote(
             for name in (request.current or str(site.card_file or SHIPPED), request.model)
         )
         if _same(today, candidate):
-            raise TrainingError(f"{request.model} is today's model already: nothing is to be done")
+            raise TrainingError(f"{request.model} is the current model already.")
         first, second = (
             model_method(str(path), device=request.device) for path in (today, candidate)
         )
@@ -96,23 +96,23 @@ def promote(
 
 
 def go_back(to: Path) -> Path:
-    """Put the model in force again whose place the present one took.
+    """Put the previous model in force again.
 
     Returns:
         The card in force.
 
     Raises:
-        TrainingError: The folder knows of no earlier model.
+        TrainingError: The folder has no previous model.
     """
     site = Site(to)
     version, earlier = site.version(), site.earlier()
     if earlier is None:
-        raise TrainingError(f"{to} knows of no earlier model to go back to")
+        raise TrainingError(f"{to} has no previous model.")
     return site.put_in_force(earlier, {"action": "back", "previous": version, "at": _now()})
 
 
 def _held_out(request: PromotionRequest) -> Iterator[Case]:
-    """The wanted cases and full dose as input; real pairs bring the latter with their partners."""
+    """Make the requested cases and cases of full dose; real pairs have it as their partners."""
     wanted = request.wanted
     untouched = Wanted(wanted.split, (FULL_DOSE,), wanted.slices)
     if request.full is not None:
@@ -124,14 +124,14 @@ def _held_out(request: PromotionRequest) -> Iterator[Case]:
 
 
 def _card_file(name: str, stack: ExitStack) -> Path:
-    """The file of a model's card; a model without one is told so."""
+    """Return the file of the card of a model."""
     try:
         card, folder = find_model(name)
     except ModelError as error:
         raise TrainingError(str(error)) from error
     path = Path(name) if name.endswith(".json") else folder / f"{card.name}.json"
     if not path.is_file():
-        raise TrainingError(f"{name} has no card on disk: name a model with weights")
+        raise TrainingError(f"{name} has no card on disk; name a model with weights.")
     return path
 
 
@@ -140,7 +140,7 @@ def _same(first: Path, second: Path) -> bool:
 
 
 def _in_force(site: Site, today: Path, candidate: Path, record: dict[str, Any]) -> Path:
-    """Both models are kept, so that there is a way back even from the first promotion."""
+    """Keep both models, so that even the first promotion can be undone."""
     previous = site.version() or site.keep(today)
     return site.put_in_force(site.keep(candidate), {**record, "previous": previous})
 

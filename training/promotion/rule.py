@@ -1,4 +1,4 @@
-"""When a model may take the place of today's: no worse on held-out patients, figure by figure."""
+"""Rule of promotion: no worse than the current model on held-out patients, metric by metric."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from training.evaluate.cases import FULL_DOSE
 from training.evaluate.comparison import CHANGE, LPIPS, PSNR, SSIM, Figure, Paired, Values
 
 MIN_PATIENTS = 3
-"""Below this, chance decides: one patient with a metal implant is a third of all."""
+"""Minimum number of held-out patients; with fewer, chance decides."""
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How much worse a figure may be than today's.
+    """Tolerated loss of a metric against the current model.
 
     Attributes:
-        mean: Of the mean over patients.
-        patient: Of any single patient.
-        harmless: Values up to this are never held against the model; None: there are none.
+        mean: Loss in the mean over patients.
+        patient: Loss in any single patient.
+        harmless: Values up to this are always accepted; None: none are.
     """
 
     mean: float
@@ -36,24 +36,27 @@ TOLERANCES = {
     LPIPS.name: Tolerance(mean=0.005, patient=0.025),
     CHANGE.name: Tolerance(mean=0.02, patient=0.1, harmless=0.5),
 }
-"""Means: what counts as the same quality when samplers are chosen (0.1 dB, 0.003, 0.005). A single
-patient may lose five times that, since patients scatter. Full dose changed by less than half of its
-own noise is left alone."""
+"""Means: equal quality in the choice of samplers (0.1 dB, 0.003, 0.005). A single patient may lose
+five times as much, since patients vary. A change of full dose by less than half of its own noise is
+harmless."""
 
 BIAS_TOLERANCE = Tolerance(mean=0.2, patient=0.5, harmless=1.0)
-"""HU by which a tissue's mean may be off; 1 HU is the gate of every model."""
+"""Tolerated bias of the mean of a tissue, HU; 1 HU is the quality gate of every model."""
 
 
 def tolerance_of(figure: Figure) -> Tolerance:
-    """What is allowed of a figure."""
+    """Return the tolerance of a metric."""
     return TOLERANCES.get(figure.name, BIAS_TOLERANCE)
 
 
 def faults(pairs: Sequence[Paired]) -> list[str]:
-    """Why the second model of a comparison may not take the place of the first; [] where it may.
+    """List the reasons against replacing the first model of a comparison by the second.
 
     Args:
-        pairs: See ``comparison.compare``; the first model is today's.
+        pairs: See ``comparison.compare``; the first model is the current one.
+
+    Returns:
+        Clauses for a sentence; empty if the model may be promoted.
     """
     low_dose = [pair for pair in pairs if pair.kind.dose != FULL_DOSE]
     patients = {name for pair in low_dose for name in pair.patients}
@@ -94,7 +97,7 @@ def _named(pair: Paired) -> str:
 
 
 def rule() -> dict[str, Any]:
-    """The rule for a record."""
+    """Return the rule as plain values for a record."""
     return {
         "fewest_patients": MIN_PATIENTS,
         "tolerances": {name: asdict(allowed) for name, allowed in TOLERANCES.items()},

@@ -1,13 +1,13 @@
-"""A site's folder of models: one in force, the earlier ones beside it, and what happened when.
+"""Folder of models of a site: the one in force, earlier ones, and the history of promotions.
 
 ::
 
-    model.json                  the card in force: what node.yaml names
-    man-3fa2c41b0d9e/           a model that was promoted, whole: its card and its weights
-    history.jsonl               one line a promotion or return, with its figures
+    model.json                  card in force, which node.yaml names
+    man-3fa2c41b0d9e/           promoted model with card and weights
+    history.jsonl               one line per promotion or rollback, with measurements
 
-A model's folder is written before the card in force names it, and that card is replaced by a
-rename: whatever interrupts a promotion, the folder holds the old model or the new one.
+The folder of a model is written before the card in force names it, and that card is replaced by a
+rename: an interrupted promotion leaves the old model or the new one.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ DIGEST_LETTERS = 12
 
 
 def version_of(card: ModelCard) -> str:
-    """The name of a model's folder: the same weights with other steps are another model."""
+    """Return the folder name of a model; the same weights with other steps are another model."""
     return f"{card.name}-{card.digest[:DIGEST_LETTERS]}"
 
 
 class Site:
-    """A site's models.
+    """Models of a site.
 
     Args:
-        folder: Made at the first promotion.
+        folder: Folder of the models; created at the first promotion.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -47,12 +47,12 @@ class Site:
 
     @property
     def card_file(self) -> Path | None:
-        """The card in force; None before the first promotion."""
+        """Card in force; None before the first promotion."""
         path = self.folder / IN_FORCE
         return path if path.is_file() else None
 
     def version(self) -> str | None:
-        """Which model is in force.
+        """Return the version of the model in force; None before the first promotion.
 
         Raises:
             TrainingError: Its card is damaged.
@@ -60,10 +60,10 @@ class Site:
         return version_of(_card(self.card_file)) if self.card_file else None
 
     def keep(self, card_file: Path) -> str:
-        """Copy a model into a folder of its own, unless it is there; give that folder's name.
+        """Copy a model into its own folder unless it is there; return the name of that folder.
 
         Raises:
-            TrainingError: The model cannot be read whole.
+            TrainingError: The model cannot be read completely.
         """
         card = _card(card_file)
         version = version_of(card)
@@ -82,14 +82,14 @@ class Site:
         return version
 
     def put_in_force(self, version: str, line: dict[str, Any]) -> Path:
-        """Let a kept model be the site's model; note it in the history first.
+        """Put a kept model in force; record it in the history first.
 
         Args:
             version: See ``keep``.
-            line: What the history says of it, beside version and previous version.
+            line: Further values for the history.
 
         Returns:
-            The card that the node is told of.
+            The card in force.
 
         Raises:
             TrainingError: There is no such model, or its weights are damaged.
@@ -105,7 +105,7 @@ class Site:
         return self.folder / IN_FORCE
 
     def earlier(self) -> str | None:
-        """The model whose place the one in force took; None where the history knows of none."""
+        """Return the model before the one in force; None if the history has none."""
         version = self.version()
         found = [
             line["previous"]
@@ -115,7 +115,7 @@ class Site:
         return found[-1] if found else None
 
     def history(self) -> Iterator[dict[str, Any]]:
-        """What happened, oldest first; a line that a crash tore is passed over."""
+        """Iterate over the history, oldest first; lines truncated by a crash are skipped."""
         path = self.folder / HISTORY
         for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
             try:
@@ -139,7 +139,7 @@ def _card(path: Path) -> ModelCard:
     try:
         return ModelCard.load(path)
     except (OSError, ValueError) as error:
-        raise TrainingError(f"the model card {path} cannot be read") from error
+        raise TrainingError(f"The model card {path} cannot be read.") from error
 
 
 def _copy_weights(source: Path, target: Path, card: ModelCard) -> None:
@@ -147,7 +147,7 @@ def _copy_weights(source: Path, target: Path, card: ModelCard) -> None:
     try:
         shutil.copyfile(source / card.weights_file, path)
     except OSError as error:
-        raise TrainingError(f"the weights of {card.name} cannot be copied: {error}") from error
+        raise TrainingError(f"The weights of {card.name} cannot be copied: {error}.") from error
     with path.open("rb") as file:
         os.fsync(file.fileno())
     _check_weights(target, card)
@@ -156,7 +156,7 @@ def _copy_weights(source: Path, target: Path, card: ModelCard) -> None:
 def _check_weights(folder: Path, card: ModelCard) -> None:
     path = folder / Path(card.weights_file).name
     if card.weights_file and not (path.is_file() and file_sha256(path) == card.weights_sha256):
-        raise TrainingError(f"the weights {path} are not those of their card: remove {folder}")
+        raise TrainingError(f"The weights {path} are not those of their card; remove {folder}.")
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,1 +1,1 @@
-"""Published tables, figures and model cards, made anew from measured rows by a command."""
+"""Published tables, figures and model cards, generated from measured rows."""

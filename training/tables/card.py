@@ -1,4 +1,4 @@
-"""The page of a model card, made from the card and the measured tables."""
+"""Page of a model card, generated from the card and the measured tables."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from training.evaluate.run import Row
 from training.tables.results import TableResult, grid, load_result, sections
 
 CARD_TABLES = ("default", "test")
-"""Tables whose rows a card carries, where they have been measured."""
+"""Tables whose rows a card contains, if measured."""
 
 CHOICE_TABLES = ("readings", "steps")
-"""Tables behind the choice of the method's reading, sampler and steps; shown where measured. The
-readings are fits of their own, with other weights than the card's."""
+"""Tables behind the choice of reading, sampler and steps, shown if measured. The readings are
+separate fits, with other weights than those of the card."""
 
 PAGE = "README.md"
 
@@ -34,15 +34,15 @@ man-train card
 
 
 def write_card(path: Path, results: Path) -> Path:
-    """Put the measured rows of the tables into a card and write its page beside it.
+    """Enter the measured rows of the tables into a card and write its page beside it.
 
     Args:
-        path: The card.
-        results: Folder of measured tables; where it holds none of ``CARD_TABLES``, the card's own
-            measurements stay.
+        path: Card.
+        results: Folder of measured tables; without any of ``CARD_TABLES`` the measurements in the
+            card are kept.
 
     Returns:
-        The page.
+        The path of the page.
 
     Raises:
         TrainingError: The card cannot be read, or a table was measured with other weights.
@@ -50,7 +50,7 @@ def write_card(path: Path, results: Path) -> Path:
     try:
         card = ModelCard.load(path)
     except (OSError, ValueError) as error:
-        raise TrainingError(f"the card {path} cannot be read") from error
+        raise TrainingError(f"The card {path} cannot be read.") from error
     tables = card_tables(card, results)
     if tables:
         rows = [row for table in tables for row in table.rows]
@@ -63,7 +63,7 @@ def write_card(path: Path, results: Path) -> Path:
 
 
 def card_tables(card: ModelCard, results: Path) -> list[TableResult]:
-    """The measured tables that a card carries.
+    """Load the measured tables that a card contains.
 
     Raises:
         TrainingError: A table was measured with other weights than the card's.
@@ -76,15 +76,15 @@ def card_tables(card: ModelCard, results: Path) -> list[TableResult]:
         table = load_result(path)
         if not any(_is_of(row, card) for row in table.rows):
             raise TrainingError(
-                f"{path} was not measured with the weights and steps of the card {card.name!r}:"
-                f" make it anew with man-train table {name}"
+                f"{path} was not measured with the weights and steps of the card {card.name!r};"
+                f" measure it again with `man-train table {name}`."
             )
         tables.append(table)
     return tables
 
 
 def choice_tables(results: Path) -> list[TableResult]:
-    """The measured tables behind the choices."""
+    """Load the measured tables behind the choices."""
     paths = [results / f"{name}.json" for name in CHOICE_TABLES]
     return [load_result(path) for path in paths if path.is_file()]
 
@@ -95,13 +95,13 @@ def _is_of(row: Row, card: ModelCard) -> bool:
 
 
 def _measurements(card: ModelCard, rows: Sequence[Row]) -> list[Measurement]:
-    """What a program reads of a card; full dose in has no low dose to stand beside."""
+    """Select the measurements of a card; full dose as input has no low-dose reference."""
     kept = [row for row in rows if row.row == LOW_DOSE or _is_of(row, card)]
     return [measurement(row) for row in kept if row.dose < FULL_DOSE]
 
 
 def note_on_card(path: Path, rows: Sequence[Row]) -> None:
-    """Add the rows of a card's model, with the low-dose rows beside them, to the card.
+    """Add the rows of the model and of the low dose to its card.
 
     Rows of the same split, dose, window and name are replaced.
 
@@ -111,12 +111,12 @@ def note_on_card(path: Path, rows: Sequence[Row]) -> None:
     try:
         card = ModelCard.load(path)
     except (OSError, ValueError) as error:
-        raise TrainingError(f"the card {path} cannot be read") from error
+        raise TrainingError(f"The card {path} cannot be read.") from error
     wanted = (card.weights_sha256, card.sampler, card.steps)
     own = [r for r in rows if (r.weights_sha256, r.sampler, r.steps) == wanted]
     if not own:
         raise TrainingError(
-            f"no row was measured with the weights, sampler and steps of the card {path}"
+            f"No row was measured with the weights, sampler and steps of the card {path}."
         )
     beside = [r for r in rows if r.row == LOW_DOSE and math.isfinite(r.psnr_db)]
     fresh = {_kind(m): m for m in map(measurement, [*beside, *own])}
@@ -126,7 +126,7 @@ def note_on_card(path: Path, rows: Sequence[Row]) -> None:
 
 
 def measurement(row: Row) -> Measurement:
-    """A row as a card keeps it."""
+    """Convert a row to a measurement of a card."""
     kind = "real" if row.real else "simulated"
     return Measurement(
         split=f"{row.split} ({kind})",
@@ -150,13 +150,13 @@ def card_page(
     results: Path,
     choices: Sequence[TableResult] = (),
 ) -> str:
-    """The page as Markdown.
+    """Return the page as Markdown.
 
     Args:
-        card: The model.
-        tables: Measured with its weights.
-        results: Folder of the tables as seen from the card.
-        choices: What its readings were chosen by.
+        card: Card of the model.
+        tables: Tables measured with its weights.
+        results: Folder of the tables, relative to the card.
+        choices: Tables behind its choices.
     """
     measured = [part for table in tables for part in _measured(table, results)]
     return (
@@ -195,14 +195,14 @@ def _facts(card: ModelCard) -> str:
 
 
 def _measured(table: TableResult, results: Path) -> list[str]:
-    """A table in the soft-tissue window; the other windows are a link away."""
+    """Return a table in the soft-tissue window, with a link to the other windows."""
     page = results / f"{table.name}.md"
     where = f"Every window: [{table.table.title}]({page.as_posix()})."
     return [f"### {table.table.title}", *sections(table, "####", [SOFT_TISSUE]), where]
 
 
 def _chosen(choices: Sequence[TableResult], results: Path) -> list[str]:
-    """A section for the tables behind the choices, or none."""
+    """Return a section for the tables behind the choices, if there are any."""
     parts = [part for table in choices for part in _measured(table, results)]
     return ["## How it was chosen", *parts] if parts else []
 

@@ -1,4 +1,4 @@
-"""Rows of single cases in a file that grows: an interrupted table goes on where it was."""
+"""File of measured case rows, from which an interrupted table is resumed."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ Key = tuple[str, str, str, str, int, Window]
 
 
 class CaseRowFile:
-    """A JSONL file of case rows. What it holds is not measured again.
+    """JSONL file of case rows; rows in the file are not measured again.
 
     Args:
-        path: The file; made when absent.
-        resume: Take the rows that the file holds.
+        path: File; created if missing.
+        resume: Whether to use the rows in the file.
 
     Raises:
-        TrainingError: The file is there already and ``resume`` was not said, or it is damaged.
+        TrainingError: The file exists and ``resume`` is False, or it is damaged.
     """
 
     def __init__(self, path: Path, *, resume: bool) -> None:
         if path.exists() and not resume:
             raise TrainingError(
-                f"{path} holds rows already: add --resume to go on with them, or name another --out"
+                f"{path} already contains rows; add --resume to continue, or name another --out."
             )
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
@@ -42,7 +42,7 @@ class CaseRowFile:
         path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
     def rows(self, method: Method, case: Case, windows: Sequence[Window]) -> list[CaseRow]:
-        """The rows of a method on a case, measured where the file lacks them.
+        """Return the rows of a method on a case, measured if the file lacks them.
 
         Raises:
             TrainingError: The model failed.
@@ -64,11 +64,11 @@ class CaseRowFile:
             name = (row.row, row.weights_sha256, row.sampler, row.steps)
             self._rows[(found["case"], *name, row.window_hu)] = case_row
         except (ValueError, KeyError, TypeError) as error:
-            raise TrainingError(f"{self._path} is damaged: begin the table anew") from error
+            raise TrainingError(f"{self._path} is damaged; measure the table again.") from error
 
 
 def fingerprint(case: Case) -> str:
-    """What a case is, by its values: the same images are the same case wherever they lie."""
+    """Identify a case by its values: the same images are the same case in any folder."""
     digest = hashlib.sha256(f"{case.split} {case.name} {case.dose} {case.real}".encode())
     digest.update(case.low.hu.tobytes())
     digest.update(case.full.tobytes())
@@ -84,7 +84,7 @@ def _key(of: str, method: Method, window: Window) -> Key:
 
 
 def _whole_lines(path: Path) -> list[str]:
-    """The lines of the file; one that a kill cut short is left out."""
+    """Return the complete lines of the file, without a truncated last one."""
     if not path.exists():
         return []
     return [

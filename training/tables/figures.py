@@ -1,4 +1,4 @@
-"""Figures: curves from measured tables, and panels of images. Patients stay out of a repository."""
+"""Figures: curves of measured tables and panels of images; patient images only elsewhere."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class _Panel:
 
 
 def draw_published(results: Path, method: Method, out: Path) -> list[Path]:
-    """Figures that may be published: phantoms, and the curves of the tables that are there.
+    """Draw figures that may be published: phantoms, and curves of the measured tables.
 
     Args:
         results: Folder of measured tables.
-        method: What is applied to the phantoms.
+        method: Method that is applied to the phantoms.
         out: Folder of the figures.
     """
     drawn = [
@@ -63,24 +63,24 @@ def draw_published(results: Path, method: Method, out: Path) -> list[Path]:
 def draw_pair(
     low: Path, full: Path, dose: float, method: Method, window: Window, out: Path
 ) -> list[Path]:
-    """A panel for each series of a real pair.
+    """Draw a panel for each series of a real pair.
 
     Raises:
-        RecipeError: The pictures would lie in a repository, where no patient's image belongs.
-        TrainingError: The folders hold no pair.
+        RecipeError: The figures would be in a repository, which must not contain patient images.
+        TrainingError: The folders contain no pair.
     """
     folder = out.resolve()
     if any((above / ".git").exists() for above in (folder, *folder.parents)):
         raise RecipeError(
-            f"{out} lies in a repository, which is no place for patients' images:"
-            " name another folder with --out"
+            f"{out} is in a repository, which must not contain patient images;"
+            " name another folder with --out."
         )
     found = cases(low, full, Wanted(doses=(dose,)))
     return [panel_figure(case, method, window, out / f"{case.name}.png") for case in found]
 
 
 def phantom_case(anatomy: AnatomyName, size: int = 512) -> Case:
-    """A simulated patient at a quarter of the dose, for pictures that anybody may see."""
+    """Simulate a patient at a quarter of the dose, for figures that may be published."""
     pair = low_dose_phantom(anatomy, dose=PHANTOM_DOSE, slices=PHANTOM_SLICES, size=size)
     return Case(
         split="phantom",
@@ -95,7 +95,7 @@ def phantom_case(anatomy: AnatomyName, size: int = 512) -> Case:
 
 
 def panel_figure(case: Case, method: Method, window: Window, path: Path) -> Path:
-    """The middle slice of a case: low dose, result, full dose and what was taken away."""
+    """Draw the middle slice of a case: low dose, result, full dose and their difference."""
     result, _ = method.apply(case, window)
     middle = len(case.full) // 2
     low, hu, full = case.low.hu[middle], result[middle], case.full[middle]
@@ -134,12 +134,12 @@ def _draw_panels(panels: Sequence[_Panel], title: str, path: Path) -> Path:
 
 
 def cost_figure(result: TableResult, path: Path) -> Path:
-    """Quality against seconds a slice: a line for each dose, a point for each row."""
+    """Draw quality against seconds per slice: a line for each dose, a point for each row."""
     return _curves(result, path, "seconds a slice", _by_cost)
 
 
 def dose_figure(result: TableResult, path: Path) -> Path:
-    """Quality against dose: a line for each row."""
+    """Draw quality against dose: a line for each row."""
     return _curves(result, path, "dose as a share of full dose", _by_dose)
 
 
@@ -182,7 +182,7 @@ def _curves(
 
 
 def _label_logarithmic(axis: Any) -> None:
-    """Labels at 1, 2 and 5 of every decade, which do not run into each other."""
+    """Label 1, 2 and 5 of every decade, which do not overlap."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -198,7 +198,7 @@ def _draw_line(
 
 
 def _names_of(rows: Sequence[Row]) -> str:
-    """What every number has to name: split, window and weights."""
+    """Name split, window and weights, without which no number may be published."""
     weights = sorted({row.weights_sha256[:8] for row in rows if row.weights_sha256})
     low, high = SOFT_TISSUE
     return f"split {rows[0].split}, window [{low:g}, {high:g}] HU, weights {', '.join(weights)}"

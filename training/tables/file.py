@@ -1,4 +1,4 @@
-"""A table as data: what is measured, on what, and what a paper printed, as YAML."""
+"""Definition of a table as YAML: rows, cases and the numbers printed in a paper."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from training.settings import faults_in, recipe_folder
 
 VARIABLE = re.compile(r"\$\{(\w+)\}")
 ENVIRONMENT_PREFIX = "MAN_TRAIN_"
-"""``${SET}`` in a table is also looked for as the environment variable ``MAN_TRAIN_SET``."""
+"""Prefix of environment variables: ``MAN_TRAIN_SET`` is a value for ``${SET}`` in a table."""
 
 EXAM = "exam"
-"""As a window: each slice in the window of the exam that it shows."""
+"""Window that selects for each slice the window of the exam that it shows."""
 
 
 class _Strict(BaseModel):
@@ -27,15 +27,15 @@ class _Strict(BaseModel):
 
 
 class CasesSettings(_Strict):
-    """Where cases come from: a training set, or two folders of real pairs.
+    """Source of cases: a training set, or two folders of real pairs.
 
     Attributes:
-        set: Training set, of which the table's split is taken and low dose simulated.
-        doses: Doses to simulate; of real pairs the one they were scanned at.
-        name: What real pairs are called.
-        low: Folder of DICOM files at low dose.
-        full: Folder of the same places at full dose.
-        slices: At most so many slices of a series.
+        set: Training set, of which the split of the table is used with simulated low dose.
+        doses: Doses to simulate; for real pairs their dose.
+        name: Name of the real pairs.
+        low: DICOM folder of low dose.
+        full: DICOM folder of full dose at the same positions.
+        slices: Maximum number of slices per series.
     """
 
     set: str | None = None
@@ -54,14 +54,14 @@ class CasesSettings(_Strict):
 
 
 class MethodSettings(_Strict):
-    """One row of the table; the untouched low dose comes first in any case.
+    """One row of the table; the untouched low dose is always the first.
 
     Attributes:
-        row: What the row is called; a classical method is chosen by its name.
+        row: Name of the row; selects a classical method if there is no model.
         model: Registry name, card, exported folder or run of a model.
         steps: Sampling steps instead of the card's.
         sampler: Sampler instead of the card's.
-        ceiling: Full dose through the model's autoencoder alone, instead of the model.
+        ceiling: Whether to reconstruct full dose by the autoencoder alone, instead of the model.
     """
 
     row: str
@@ -72,14 +72,14 @@ class MethodSettings(_Strict):
 
 
 class PrintedRow(_Strict):
-    """A row that a paper printed; it stands beside our row of the same name.
+    """A row printed in a paper, shown beside our row of the same name.
 
     Attributes:
-        row: The method.
-        psnr_db: dB.
-        ssim: As printed.
-        lpips: As printed.
-        seconds: For the paper's whole test set.
+        row: Method.
+        psnr_db: Printed PSNR, dB.
+        ssim: Printed SSIM.
+        lpips: Printed LPIPS.
+        seconds: Printed time for the whole test set of the paper.
     """
 
     row: str
@@ -90,11 +90,11 @@ class PrintedRow(_Strict):
 
 
 class Printed(_Strict):
-    """What a paper printed.
+    """A table printed in a paper.
 
     Attributes:
-        source: Paper and number of its table.
-        rows: Its rows, in its order.
+        source: Paper and number of the table.
+        rows: Its rows in order.
     """
 
     source: str
@@ -102,11 +102,11 @@ class Printed(_Strict):
 
 
 class Subject(_Strict):
-    """A row that is held against all others.
+    """Row that is compared with all others.
 
     Attributes:
         row: Its name.
-        regression: The row whose PSNR it is held against.
+        regression: Row whose PSNR it is compared with.
     """
 
     row: str
@@ -114,13 +114,13 @@ class Subject(_Strict):
 
 
 class Tolerance(_Strict):
-    """How much quality a cheaper row may lose against another one.
+    """Tolerated loss of quality of a cheaper row against a reference row.
 
     Attributes:
-        row: The row that is lost against.
-        psnr_db: dB.
-        ssim: As a difference.
-        lpips: As a difference.
+        row: Reference row.
+        psnr_db: Loss of PSNR, dB.
+        ssim: Loss of SSIM.
+        lpips: Increase of LPIPS.
     """
 
     row: str
@@ -130,11 +130,11 @@ class Tolerance(_Strict):
 
 
 class Variable(_Strict):
-    """What stands for a place of one machine in a table.
+    """Variable of a table, for paths that depend on the machine.
 
     Attributes:
-        about: What it is, for who has to give it.
-        default: Its value where none is given.
+        about: Its meaning, for the user.
+        default: Default value.
     """
 
     about: str
@@ -142,20 +142,20 @@ class Variable(_Strict):
 
 
 class TableFile(_Strict):
-    """One table.
+    """Definition of one table.
 
     Attributes:
-        title: Its heading.
-        split: Which patients; names the rows.
-        final: Measured once, at the end: nothing may be chosen by it.
-        variables: What ``${NAME}`` stands for.
-        cases: Where the images come from.
+        title: Heading.
+        split: Split of the patients; named in the rows.
+        final: Whether it is measured once, at the end, and must not be used for choices.
+        variables: Variables ``${NAME}`` in paths.
+        cases: Sources of cases.
         windows: Names of windows, ``LOW,HIGH`` in HU, or ``exam``.
-        methods: Its rows.
-        printed: What a paper printed.
-        subject: The row that is held against all others.
-        tolerance: For tables of steps: how much the cheapest row may lose.
-        remarks: What a reader should know, one paragraph each.
+        methods: Rows.
+        printed: Table printed in a paper.
+        subject: Row that is compared with all others.
+        tolerance: For tables of steps, tolerated loss of the cheapest row.
+        remarks: Remarks for the reader, one paragraph each.
     """
 
     title: str
@@ -186,31 +186,31 @@ def load_table(name: str) -> TableFile:
     """Read a table by its name or by the path of a YAML file.
 
     Raises:
-        RecipeError: No such table, or something in it is wrong; all faults are named at once.
+        RecipeError: There is no such table, or it is invalid; all faults are named at once.
     """
     folder = recipe_folder().parent / "tables"
     path = Path(name) if name.endswith((".yaml", ".yml")) else folder / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
-        raise RecipeError(f"there is no table {name!r}: use one of {known}, or a path to a .yaml")
+        raise RecipeError(f"There is no table {name!r}; use one of {known}, or a path to a .yaml.")
     try:
         return TableFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except yaml.YAMLError as error:
-        raise RecipeError(f"the table {path} is not valid YAML") from error
+        raise RecipeError(f"The table {path} is not valid YAML.") from error
     except ValidationError as error:
-        raise RecipeError(f"the table {path} is wrong: {faults_in(error)}") from error
+        raise RecipeError(f"The table {path} is invalid: {faults_in(error)}.") from error
 
 
 def filled(table: TableFile, given: Mapping[str, str], without: tuple[str, ...] = ()) -> TableFile:
-    """The table with values for its variables and without the rows that are left out.
+    """Fill in the variables of a table and remove rows.
 
     Args:
-        table: As read.
-        given: Values by name; the environment fills what is missing.
-        without: Rows to leave out.
+        table: Table as read.
+        given: Values by name; missing ones are taken from the environment.
+        without: Rows to remove.
 
     Raises:
-        RecipeError: A value is missing or not asked for, or a row to leave out is not there.
+        RecipeError: A value is missing or unknown, or a row to remove does not exist.
     """
     _known("row", without, [method.row for method in table.methods])
     _known("variable", given, table.variables)
@@ -233,7 +233,7 @@ def filled(table: TableFile, given: Mapping[str, str], without: tuple[str, ...] 
 def _known(what: str, wanted: Mapping[str, str] | tuple[str, ...], known: object) -> None:
     assert isinstance(known, list | dict)
     if strange := [name for name in wanted if name not in known]:
-        raise RecipeError(f"the table has no {what} {strange[0]!r}: it has {', '.join(known)}")
+        raise RecipeError(f"The table has no {what} {strange[0]!r}; it has {', '.join(known)}.")
 
 
 def _value(table: TableFile, name: str, given: Mapping[str, str]) -> str:
@@ -244,7 +244,7 @@ def _value(table: TableFile, name: str, given: Mapping[str, str]) -> str:
     if not value:
         words = f" ({about.about})" if about else ""
         raise RecipeError(
-            f"the table needs {name}{words}: give --set {name}=… or the environment variable"
-            f" {ENVIRONMENT_PREFIX}{name}"
+            f"The table needs {name}{words}; give --set {name}=… or the environment variable"
+            f" {ENVIRONMENT_PREFIX}{name}."
         )
     return value

@@ -1,4 +1,4 @@
-"""Measured tables as files: JSON for programs, Markdown for people, made from the same rows."""
+"""Measured tables as files: JSON for programs and Markdown for people, from the same rows."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class TableResult:
     """A measured table.
 
     Attributes:
-        name: Of its file.
-        table: As written, without the places of the machine it was measured on.
-        rows: As measured.
+        name: Name of its file.
+        table: Definition, without the paths of the machine.
+        rows: Measured rows.
         without: Rows that were left out.
     """
 
@@ -45,7 +45,7 @@ class TableResult:
     without: tuple[str, ...] = ()
 
     def groups(self) -> list[tuple[Row, ...]]:
-        """The rows of each dose and window, in the order in which they were measured."""
+        """Group the rows by dose and window, in order of measurement."""
         groups: dict[tuple[object, ...], list[Row]] = {}
         for row in self.rows:
             groups.setdefault((row.split, row.real, row.dose, row.window_hu), []).append(row)
@@ -69,10 +69,10 @@ def save_result(result: TableResult, folder: Path) -> list[Path]:
 
 
 def load_result(path: Path) -> TableResult:
-    """Read a measured table back.
+    """Read a measured table.
 
     Raises:
-        TrainingError: The file cannot be read as one.
+        TrainingError: The file is not a measured table.
     """
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
@@ -80,7 +80,7 @@ def load_result(path: Path) -> TableResult:
         rows = tuple(Row.from_dict(row) for row in facts["rows"])
         return TableResult(facts["name"], table, rows, tuple(facts["without"]))
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
-        raise TrainingError(f"{path} is no measured table: make it with man-train table") from error
+        raise TrainingError(f"{path} is not a table that `man-train table` measured.") from error
 
 
 def _rounded(value: Any) -> Any:
@@ -92,7 +92,7 @@ def _rounded(value: Any) -> Any:
 
 
 def markdown(result: TableResult) -> str:
-    """The page of a table."""
+    """Return the page of a table as Markdown."""
     made = f"Made by `man-train table {result.name}`; the same rows for programs: "
     parts = [f"# {result.table.title}", f"{made}[{result.name}.json]({result.name}.json)."]
     parts += list(result.table.remarks)
@@ -107,7 +107,7 @@ def markdown(result: TableResult) -> str:
 def sections(
     result: TableResult, level: str = "##", windows: Sequence[Window] | None = None
 ) -> list[str]:
-    """Heading, table and sentences of each dose and window; None takes all windows."""
+    """Return heading, table and statements of each dose and window; None: all windows."""
     table = result.table
     parts = []
     for rows in result.groups():
@@ -125,7 +125,7 @@ def sections(
 
 
 def heading(row: Row) -> str:
-    """Split, dose and window of a row."""
+    """Describe split, dose and window of a row."""
     low, high = row.window_hu
     name = WINDOW_NAMES.get(row.window_hu, "")
     kind = "real" if row.real else "simulated"
@@ -141,7 +141,7 @@ def _grid(rows: Sequence[Row]) -> str:
 
 
 def grid(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     rule = ["---"] * len(head)
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *lines))
 
@@ -163,7 +163,7 @@ def _bias(row: Row, tissues: Sequence[str]) -> Iterator[str]:
 
 
 def _beside(rows: Sequence[Row], printed: Printed) -> str:
-    """Our numbers beside the printed ones, in the paper's order; ours that it lacks follow."""
+    """Return our numbers beside the printed ones, in the order of the paper; others follow."""
     ours = {row.row: row for row in rows}
     theirs = {row.row: row for row in printed.rows}
     names = [*theirs, *(name for name in ours if name not in theirs)]

@@ -1,4 +1,4 @@
-"""Sentences that measured rows allow, made from the numbers themselves."""
+"""Statements about measured rows, generated from the numbers."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from training.tables.file import Printed, PrintedRow, Subject, Tolerance
 LPIPS_SHARE_BAR = 0.75
 SSIM_BAR = 0.0
 PSNR_BAR_DB = -0.3
-"""What the subject of a table should reach: LPIPS at most this share of the best other row's, SSIM
-at least the best other row's, PSNR at most this far under the regression's."""
+"""Targets of the subject of a table: LPIPS at most this share of the best other row's, SSIM at
+least the best other row's, PSNR at most this far below the regression's."""
 
 
 @dataclass(frozen=True)
 class Number:
-    """A number that rows of ours and printed rows share.
+    """A number that our rows and printed rows have in common.
 
     Attributes:
-        name: What it is called.
-        ours: Takes it from our row; NaN where it was not measured.
-        printed: Takes it from a printed row.
-        form: How it is written.
+        name: Name of the number.
+        ours: Returns it for our row; NaN if not measured.
+        printed: Returns it for a printed row.
+        form: Format string.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Number:
     form: str
 
     def __call__(self, value: float | None) -> str:
-        """The number in words; a dash for what was not measured."""
+        """Format a value; a dash if not measured."""
         return "–" if value is None or not math.isfinite(value) else self.form.format(value)
 
 
@@ -50,11 +50,11 @@ NUMBERS = (
 
 
 def order_statements(rows: Sequence[Row], printed: Printed) -> list[str]:
-    """Where our rows come in another order than the printed ones: a sentence for each number.
+    """Compare the order of our rows with that of the printed ones: a sentence for each number.
 
     Args:
-        rows: Ours, of one dose and window.
-        printed: Rows of the same names are compared.
+        rows: Our rows of one dose and window.
+        printed: Printed table; rows of the same names are compared.
     """
     ours = {row.row: row for row in rows}
     theirs = [row for row in printed.rows if row.row in ours]
@@ -86,9 +86,9 @@ def _swapped(number: Number, ours: dict[str, Row], theirs: Sequence[PrintedRow])
 
 
 def subject_statement(rows: Sequence[Row], subject: Subject) -> str | None:
-    """How the subject stands against the best other rows, in one dose and window.
+    """Compare the subject with the best other rows of one dose and window.
 
-    Other rows of the subject's own weights (other steps, its ceiling) do not count.
+    Other rows with the weights of the subject (other steps, its ceiling) do not count.
     """
     own = next((row for row in rows if row.row == subject.row), None)
     if own is None or own.dose == FULL_DOSE:
@@ -133,7 +133,7 @@ def _verdict(met: bool) -> str:
 
 
 def tolerance_statement(rows: Sequence[Row], tolerance: Tolerance) -> str | None:
-    """The quickest row of the same weights that loses no more than the tolerance."""
+    """Name the fastest row of the same weights whose loss is within the tolerance."""
     best = next((row for row in rows if row.row == tolerance.row), None)
     if best is None:
         return None

@@ -1,4 +1,4 @@
-"""A table file to measured rows, one case at a time."""
+"""Measurement of the rows of a table, one case at a time."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from training.tables.file import EXAM, MethodSettings, TableFile
 
 @dataclass(frozen=True)
 class TableOptions:
-    """What the command line may say of a table.
+    """Options of a table on the command line.
 
     Attributes:
-        rows: File of the rows of single cases.
-        resume: Go on with the rows in it.
-        final: The table of the test split is meant.
-        device: Where models run.
+        rows: File of the case rows.
+        resume: Whether to continue with the rows in it.
+        final: Whether the table of the test split is intended.
+        device: Device of the models.
     """
 
     rows: Path
@@ -42,18 +42,18 @@ def tabulate(
     """Measure the rows of a table.
 
     Args:
-        table: With its variables filled in.
+        table: Table with its variables filled in.
         options: See ``TableOptions``.
-        on_case: Called with (cases done, None).
+        on_case: Callback with (cases done, None).
 
     Raises:
-        RecipeError: The table names what is not there, or is final and that was not said.
+        RecipeError: The table names an unknown row, or is final and ``final`` is False.
         TrainingError: There is nothing to measure, or a model failed.
     """
     if table.final and not options.final:
         raise RecipeError(
-            "this table is measured once, at the end, since what is chosen by looking at it is no"
-            " longer a test: add --final if that is now"
+            "This table is measured once, at the end, since a test that guides choices is no"
+            " longer a test; add --final if that is intended now."
         )
     windows = {text: window_of(text) for text in table.windows if text != EXAM}
     methods = [untouched(), *(_method(wanted, options.device) for wanted in table.methods)]
@@ -91,7 +91,7 @@ def _method(wanted: MethodSettings, device: str) -> Method:
     if wanted.model is None:
         if wanted.row not in CLASSICAL:
             known = ", ".join(CLASSICAL)
-            raise RecipeError(f"the row {wanted.row!r} needs a model, or is one of {known}")
+            raise RecipeError(f"The row {wanted.row!r} needs a model, or must be one of {known}.")
         return CLASSICAL[wanted.row]
     if wanted.ceiling:
         return ceiling_method(wanted.model, device=device, row=wanted.row)

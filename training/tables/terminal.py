@@ -16,11 +16,11 @@ from training.evaluate.run import Row
 COLUMNS = ("row", "sampler", "steps", "weights", "PSNR dB", "SSIM", "LPIPS", "s/slice")
 
 DIGITS = 4
-"""Behind the point: the third decides between models in SSIM and LPIPS."""
+"""Decimal places: the third distinguishes models in SSIM and LPIPS."""
 
 
 def row_tables(rows: Sequence[Row]) -> list[Table]:
-    """A table for each split, dose and window."""
+    """Make a table for each split, dose and window."""
     groups: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault((row.split, row.dose, row.real, row.window_hu), []).append(row)
@@ -54,13 +54,13 @@ def _row_table(rows: list[Row]) -> Table:
 def paired_tables(
     pairs: Sequence[Paired], first: Method, second: Method, names: tuple[str, str]
 ) -> list[Table]:
-    """A table for each kind of case; the models stand in its title with their weights.
+    """Make a table for each kind of case, with the models and their weights in its title.
 
     Args:
         pairs: See ``compare``.
-        first: The model of the first column.
-        second: The model of the second column.
-        names: What the two columns are called.
+        first: Model of the first column.
+        second: Model of the second column.
+        names: Names of the two columns.
     """
     groups: dict[Kind, list[Paired]] = {}
     for pair in pairs:
@@ -73,7 +73,7 @@ def paired_tables(
 
 
 def described(method: Method) -> str:
-    """Name, weights and steps of a model in words."""
+    """Describe name, weights and steps of a model."""
     weights = f", weights {method.weights_sha256[:8]}" if method.weights_sha256 else ""
     steps = f", {method.steps} steps" if method.steps else ""
     return f"{method.name}{weights}{steps}"

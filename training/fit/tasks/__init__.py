@@ -1,1 +1,1 @@
-"""One file a method of a recipe: the tasks that the fitting loop runs."""
+"""Tasks of the training loop, one module per method of a recipe."""

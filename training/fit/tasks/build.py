@@ -1,4 +1,4 @@
-"""Which method of a recipe is which task."""
+"""Construction of the task of a recipe."""
 
 from __future__ import annotations
 
@@ -31,37 +31,37 @@ TASKS: dict[str, Callable[[Recipe, torch.device], Task]] = {
     "man-diffusion": _man_diffusion,
     "redcnn": redcnn_task,
 }
-"""Method of a recipe to what builds its task."""
+"""Constructors of tasks by the method of a recipe."""
 
 
 def build_task(recipe: Recipe, device: torch.device) -> Task:
-    """The task of a recipe.
+    """Build the task of a recipe.
 
     Raises:
         RecipeError: The method is unknown, or its model or objective has a wrong key.
     """
     if recipe.method not in TASKS:
-        raise RecipeError(f"unknown method {recipe.method!r}: use one of {', '.join(TASKS)}")
+        raise RecipeError(f"Unknown method {recipe.method!r}; use one of {', '.join(TASKS)}.")
     torch.manual_seed(recipe.seed)
     return TASKS[recipe.method](recipe, device)
 
 
 def man_config(model: dict[str, Any]) -> ManConfig:
-    """Network of a recipe: a preset with single values replaced.
+    """Build the network configuration of a recipe: a preset with some values replaced.
 
     Raises:
-        RecipeError: The preset, a key or a word is unknown.
+        RecipeError: The preset, a key or a value is unknown.
     """
     changes = dict(model)
     preset = changes.pop("preset", "man-s")
     if preset not in PRESETS:
-        raise RecipeError(f"unknown preset {preset!r}: use one of {', '.join(sorted(PRESETS))}")
+        raise RecipeError(f"Unknown preset {preset!r}; use one of {', '.join(sorted(PRESETS))}.")
     values = asdict(PRESETS[preset])
     for part in ("autoencoder", "unet", "shift", "detail"):
         values[part] |= changes.pop(part, {})
     try:
         return ManConfig.from_dict(values | changes)
     except TypeError as error:
-        raise RecipeError(f"the recipe's model has a wrong key: {error}") from error
+        raise RecipeError(f"The recipe's model has an unknown key: {error}.") from error
     except ValueError as error:
-        raise RecipeError(f"the recipe's model is wrong: {error}") from error
+        raise RecipeError(f"The recipe's model is invalid: {error}.") from error

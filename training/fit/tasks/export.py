@@ -1,4 +1,4 @@
-"""Weights and model card of a fitted network, as the registry reads them."""
+"""Export of weights and model card, as the registry reads them."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def export_model(
     """Write ``<name>.safetensors`` and ``<name>.json`` into a folder.
 
     Args:
-        card: What the method says of itself: name, method, summary, sampler and steps.
-        network: The fitted values.
-        config: What builds the network; embedded in the weights.
-        folder: Made where it is missing.
-        facts: Of the fit.
+        card: Card with name, method, summary, sampler and steps.
+        network: Trained network.
+        config: Configuration of the network; embedded in the weights.
+        folder: Destination; created if missing.
+        facts: Facts of the fit.
 
     Returns:
-        The card's file.
+        The path of the card.
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / f"{card.name}.safetensors"

@@ -1,4 +1,4 @@
-"""Weights that a fit starts from: those of a run, of an exported model or of the shipped one."""
+"""Initial weights of a fit: from a run, an exported model or the shipped one."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from training.fit.state import RECIPE_FILE, averaged_state
 Tensors = Mapping[str, Tensor]
 
 STAGE_ONE = "autoencoder."
-"""What the names of stage one begin with among those of a whole MAN network."""
+"""Prefix of the parameter names of stage one in a complete MAN network."""
 
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """Fitted values by name.
+    """Initial weights by name.
 
     Attributes:
-        source: What they were taken from, for messages.
+        source: Their origin, for messages.
         autoencoder: Stage one.
-        network: Both stages with the latents' statistics; None for a run of stage one.
+        network: Both stages with the statistics of the latents; None for a run of stage one.
     """
 
     source: str
@@ -37,13 +37,13 @@ class InitialWeights:
 
 
 def initial_weights(source: Path) -> InitialWeights:
-    """Averaged weights of a run, or the weights of a model.
+    """Load the averaged weights of a run, or the weights of a model.
 
     Args:
         source: Folder of a run, folder of an exported model, its card, or a registry name.
 
     Raises:
-        TrainingError: There is no such run or model, or it cannot be read, or it is no MAN.
+        TrainingError: There is no such run or model, it cannot be read, or it is not MAN.
     """
     if (source / RECIPE_FILE).is_file():
         recipe, state = averaged_state(source)
@@ -51,25 +51,26 @@ def initial_weights(source: Path) -> InitialWeights:
             return _of_network(str(source), state["network"])
         if recipe.method == "man-autoencoder":
             return InitialWeights(str(source), state["autoencoder"], None)
-        raise TrainingError(f"{source} is a run of {recipe.method}, not of MAN")
+        raise TrainingError(f"{source} is a run of {recipe.method}, not of MAN.")
     return _of_network(str(source), _exported_weights(source, "man"))
 
 
 def model_weights(source: Path, method: str) -> Tensors:
-    """Averaged weights of a run, or the weights of a model, of a method with a single network.
+    """Load the weights of a run or of a model of a method with a single network.
 
     Args:
-        source: As of ``initial_weights``.
-        method: Of the recipe and of the card.
+        source: See ``initial_weights``.
+        method: Method of the recipe or of the card.
 
     Raises:
-        TrainingError: There is no such run or model, or it cannot be read, or is of another method.
+        TrainingError: There is no such run or model, it cannot be read, or it is of another
+            method.
     """
     if not (source / RECIPE_FILE).is_file():
         return _exported_weights(source, method)
     recipe, state = averaged_state(source)
     if recipe.method != method:
-        raise TrainingError(f"{source} is a run of {recipe.method}, not of {method}")
+        raise TrainingError(f"{source} is a run of {recipe.method}, not of {method}.")
     network: Tensors = state["network"]
     return network
 
@@ -79,11 +80,11 @@ def _exported_weights(source: Path, method: str) -> Tensors:
         card, folder = _card_of(source)
         if card.method != method:
             raise TrainingError(
-                f"the model {card.name!r} is no {method}: its method is {card.method!r}"
+                f"The model {card.name!r} is of the method {card.method!r}, not {method!r}."
             )
         _, tensors = load_weights(folder / card.weights_file, card.weights_sha256)
     except ModelError as error:
-        raise TrainingError(f"nothing to start from in {source}: {error}") from error
+        raise TrainingError(f"{source} cannot be the start of a fit. {error}") from error
     return tensors
 
 
@@ -92,7 +93,7 @@ def _card_of(source: Path) -> tuple[ModelCard, Path]:
         cards = sorted(source.glob("*.json"))
         if len(cards) != 1:
             raise TrainingError(
-                f"{source} is neither a run of `man-train fit` nor the folder of one exported model"
+                f"{source} is neither a run of `man-train fit` nor an exported model."
             )
         return find_model(str(cards[0]))
     return find_model(str(source))
@@ -108,25 +109,26 @@ def _of_network(source: str, network: Tensors) -> InitialWeights:
 
 
 def take(module: nn.Module, tensors: Tensors, source: str, fresh: Sequence[str] = ()) -> None:
-    """Put weights into a module of the recipe's shape.
+    """Load weights into a module of the recipe.
 
     Args:
-        module: What is to be fitted.
-        tensors: Values by name.
-        source: What they were taken from.
-        fresh: What the names of values begin with that may be missing and then stay as they are.
+        module: Module to be trained.
+        tensors: Weights by name.
+        source: Their origin, for messages.
+        fresh: Prefixes of names that may be missing and then keep their initial values.
 
     Raises:
-        TrainingError: A value is missing, is one too many or has another shape.
+        TrainingError: A tensor is missing, unexpected or has another shape.
     """
     try:
         missing, surplus = module.load_state_dict(tensors, strict=False)
     except RuntimeError as error:
         raise TrainingError(
-            f"the network of {source} has another shape than the recipe's"
+            f"The network of {source} has another shape than the recipe's."
         ) from error
     missing = [name for name in missing if not name.startswith(tuple(fresh))]
     if missing or surplus:
         raise TrainingError(
-            f"the network of {source} has other layers than the recipe's: {[*missing, *surplus][0]}"
+            f"The network of {source} has other layers than the recipe's: "
+            f"{[*missing, *surplus][0]}."
         )

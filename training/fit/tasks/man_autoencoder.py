@@ -1,4 +1,4 @@
-"""Stage one as a task of the fitting loop."""
+"""Stage one of MAN as a task of the training loop."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from training.objectives.perceptual import perceptual_features
 from training.settings import read_objective
 
 PCA_BATCHES = 16
-"""Batches whose patches give the principal components of the linear path."""
+"""Batches of patches for the principal components of the linear path."""
 
 POSTERIOR_NOISE_HU = 1.0
-"""Noise that sampling the fresh posterior puts on a pixel."""
+"""Noise of a pixel from sampling the initial posterior."""
 
 
 class AutoencoderTask:
-    """The autoencoder learns to reproduce full-dose and low-dose crops alike (reading A6)."""
+    """Trains the autoencoder to reproduce full-dose and low-dose crops alike (reading A6)."""
 
     def __init__(self, config: ManConfig, objective: dict[str, Any], device: torch.device) -> None:
         self.device = device
@@ -41,14 +41,14 @@ class AutoencoderTask:
         self.initialised = False
 
     def parameters(self) -> Iterable[nn.Parameter]:
-        """Every value of the autoencoder."""
+        """Return all parameters of the autoencoder."""
         return self.model.parameters()
 
     def initialise(self, path: Path) -> None:
-        """Go on from the autoencoder of a run or of a model.
+        """Start from the autoencoder of a run or of a model.
 
         Raises:
-            TrainingError: There is nothing to take, or its shape is not the recipe's.
+            TrainingError: There is no such autoencoder, or its shape differs from the recipe's.
         """
         weights = initial_weights(path)
         take(self.model, weights.autoencoder, weights.source)
@@ -69,7 +69,7 @@ class AutoencoderTask:
         return patches.reshape(-1, factor * factor)
 
     def loss(self, batch: Batch, moment: Moment) -> dict[str, Tensor]:
-        """Eq. 3 on both doses."""
+        """Compute eq. 3 on both doses."""
         hu = torch.cat((batch.full, batch.low))
         return autoencoder_loss(
             self.model, self.features, hu, self.objective, moment.progress, moment.generator
@@ -77,7 +77,7 @@ class AutoencoderTask:
 
     @torch.no_grad()
     def validate(self, batches: Sequence[Batch]) -> Validation:
-        """How well full dose and low dose survive the way through the latent."""
+        """Measure the reconstruction of full dose and low dose."""
         held_out = joined(batches)
         full, low = held_out.full, held_out.low
         through_full, through_low = self._through(full), self._through(low)
@@ -96,24 +96,24 @@ class AutoencoderTask:
         return span.to_hu(self.model.decode(posterior.mean)).cpu()
 
     def state_dict(self) -> dict[str, Any]:
-        """The autoencoder's values."""
+        """Return the parameters of the autoencoder."""
         return {"autoencoder": self.model.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Put them back."""
+        """Restore ``state_dict``."""
         try:
             self.model.load_state_dict(state["autoencoder"])
         except (KeyError, RuntimeError) as error:
             raise TrainingError(
-                "the autoencoder of that run has another shape than the recipe's"
+                "The autoencoder of that run has another shape than the recipe's."
             ) from error
 
     def export(self, folder: Path, facts: RunFacts) -> Path:
-        """An autoencoder alone is no denoiser.
+        """Refuse: an autoencoder alone is no denoiser.
 
         Raises:
             TrainingError: Always.
         """
         raise TrainingError(
-            "an autoencoder alone is no denoiser: fit man-diffusion with --init on this run"
+            "An autoencoder alone is no denoiser; fit man-diffusion with --init on this run."
         )

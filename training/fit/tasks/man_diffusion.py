@@ -1,4 +1,4 @@
-"""Stage two as a task of the fitting loop; the autoencoder stays frozen."""
+"""Stages two and three of MAN as a task of the training loop; the encoder is frozen."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ from training.objectives.restoration import restoration_loss
 from training.settings import read_objective
 
 STATISTICS_BATCHES = 16
-"""Batches that give the latents' mean and standard deviation (reading A15) and of noise."""
+"""Batches for the mean and standard deviation of latents (reading A15) and of their noise."""
 
 VALIDATION_STEPS = (1, 4)
-"""Numbers of sampling steps that are measured while fitting."""
+"""Numbers of sampling steps in validation."""
 
 VALIDATION_SEED = 0
 """Seed of the starting noise in validation."""
 
 MAY_START_FRESH = ("detail.",)
-"""What the names of those values begin with that weights fitted earlier may lack."""
+"""Prefixes of parameters that earlier weights may lack."""
 
 EXPORT_STEPS = 2
-"""Sampling steps of a fresh card after stage two (decision 0002)."""
+"""Sampling steps in the card after stage two (decision 0002)."""
 
 RESTORED_STEPS = 1
-"""The same after stage three, which fits the image of the first step (decision 0011)."""
+"""The same after stage three, which trains the image of the first step (decision 0011)."""
 
 PAPER_STEPS = 30
-"""The same where noise or v is predicted: few steps are of no use then."""
+"""The same if noise or v is predicted, for which few steps do not suffice."""
 
 LatentLoss = Callable[..., tuple[dict[str, Tensor], Tensor]]
-"""See ``diffusion_loss``, less the schedule."""
+"""``diffusion_loss`` or ``residual_shift_loss`` with the schedule bound."""
 
 
 def _latent_loss(config: ManConfig) -> LatentLoss:
@@ -60,7 +60,7 @@ def _latent_loss(config: ManConfig) -> LatentLoss:
 
 
 class DiffusionTask:
-    """The U-Net learns the clean latent from its noisy version and the low-dose latent."""
+    """Trains the U-Net to predict the clean latent from its noisy version and the low dose."""
 
     def __init__(self, config: ManConfig, objective: dict[str, Any], device: torch.device) -> None:
         self.device = device
@@ -72,7 +72,7 @@ class DiffusionTask:
         self.initialised = self.measured = False
 
     def _freeze(self) -> None:
-        """Stage one stays as it is, but for the decoder where the decoded result is compared."""
+        """Freeze stage one, except the decoder if the decoded result is compared (stage three)."""
         stage_one, wanted = self.network.autoencoder, self.objective.restoration
         stage_one.requires_grad_(False)
         if wanted is None:
@@ -84,14 +84,14 @@ class DiffusionTask:
             stage_one.synthesis.requires_grad_(True)
 
     def parameters(self) -> Iterable[nn.Parameter]:
-        """The U-Net's values; where the result is compared, the decoder's and detail path's too."""
+        """Return the parameters of U-Net and detail path; in stage three also the decoder's."""
         return [value for value in self.network.parameters() if value.requires_grad]
 
     def initialise(self, path: Path) -> None:
-        """Take the autoencoder of a stage-one run; of a stage-two run or a model take everything.
+        """Start from the autoencoder of a stage-one run, or from a stage-two run or model.
 
         Raises:
-            TrainingError: There is nothing to take, or its shape is not the recipe's.
+            TrainingError: There is no such run or model, or its shape differs from the recipe's.
         """
         weights = initial_weights(path)
         if weights.network is None or self.objective.fresh_unet:
@@ -103,16 +103,16 @@ class DiffusionTask:
 
     @torch.no_grad()
     def start(self, source: BatchSource) -> None:
-        """Measure the latents' mean and standard deviation and the size of noise in them.
+        """Measure mean, standard deviation and noise of the latents.
 
-        Those of a whole network stay: its U-Net was fitted to them.
+        Those of a complete network are kept: its U-Net was trained with them.
 
         Raises:
-            TrainingError: No autoencoder was given.
+            TrainingError: There is no trained autoencoder.
         """
         if not self.initialised:
             raise TrainingError(
-                "man-diffusion needs a fitted autoencoder: name its run or a model with --init"
+                "man-diffusion needs a trained autoencoder; name its run or a model with --init."
             )
         if self.measured:
             return
@@ -135,7 +135,7 @@ class DiffusionTask:
             return self.network.encode(HuRange().to_network(hu))
 
     def loss(self, batch: Batch, moment: Moment) -> dict[str, Tensor]:
-        """Eq. 7 or its sibling for the recipe's parametrization."""
+        """Compute eq. 7, or its counterpart for the parametrization of the recipe."""
         clean, condition = self._encode(torch.cat((batch.full, batch.low))).chunk(2)
         terms, predicted = self.latent_loss(
             self.network,
@@ -166,7 +166,7 @@ class DiffusionTask:
 
     @torch.no_grad()
     def validate(self, batches: Sequence[Batch]) -> Validation:
-        """PSNR of few-step sampling against full dose, beside the low-dose row."""
+        """Measure PSNR of few-step sampling and of the low dose against full dose."""
         held_out = joined(batches)
         full, low = held_out.full, held_out.low
         most = max_steps(self.network.config)
@@ -194,16 +194,16 @@ class DiffusionTask:
         return self._decode(z, condition, hu.to(self.device)).cpu()
 
     def state_dict(self) -> dict[str, Any]:
-        """Both stages and the latents' statistics."""
+        """Return both stages and the statistics of the latents."""
         return {"network": self.network.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Put them back."""
+        """Restore ``state_dict``."""
         try:
             self.network.load_state_dict(state["network"])
         except (KeyError, RuntimeError) as error:
             raise TrainingError(
-                "the network of that run has another shape than the recipe's"
+                "The network of that run has another shape than the recipe's."
             ) from error
 
     def export(self, folder: Path, facts: RunFacts) -> Path:

@@ -1,4 +1,4 @@
-"""RED-CNN as a task of the fitting loop."""
+"""RED-CNN as a task of the training loop."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from training.settings import Recipe, read_objective
 
 
 class RedCnnTask:
-    """The network learns the full-dose crop from its low-dose partner."""
+    """Trains the network to predict the full-dose crop from its low-dose partner."""
 
     def __init__(
         self, config: RedCnnConfig, objective: dict[str, Any], device: torch.device
@@ -33,27 +33,27 @@ class RedCnnTask:
         self.objective = read_objective(RegressionObjective, objective)
 
     def parameters(self) -> Iterable[nn.Parameter]:
-        """Every value of the network."""
+        """Return all parameters of the network."""
         return self.network.parameters()
 
     def initialise(self, path: Path) -> None:
-        """Take the values of another run, or of an exported model.
+        """Start from another run, or from an exported model.
 
         Raises:
-            TrainingError: There is nothing to take, or its shape is not the recipe's.
+            TrainingError: There is no such run or model, or its shape differs from the recipe's.
         """
         take(self.network, model_weights(path, "redcnn"), str(path))
 
     def start(self, source: BatchSource) -> None:
-        """Nothing depends on the data."""
+        """Do nothing: no parameter depends on the data."""
 
     def loss(self, batch: Batch, moment: Moment) -> dict[str, torch.Tensor]:
-        """Squared error against full dose."""
+        """Compute the squared error against full dose."""
         return regression_loss(self.network, batch.full, batch.low, self.objective)
 
     @torch.no_grad()
     def validate(self, batches: Sequence[Batch]) -> Validation:
-        """PSNR against full dose, beside the low-dose row."""
+        """Measure PSNR of result and low dose against full dose."""
         held_out = joined(batches)
         full, low = held_out.full, held_out.low
         span = HuRange()
@@ -69,16 +69,16 @@ class RedCnnTask:
         return Validation(scalars, {"low_result_full": side_by_side(row, SOFT_TISSUE)})
 
     def state_dict(self) -> dict[str, Any]:
-        """The network's values."""
+        """Return the parameters of the network."""
         return {"network": self.network.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Put them back."""
+        """Restore ``state_dict``."""
         try:
             self.network.load_state_dict(state["network"])
         except (KeyError, RuntimeError) as error:
             raise TrainingError(
-                "the network of that run has another shape than the recipe's"
+                "The network of that run has another shape than the recipe's."
             ) from error
 
     def export(self, folder: Path, facts: RunFacts) -> Path:
@@ -95,17 +95,17 @@ class RedCnnTask:
 
 
 def redcnn_task(recipe: Recipe, device: torch.device) -> RedCnnTask:
-    """The task of a recipe.
+    """Build the task of a recipe.
 
     Raises:
-        RecipeError: The model or objective has a wrong key, or crops are too small for the network.
+        RecipeError: Model or objective has an unknown key, or crops are too small for the network.
     """
     try:
         config = RedCnnConfig(**recipe.model)
     except TypeError as error:
-        raise RecipeError(f"the recipe's model has a wrong key: {error}") from error
+        raise RecipeError(f"The recipe's model has an unknown key: {error}.") from error
     task = RedCnnTask(config, recipe.objective, device)
     smallest = max(config.reach, 2 * task.objective.margin) + 1
     if recipe.data.crop < smallest:
-        raise RecipeError(f"the recipe's data.crop must be at least {smallest} for this network")
+        raise RecipeError(f"The recipe's data.crop must be at least {smallest} for this network.")
     return task
