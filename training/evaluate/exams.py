@@ -20,7 +20,7 @@ HEADS = ("HEAD", "BRAIN", "SKULL", "NECK", "HEADNECK")
 
 CHEST_LUNG_SHARE = 0.18
 """Share of lung in the body from which a slice shows the chest: agrees with the labels of 350 of
-386 slices of the development set (training and validation splits); the others show the lung bases."""
+386 slices of the development set (training and validation); the others show the lung bases."""
 
 BLOCK_PIXELS = 4
 """Side of the blocks whose means distinguish tissue from lung without noise."""

@@ -139,11 +139,11 @@ def test_padding_becomes_air(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "options", "reason"),
     [
-        (lambda hu: hu + 1024, {}, "no HU"),
-        (lambda hu: np.clip(hu, -160, 240), {}, "no HU"),
-        (lambda hu: hu / 1000, {"dtype": np.float32}, "no HU"),
+        (lambda hu: hu + 1024, {}, "not HU"),
+        (lambda hu: np.clip(hu, -160, 240), {}, "not HU"),
+        (lambda hu: hu / 1000, {"dtype": np.float32}, "not HU"),
         (lambda hu: hu - 1500, {}, "no tissue"),
-        (lambda hu: np.where(hu > 400, np.nan, hu), {"dtype": np.float32}, "no numbers"),
+        (lambda hu: np.where(hu > 400, np.nan, hu), {"dtype": np.float32}, "not finite"),
         (lambda hu: hu, {"codes": "LSP"}, "no axial slices"),
         (lambda hu: hu, {"xyzt_units": 1}, "millimetres"),
     ],
@@ -162,7 +162,7 @@ def test_a_volume_that_lies_nowhere_is_left_out(tmp_path: Path) -> None:
     stored = bytearray(path.read_bytes())
     stored[252:256] = bytes(4)  # qform_code and sform_code of the header
     path.write_bytes(stored)
-    with pytest.raises(UnusableScanError, match="how the patient lies"):
+    with pytest.raises(UnusableScanError, match="orientation of the patient"):
         read_nifti(path, "x", "a file")
 
 
@@ -173,5 +173,5 @@ def test_torn_files_are_left_out_and_others_kept(tmp_path: Path) -> None:
     (tmp_path / "in" / "z.nii").write_bytes(b"no image at all")
     done = prepare([tmp_path / "in"], tmp_path / "set", split_by_name("train"))
     assert (done.added, len(done.skipped)) == (1, 2)
-    with pytest.raises(TrainingError, match="none of the 1 series"):
+    with pytest.raises(TrainingError, match="None of the 1 series"):
         prepare([tmp_path / "in" / "z.nii"], tmp_path / "other", split_by_name("train"))

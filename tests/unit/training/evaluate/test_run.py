@@ -111,7 +111,7 @@ def test_slices_of_different_series_are_averaged_by_their_number() -> None:
 
 def test_pairs_without_partner_are_said(pair: tuple[Path, Path], tmp_path: Path) -> None:
     make_series(tmp_path / "other", 2, SIZE, patient_id="OTHER", study="b")
-    with pytest.raises(TrainingError, match="no series in"):
+    with pytest.raises(TrainingError, match="No series in"):
         list(cases(pair[0], tmp_path / "other", Wanted()))
 
 
@@ -119,7 +119,7 @@ def test_windows_have_names_or_limits() -> None:
     assert window_of("soft") == SOFT_TISSUE
     assert window_of("-50,150") == (-50.0, 150.0)
     for text in ("wide", "5,1", "1,2,3"):
-        with pytest.raises(RecipeError, match="unknown window"):
+        with pytest.raises(RecipeError, match="Unknown window"):
             window_of(text)
 
 
@@ -139,7 +139,7 @@ def test_measured_rows_go_into_the_card_with_their_low_dose(tmp_path: Path) -> N
     found = ModelCard.load(path)
     assert [(m.row, m.psnr_db) for m in found.measurements] == [("low dose", 20.0), ("m", 26.0)]
     assert found.digest == card.digest
-    with pytest.raises(TrainingError, match="no row was measured"):
+    with pytest.raises(TrainingError, match="No row was measured"):
         note_on_card(path, [row("low dose"), row("other", "def")])
     with pytest.raises(TrainingError, match="sampler"):
         note_on_card(path, [row("low dose"), replace(row("m", "abc"), sampler="dpmpp-2m")])

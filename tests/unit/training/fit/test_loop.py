@@ -181,12 +181,12 @@ def test_only_two_checkpoints_are_kept_and_a_damaged_one_is_passed_over(tmp_path
     assert state is not None
     assert state["step"] == 2
     paths[0].write_bytes(b"torn too")
-    with pytest.raises(TrainingError, match="no checkpoint"):
+    with pytest.raises(TrainingError, match="No checkpoint"):
         load_state(tmp_path)
 
 
 def test_resuming_nothing_is_said(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="leave out --resume"):
+    with pytest.raises(TrainingError, match="omit --resume"):
         fit_of(tmp_path / "run", Line()).resume()
 
 

@@ -76,7 +76,7 @@ def test_a_worse_model_is_refused_and_a_better_one_promoted_and_taken_back(
     code, shown, said = promote(capsys, worse, held_out, site, "--current", better)
     assert code == 1
     note, refusal = said.splitlines()
-    assert note.startswith("note: LPIPS was not measured")
+    assert note.startswith("Note: LPIPS was not measured")
     assert "refused" in refusal
     assert "95 % interval" in shown
     assert ModelCard.load(worse).weights_sha256[:8] in shown
@@ -94,7 +94,7 @@ def test_a_worse_model_is_refused_and_a_better_one_promoted_and_taken_back(
 
     code, _, said = promote(capsys, better, held_out, site)
     assert code == 1
-    assert "today's model already" in said, "without --current, today's is the one in force"
+    assert "the current model already" in said, "without --current, today's is the one in force"
 
     assert man_train(capsys, "promote", "--back", "--to", site)[0] == 0
     assert ModelCard.load(site / "model.json").digest == ModelCard.load(worse).digest
@@ -107,7 +107,7 @@ def test_a_worse_model_is_refused_and_a_better_one_promoted_and_taken_back(
 
     code, _, said = man_train(capsys, "promote", "--back", "--to", site)
     assert (code, said.count("\n")) == (1, 1)
-    assert "no earlier model" in said
+    assert "no previous model" in said
 
 
 def test_comparing_says_by_how_much_and_in_how_many_patients(
@@ -209,9 +209,9 @@ def test_a_torn_line_of_the_history_hides_no_other(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "reason"),
     [
-        (["--to", "x"], 2, "needs a MODEL"),
-        (["man", "--to", "x", "--back"], 2, "takes no MODEL"),
-        (["--to", "x", "--back"], 1, "no earlier model"),
+        (["--to", "x"], 2, "needs MODEL"),
+        (["man", "--to", "x", "--back"], 2, "takes neither MODEL"),
+        (["--to", "x", "--back"], 1, "no previous model"),
         (["man", "--to", "x", "--data", "nowhere", "--current", "identity"], 1, "no card on disk"),
         (["unheard-of", "--to", "x", "--data", "nowhere"], 1, "no model named"),
     ],

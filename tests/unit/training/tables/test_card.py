@@ -107,5 +107,5 @@ def test_curves_and_panels_are_drawn(tmp_path: Path) -> None:
 
 def test_no_patient_is_drawn_into_a_repository(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
-    with pytest.raises(RecipeError, match="no place for patients' images"):
+    with pytest.raises(RecipeError, match="must not contain patient images"):
         draw_pair(tmp_path, tmp_path, 0.25, untouched(), SOFT_TISSUE, tmp_path / "figures")

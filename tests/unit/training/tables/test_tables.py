@@ -115,7 +115,7 @@ def test_an_interrupted_table_goes_on_and_ends_the_same(
 @pytest.mark.parametrize(
     ("change", "options", "said"),
     [
-        ({}, [], "needs PAIRS (pairs): give --set PAIRS"),
+        ({}, [], "needs PAIRS (pairs); give --set PAIRS"),
         ({}, ["--set", "PAIRS"], "write NAME=VALUE"),
         ({}, ["--set", "OTHER=x"], "no variable 'OTHER'"),
         ({}, ["--without", "other"], "no row 'other'"),
@@ -125,7 +125,7 @@ def test_an_interrupted_table_goes_on_and_ends_the_same(
         ({"cases": [{"name": "x", "doses": [0.25]}]}, [], "give either set, or name, low and full"),
         ({"methods": [{"row": "a"}, {"row": "a"}]}, [], "a name of its own"),
         ({"methods": [{"row": "magic"}]}, ["--set", "PAIRS=x"], "'magic' needs a model"),
-        ({"windows": ["wide"]}, ["--set", "PAIRS=x"], "unknown window 'wide'"),
+        ({"windows": ["wide"]}, ["--set", "PAIRS=x"], "Unknown window 'wide'"),
         ({"split": "test", "final": True}, ["--set", "PAIRS=x"], "measured once, at the end"),
     ],
 )
@@ -151,8 +151,8 @@ def test_damaged_rows_are_said(
     (tmp_path / "tiny.cases.jsonl").write_text(f"{line}\n", encoding="utf-8")
     arguments = ("--set", f"PAIRS={pairs}", "--out", tmp_path, "--resume")
     assert man_train("table", pairs / "tiny.yaml", *arguments) == 1
-    assert "tiny.cases.jsonl is damaged: begin the table anew" in capsys.readouterr().err
-    with pytest.raises(TrainingError, match="no measured table"):
+    assert "tiny.cases.jsonl is damaged; measure the table again" in capsys.readouterr().err
+    with pytest.raises(TrainingError, match="not a table that"):
         load_result(tmp_path / "tiny.cases.jsonl")
 
 

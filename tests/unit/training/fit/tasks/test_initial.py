@@ -117,7 +117,7 @@ def test_what_holds_no_weights_is_said(tmp_path: Path) -> None:
     for start, words in (
         (tmp_path, "neither a run"),
         (tmp_path / "absent", "There is no model named"),
-        (Path("identity"), "its method is 'identity'"),
+        (Path("identity"), "is of the method 'identity'"),
     ):
         with pytest.raises(TrainingError, match=words):
             initial_weights(start)

@@ -142,5 +142,5 @@ def test_a_residual_shift_goes_on_from_a_cosine_model(model: Path, small_set: Pa
     ],
 )
 def test_a_switch_that_does_not_exist_is_said(model_part: dict[str, Any]) -> None:
-    with pytest.raises(RecipeError, match="the recipe's model is wrong"):
+    with pytest.raises(RecipeError, match="The recipe's model is invalid"):
         man_config(model_part)

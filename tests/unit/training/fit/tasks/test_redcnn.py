@@ -77,7 +77,7 @@ def test_a_fit_goes_on_from_an_exported_model_of_its_own_method_only(
         assert any(not torch.equal(a, b) for a, b in zip(before, task.parameters(), strict=True))
     with pytest.raises(TrainingError, match="another shape"):
         build_task(load_recipe("redcnn"), CPU).initialise(run)
-    with pytest.raises(TrainingError, match="is no redcnn"):
+    with pytest.raises(TrainingError, match="not 'redcnn'"):
         task.initialise(Path("man"))
     with pytest.raises(TrainingError, match="not of MAN"):
         build_task(load_recipe("man-diffusion-tiny"), CPU).initialise(run)
@@ -86,9 +86,9 @@ def test_a_fit_goes_on_from_an_exported_model_of_its_own_method_only(
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"method": "redcn"}, "unknown method 'redcn': use one of"),
-        ({"model": {"width": 3}}, "model has a wrong key"),
-        ({"objective": {"l1": 1.0}}, "objective is wrong"),
+        ({"method": "redcn"}, "Unknown method 'redcn'; use one of"),
+        ({"model": {"width": 3}}, "model has an unknown key"),
+        ({"objective": {"l1": 1.0}}, "objective is invalid"),
         ({"model": {"kernel": 9}}, "data.crop must be at least 41"),
     ],
 )
