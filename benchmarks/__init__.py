@@ -1,1 +1,1 @@
-"""Rates of the node against those of other programs, as ratios taken in one run."""
+"""Benchmarks of the node against other programs, as ratios measured in one run."""

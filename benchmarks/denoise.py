@@ -1,9 +1,9 @@
-"""What a slice costs: MAN against RED-CNN and a conditional DDPM in pixels, on one device.
+"""Cost of a slice: MAN against RED-CNN and a conditional DDPM in pixel space, on one device.
 
 ``python -m benchmarks.denoise`` runs each in turn, round after round, on 512 x 512 slices, and
 prints seconds, multiply-adds and memory of a slice and their ratios to MAN. Of the 1000 steps of
-the DDPM only ``--ddpm-steps`` are run and the time is multiplied: all steps are the same work.
-RED-CNN and DDPM have random weights, which take as long as fitted ones.
+the DDPM only ``--ddpm-steps`` are run and the time is multiplied, since all steps cost the same.
+RED-CNN and DDPM have random weights, which take as long as trained ones.
 """
 
 from __future__ import annotations
@@ -38,26 +38,26 @@ from man_core import ModelError
 from man_core.device import choose_device
 
 WARM_UP_SIZE = 64
-"""Side of the slices that a CPU warms up with; a GPU chooses its kernels by size and warms up with
-the whole work."""
+"""Side of the slices for warm-up on a CPU; a GPU selects its kernels by size and warms up with the
+complete work."""
 
 CUDA_BATCHES = (1, 4, 16)
 """Slices at once on a GPU."""
 
 RESET_PEAK = "5"
-"""What makes Linux forget a process's peak of resident memory (proc_pid_clear_refs(5))."""
+"""Value that resets the peak resident memory of a process in Linux (proc_pid_clear_refs(5))."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one call took, all steps counted.
+    """Cost of one call, extrapolated to all steps.
 
     Attributes:
-        network: Its name.
+        network: Name of the network.
         batch: Slices in the call.
-        seconds: Time a slice.
-        processor: Seconds of all cores a slice, which other work on the machine disturbs less.
-        mib: Memory of the whole call beyond what was held before.
+        seconds: Time per slice.
+        processor: Core seconds per slice, less affected by other work on the machine.
+        mib: Additional memory of the call.
     """
 
     network: str
@@ -132,7 +132,7 @@ def _compare(networks: Sequence[Network], options: argparse.Namespace, place: Pl
 def _work(
     networks: Sequence[Network], options: argparse.Namespace, place: Place
 ) -> list[tuple[Network, int]]:
-    """One round: networks and how many slices each is given."""
+    """Return one round: networks with their batch sizes."""
     if place.device.type == "cpu" and not options.batches:
         return [(network, network.on_cpu) for network in networks]
     return [(network, batch) for batch in options.batches or CUDA_BATCHES for network in networks]
@@ -149,7 +149,7 @@ def _run(network: Network, batch: int, place: Place) -> Run:
 
 
 def _forget_peak(device: torch.device) -> float:
-    """MiB held now; the peak counts from here."""
+    """Reset the peak memory; return the memory in use, MiB."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -181,7 +181,7 @@ def _described(network: Network) -> dict[str, object]:
 
 
 def _seconds(runs: Sequence[Run]) -> dict[tuple[str, int], float]:
-    """Median by network and batch."""
+    """Return the median by network and batch size."""
     keys = {(run.network, run.batch): None for run in runs}
     return {
         key: median([run.seconds for run in runs if (run.network, run.batch) == key])
@@ -190,7 +190,7 @@ def _seconds(runs: Sequence[Run]) -> dict[tuple[str, int], float]:
 
 
 def _ratios(networks: Sequence[Network], runs: Sequence[Run]) -> dict[str, dict[str, float]]:
-    """Each network over MAN at its fastest: multiply-adds, and seconds at every batch."""
+    """Return ratios to MAN at its fastest: multiply-adds, and seconds for every batch size."""
     seconds, gmac = _seconds(runs), {network.name: network.gmac for network in networks}
     if MAN not in gmac:
         return {}
@@ -205,7 +205,7 @@ HEAD = (
     "network", "steps", "run", "M values", "batch", "s a slice", "lowest", "core s", "÷ MAN",
     "GMAC a slice", "÷ MAN", "MiB a call",
 )  # fmt: skip
-"""Columns of the table; steps that were run, median and lowest time, seconds of all cores."""
+"""Columns of the table."""
 
 
 def _tell(report: Mapping[str, object], networks: Sequence[Network], runs: Sequence[Run]) -> None:

@@ -1,8 +1,8 @@
-"""What the guard says of a model, of blurs, of lost lesions and of a perfect result.
+"""Findings of the guard for a model, blurs, lost and invented lesions, and a perfect result.
 
 ``python -m benchmarks.guard --data SET`` takes each case of the validation split and prints the
-largest value of every check beside its limits: the figures in docs/guard.md. Limits are right when
-the model and the perfect result (the full dose itself) are ok and the others are not.
+values of every check beside its limits, as in docs/guard.md. Limits are right when the model and
+the perfect result (the full dose itself) are ok and the others are not.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from man_core.pipeline import denoise_slices
 from training.evaluate.cases import Case, Wanted, cases
 
 BLURS = (0.65, 1.5)
-"""Gaussians, pixels: the best by PSNR on quarter dose, and one that nobody would read."""
+"""Gaussian blurs, pixels: the best by PSNR on quarter dose, and one that no reader would accept."""
 
 LESION_MM, LESION_HU = 8.0, 80.0
 SEED = 11
@@ -34,7 +34,7 @@ Judged = tuple[Finding, ...]
 
 
 def results(case: Case, denoiser: Denoiser) -> Iterator[tuple[str, Hu, Hu]]:
-    """(what it is, source, result)."""
+    """Yield (name, source, result)."""
     source = case.low.hu
     seed = series_seed(case.name, denoiser.info.digest)
     denoised = denoise_slices(source, denoiser, case.condition, seed=seed)
@@ -50,7 +50,7 @@ def results(case: Case, denoiser: Denoiser) -> Iterator[tuple[str, Hu, Hu]]:
 
 
 def planted(hu: Hu, pixel_mm: float) -> Hu:
-    """A disc in the soft tissue of the first slice, at a place that chance chooses."""
+    """Make a disc at a random place in the soft tissue of the first slice."""
     smooth = gaussian(torch.from_numpy(hu[:1].copy()), 3.0).numpy()[0]
     rows, columns = np.nonzero((smooth > 0.0) & (smooth < 120.0))
     lesion = np.zeros_like(hu)
@@ -63,7 +63,7 @@ def planted(hu: Hu, pixel_mm: float) -> Hu:
 
 
 def measure(found: Iterator[Case], denoiser: Denoiser) -> dict[str, list[Judged]]:
-    """What the guard finds, by result."""
+    """Collect the findings of the guard by result."""
     judged: dict[str, list[Judged]] = {}
     for case in found:
         seconds = 0.0
@@ -77,7 +77,7 @@ def measure(found: Iterator[Case], denoiser: Denoiser) -> dict[str, list[Judged]
 
 
 def show(judged: dict[str, list[Judged]]) -> None:
-    """Verdicts, then the largest value of each check beside its limits."""
+    """Print verdicts, then the values of each check beside its limits."""
     rows = []
     for name, series in judged.items():
         verdicts = [worst(findings) for findings in series]
@@ -93,7 +93,7 @@ def show(judged: dict[str, list[Judged]]) -> None:
 
 
 def _largest(series: Sequence[Judged], check: Check) -> str:
-    """Smallest and largest size among the series."""
+    """Return minimum and maximum magnitude over the series."""
     values = [
         abs(finding.value)
         for findings in series
@@ -104,7 +104,7 @@ def _largest(series: Sequence[Judged], check: Check) -> str:
 
 
 def main() -> None:
-    """Read the options, measure, print."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(prog="benchmarks.guard", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="prepared set, or DICOM folder")
     parser.add_argument("--full", type=Path, help="full-dose partners of a low-dose DICOM folder")

@@ -1,4 +1,4 @@
-"""What every benchmark needs: the machine's name, CT series to send, processes, tables."""
+"""Common parts of the benchmarks: hardware, CT series to send, processes, tables."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STOP_SECONDS = 30.0
 
 
 def hardware() -> dict[str, str]:
-    """The machine and the versions that a figure depends on."""
+    """Describe hardware and versions that results depend on."""
     return {
         "cpu": _cpu_name(),
         "cores": str(len(os.sched_getaffinity(0))),
@@ -56,7 +56,7 @@ def _dcmtk_version() -> str:
 
 
 def write_series(folder: Path, images: int, *, seed: int, size: int = 512) -> list[Path]:
-    """Write a CT series of noise, 16 bits a pixel, every image of another content."""
+    """Write a CT series of noise with 16 bits per pixel; all images differ."""
     folder.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed)
     slices = noise.normal(0.0, 30.0, (1, size, size)).astype(np.float32)
@@ -76,7 +76,7 @@ def write_series(folder: Path, images: int, *, seed: int, size: int = 512) -> li
 
 
 def free_port() -> int:
-    """A TCP port of loopback that nothing uses at the moment."""
+    """Return an unused TCP port of loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -86,7 +86,7 @@ def free_port() -> int:
 def serving(
     command: Sequence[str | Path], port: int, folder: Path, variables: Mapping[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A server process that listens on a port, ended at the end."""
+    """Run a server process that listens on a port; terminate it at the end."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(
@@ -112,11 +112,11 @@ def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.05)
-    raise RuntimeError(f"the server does not listen:\n{log.read_text(errors='replace')}")
+    raise RuntimeError(f"The server does not listen:\n{log.read_text(errors='replace')}")
 
 
 def family(pid: int) -> list[int]:
-    """A process and all of its descendants."""
+    """Return the ids of a process and all of its descendants."""
     try:
         tasks = Path(f"/proc/{pid}/task").iterdir()
         born = [child for task in tasks for child in (task / "children").read_text().split()]
@@ -126,7 +126,7 @@ def family(pid: int) -> list[int]:
 
 
 def peak_mib(pid: int) -> float:
-    """The most memory that a process has had resident, in MiB."""
+    """Return the peak resident memory of a process, MiB."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("VmHWM"):
@@ -135,7 +135,7 @@ def peak_mib(pid: int) -> float:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Processor time of a process and of the children it has waited for."""
+    """Return the processor time of a process and of the children it has waited for."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
     except OSError:
@@ -144,18 +144,18 @@ def cpu_seconds(pid: int) -> float:
 
 
 def median(values: Sequence[float]) -> float:
-    """The median; not a number when there is none."""
+    """Return the median; NaN without values."""
     return statistics.median(values) if values else float("nan")
 
 
 def say(text: str = "") -> None:
-    """A line for the reader."""
+    """Print a line."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns of equal width, as plain text."""
+    """Format columns as plain text."""
     lines = [list(head), *map(list, rows)]
     widths = [max(len(line[at]) for line in lines) for at in range(len(head))]
     return "\n".join(

@@ -1,4 +1,4 @@
-"""The networks that the benchmark of denoising times, and what each costs on paper."""
+"""Networks of the denoising benchmark, with their theoretical cost."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ LONG_STEPS = 30
 MAN, MAN_LONG, RED_CNN, DDPM = "MAN", "MAN, 30 steps", "RED-CNN", "DDPM"
 
 SEED = 1
-"""Of random weights and of the starting noise."""
+"""Seed of random weights and of the starting noise."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """One of the programs that are compared.
+    """One of the compared networks.
 
     Attributes:
-        name: As in the table.
+        name: Name in the table.
         steps: Evaluations of the sampled network for a slice.
-        timed: How many of them ``run`` does; the rest is multiplied.
-        parameters: Fitted values.
-        gmac: 10^9 multiply-adds of convolutions and matrix products for a whole slice.
-        on_cpu: Slices at once on a CPU: MAN gives each thread its own, the others share the
-            threads within a slice, as large convolutions can.
-        run: Denoises so many slices of so many rows and columns on the device.
+        timed: Evaluations that ``run`` makes; the time of the others is extrapolated.
+        parameters: Number of trainable parameters.
+        gmac: 10^9 multiply-adds of convolutions and matrix products for a complete slice.
+        on_cpu: Batch size on a CPU: MAN processes one slice per thread, the others use all
+            threads within a slice, which suits large convolutions.
+        run: Denoises a number of slices with a number of rows and columns on the device.
     """
 
     name: str
@@ -53,13 +53,13 @@ class Network:
 
     @property
     def share(self) -> float:
-        """Part of a slice's work that ``run`` does."""
+        """Share of the work of a slice that ``run`` does."""
         return self.timed / self.steps
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where and how everything runs: device, arithmetic, side of the slices in pixels."""
+    """Device, arithmetic, and side of the slices in pixels."""
 
     device: torch.device
     precision: Precision
@@ -67,7 +67,7 @@ class Place:
 
 
 def man(name: str, steps: int | None, place: Place) -> Network:
-    """The shipped MAN by the door that the node uses: HU in, HU out, transfers included."""
+    """Build the shipped MAN through the interface of the node: HU in, HU out, with transfers."""
     denoiser = load_denoiser(
         "man", device=str(place.device), steps=steps, precision=place.precision
     )
@@ -82,20 +82,20 @@ def man(name: str, steps: int | None, place: Place) -> Network:
 
 
 def red_cnn(place: Place) -> Network:
-    """RED-CNN of the published size with random weights."""
+    """Build RED-CNN of the published size with random weights."""
     return _plain(RED_CNN, lambda: RedCnn(RedCnnConfig()), _one_image, place, 1, 1)
 
 
 def ddpm(place: Place, timed: int) -> Network:
-    """A conditional DDPM in pixels, the published U-Net with random weights."""
+    """Build a conditional DDPM in pixel space: the published U-Net with random weights."""
     return _plain(DDPM, lambda: DdpmUnet(DdpmUnetConfig()), _pair, place, DDPM_STEPS, timed)
 
 
 def multiply_adds(run: Callable[[], object]) -> float:
-    """10^9 multiply-adds of a call: half of the FLOPs that torch counts.
+    """Count 10^9 multiply-adds of a call: half of the FLOPs counted by torch.
 
-    Attention is counted as the matrix products it is made of; the fused kernels are not known to
-    torch's counter on every device.
+    Attention is counted as its matrix products, since the counter of torch does not support the
+    fused kernels on every device.
     """
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         run()
@@ -126,7 +126,7 @@ def _plain(
 
 
 def _on_paper(build: Callable[[], nn.Module], inputs: Inputs, size: int) -> float:
-    """Multiply-adds of one evaluation, found without doing it."""
+    """Count the multiply-adds of one evaluation without running it."""
     meta = torch.device("meta")
     with meta:
         network = build().eval()
@@ -139,7 +139,7 @@ def _one_image(batch: int, size: int, device: torch.device) -> tuple[Tensor, ...
 
 
 def _pair(batch: int, size: int, device: torch.device) -> tuple[Tensor, ...]:
-    """Low-dose slice beside the noisy one, and the step."""
+    """Make low-dose slice, noisy slice and step."""
     images = _channels_last(torch.zeros(batch, 2, size, size, device=device))
     return images, torch.full((batch,), DDPM_STEPS // 2, device=device)
 

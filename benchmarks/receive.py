@@ -1,4 +1,4 @@
-"""How fast the node receives, against DCMTK's storescp fed by the same storescu.
+"""Receive rate of the node against DCMTK's storescp, fed by the same storescu.
 
 ``python -m benchmarks.receive`` sends 512 x 512 CT images with 1, 4 and 8 senders to the node
 (every image fsynced and in the ledger before its answer) and to storescp, as shipped and with
@@ -44,14 +44,14 @@ BUSY_LOOP = (
     "image = torch.zeros(1, 32, 512, 512)\n"
     "while True: net(image)\n"
 )
-"""One thread of convolutions at full load, as a job on the processor is."""
+"""One thread of convolutions at full load, like a job on the processor."""
 
 Server = Callable[[Path, int, int], AbstractContextManager["subprocess.Popen[bytes]"]]
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """A receiver and the environment in which it and its senders run."""
+    """A receiver, with the environment of it and its senders."""
 
     name: str
     serve: Server
@@ -60,7 +60,7 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Run:
-    """What one sending of all images took."""
+    """Cost of sending all images once."""
 
     contestant: str
     senders: int
@@ -203,7 +203,7 @@ def _run(contestant: Contestant, loads: Sequence[Sequence[Path]], folder: Path) 
 
 
 def _settle(pid: int) -> None:
-    """Wait until all processes of a server have started, which costs time of its own."""
+    """Wait until all processes of a server have started and are idle."""
     os.sync()
     before = -1.0
     while (used := _cpu(pid)) > before:
@@ -226,7 +226,7 @@ def _send(loads: Sequence[Sequence[Path]], port: int, variables: Mapping[str, st
     ]  # fmt: skip
     codes = [sender.wait() for sender in senders]
     if any(codes):
-        raise RuntimeError(f"storescu ended with {codes}")
+        raise RuntimeError(f"storescu exited with {codes}.")
 
 
 PAIRS = (
@@ -234,11 +234,11 @@ PAIRS = (
     ("node, storescu nodelay", "storescp nodelay"),
     ("node busy", "node"),
 )
-"""Whose rate is divided by whose: fed by the same storescu in the same environment."""
+"""Receivers whose rates are divided: fed by the same storescu in the same environment."""
 
 
 def _ratios(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
-    """By number of senders: the median over all rounds of one rate over the other."""
+    """Return by number of senders the median ratio of rates over all rounds."""
     ratios: dict[str, dict[str, float]] = {}
     for senders in sorted({run.senders for run in runs}):
         rates: dict[str, list[float]] = {}

@@ -1,12 +1,12 @@
-"""How fast the node sends, against pynetdicom as shipped and DCMTK's storescu and dcmsend.
+"""Send rate of the node against pynetdicom as shipped and DCMTK's storescu and dcmsend.
 
 ``python -m benchmarks.send`` sends one series of 512 x 512 CT images to storescp (as shipped,
 and with TCP_NODELAY in its environment and in its senders') and to Orthanc, each sender in turn,
 round after round, and prints the ratios of the medians. A run lasts from the call for the
 association to its release; for DCMTK's programs that includes their start of some milliseconds.
 
-``python -m benchmarks.send --runs 100`` only counts: so many runs of the node to each peer, and how
-many images were not stored at once.
+``python -m benchmarks.send --runs 100`` only counts images that were not stored at once, in 100
+runs of the node to each peer.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ NODELAY = {"TCP_NODELAY": "1"}
 NODE, STOCK = "node", "pynetdicom"
 
 Send = Callable[["Destination", Sequence[Path]], int]
-"""Sends files and returns how many were stored."""
+"""Sends files and returns the number stored."""
 
 
 @dataclass(frozen=True)
 class Destination:
-    """A peer that runs, the environment its DCMTK senders get, and how to empty it."""
+    """A running peer, the environment of its DCMTK senders, and a function that empties it."""
 
     peer: PeerSettings
     variables: Mapping[str, str]
@@ -52,7 +52,7 @@ class Destination:
 
 @dataclass(frozen=True)
 class Run:
-    """What one sending of the series took."""
+    """Result of sending the series once."""
 
     peer: str
     sender: str
@@ -62,7 +62,7 @@ class Run:
 
     @property
     def rate(self) -> float:
-        """Images a second."""
+        """Images per second."""
         return self.images / self.seconds
 
 
@@ -229,7 +229,7 @@ def _medians(runs: Sequence[Run]) -> dict[tuple[str, str], float]:
 
 
 def _ratios(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
-    """The node's median rate over each other sender's, by peer."""
+    """Return by peer the median rate of the node over that of each other sender."""
     rates = _medians(runs)
     ratios: dict[str, dict[str, float]] = defaultdict(dict)
     for (peer, sender), rate in rates.items():
