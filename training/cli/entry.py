@@ -1,4 +1,4 @@
-"""The commands put together, and what becomes of an error."""
+"""Application ``man-train``: its commands, options and errors."""
 
 from __future__ import annotations
 
