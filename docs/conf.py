@@ -45,7 +45,7 @@ apidoc_modules = [
     }
     for package in PACKAGES
 ]
-apidoc_automodule_options = {"members", "show-inheritance", "ignore-module-all"}
+autodoc_default_options = {"ignore-module-all": True}  # each name where it is defined
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 autodoc_preserve_defaults = True

@@ -315,6 +315,15 @@ def test_every_release_in_the_changelog_has_its_date() -> None:
     assert [heading for heading in headings[1:] if not dated.fullmatch(heading)] == []
 
 
+def test_the_files_that_contributing_names_exist() -> None:
+    """But those of its example; a path within a package may be written without it."""
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = {n for n in re.findall(r"`([a-z_]+/[a-z_/]+\.py)`", text) if "median" not in n}
+    homes = (REPOSITORY, REPOSITORY / "dicom_node")
+    assert named
+    assert sorted(n for n in named if not any((home / n).is_file() for home in homes)) == []
+
+
 def test_every_page_stands_in_the_overview() -> None:
     overview = (REPOSITORY / "docs" / "README.md").read_text(encoding="utf-8")
     pages = [p for p in (REPOSITORY / "docs").glob("*.md") if p.name != "README.md"]
