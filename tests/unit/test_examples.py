@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,11 @@ def test_the_examples_of_a_module_hold(name: str) -> None:
     failed, attempted = doctest.testmod(module, optionflags=options)
     assert attempted
     assert not failed, "the examples are shown above"
+
+
+def test_the_example_in_the_readme_runs() -> None:
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    names: dict[str, object] = {}
+    exec(example, names)
+    assert {"result", "report"} <= names.keys()
