@@ -99,7 +99,7 @@ def promote(
         _go_back(to, as_json, has_arguments=model is not None or data is not None)
         return
     if model is None or data is None:
-        raise RecipeError("promote needs MODEL and --data with held-out patients, or --back.")
+        raise RecipeError("Give MODEL and --data with held-out patients, or --back.")
     from training.data.splits import known_split
     from training.evaluate.cases import Wanted
     from training.evaluate.windows import window_of
