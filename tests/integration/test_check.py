@@ -137,7 +137,7 @@ def test_a_web_peer_is_asked_whether_it_answers(check: Check) -> None:
         web = {"name": "pacs", "url": f"http://127.0.0.1:{port}/dicom-web"}
         there = check(peers=[web])["peer pacs"]
     assert there[0] == "ok"
-    assert "`check --store pacs` really stores a test image" in there[1]
+    assert "`check --store pacs` stores a test image" in there[1]
     assert check(peers=[web])["peer pacs"][0] == "failed"
 
 
