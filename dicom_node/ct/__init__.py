@@ -1,4 +1,9 @@
-"""CT images in DICOM, read into HU and derived series written back; no network, no database."""
+"""CT images in DICOM, read into HU and derived series written back; no network, no database.
+
+`folder` finds the series in a folder, `scope` decides which can be processed, `headers` and
+`pixels` read one image, and `read` makes a `CtSeries` of all. `slices` assesses the positions of
+its slices, `derived` makes the derived images.
+"""
 
 from pydicom import config
 

@@ -35,7 +35,7 @@ from man_core import Volume
 
 __all__ = ["CtSeries", "find_series", "read_series", "scan_folder"]
 
-_ONE_OF_EACH: Final = {
+_SHARED: Final = {
     "SeriesInstanceUID": "several series",
     "StudyInstanceUID": "several studies",
     "FrameOfReferenceUID": "several frames of reference",
@@ -181,7 +181,7 @@ def _sorted(loaded: Sequence[Dataset]) -> geometry.Stack:
 
 
 def _check_alike(loaded: Sequence[Dataset]) -> None:
-    for keyword, several in _ONE_OF_EACH.items():
+    for keyword, several in _SHARED.items():
         if len({tuple(texts(header, keyword)) for header in loaded}) > 1:
             raise InputError(f"The files hold {several}: give the images of one series at a time.")
     orientations = _table(loaded, "ImageOrientationPatient")

@@ -1,1 +1,1 @@
-"""Parts that tests play with: peers, lines, factories of CT series and of ledgers."""
+"""Helpers of the tests: peers, servers, raw DICOM, factories of CT series and ledgers."""

@@ -1,4 +1,4 @@
-"""The RELAX NG schema of PS3.15 section A.5.1.1, as far as a message can break it, as a checker."""
+"""Checker of audit messages against the RELAX NG schema of PS3.15 section A.5.1.1."""
 
 from __future__ import annotations
 

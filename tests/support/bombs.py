@@ -1,4 +1,4 @@
-"""Data sets that are small, or small to send, and cost much to read: depth, counts, sizes, lies.
+"""Small data sets that are expensive to read: by depth, counts, sizes, or false claims.
 
 Every function inserts something into a data set in explicit VR little endian, right before its
 pixel data and in the order of tags, so that nothing else is wrong with it.

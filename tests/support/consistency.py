@@ -1,4 +1,4 @@
-"""What is wrong at a node and its PACS after a bad day; nothing, if the node is any good."""
+"""Consistency of a node, its ledger and its PACS after faults."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Faults = list[str]
 
 
 def inconsistencies(scans: Sequence[Scan], pacs: Orthanc, ledger: Ledger, storage: Path) -> Faults:
-    """Everything that is wrong after the day; empty is what we are here for.
+    """All inconsistencies; empty when the node has kept its promises.
 
     Every image the node said "success" to is at the PACS, denoised, exactly once, with its own
     pixels and its own patient; nothing else is there; the ledger agrees with the disk.

@@ -1,4 +1,4 @@
-"""A day in the life of a node: scanners send, something is done to its parts, all must be well."""
+"""Fault injection: scanners send while the parts of a node are disturbed, and all must be well."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from support.scanner import Scanner, scanning
 DRAIN_SECONDS = 300.0
 MODALITIES = ("CT1", "CT2", "CT3")
 PATIENT = {"attempts": 100, "first_delay_seconds": 0.5, "longest_delay_seconds": 1}
-"""So many kills would use up anybody's attempts."""
+"""Many kills would use up the usual attempts."""
 
 
 @dataclass(frozen=True)
 class Disturbance:
-    """What is done while the scanners send.
+    """A disturbance while the scanners send.
 
     Attributes:
-        act: Gets the parts, chance and the ledger; tells what it has done, by name.
-        environment: More variables for the parts.
+        act: Takes the parts, randomness and the ledger; counts what it has done, by name.
+        environment: Further variables for the parts.
     """
 
     act: Callable[[Sequence[Part], random.Random, Ledger], Counter[str]]
@@ -47,7 +47,7 @@ def run_with_disturbance(
     receivers: int = 1,
     **changes: Any,
 ) -> None:
-    """A day with a disturbance; everything must be as if it had been a quiet one."""
+    """Run a node with a disturbance; the outcome must be the same as without it."""
     seed, ports = random_seed(), Ports()
     settings = node_settings(ports, retry=PATIENT, **changes)
     settings["listen"]["processes"] = receivers
@@ -90,7 +90,7 @@ def all_sent(scanners: list[Scanner], made: Sequence[Part]) -> bool:
 
 
 def summary(seed: int, done: Counter[str], scanners: list[Scanner]) -> str:
-    """The day in two lines."""
+    """The run in two lines."""
     scans = [scan for scanner in scanners for scan in scanner.scans]
     images = sum(len(scan.files) for scan in scans)
     manners = sum((scanner.manners for scanner in scanners), Counter[str]())

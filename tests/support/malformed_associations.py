@@ -1,4 +1,4 @@
-"""Knocks at the door, made on purpose: requests, handshakes and associations that are no good.
+"""Malformed requests, handshakes and associations.
 
 Every function takes a seeded random number generator, so that a case can be told again by its
 number. What is sent comes in pieces: a peer sees the answer to each before it sends the next.

@@ -1,4 +1,4 @@
-"""Destinations that misbehave as they are told, association by association or request by request.
+"""Destinations that misbehave by a script, association by association or request by request.
 
 They keep what they say they have stored, and only that: by SOP Instance UID, every copy.
 """

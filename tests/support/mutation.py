@@ -1,4 +1,4 @@
-"""Damage, done on purpose: data sets and PDU streams that are wrong in one way or another.
+"""Mutations of data sets and PDU streams.
 
 Every function takes the bytes and a seeded random number generator, so that a case can be told
 again by its number.

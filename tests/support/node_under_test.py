@@ -1,4 +1,4 @@
-"""A node with its ledger, its ports and what was sent to it, for the acceptance tests."""
+"""A node with its ledger, its ports and the series sent to it, for the acceptance tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The node's parts as processes that are killed at random moments and started again at once.
+"""The parts of the node as processes, which can be killed at random and restart at once.
 
 They run as operators run them: ``dicom-node receive``, ``work``, ``deliver``, ``serve``.
 """

@@ -1,4 +1,4 @@
-"""Processes the tests play with: Orthanc, DCMTK's tools and the node, on free loopback ports."""
+"""Processes that tests run: Orthanc, DCMTK's tools and the node, on free loopback ports."""
 
 from __future__ import annotations
 

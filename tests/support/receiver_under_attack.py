@@ -1,4 +1,4 @@
-"""A receiver process under attack, and how it must be afterwards.
+"""A receiver process under attack, and its condition afterwards.
 
 ``HOSTILE_CASES`` says how many cases are thrown at it, ``HOSTILE_SEED`` which ones.
 """

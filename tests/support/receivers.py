@@ -1,4 +1,4 @@
-"""A receiver in the test's own process, on a free port, and what it kept."""
+"""A receiver in the process of the test, on a free port, and the images it stored."""
 
 from __future__ import annotations
 

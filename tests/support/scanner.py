@@ -1,4 +1,4 @@
-"""Scanners and routers of the tests: whatever is not answered with success is sent again."""
+"""Scanners and routers, which send again whatever is not answered with success."""
 
 from __future__ import annotations
 

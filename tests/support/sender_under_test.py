@@ -1,4 +1,4 @@
-"""The sending part of a node in this process, against real peers, with a clock that tests move."""
+"""A sender in the process of the test, with real peers and a clock that tests move."""
 
 from __future__ import annotations
 

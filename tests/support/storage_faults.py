@@ -1,4 +1,4 @@
-"""What can happen to a node's ledger and storage folder while it runs, and how it is put right."""
+"""Faults of a node's ledger and storage folder while it runs, and their repair."""
 
 from __future__ import annotations
 

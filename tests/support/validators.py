@@ -1,4 +1,4 @@
-"""What dciodvfy and dcentvfy say of files; their exit codes do not tell, their lines do."""
+"""Complaints of dciodvfy and dcentvfy, taken from their output: exit codes do not tell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A node's web server on loopback, and what it answers."""
+"""A node's web server on loopback, and its answers."""
 
 from __future__ import annotations
 
