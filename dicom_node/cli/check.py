@@ -37,7 +37,7 @@ def check(
         write_json([asdict(verdict) for verdict in verdicts])
     else:
         rows = [(item.what, item.verdict, item.detail) for item in verdicts]
-        write_table(("what", "verdict", "detail"), rows)
+        write_table(("check", "verdict", "detail"), rows)
     if any(item.verdict == FAILED for item in verdicts):
         raise typer.Exit(1)
 

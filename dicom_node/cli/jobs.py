@@ -93,7 +93,7 @@ def jobs_show(job_id: JobId, config: ConfigPath = None, as_json: AsJson = False)
     about |= {"created_at": moment(job.created_at), "updated_at": moment(job.updated_at)}
     write_table(("job", str(job.id)), list(about.items()))
     write_table(
-        ("destination", "state", "stored", "tries", "next", "reason"),
+        ("destination", "state", "stored", "attempts", "next", "reason"),
         [
             (
                 item.destination,

@@ -92,7 +92,7 @@ def _write_ages(waiting: measures.Waiting) -> None:
         "series that is not complete": waiting.arriving,
         "job that is not denoised": waiting.denoise,
         "off-peak job that is not denoised": waiting.off_peak,
-        **{f"result that {name} has not got": since for name, since in waiting.send.items()},
+        **{f"result that {name} has not received": since for name, since in waiting.send.items()},
     }
     for what, since in ages.items():
         if since is not None:

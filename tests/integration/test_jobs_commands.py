@@ -57,7 +57,7 @@ def test_status_tells_what_waits_and_why(node: NodeFixture) -> None:
     for_people = run(node, "status").stdout
     assert "Job 1 is RETRY_WAIT: away" in for_people
     assert "Stage denoise has been paused since" in for_people
-    assert "The oldest result that pacs has not got has waited" in for_people
+    assert "The oldest result that pacs has not received has waited" in for_people
 
 
 def test_show_has_deliveries_and_the_history_of_both(node: NodeFixture) -> None:
