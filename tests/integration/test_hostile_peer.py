@@ -66,8 +66,8 @@ class Impostor(RawServer):
             connection.sendall(reply)
         while self.silent and (data := connection.recv(65536)):
             self.heard += len(data)
-        while self.sips and connection.recv(1):
-            self.ended.wait(0.05)
+        while self.sips and connection.recv(1) and not self.ended.wait(0.05):
+            pass
 
     def _hear(self, connection: socket.socket) -> None:
         """Everything up to the end of a request, or of what is said instead of one."""

@@ -55,7 +55,9 @@ def test_an_original_axial_ct_image_is_for_us() -> None:
       "NumberOfFrames": 9, "SamplesPerPixel": 3}, "SM, not CT"),
     ({"SOPClassUID": SegmentationStorage, "NumberOfFrames": 9}, "Segmentation Storage, not CT"),
 ])  # fmt: skip
-def test_obstacles_stand_whatever_the_rules_say(attributes: dict[str, object], words: str) -> None:
+def test_what_is_unprocessable_stays_so_whatever_the_rules_say(
+    attributes: dict[str, object], words: str
+) -> None:
     assert words in (reason_unprocessable(original(**attributes)) or "")
     assert words in (reason_out_of_scope(original(**attributes)) or "")
 
