@@ -17,7 +17,7 @@ Models = Annotated[
     list[str], Argument(metavar="MODEL…", help="Model names, cards, exported folders or runs.")
 ]
 
-SetOut = Annotated[Path, Option("--out", help="Folder of the set; added to when present.")]
+SetOut = Annotated[Path, Option("--out", help="Folder of the set; extended if present.")]
 RunOut = Annotated[Path, Option("--out", help="Folder of the run.")]
 ModelOut = Annotated[Path, Option("--out", help="Folder for weights and card.")]
 SplitFile = Annotated[Path | None, Option("--split", help="YAML file: patient ID to split.")]
@@ -30,19 +30,21 @@ LowDose = Annotated[
         "--low-dose",
         min=0.001,
         max=0.999,
-        help="IN are real low-dose partners of series in the set, at this share of full dose.",
+        help="IN are real low-dose partners of series in the set, at this fraction of full dose.",
     ),
 ]
-Copies = Annotated[int, Option("--copies", min=1, help="Noise images of each slice.")]
-Processes = Annotated[int, Option("--processes", min=1, help="Processes that share the work.")]
+Copies = Annotated[int, Option("--copies", min=1, help="Noise images per slice.")]
+Processes = Annotated[int, Option("--processes", min=1, help="Number of processes.")]
 Seed = Annotated[int, Option("--seed", help="Seed of the simulated noise.")]
 
 FitData = Annotated[Path, Option("--data", help="Folder of the training set.")]
-Resume = Annotated[bool, Option("--resume", help="Go on with an interrupted run.")]
-Steps = Annotated[int | None, Option("--steps", min=1, help="Instead of the recipe's.")]
+Resume = Annotated[bool, Option("--resume", help="Resume an interrupted run.")]
+Steps = Annotated[
+    int | None, Option("--steps", min=1, help="Optimiser steps instead of the recipe's.")
+]
 MaxMinutes = Annotated[
     float | None,
-    Option("--max-minutes", help="End after this time; the learning rate's schedule fits it."),
+    Option("--max-minutes", help="End after this time; the learning-rate schedule adapts to it."),
 ]
 Init = Annotated[
     Path | None,
@@ -53,45 +55,48 @@ Init = Annotated[
     ),
 ]
 Device = Annotated[str, Option("--device", help="auto, cpu or cuda.")]
-Threads = Annotated[int | None, Option("--threads", min=1, help="Threads of the computation.")]
+Threads = Annotated[int | None, Option("--threads", min=1, help="Number of threads.")]
 
 EvaluationData = Annotated[Path, Option("--data", help="Training set, or folder of DICOM files.")]
 Full = Annotated[
     Path | None,
     Option("--full", help="Folder of full-dose partners; --data is then real low dose."),
 ]
-Split = Annotated[str, Option("--split", help="Which split of a training set.")]
+Split = Annotated[str, Option("--split", help="Split of a training set.")]
 Doses = Annotated[
     list[float],
-    Option("--dose", min=0.001, max=1.0, help="Share of full dose; may be repeated."),
+    Option("--dose", min=0.001, max=1.0, help="Fraction of full dose; may be repeated."),
 ]
 Windows = Annotated[
     list[str], Option("--window", help="soft, lung, …-exam or LOW,HIGH in HU; may be repeated.")
 ]
 SamplingSteps = Annotated[
-    list[int], Option("--steps", min=1, help="Instead of the card's; may be repeated.")
+    list[int],
+    Option("--steps", min=1, help="Sampling steps instead of the card's; may be repeated."),
 ]
 Samplers = Annotated[
     list[str],
     Option(
         "--sampler",
-        help="Instead of the card's: ddim, dpmpp-2m or ddpm; of a residual shift residual-shift or "
-        "residual-ddim; may be repeated.",
+        help="Sampler instead of the card's: ddim, dpmpp-2m or ddpm; for a residual shift "
+        "residual-shift or residual-ddim; may be repeated.",
     ),
 ]
-Slices = Annotated[int | None, Option("--slices", min=1, help="At most so many of a series.")]
+Slices = Annotated[
+    int | None, Option("--slices", min=1, help="Maximum number of slices per series.")
+]
 Gaussian = Annotated[bool, Option("--gaussian", help="Add the blur with the best PSNR.")]
 Classical = Annotated[
     bool,
     Option("--classical", help="Add the best blur, non-local means and total variation; slow."),
 ]
 Ceiling = Annotated[
-    bool, Option("--ceiling", help="Add full dose through the model's autoencoder alone.")
+    bool, Option("--ceiling", help="Add full dose reconstructed by the model's autoencoder alone.")
 ]
 Card = Annotated[
-    Path | None, Option("--card", help="Write the measured rows into this model card.")
+    Path | None, Option("--card", help="Enter the measured rows into this model card.")
 ]
-AsJson = Annotated[bool, Option("--json", help="Print one JSON value instead of words.")]
+AsJson = Annotated[bool, Option("--json", help="Print one JSON value instead of text.")]
 
 RESULTS = Path("results")
 TableName = Annotated[str, Argument(metavar="TABLE", help="Name of a table, or a YAML file.")]
@@ -100,18 +105,19 @@ Variables = Annotated[
     Option("--set", metavar="NAME=VALUE", help="A variable of the table; may be repeated."),
 ]
 ResultsOut = Annotated[Path, Option("--out", help="Folder for Markdown, JSON and case rows.")]
-ResumeTable = Annotated[bool, Option("--resume", help="Go on with the case rows in --out.")]
+ResumeTable = Annotated[bool, Option("--resume", help="Continue with the case rows in --out.")]
 Without = Annotated[
     list[str], Option("--without", metavar="ROW", help="Leave a row out; may be repeated.")
 ]
 Final = Annotated[
-    bool, Option("--final", help="Measure the test split, which is done once, at the end.")
+    bool,
+    Option("--final", help="Measure the test split, which must be done only once, at the end."),
 ]
 
 PUBLISHED = Path("docs/results")
 FIGURES = Path("docs/figures")
 CardPath = Annotated[
-    Path | None, Argument(metavar="[CARD]", help="The card; the shipped model's when left out.")
+    Path | None, Argument(metavar="[CARD]", help="The card; default: that of the shipped model.")
 ]
 ResultsFolder = Annotated[Path, Option("--results", help="Folder of measured tables.")]
 FiguresOut = Annotated[Path, Option("--out", help="Folder for the figures.")]

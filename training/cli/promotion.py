@@ -39,9 +39,9 @@ Data = Annotated[
 Site = Annotated[Path, Option("--to", help="The site's folder of models.")]
 Current = Annotated[
     str | None,
-    Option("--current", help="Today's model; else the one in force in --to, else man."),
+    Option("--current", help="Current model; default: the one in force in --to, else man."),
 ]
-Back = Annotated[bool, Option("--back", help="Return to the model before the one in force.")]
+Back = Annotated[bool, Option("--back", help="Return to the previous model.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -94,7 +94,7 @@ def promote(
     back: Back = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Put a model in force at the site, unless it is worse than today's on held-out patients."""
+    """Put a model in force at the site unless it is worse than the current one."""
     if back:
         _go_back(to, as_json, has_arguments=model is not None or data is not None)
         return

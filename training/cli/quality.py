@@ -22,17 +22,18 @@ Model = Annotated[
     str, Argument(metavar="MODEL", help="A model's name, card, exported folder or run.")
 ]
 Dose = Annotated[
-    float, Option("--dose", min=0.001, max=0.999, help="Share of full dose to simulate.")
+    float, Option("--dose", min=0.001, max=0.999, help="Fraction of full dose to simulate.")
 ]
-Slices = Annotated[int, Option("--slices", min=1, help="At most so many of a series.")]
+Slices = Annotated[int, Option("--slices", min=1, help="Maximum number of slices per series.")]
 Series = Annotated[
-    Path | None, Option("--series", help="DICOM folder with a full-dose series of neighbours.")
+    Path | None,
+    Option("--series", help="DICOM folder with a full-dose series of neighbouring slices."),
 ]
 Phantom = Annotated[
     bool, Option("--phantom/--no-phantom", help="Also assess on simulated patients and phantoms.")
 ]
-Trials = Annotated[int, Option("--trials", min=0, help="Lesions to plant.")]
-Strict = Annotated[bool, Option("--strict", help="Exit with 1 when a limit is broken.")]
+Trials = Annotated[int, Option("--trials", min=0, help="Number of lesions to insert.")]
+Strict = Annotated[bool, Option("--strict", help="Exit with 1 if a limit is broken.")]
 
 
 def register(app: typer.Typer) -> None:
