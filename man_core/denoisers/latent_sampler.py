@@ -28,7 +28,7 @@ class LatentSampler(ABC):
         self.network = network
         self.config = network.config
 
-    def predicted(
+    def predict_clean(
         self, z: Tensor, step: int, low: Tensor, position: Tensor, context: Context | None = None
     ) -> Tensor:
         """Predict the clean latent from z_t, clamped (reading A11).
@@ -100,7 +100,7 @@ class CosineSampler(LatentSampler):
         context = self.network.unet.context_of(low, position)
 
         def model(z: Tensor, step: int) -> Tensor:
-            return self.predicted(z, step, low, position, context)
+            return self.predict_clean(z, step, low, position, context)
 
         z, subset = noise(low), self._subset
         if self.config.start == "matched":
@@ -152,7 +152,7 @@ class ShiftSampler(LatentSampler):
         context = self.network.unet.context_of(low, position)
 
         def model(z: Tensor, step: int) -> Tensor:
-            return self.predicted(z, step, low, position, context)
+            return self.predict_clean(z, step, low, position, context)
 
         z = self._schedule.start(low, self.network.residual_scale * noise(low))
         if self._sampler == "residual-ddim":

@@ -31,7 +31,7 @@ class Schedule:
         return self.alpha_bar.numel() - 1
 
     def at(self, step: Tensor, like: Tensor) -> Tensor:
-        """Return alpha-bar of steps [batch], shaped like ``like`` [batch, channel, row, column]."""
+        """Return alpha-bar [batch, 1, 1, 1] of steps [batch] on the device of ``like``."""
         return self.alpha_bar.to(like.device)[step.long()].view(-1, 1, 1, 1).float()
 
     def noised(self, z: Tensor, step: Tensor, noise: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ def plan(cases: Sequence[Case], trials: int) -> list[Lesions]:
     return planned
 
 
-def plant(method: Method, seen: CaseResult, lesions: Lesions) -> tuple[LesionTrial, ...]:
+def insert(method: Method, seen: CaseResult, lesions: Lesions) -> tuple[LesionTrial, ...]:
     """Insert lesions before the noise of the low dose and judge the result of the model."""
     if not lesions:
         return ()
@@ -52,7 +52,7 @@ def survival(trials: Sequence[LesionTrial], cases: Sequence[Case]) -> Iterator[F
     """Count lost and invented lesions, with the worst of them."""
     subject = f"{cases[0].split}, {len(trials)} lesions of at least 5 mm and 40 HU"
     if not trials:
-        yield Finding("lesions lost", subject, np.nan, limit=LESIONS, note="no room to plant any")
+        yield Finding("lesions lost", subject, np.nan, limit=LESIONS, note="no room to insert any")
         return
     worst = min(trials, key=lambda trial: trial.recovered_share)
     half = float(np.median([trial.recovered_share for trial in trials]))

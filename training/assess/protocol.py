@@ -15,7 +15,7 @@ from training.assess.images import (
     full_dose_change,
     tissue_noise,
 )
-from training.assess.lesions import plan, plant, survival
+from training.assess.lesions import insert, plan, survival
 from training.assess.phantom import phantom_findings
 from training.errors import TrainingError
 from training.evaluate.cases import Case
@@ -76,7 +76,7 @@ def assess(
     planted: list[LesionTrial] = []
     for done, (case, lesions) in enumerate(zip(cases, plan(cases, trials), strict=True), 1):
         seen.append(CaseResult(case, apply(method, case)))
-        planted.extend(plant(method, seen[-1], lesions))
+        planted.extend(insert(method, seen[-1], lesions))
         report(done, len(cases) + len(contiguous))
     findings = [*bias(seen), full_dose_change(method, cases), *survival(planted, cases)]
     findings.extend(tissue_noise(seen))

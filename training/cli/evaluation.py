@@ -46,7 +46,7 @@ def evaluate(
     from training.evaluate.methods import methods_of
     from training.evaluate.run import evaluate as run
     from training.evaluate.windows import window_of
-    from training.tables.card import note_on_card
+    from training.tables.card import add_to_card
 
     windows = [window_of(text) for text in window]
     wanted = Wanted(known_split(split), tuple(dose), slices)
@@ -62,7 +62,7 @@ def evaluate(
     with counted("series") as on_progress:
         measured = run(methods, cases(data, full, wanted), windows, on_case=on_progress)
     if card:
-        note_on_card(card, measured)
+        add_to_card(card, measured)
     _show(measured, as_json)
 
 

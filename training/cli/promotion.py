@@ -96,7 +96,7 @@ def promote(
 ) -> None:
     """Put a model in force at the site unless it is worse than the current one."""
     if back:
-        _go_back(to, as_json, has_arguments=model is not None or data is not None)
+        _roll_back(to, as_json, has_arguments=model is not None or data is not None)
         return
     if model is None or data is None:
         raise RecipeError("Give MODEL and --data with held-out patients, or --back.")
@@ -134,12 +134,12 @@ def _report(done: Promotion, as_json: bool) -> None:
         typer.echo(f"In force: {done.card}")
 
 
-def _go_back(to: Path, as_json: bool, *, has_arguments: bool) -> None:
-    from training.promotion.promote import go_back
+def _roll_back(to: Path, as_json: bool, *, has_arguments: bool) -> None:
+    from training.promotion.promote import roll_back
 
     if has_arguments:
         raise RecipeError("--back takes neither MODEL nor --data: it restores the previous model.")
-    card = go_back(to)
+    card = roll_back(to)
     say(as_json, f"The previous model is in force again: {card}", {"card": str(card)})
 
 

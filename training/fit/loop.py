@@ -104,7 +104,7 @@ class Fit:
         """Request the fit to end after the current step, on all ranks, with a checkpoint."""
         self._asked_to_stop = True
 
-    def go(self, journal: Journal | None, on_step: OnStep | None = None) -> None:
+    def train(self, journal: Journal | None, on_step: OnStep | None = None) -> None:
         """Fit until the budget is spent; save regularly and at the end.
 
         Args:

@@ -99,10 +99,10 @@ def _fitted(
     with _stopped_by_signals(run):
         if ranks.leads:
             with Journal(options.run) as journal, display(recipe.method) as on_step:
-                run.go(journal, on_step)
+                run.train(journal, on_step)
             _save_facts(run, options)
         else:
-            run.go(None)
+            run.train(None)
     return run
 
 

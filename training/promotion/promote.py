@@ -50,7 +50,7 @@ class PromotionRequest:
 
 @dataclass(frozen=True)
 class Promotion:
-    """outcome of a request.
+    """Outcome of a request.
 
     Attributes:
         today: Model in use so far.
@@ -95,7 +95,7 @@ def promote(
     return Promotion(first, second, pairs, found, record, card)
 
 
-def go_back(to: Path) -> Path:
+def roll_back(to: Path) -> Path:
     """Put the previous model in force again.
 
     Returns:

@@ -100,7 +100,7 @@ def _measurements(card: ModelCard, rows: Sequence[Row]) -> list[Measurement]:
     return [measurement(row) for row in kept if row.dose < FULL_DOSE]
 
 
-def note_on_card(path: Path, rows: Sequence[Row]) -> None:
+def add_to_card(path: Path, rows: Sequence[Row]) -> None:
     """Add the rows of the model and of the low dose to its card.
 
     Rows of the same split, dose, window and name are replaced.

@@ -108,7 +108,9 @@ def _of_network(source: str, network: Tensors) -> InitialWeights:
     return InitialWeights(source, autoencoder, network)
 
 
-def take(module: nn.Module, tensors: Tensors, source: str, fresh: Sequence[str] = ()) -> None:
+def load_weights_into(
+    module: nn.Module, tensors: Tensors, source: str, fresh: Sequence[str] = ()
+) -> None:
     """Load weights into a module of the recipe.
 
     Args:

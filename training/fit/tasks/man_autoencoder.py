@@ -16,7 +16,7 @@ from man_core.quality import SOFT_TISSUE, psnr
 from training.data.batch import Batch, BatchSource, joined
 from training.errors import TrainingError
 from training.fit.task import Moment, RunFacts, Validation, side_by_side
-from training.fit.tasks.initial import initial_weights, take
+from training.fit.tasks.initial import initial_weights, load_weights_into
 from training.objectives.autoencoder import AutoencoderObjective, autoencoder_loss
 from training.objectives.perceptual import perceptual_features
 from training.settings import read_objective
@@ -51,7 +51,7 @@ class AutoencoderTask:
             TrainingError: There is no such autoencoder, or its shape differs from the recipe's.
         """
         weights = initial_weights(path)
-        take(self.model, weights.autoencoder, weights.source)
+        load_weights_into(self.model, weights.autoencoder, weights.source)
         self.initialised = True
 
     def start(self, source: BatchSource) -> None:

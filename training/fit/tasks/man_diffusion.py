@@ -21,7 +21,7 @@ from training.data.batch import Batch, BatchSource, joined
 from training.errors import TrainingError
 from training.fit.task import Moment, RunFacts, Validation, side_by_side
 from training.fit.tasks.export import export_model
-from training.fit.tasks.initial import initial_weights, take
+from training.fit.tasks.initial import initial_weights, load_weights_into
 from training.objectives.latent_diffusion import DiffusionObjective, diffusion_loss
 from training.objectives.perceptual import perceptual_features
 from training.objectives.residual_shift import residual_shift_loss
@@ -95,9 +95,9 @@ class DiffusionTask:
         """
         weights = initial_weights(path)
         if weights.network is None or self.objective.fresh_unet:
-            take(self.network.autoencoder, weights.autoencoder, weights.source)
+            load_weights_into(self.network.autoencoder, weights.autoencoder, weights.source)
         else:
-            take(self.network, weights.network, weights.source, MAY_START_FRESH)
+            load_weights_into(self.network, weights.network, weights.source, MAY_START_FRESH)
             self.measured = True
         self.initialised = True
 

@@ -17,7 +17,7 @@ from training.data.batch import Batch, BatchSource, joined
 from training.errors import RecipeError, TrainingError
 from training.fit.task import Moment, RunFacts, Validation, side_by_side
 from training.fit.tasks.export import export_model
-from training.fit.tasks.initial import model_weights, take
+from training.fit.tasks.initial import load_weights_into, model_weights
 from training.objectives.regression import RegressionObjective, regression_loss
 from training.settings import Recipe, read_objective
 
@@ -42,7 +42,7 @@ class RedCnnTask:
         Raises:
             TrainingError: There is no such run or model, or its shape differs from the recipe's.
         """
-        take(self.network, model_weights(path, "redcnn"), str(path))
+        load_weights_into(self.network, model_weights(path, "redcnn"), str(path))
 
     def start(self, source: BatchSource) -> None:
         """Do nothing: no parameter depends on the data."""

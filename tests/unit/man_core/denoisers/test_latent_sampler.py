@@ -189,5 +189,5 @@ def test_predictions_lie_little_further_out_than_the_low_dose():
     torch.nn.init.constant_(network.unet.conv_out.bias, 90.0)
     for reach in (0.0, 3.0, -40.0):
         low = torch.full((1, 4, 8, 8), reach)
-        clean = sampler.predicted(torch.zeros_like(low), 500, low, torch.zeros(1, 4))
+        clean = sampler.predict_clean(torch.zeros_like(low), 500, low, torch.zeros(1, 4))
         assert float(clean.detach().max()) == abs(reach) + 0.5

@@ -19,7 +19,7 @@ from training.evaluate.classical import gaussian_blur
 from training.evaluate.methods import Method, methods_of
 from training.evaluate.run import Row, evaluate
 from training.evaluate.windows import window_of
-from training.tables.card import note_on_card
+from training.tables.card import add_to_card
 from training.tables.terminal import row_tables
 
 SIZE = 64
@@ -135,14 +135,14 @@ def test_measured_rows_go_into_the_card_with_their_low_dose(tmp_path: Path) -> N
     card = ModelCard("m", "1", "man", "x", weights_sha256="abc", steps=4)
     path.write_text(card.to_json(), encoding="utf-8")
     for psnr_db in (25.0, 26.0):
-        note_on_card(path, [row("low dose"), row("m", "abc", psnr_db), row("other", "def")])
+        add_to_card(path, [row("low dose"), row("m", "abc", psnr_db), row("other", "def")])
     found = ModelCard.load(path)
     assert [(m.row, m.psnr_db) for m in found.measurements] == [("low dose", 20.0), ("m", 26.0)]
     assert found.digest == card.digest
     with pytest.raises(TrainingError, match="No row was measured"):
-        note_on_card(path, [row("low dose"), row("other", "def")])
+        add_to_card(path, [row("low dose"), row("other", "def")])
     with pytest.raises(TrainingError, match="sampler"):
-        note_on_card(path, [row("low dose"), replace(row("m", "abc"), sampler="dpmpp-2m")])
+        add_to_card(path, [row("low dose"), replace(row("m", "abc"), sampler="dpmpp-2m")])
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def fit_of(run: Path, task: Line, steps: int = 20, **fit: Any) -> Fit:
 
 def finish(fit: Fit) -> Fit:
     with Journal(fit.run) as journal:
-        fit.go(journal)
+        fit.train(journal)
     return fit
 
 
@@ -97,7 +97,7 @@ def test_an_interrupted_fit_ends_like_an_uninterrupted_one(tmp_path: Path) -> No
     first = fit_of(tmp_path / "parts", Line())
     first.start()
     with Journal(first.run) as journal:
-        first.go(journal, lambda step, _progress, _scalars: first.stop() if step == 7 else None)
+        first.train(journal, lambda step, _progress, _scalars: first.stop() if step == 7 else None)
     second = fit_of(tmp_path / "parts", Line())
     second.resume()
     assert (second.step, second.task.started) == (7, 0)  # type: ignore[attr-defined]

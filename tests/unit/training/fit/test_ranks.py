@@ -96,7 +96,7 @@ def accumulated(data: Path, run: Path, steps: int) -> tuple[Tensor, dict[str, An
     fit = Fit(recipe, build_task(recipe, torch.device("cpu")), run, Budget(ENDLESS), source, [])
     fit.start()
     begun = flat(fit.task.state_dict())
-    fit.go(None, lambda step, _progress, _scalars: fit.stop() if step == steps else None)
+    fit.train(None, lambda step, _progress, _scalars: fit.stop() if step == steps else None)
     return begun, state_of(run)
 
 

@@ -12,7 +12,7 @@ from training.errors import TrainingError
 from training.fit.state import RECIPE_FILE, save_json, save_state
 from training.fit.task import RunFacts
 from training.fit.tasks.build import build_task
-from training.fit.tasks.initial import initial_weights, take
+from training.fit.tasks.initial import initial_weights, load_weights_into
 from training.fit.tasks.man_autoencoder import AutoencoderTask
 from training.fit.tasks.man_diffusion import DiffusionTask
 from training.settings import load_recipe
@@ -106,11 +106,11 @@ def test_only_what_is_named_may_start_fresh() -> None:
     tensors = {"old.weight": torch.ones(1, 1), "old.bias": torch.ones(1)}
     gate = module["gate"].weight.detach().clone()
     with pytest.raises(TrainingError, match="other layers than the recipe's: gate"):
-        take(module, tensors, "weights")
-    take(module, tensors, "weights", fresh=("gate.",))
+        load_weights_into(module, tensors, "weights")
+    load_weights_into(module, tensors, "weights", fresh=("gate.",))
     assert torch.equal(module["gate"].weight, gate)
     with pytest.raises(TrainingError, match="other layers than the recipe's: more"):
-        take(module, tensors | {"more": torch.ones(1)}, "weights", fresh=("gate.",))
+        load_weights_into(module, tensors | {"more": torch.ones(1)}, "weights", fresh=("gate.",))
 
 
 def test_what_holds_no_weights_is_said(tmp_path: Path) -> None:
