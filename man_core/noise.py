@@ -255,7 +255,7 @@ def _ring_numbers() -> NDArray[np.float64]:
 
 
 def _ring_profile(power: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Average a patch spectrum over rings of 1 to half a patch cycles per patch."""
+    """Average the spectrum of a patch over rings of 1 .. PATCH_PIXELS / 2 cycles per patch."""
     ring = _ring_numbers()
     return np.array([power[ring == k].mean() for k in range(1, PATCH_PIXELS // 2 + 1)])
 

@@ -31,7 +31,7 @@ _HALVING_SHARE = 0.05
 pixels is still noisy."""
 
 
-def keep_tissue_means(source: Tensor, result: Tensor) -> Tensor:
+def restore_tissue_means(source: Tensor, result: Tensor) -> Tensor:
     """Restore the local means of the source in air, lung and other tissue.
 
     Where the source is clipped nearby, the result stays as it is.

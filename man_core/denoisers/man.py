@@ -21,7 +21,7 @@ from man_core.device import (
 from man_core.diffusion.samplers import NoiseSource
 from man_core.errors import ModelError
 from man_core.nets.man import ManConfig, ManNetwork
-from man_core.tissue_means import keep_tissue_means
+from man_core.tissue_means import restore_tissue_means
 from man_core.weights import load_weights
 
 CUDA_BYTES_PER_PIXEL = 6000
@@ -71,8 +71,8 @@ class ManDenoiser:
         """Denoise [slice, row, column] HU; on a CPU each slice in its own thread.
 
         Every slice starts from the same noise, so that neighbouring slices do not flicker. Local
-        mean HU are those of the source (``keep_tissue_means``). Values outside the HU range of the
-        network pass unchanged.
+        mean HU are those of the source (``restore_tissue_means``). Values outside the HU range of
+        the network pass unchanged.
         """
         if self._device.type != "cpu" or len(hu) == 1:
             return self._denoise(hu, generator, on_step)
@@ -101,7 +101,7 @@ class ManDenoiser:
         result = self._restore(padded.to(self._device), generator, on_step).cpu()
         rows, columns = hu.shape[-2:]
         denoised = self.info.hu_range.to_hu(result[:, 0, :rows, :columns])
-        return keep_tissue_means(inside, denoised) + (hu - inside)
+        return restore_tissue_means(inside, denoised) + (hu - inside)
 
     def _restore(self, x: Tensor, generator: torch.Generator, on_step: OnStep | None) -> Tensor:
         low = self._network.encode(x.contiguous(memory_format=torch.channels_last))

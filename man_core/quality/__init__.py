@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from man_core.quality.continuity import BetweenSlices, between_slice_energy, between_slices
 from man_core.quality.detectability import detectability, dog_channels
 from man_core.quality.lesions import (
+    InsertedLesion,
     LesionTrial,
-    PlantedLesion,
     judge_lesions,
     paint_lesions,
     plan_lesions,
@@ -47,11 +47,11 @@ __all__ = [
     "SOFT_TISSUE",
     "TISSUES",
     "BetweenSlices",
+    "InsertedLesion",
     "LesionTrial",
     "Lpips",
     "NoisePower",
     "PerceptualWeightsError",
-    "PlantedLesion",
     "Scores",
     "TaskTransfer",
     "Window",

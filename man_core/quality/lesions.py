@@ -39,7 +39,7 @@ CLINICAL_CONTRASTS_HU = (40.0, 70.0, 100.0)
 
 
 @dataclass(frozen=True)
-class PlantedLesion:
+class InsertedLesion:
     """An inserted lesion: a disc with a slightly blurred edge.
 
     Attributes:
@@ -68,7 +68,7 @@ class LesionTrial:
             lesions, beyond that in full dose and low dose; 0 if none.
     """
 
-    lesion: PlantedLesion
+    lesion: InsertedLesion
     recovered_share: float
     invented_hu: float
 
@@ -91,7 +91,7 @@ def plan_lesions(
     seed: int,
     diameters_mm: tuple[float, ...] = CLINICAL_DIAMETERS_MM,
     contrasts_hu: tuple[float, ...] = CLINICAL_CONTRASTS_HU,
-) -> tuple[PlantedLesion, ...]:
+) -> tuple[InsertedLesion, ...]:
     """Choose random places for lesions in uniform soft tissue, well apart, over all slices.
 
     Args:
@@ -106,7 +106,7 @@ def plan_lesions(
         At most ``count`` lesions; fewer if the tissue has no more room.
     """
     random = np.random.default_rng(seed)
-    planned: list[PlantedLesion] = []
+    planned: list[InsertedLesion] = []
     rooms = {index: _Room(full[index], pixel_mm) for index in range(len(full))}
     while len(planned) < count and rooms:
         for index in list(rooms)[: count - len(planned)]:
@@ -116,12 +116,12 @@ def plan_lesions(
             if place is None:
                 del rooms[index]
             else:
-                planned.append(PlantedLesion(index, *place, diameter, contrast))
+                planned.append(InsertedLesion(index, *place, diameter, contrast))
     return tuple(planned)
 
 
 def paint_lesions(
-    shape: tuple[int, int, int], pixel_mm: float, lesions: tuple[PlantedLesion, ...]
+    shape: tuple[int, int, int], pixel_mm: float, lesions: tuple[InsertedLesion, ...]
 ) -> NDArray[np.float32]:
     """Return the values that lesions add to an image [slice, row, column], HU.
 
@@ -138,7 +138,7 @@ def paint_lesions(
 
 
 def judge_lesions(
-    lesions: tuple[PlantedLesion, ...],
+    lesions: tuple[InsertedLesion, ...],
     pixel_mm: float,
     *,
     with_lesions: Hu,
@@ -168,7 +168,7 @@ def judge_lesions(
     )
 
 
-def _recovered_share(lesion: PlantedLesion, pixel_mm: float, with_: Hu, without: Hu) -> float:
+def _recovered_share(lesion: InsertedLesion, pixel_mm: float, with_: Hu, without: Hu) -> float:
     matched = _matched_filter(lesion.diameter_mm, pixel_mm)
     around = _square(lesion, len(matched) // 2)
     change = with_[around].astype(np.float64) - without[around]
@@ -176,7 +176,7 @@ def _recovered_share(lesion: PlantedLesion, pixel_mm: float, with_: Hu, without:
     return float((matched * change).sum() / (matched * perfect).sum())
 
 
-def _invented(lesion: PlantedLesion, pixel_mm: float, result: Hu, low: Hu, full: Hu) -> float:
+def _invented(lesion: InsertedLesion, pixel_mm: float, result: Hu, low: Hu, full: Hu) -> float:
     """Search within one diameter of the place, where the tissue is uniform."""
     matched = _matched_filter(lesion.diameter_mm, pixel_mm)
     half = len(matched) // 2
@@ -196,7 +196,7 @@ def _contrasts(image: Hu, matched: NDArray[np.float64]) -> NDArray[np.float64]:
     return contrasts
 
 
-def _square(lesion: PlantedLesion, half: int) -> tuple[int, slice, slice]:
+def _square(lesion: InsertedLesion, half: int) -> tuple[int, slice, slice]:
     rows, columns = (slice(max(0, i - half), i + half + 1) for i in (lesion.row, lesion.column))
     return lesion.slice, rows, columns
 

@@ -9,13 +9,13 @@ import numpy as np
 
 from man_core import series_seed
 from man_core.physics.low_dose import MIN_STORED_HU
-from man_core.quality import LesionTrial, PlantedLesion, judge_lesions, paint_lesions, plan_lesions
+from man_core.quality import InsertedLesion, LesionTrial, judge_lesions, paint_lesions, plan_lesions
 from training.assess.finding import LESIONS, Finding
 from training.assess.images import CaseResult, apply
 from training.evaluate.cases import Case
 from training.evaluate.methods import Method
 
-Lesions = tuple[PlantedLesion, ...]
+Lesions = tuple[InsertedLesion, ...]
 
 
 def plan(cases: Sequence[Case], trials: int) -> list[Lesions]:

@@ -26,8 +26,8 @@ from man_core.physics.phantom.rods import (
 )
 from man_core.physics.phantom.series import low_dose_phantom
 from man_core.quality import (
+    InsertedLesion,
     NoisePower,
-    PlantedLesion,
     detectability,
     difference_noise_power,
     paint_lesions,
@@ -152,7 +152,7 @@ class _Rods:
     def signals(self) -> NDArray[np.float32]:
         """Values that the signals add to every slice."""
         planted = tuple(
-            PlantedLesion(index, row, column, SIGNAL_DIAMETER_MM, SIGNAL_HU)
+            InsertedLesion(index, row, column, SIGNAL_DIAMETER_MM, SIGNAL_HU)
             for index in range(REALISATIONS)
             for row, column in _signal_places()
         )

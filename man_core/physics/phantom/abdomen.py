@@ -19,7 +19,7 @@ def _kidney(x: float, y: float, z: float, angle: float) -> tuple[Shape, ...]:
 
 
 def _loop(x: float, y: float, z: float, r: float, content: float) -> Shape:
-    """A bowel loop: enhancing wall and what is in it."""
+    """Loop of bowel: enhancing wall and content."""
     inner = ((2.2, content, "bowel"),)
     return Shape(85.0, (x, y, z), (r, 0.8 * r, 2.2 * r), "organ", 20 * x % 90, inner, uneven=0.10)
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from man_core.hu import CLIPPED_HU
-from man_core.tissue_means import keep_tissue_means
+from man_core.tissue_means import restore_tissue_means
 
 AIR, LUNG, SOFT = -1000.0, -850.0, 40.0
 SIZE = 160
@@ -32,7 +32,7 @@ def test_a_shift_of_one_tissue_is_taken_back_and_the_other_not_touched() -> None
     result = source.clone()
     result[..., :LUNG_EDGE] -= 6.0
 
-    kept = keep_tissue_means(source, result)
+    kept = restore_tissue_means(source, result)
 
     assert (kept - source)[..., : LUNG_EDGE - 12].abs().max() < 0.6
     assert (kept - source)[..., LUNG_EDGE + 12 :].abs().max() < 0.2
@@ -43,7 +43,7 @@ def test_a_shift_is_found_below_loud_noise() -> None:
     result = chest()
     result[..., :LUNG_EDGE] -= 6.0
 
-    shift = (keep_tissue_means(source, result) - chest())[..., : LUNG_EDGE - 12]
+    shift = (restore_tissue_means(source, result) - chest())[..., : LUNG_EDGE - 12]
 
     assert abs(float(shift.mean())) < 1.0
     assert float(shift.std()) < 2.0  # of 40 HU of noise hardly any comes back
@@ -53,7 +53,7 @@ def test_a_lesion_that_the_result_lost_does_not_come_back_as_a_haze() -> None:
     source = chest()
     source[..., 60:68, 120:128] += 100.0
 
-    haze = keep_tissue_means(source, chest()) - chest()
+    haze = restore_tissue_means(source, chest()) - chest()
 
     assert haze.abs().max() < 4.0
 
@@ -63,7 +63,7 @@ def test_clipped_air_keeps_what_the_network_made_of_it() -> None:
     assert (clipped <= CLIPPED_HU).float().mean() > 0.2
     result = torch.full_like(clipped, AIR)
 
-    assert torch.equal(keep_tissue_means(clipped, result), result)
+    assert torch.equal(restore_tissue_means(clipped, result), result)
 
 
 @settings(deadline=None, max_examples=25)
@@ -78,7 +78,7 @@ def test_what_changes_nothing_stays_bit_for_bit(
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     hu = 2000.0 * torch.rand(slices, rows, columns, generator=generator) - 1024.0
-    assert torch.equal(keep_tissue_means(hu, hu), hu)
+    assert torch.equal(restore_tissue_means(hu, hu), hu)
 
 
 @settings(deadline=None, max_examples=25)
@@ -92,7 +92,7 @@ def test_a_shift_of_the_whole_image_is_taken_back_at_any_size(
     rows: int, columns: int, level: float, shift: float
 ) -> None:
     source = torch.full((1, rows, columns), level)
-    kept = keep_tissue_means(source, source + shift)
+    kept = restore_tissue_means(source, source + shift)
     assert (kept - source).abs().max() <= 0.05 * abs(shift) + 1e-3
 
 
@@ -100,6 +100,6 @@ def test_a_shift_of_the_whole_image_is_taken_back_at_any_size(
 def test_each_slice_is_judged_by_itself(slices: int) -> None:
     source = torch.cat([chest() + noise(20.0, seed) for seed in range(slices)])
     result = source - torch.arange(slices)[:, None, None]
-    together = keep_tissue_means(source, result)
-    alone = [keep_tissue_means(source[i : i + 1], result[i : i + 1]) for i in range(slices)]
+    together = restore_tissue_means(source, result)
+    alone = [restore_tissue_means(source[i : i + 1], result[i : i + 1]) for i in range(slices)]
     assert torch.equal(together, torch.cat(alone))

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from man_core.quality import (
+    InsertedLesion,
     LesionTrial,
-    PlantedLesion,
     judge_lesions,
     paint_lesions,
     plan_lesions,
@@ -52,11 +52,11 @@ def full() -> Hu:
 
 
 @pytest.fixture(scope="module")
-def lesions(full: Hu) -> tuple[PlantedLesion, ...]:
+def lesions(full: Hu) -> tuple[InsertedLesion, ...]:
     return plan_lesions(full, PIXEL_MM, count=12, seed=3)
 
 
-def trials(full: Hu, lesions: tuple[PlantedLesion, ...], sigma: float) -> tuple[LesionTrial, ...]:
+def trials(full: Hu, lesions: tuple[InsertedLesion, ...], sigma: float) -> tuple[LesionTrial, ...]:
     low = low_dose(full)
     added = paint_lesions(SHAPE, PIXEL_MM, lesions)
     with_, without = low + added, low
@@ -66,7 +66,7 @@ def trials(full: Hu, lesions: tuple[PlantedLesion, ...], sigma: float) -> tuple[
 
 
 def test_what_changes_nothing_loses_and_invents_nothing(
-    full: Hu, lesions: tuple[PlantedLesion, ...]
+    full: Hu, lesions: tuple[InsertedLesion, ...]
 ) -> None:
     found = trials(full, lesions, 0.0)
     assert [trial.recovered_share for trial in found] == pytest.approx([1.0] * 12, abs=1e-5)
@@ -74,13 +74,13 @@ def test_what_changes_nothing_loses_and_invents_nothing(
 
 
 def test_a_strong_blur_loses_lesions_and_a_weak_one_none(
-    full: Hu, lesions: tuple[PlantedLesion, ...]
+    full: Hu, lesions: tuple[InsertedLesion, ...]
 ) -> None:
     assert not any(trial.lost for trial in trials(full, lesions, 0.8))
     assert all(trial.lost for trial in trials(full, lesions, 8.0))
 
 
-def test_what_adds_spots_invents_lesions(full: Hu, lesions: tuple[PlantedLesion, ...]) -> None:
+def test_what_adds_spots_invents_lesions(full: Hu, lesions: tuple[InsertedLesion, ...]) -> None:
     low = low_dose(full)
     spots = tuple(replace(spot, contrast_hu=-60.0) for spot in lesions)
     beside = np.roll(paint_lesions(SHAPE, PIXEL_MM, spots), (2, -1), axis=(1, 2))
@@ -94,7 +94,7 @@ def test_what_adds_spots_invents_lesions(full: Hu, lesions: tuple[PlantedLesion,
 
 
 def test_noise_that_was_there_before_is_not_invented(
-    full: Hu, lesions: tuple[PlantedLesion, ...]
+    full: Hu, lesions: tuple[InsertedLesion, ...]
 ) -> None:
     loud = full + 30.0 * blurred(low_dose(full) - full, 3.0)
     found = judge_lesions(lesions, PIXEL_MM, with_lesions=loud, without=loud, low=loud, full=full)
@@ -105,7 +105,7 @@ def test_noise_that_was_there_before_is_not_invented(
 @given(share=st.floats(-0.5, 1.5))
 def test_the_recovered_share_is_the_share_that_came_through(share: float) -> None:
     full = np.full((1, 64, 64), 40.0, np.float32)
-    lesion = PlantedLesion(0, 30, 33, 6.0, -70.0)
+    lesion = InsertedLesion(0, 30, 33, 6.0, -70.0)
     kept = full + np.float32(share) * paint_lesions(full.shape, PIXEL_MM, (lesion,))
     (trial,) = judge_lesions(
         (lesion,), PIXEL_MM, with_lesions=kept, without=full, low=full, full=full
@@ -139,7 +139,7 @@ def test_no_lesion_is_planted_without_soft_tissue() -> None:
 
 
 def test_a_painted_lesion_has_its_diameter_at_half_contrast() -> None:
-    lesion = PlantedLesion(0, 50, 50, 10.0, 80.0)
+    lesion = InsertedLesion(0, 50, 50, 10.0, 80.0)
     line = paint_lesions((1, 101, 101), 0.25, (lesion,))[0, 50]
     assert line[50] == pytest.approx(80.0, abs=1e-3)
     assert line[70] == pytest.approx(40.0, abs=1e-3)
