@@ -209,7 +209,7 @@ def test_a_torn_line_of_the_history_hides_no_other(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "reason"),
     [
-        (["--to", "x"], 2, "needs MODEL"),
+        (["--to", "x"], 2, "Give MODEL"),
         (["man", "--to", "x", "--back"], 2, "takes neither MODEL"),
         (["--to", "x", "--back"], 1, "no previous model"),
         (["man", "--to", "x", "--data", "nowhere", "--current", "identity"], 1, "no card on disk"),
