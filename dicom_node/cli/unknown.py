@@ -16,7 +16,7 @@ from dicom_node.custody import Custody, set_aside_unknown
 from dicom_node.errors import ConfigurationError, StorageError
 from dicom_node.ledger.arrivals import Recorded
 from dicom_node.ledger.engine import open_ledger
-from dicom_node.receiving.retake import DAMAGED, take_in_again
+from dicom_node.receiving.reingest import DAMAGED, reingest
 from dicom_node.settings import Settings
 from dicom_node.store.unknown import Unknown
 
@@ -91,7 +91,7 @@ def unknown_take_in(
     settings = read_settings(config)
     with audited(settings, "unknown take-in", "unknown"), _custody(config) as (custody, _):
         set_aside_unknown(custody, settings, before=time.time() - MIN_AGE_SECONDS)
-        done = take_in_again(custody, settings, source_ae=source)
+        done = reingest(custody, settings, source_ae=source)
     aside = done[Recorded.CONFLICT] + done[Recorded.OTHER_STUDY]
     typer.echo(
         f"Images taken in: {done[Recorded.NEW]}; known already: {done[Recorded.DUPLICATE]}; put"

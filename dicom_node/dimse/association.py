@@ -164,7 +164,7 @@ class Association:
         message = self._messages.read(deadline)
         context = self.agreement.contexts.get(message.context_id)
         if context is None:
-            raise ConnectionLost("used a presentation context that was not agreed on")
+            raise ConnectionLost("used a presentation context that was not negotiated")
         if message.command.is_response:
             return message.command
         self._serve(context, message, deadline)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pydicom.uid import UID, ExplicitVRBigEndian
 from pynetdicom.presentation import PresentationContext
 
-from dicom_node.dimse.associate import (
+from dicom_node.dimse.associate_pdu import (
     APPLICATION_CONTEXT,
     AssociationRequest,
     ContextResult,
@@ -30,7 +30,7 @@ MAX_TOLD = 8
 
 
 @dataclass(frozen=True)
-class Refusal:
+class Rejection:
     """Why an association is rejected: result, source and reason of PS3.8, table 9-21, in words.
 
     Attributes:
@@ -51,14 +51,14 @@ class Refusal:
 PERMANENT = 1
 """The result of a refusal that will be the same next time; 2 is one that may pass."""
 
-WRONG_VERSION = Refusal(PERMANENT, 2, 2, "protocol version not supported", "protocol")
-WRONG_APPLICATION = Refusal(PERMANENT, 1, 2, "application context name not supported", "protocol")
-WRONG_CALLING = Refusal(PERMANENT, 1, 3, "calling AE title not recognised", "title")
-WRONG_CALLED = Refusal(PERMANENT, 1, 7, "called AE title not recognised", "title")
-NO_ROOM = Refusal(2, 3, 1, "the disk is at its reserve", "disk")
-TOO_MANY = Refusal(2, 3, 2, "the limit of associations is reached", "full")
-TOO_MANY_OF_PEER = Refusal(2, 3, 2, "the peer's limit is reached", "peer")
-TOO_MANY_OF_ADDRESS = Refusal(2, 3, 2, "the limit of its address is reached", "address")
+WRONG_VERSION = Rejection(PERMANENT, 2, 2, "protocol version not supported", "protocol")
+WRONG_APPLICATION = Rejection(PERMANENT, 1, 2, "application context name not supported", "protocol")
+WRONG_CALLING = Rejection(PERMANENT, 1, 3, "calling AE title not recognised", "title")
+WRONG_CALLED = Rejection(PERMANENT, 1, 7, "called AE title not recognised", "title")
+NO_ROOM = Rejection(2, 3, 1, "the disk is at its reserve", "disk")
+TOO_MANY = Rejection(2, 3, 2, "the limit of associations is reached", "full")
+TOO_MANY_OF_PEER = Rejection(2, 3, 2, "the peer's limit is reached", "peer")
+TOO_MANY_OF_ADDRESS = Rejection(2, 3, 2, "the limit of its address is reached", "address")
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ class Agreement:
     refused: Sequence[ProposedContext]
 
 
-def refusal_of(
+def find_rejection(
     request: AssociationRequest, called: str | None, calling: Collection[str]
-) -> Refusal | None:
+) -> Rejection | None:
     """Reason to refuse an association whatever room there is (PS3.8, table 9-21).
 
     Args:

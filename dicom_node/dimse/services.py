@@ -15,7 +15,7 @@ from dicom_node.dimse.command import Command
 from dicom_node.dimse.proposal import AcceptedContext
 from dicom_node.errors import UnreadableFile
 
-LARGEST_DATA_SET_BYTES = 16 << 20
+MAX_DATA_SET_BYTES = 16 << 20
 """Of a request that is no image: a storage commitment for some ten thousand images."""
 
 

@@ -1,1 +1,1 @@
-"""The receiver: Storage, Verification and Storage Commitment SCP."""
+"""The receiver: SCP of Storage, Verification and Storage Commitment."""

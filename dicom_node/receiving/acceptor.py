@@ -1,8 +1,8 @@
-"""One association with a peer that called: negotiation, requests and answers, and its end.
+"""Acceptor of one association: negotiation, requests and answers, release or abort.
 
 The acceptor's half of the upper layer protocol (PS3.8, 9.2) on one thread that blocks on the
-socket. pynetdicom's acceptor hands every fragment through two polling threads and five copies,
-which costs ten times what the bytes cost (decision 0007).
+socket. pynetdicom's acceptor passes every fragment through two polling threads and five copies,
+which takes ten times as long as the bytes themselves (decision 0007).
 """
 
 from __future__ import annotations
@@ -14,7 +14,15 @@ from pynetdicom.presentation import PresentationContext
 
 from dicom_node import telemetry
 from dicom_node.audit import Audit, Peer, Transfer
-from dicom_node.dimse.associate import MAX_REQUEST_BYTES, AssociationRequest, read_request
+from dicom_node.dimse.acceptor_connection import (
+    INVALID_PARAMETER,
+    SILENCE_SECONDS,
+    UNEXPECTED_PDU,
+    UNSPECIFIED,
+    AcceptorConnection,
+    Violation,
+)
+from dicom_node.dimse.associate_pdu import MAX_REQUEST_BYTES, AssociationRequest, read_request
 from dicom_node.dimse.connection import (
     ABORT,
     ASSOCIATE_AC,
@@ -25,22 +33,21 @@ from dicom_node.dimse.connection import (
     RELEASE_RQ,
     ConnectionLost,
 )
-from dicom_node.dimse.inlet import (
-    INVALID_PARAMETER,
-    SILENCE_SECONDS,
-    UNEXPECTED_PDU,
-    UNSPECIFIED,
-    Inlet,
-    Violation,
-)
 from dicom_node.dimse.message import NOTHING, MalformedFragment, fragments
-from dicom_node.dimse.negotiation import PERMANENT, TOO_MANY, Refusal, accept, describe, refusal_of
+from dicom_node.dimse.negotiation import (
+    PERMANENT,
+    TOO_MANY,
+    Rejection,
+    accept,
+    describe,
+    find_rejection,
+)
 from dicom_node.dimse.services import Caller, Service
 from dicom_node.logs import get_logger, reason_of
-from dicom_node.receiving.knocks import Knock, Knocks
-from dicom_node.receiving.places import Place
+from dicom_node.receiving.incidents import Incident, IncidentLog
 from dicom_node.receiving.reception import Reception
 from dicom_node.receiving.requests import Requests
+from dicom_node.receiving.slots import Slot
 from dicom_node.settings import Settings
 
 log = get_logger(__name__)
@@ -48,13 +55,14 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class Offer:
-    """What every association of a receiver is offered.
+    """Settings and services that all associations of a receiver share.
 
     Attributes:
-        contexts: What negotiation compares a proposal with.
-        services: By SOP class, besides Storage and Verification.
-        audit: Told of what came in.
-        knocks: Told of whoever is refused, and of associations that break.
+        reception: Storage for images.
+        contexts: Supported presentation contexts.
+        services: Services by SOP class, besides Storage and Verification.
+        audit: Audit trail for received images.
+        incidents: Log of rejected and broken associations.
     """
 
     settings: Settings
@@ -62,27 +70,26 @@ class Offer:
     contexts: Sequence[PresentationContext]
     services: Mapping[str, Service]
     audit: Audit
-    knocks: Knocks
+    incidents: IncidentLog
 
 
 class _Ended(Exception):  # noqa: N818 - the name says what happened
-    """The peer has released the association, or broken it off."""
+    """The peer has released or aborted the association."""
 
 
 class Acceptor:
-    """Serves one connection from the request for an association to its end.
+    """Serves one connection, from the association request to the end of the association.
 
     Args:
-        inlet: The connection.
+        connection: The connection.
         host: The peer's address.
-        offer: What it may use.
-
+        offer: Shared settings and services.
     """
 
-    def __init__(self, inlet: Inlet, host: str, offer: Offer) -> None:
-        self._inlet, self._offer = inlet, offer
+    def __init__(self, connection: AcceptorConnection, host: str, offer: Offer) -> None:
+        self._connection, self._offer = connection, offer
         self._caller = Caller("", "", host)
-        self._place: Place | None = None
+        self._slot: Slot | None = None
         self._is_given_up = False
         self._refused = ""
         self._transfer: Transfer | None = None
@@ -91,13 +98,13 @@ class Acceptor:
 
     @property
     def last_image_at(self) -> float:
-        """When it last answered an image, of ``time.monotonic``; 0 for never."""
+        """Time of the last answer to an image, by ``time.monotonic``; 0 for none."""
         return self._requests.last_image_at if self._requests is not None else 0.0
 
     @property
-    def has_place(self) -> bool:
-        """Whether the peer has an association, not only a connection."""
-        return self._place is not None
+    def has_slot(self) -> bool:
+        """Whether the peer holds an association slot, not only a connection."""
+        return self._slot is not None
 
     def run(self) -> None:
         """Serve until the association has ended, however it ends; never raises."""
@@ -120,75 +127,76 @@ class Acceptor:
             self._end()
 
     def abort(self) -> None:
-        """End the association now; from another thread, when the node stops."""
-        self._inlet.abort()
-        self._inlet.shut()
+        """Abort the association; called from another thread when the node stops."""
+        self._connection.abort()
+        self._connection.shut()
 
     def give_way(self) -> None:
-        """End the association if others wait for its place; from another thread, now and then."""
-        place = self._place
-        if place is not None and not self._is_given_up and place.should_leave():
+        """Abort the association if others wait for its slot; called by the listening thread."""
+        slot = self._slot
+        if slot is not None and not self._is_given_up and slot.should_leave():
             self._is_given_up = True
             telemetry.association("given_up")
             self.abort()
 
     def _negotiate(self) -> None:
-        kind, length = self._inlet.next_header()
+        kind, length = self._connection.next_header()
         if kind != ASSOCIATE_RQ:
             raise Violation("did not ask for an association first", UNEXPECTED_PDU)
         if length > MAX_REQUEST_BYTES:
             raise Violation("announced a request of an impossible length", INVALID_PARAMETER)
-        request = read_request(self._inlet.body(length))
+        request = read_request(self._connection.body(length))
         self._caller = Caller(request.calling, request.called, self._caller.host)
         settings = self._offer.settings
         called = settings.ae_title if settings.accept.require_called_ae else None
-        refusal = refusal_of(request, called, settings.accept.calling) or self._find_place(request)
-        if refusal is not None:
-            self._refuse(refusal)
+        rejection = find_rejection(request, called, settings.accept.calling)
+        rejection = rejection or self._take_slot(request)
+        if rejection is not None:
+            self._refuse(rejection)
             return
         agreed = accept(request, self._offer.contexts)
         self._refused = describe(agreed.refused)
-        self._inlet.largest_pdu = request.largest_pdu
-        self._inlet.allow(SILENCE_SECONDS)
+        self._connection.largest_pdu = request.largest_pdu
+        self._connection.allow(SILENCE_SECONDS)
         offer, peer = self._offer, Peer(request.calling, self._caller.host)
         self._transfer = offer.audit.incoming(peer)
-        assert self._place is not None
+        assert self._slot is not None
         self._requests = Requests(
-            self._inlet,
+            self._connection,
             self._caller,
             agreed.contexts,
             offer.reception,
             offer.services,
             self._transfer,
-            self._place,
+            self._slot,
         )
-        self._inlet.send(ASSOCIATE_AC, agreed.answer)
+        self._connection.send(ASSOCIATE_AC, agreed.answer)
         telemetry.association("accepted")
         log.debug("association accepted", calling=request.calling, host=self._caller.host)
 
-    def _find_place(self, request: AssociationRequest) -> Refusal | None:
+    def _take_slot(self, request: AssociationRequest) -> Rejection | None:
         admission = self._offer.reception.admission
-        place = admission.admit(
+        slot = admission.admit(
             request.calling, self._caller.host, verifies_only=request.verifies_only
         )
-        if isinstance(place, Refusal):
-            return place
-        self._place = place
+        if isinstance(slot, Rejection):
+            return slot
+        self._slot = slot
         return None
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _refuse(self, rejection: Rejection) -> None:
         telemetry.association("rejected")
-        telemetry.association_refused(refusal.kind)
-        if refusal == TOO_MANY:
+        telemetry.association_refused(rejection.kind)
+        if rejection == TOO_MANY:
             self._offer.reception.admission.note_turned_away()
-        is_alarming = refusal.result == PERMANENT
-        self._tell("association refused", refusal.words, is_alarming=is_alarming)
-        self._inlet.send(ASSOCIATE_RJ, refusal.encode())
+        is_alarming = rejection.result == PERMANENT
+        self._report("association refused", rejection.words, is_alarming=is_alarming)
+        self._connection.send(ASSOCIATE_RJ, rejection.encode())
 
-    def _tell(self, event: str, reason: str, *, is_alarming: bool = False) -> None:
+    def _report(self, event: str, reason: str, *, is_alarming: bool = False) -> None:
         caller = self._caller
-        self._offer.knocks.tell(
-            Knock(
+        self._offer.incidents.report(
+            Incident(
                 event,
                 reason,
                 Peer(caller.ae_title, caller.host),
@@ -199,15 +207,15 @@ class Acceptor:
         )
 
     def _take_pdu(self, requests: Requests) -> None:
-        kind, length = self._inlet.next_header()
-        body = self._inlet.body(length)
+        kind, length = self._connection.next_header()
+        body = self._connection.body(length)
         if kind == DATA:
             for fragment in fragments(body):
                 requests.take(fragment)
         elif kind == RELEASE_RQ:
-            self._inlet.send(RELEASE_RP, NOTHING)
+            self._connection.send(RELEASE_RP, NOTHING)
             if self._refused and not requests.count:
-                self._tell("association without a request", "what it needs was refused")
+                self._report("association without a request", "what it needs was refused")
             raise _Ended
         elif kind == ABORT:
             self._note_break_off("broke it off")
@@ -219,21 +227,21 @@ class Acceptor:
         self._note_break_off(
             "brought no image while others waited" if self._is_given_up else reason
         )
-        self._inlet.abort(code)
+        self._connection.abort(code)
 
     def _note_break_off(self, reason: str) -> None:
         self._failure = f"association broken off: the peer {reason}"
         if self._requests is not None and not self._is_given_up:
             telemetry.association("aborted")
-        if self._inlet.heard:  # whoever connects and says nothing is a port check
-            self._tell("association broken off", f"the peer {reason}")
+        if self._connection.heard:  # a peer that connects and sends nothing is a port check
+            self._report("association broken off", f"the peer {reason}")
 
     def _end(self) -> None:
         if self._requests is not None:
             self._requests.discard()
         if self._transfer is not None:
             self._transfer.end(self._failure)
-        if self._place is not None:
-            self._place.leave()
-        self._inlet.linger()
-        self._inlet.close()
+        if self._slot is not None:
+            self._slot.leave()
+        self._connection.linger()
+        self._connection.close()

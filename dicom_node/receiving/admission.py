@@ -1,7 +1,7 @@
-"""Whom the receiver lets in: allowed addresses, limits over all of its processes, room on the disk.
+"""Admission control: allowed addresses, association limits over all processes, free disk space.
 
-No title and no address gets more than its share of the places, and whoever keeps one without
-bringing images gives it up as soon as somebody else comes.
+No AE title and no address gets more than its share of the slots, and an association that sends no
+images loses its slot as soon as another peer waits for one.
 """
 
 from __future__ import annotations
@@ -22,12 +22,19 @@ from dicom_node.dimse.negotiation import (
     TOO_MANY,
     TOO_MANY_OF_ADDRESS,
     TOO_MANY_OF_PEER,
-    Refusal,
+    Rejection,
 )
 from dicom_node.errors import StorageError
 from dicom_node.health.refusals import note_turned_away
 from dicom_node.logs import get_logger
-from dicom_node.receiving.places import Holder, Place, address_key, ask_to_leave, lock, look_at
+from dicom_node.receiving.slots import (
+    Slot,
+    SlotHolder,
+    address_key,
+    ask_to_leave,
+    lock,
+    read_holder,
+)
 from dicom_node.settings import Settings
 from dicom_node.store.durable import disk_faults
 
@@ -35,29 +42,29 @@ log = get_logger(__name__)
 
 GIB = 1024**3
 
-ECHO_PLACES = 8
-"""For associations that can only be asked for an echo: those have to be answered always."""
+ECHO_SLOTS = 8
+"""Slots for associations that propose Verification only: an echo must always be answered."""
 
-ECHO_PLACES_OF_ADDRESS = 6
+ECHO_SLOTS_PER_ADDRESS = 6
 
 MAX_WAIT_SECONDS = 2.0
-"""How long a newcomer waits for a place that somebody was asked to give up."""
+"""Wait of a new peer for a slot whose holder was asked to leave."""
 
-_LOOK_SECONDS = 0.05
+_RETRY_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
 class _Limits:
-    """How many places there are of a kind, and how many of them one peer and one address get."""
+    """Number of slots of a kind, and how many of them one peer and one address may hold."""
 
     kind: str
-    most: int
-    of_peer: int
-    of_address: int
+    max_slots: int
+    max_per_peer: int
+    max_per_address: int
 
 
 class Admission:
-    """Who may come in now.
+    """Decides which peers may connect and associate now.
 
     Args:
         settings: Addresses, limits, and the reserve of free disk.
@@ -73,7 +80,7 @@ class Admission:
             listen.max_associations_per_peer,
             listen.most_of_address,
         )
-        self._echoing = _Limits("echo", ECHO_PLACES, ECHO_PLACES, ECHO_PLACES_OF_ADDRESS)
+        self._echoing = _Limits("echo", ECHO_SLOTS, ECHO_SLOTS, ECHO_SLOTS_PER_ADDRESS)
         self._storage = settings.storage
         self._reserve_bytes = settings.retention.disk_reserve_gib * GIB
         self._folder = settings.storage / "associations" / socket.gethostname()
@@ -86,41 +93,41 @@ class Admission:
         mapped = getattr(address, "ipv4_mapped", None)
         return any((mapped or address) in network for network in self._hosts)
 
-    def admit(self, calling: str, host: str, *, verifies_only: bool) -> Place | Refusal:
-        """A place for an association, or why there is none now.
+    def admit(self, calling: str, host: str, *, verifies_only: bool) -> Slot | Rejection:
+        """Find a slot for an association, or the rejection to answer with.
 
-        It may wait a moment for one that somebody else is asked to give up. On a disk without a
-        single free block no new place can be made either: whoever wants to store is told to come
-        again, and whoever asks for an echo gets it without a place.
+        May wait up to `MAX_WAIT_SECONDS` for a slot whose holder is asked to leave. On a disk
+        without a free block no slot can be recorded: storing is rejected as transient, and an echo
+        is answered without a slot.
         """
-        newcomer = Holder(calling, address_key(host), time.monotonic())
+        newcomer = SlotHolder(calling, address_key(host), time.monotonic())
         try:
             if verifies_only:
                 return self._take(newcomer, self._echoing)
             if self.has_room():
                 return self._take(newcomer, self._storing)
         except StorageError as error:
-            log.warning("no place can be made", reason=str(error))
+            log.warning("no association slot can be made", reason=str(error))
             if verifies_only:
-                return Place(os.open(os.devnull, os.O_RDWR))
+                return Slot(os.open(os.devnull, os.O_RDWR))
         return NO_ROOM
 
     def note_turned_away(self) -> None:
-        """Leave word for the health check that somebody found no place at all."""
+        """Record for the health check that a peer found no slot at all."""
         try:
             note_turned_away(self._metrics, time.time())
         except OSError as error:
-            log.warning("a refusal cannot be noted", reason=error.strerror)
+            log.warning("a refusal cannot be recorded", reason=error.strerror)
 
     def has_room(self) -> bool:
         """Whether the disk has more than its reserve free."""
         return self._free_bytes() >= self._reserve_bytes
 
     def check_room(self) -> None:
-        """See that the disk has more than its reserve free.
+        """Check that the disk has more than its reserve free.
 
         Raises:
-            StorageError: It has not.
+            StorageError: It has less.
         """
         free = self._free_bytes()
         if free < self._reserve_bytes:
@@ -134,29 +141,31 @@ class Admission:
             self._storage.mkdir(parents=True, exist_ok=True)
             return shutil.disk_usage(self._storage).free
 
-    def _take(self, newcomer: Holder, limits: _Limits) -> Place | Refusal:
-        """A place within the limits; once, somebody who brings nothing is asked for his."""
+    def _take(self, newcomer: SlotHolder, limits: _Limits) -> Slot | Rejection:
+        """Take a slot within the limits; one holder that sends nothing may be asked to leave."""
         deadline = newcomer.admitted_at + MAX_WAIT_SECONDS
         has_asked = False
         while True:
-            with disk_faults(self._folder), self._alone():
-                place, holders = self._look(limits)
-                refusal = _refusal(newcomer, holders.values(), limits, place)
-                if place is not None and refusal is None:
-                    place.mark(newcomer)
-                    return place
-                if place is not None:
-                    place.leave()
-                has_asked = has_asked or self._ask(newcomer, holders, refusal)
-            if refusal is not None and (not has_asked or time.monotonic() > deadline):
-                return refusal
-            time.sleep(_LOOK_SECONDS)
+            with disk_faults(self._folder), self._exclusively():
+                slot, holders = self._survey(limits)
+                rejection = _rejection(newcomer, holders.values(), limits, slot)
+                if slot is not None and rejection is None:
+                    slot.mark(newcomer)
+                    return slot
+                if slot is not None:
+                    slot.leave()
+                has_asked = has_asked or self._ask(newcomer, holders, rejection)
+            if rejection is not None and (not has_asked or time.monotonic() > deadline):
+                return rejection
+            time.sleep(_RETRY_SECONDS)
 
     def _ask(
-        self, newcomer: Holder, holders: Mapping[str, Holder], refusal: Refusal | None
+        self, newcomer: SlotHolder, holders: Mapping[str, SlotHolder], rejection: Rejection | None
     ) -> bool:
-        """Ask whoever should give way to a newcomer first; False when nobody has to."""
-        rivals = [name for name, holder in holders.items() if _is_rival(holder, newcomer, refusal)]
+        """Ask the first holder that should give way to leave; False when there is none."""
+        rivals = [
+            name for name, holder in holders.items() if _is_rival(holder, newcomer, rejection)
+        ]
         if not rivals:
             return False
         shares = Counter(holder.address for holder in holders.values())
@@ -167,23 +176,23 @@ class Admission:
             os.close(descriptor)
         return True
 
-    def _look(self, limits: _Limits) -> tuple[Place | None, dict[str, Holder]]:
-        """A free place, and who holds the others, by name of the place."""
-        place, holders = None, {}
-        for number in range(limits.most):
+    def _survey(self, limits: _Limits) -> tuple[Slot | None, dict[str, SlotHolder]]:
+        """Lock a free slot, and read the holders of the others, by name of the slot."""
+        slot, holders = None, {}
+        for number in range(limits.max_slots):
             name = f"{limits.kind}-{number}"
             descriptor = self._open(name)
             if not lock(descriptor):
-                holders[name] = look_at(descriptor)
-            elif place is None:
-                place = Place(descriptor)
+                holders[name] = read_holder(descriptor)
+            elif slot is None:
+                slot = Slot(descriptor)
                 continue
             os.close(descriptor)
-        return place, {name: holder for name, holder in holders.items() if holder is not None}
+        return slot, {name: holder for name, holder in holders.items() if holder is not None}
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Nobody else counts meanwhile."""
+    def _exclusively(self) -> Iterator[None]:
+        """Exclude other processes while slots are counted."""
         self._folder.mkdir(parents=True, exist_ok=True)
         descriptor = self._open("counting")
         try:
@@ -196,29 +205,29 @@ class Admission:
         return os.open(self._folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
 
-def _refusal(
-    newcomer: Holder, others: Iterable[Holder], limits: _Limits, place: Place | None
-) -> Refusal | None:
-    """The limit that stands against a newcomer, the narrowest first."""
+def _rejection(
+    newcomer: SlotHolder, others: Iterable[SlotHolder], limits: _Limits, slot: Slot | None
+) -> Rejection | None:
+    """The limit that a new peer exceeds, the narrowest first."""
     of_address = [item for item in others if item.address == newcomer.address]
     of_peer = [item for item in of_address if item.title == newcomer.title]
-    if len(of_peer) >= limits.of_peer:
+    if len(of_peer) >= limits.max_per_peer:
         return TOO_MANY_OF_PEER
-    if len(of_address) >= limits.of_address:
+    if len(of_address) >= limits.max_per_address:
         return TOO_MANY_OF_ADDRESS
-    return TOO_MANY if place is None else None
+    return TOO_MANY if slot is None else None
 
 
-def _is_rival(holder: Holder, newcomer: Holder, refusal: Refusal | None) -> bool:
-    """Whether a place would help a newcomer, and its holder has to give it up."""
-    if refusal in (TOO_MANY_OF_PEER, TOO_MANY_OF_ADDRESS) and holder.address != newcomer.address:
+def _is_rival(holder: SlotHolder, newcomer: SlotHolder, rejection: Rejection | None) -> bool:
+    """Whether a new peer could use this slot, and its holder has to give it up."""
+    if rejection in (TOO_MANY_OF_PEER, TOO_MANY_OF_ADDRESS) and holder.address != newcomer.address:
         return False
-    if refusal == TOO_MANY_OF_PEER and holder.title != newcomer.title:
+    if rejection == TOO_MANY_OF_PEER and holder.title != newcomer.title:
         return False
     return not holder.is_wanted and holder.may_be_given_up(newcomer.admitted_at)
 
 
-def _order(holder: Holder, shares: Counter[str]) -> tuple[int, bool, float]:
-    """Of the address with most places first; who has never brought an image before who has."""
+def _order(holder: SlotHolder, shares: Counter[str]) -> tuple[int, bool, float]:
+    """Sort key: the address with most slots first, then holders that never sent an image."""
     idle_since = max(holder.admitted_at, holder.last_image_at)
     return -shares[holder.address], holder.last_image_at > 0, idle_since

@@ -1,8 +1,8 @@
-"""Group commit: one transaction enters all images that wait, whichever association brought them.
+"""Group commit: one transaction records all images that wait, of whichever association.
 
-Each association's thread brings its image as far as the disk by itself. Whoever then comes first
-synchronises the folders and commits for everybody who waits by then; the others find their image
-entered when it is their turn.
+Each association's thread writes its own image to disk. The first of them then synchronises the
+folders and commits for all that wait by then; the others find their image recorded when it is their
+turn.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dicom_node.store.inbox import Inbox, StoredFile
 
 
 class _Entry:
-    """An image that waits to be entered, and what became of it."""
+    """An image that waits to be recorded, and the outcome."""
 
     def __init__(self, arrival: Arrival, stored: StoredFile) -> None:
         self.arrival, self.stored = arrival, stored
@@ -27,11 +27,11 @@ class _Entry:
 
 
 class GroupCommit:
-    """Enters images in the ledger.
+    """Records images in the ledger, several in one transaction.
 
     Args:
-        ledger: Where they are entered.
-        inbox: Where they lie.
+        ledger: Ledger to record them in.
+        inbox: Folder that holds their files.
     """
 
     def __init__(self, ledger: Ledger, inbox: Inbox) -> None:
@@ -41,10 +41,10 @@ class GroupCommit:
         self._turn = threading.Lock()
 
     def enter(self, arrival: Arrival, stored: StoredFile) -> Recorded:
-        """Make an image's name durable and enter it; returns when both survive a power cut.
+        """Make an image's name durable and record it; returns when both survive a power cut.
 
         Raises:
-            StorageError: The disk or the ledger cannot be written, or the file has gone.
+            StorageError: The disk or the ledger cannot be written, or the file is missing.
         """
         entry = _Entry(arrival, stored)
         with self._listed:
@@ -55,7 +55,7 @@ class GroupCommit:
         if isinstance(entry.outcome, Exception):
             raise entry.outcome
         if entry.outcome is Recorded.GONE:
-            raise StorageError("an image left the inbox before it was entered; send it again.")
+            raise StorageError("An image left the inbox before it was recorded; send it again.")
         assert entry.outcome is not None
         return entry.outcome
 
@@ -65,7 +65,7 @@ class GroupCommit:
         return batch
 
     def _commit(self, batch: Sequence[_Entry]) -> None:
-        """Enter a batch; what fails for all is tried for each, so that one harms no other."""
+        """Record a batch; on an unexpected error retry each image alone."""
         try:
             for folder in {entry.stored.path.parent for entry in batch}:
                 with disk_faults(folder):

@@ -1,8 +1,7 @@
-"""What the receiver must know of a data set before it may answer: few tags, and that it is whole.
+"""Header of a received data set: the few tags that the receiver needs, and that it is complete.
 
-A walk over the elements, without pixels and without building a data set: what costs pydicom a
-millisecond costs a tenth of it here. Whatever the walk finds odd is left to pydicom's judgement;
-what is cut off is refused.
+A walk over the elements, without pixels and without building a data set, takes a tenth of the time
+of pydicom. Data sets that the walk finds irregular are left to pydicom; what is cut off is refused.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from dicom_node.encoding.elements import SINGLE_FRAME, Bounds, ElementWalk, Odd
 from dicom_node.encoding.inflation import MAX_INFLATED_HEADER_BYTES, inflated
 from dicom_node.encoding.uid import is_usable_uid, names_instance
 from dicom_node.errors import InputError, UnreadableFile
-from dicom_node.receiving.leniency import read_values
+from dicom_node.receiving.header_fallback import read_values
 
 SOP_CLASS_UID, SOP_INSTANCE_UID = 0x0008_0016, 0x0008_0018
 PATIENT_ID = 0x0010_0020
@@ -29,10 +28,10 @@ NEEDED = {
     STUDY_UID: "StudyInstanceUID",
     SERIES_UID: "SeriesInstanceUID",
 }
-"""Without these an image cannot be kept or found again."""
+"""UIDs without which an image cannot be stored or found again."""
 
 MAX_VALUE_BYTES = 1 << 16
-"""Longest value that is looked at; UIDs and patient IDs have at most 64 bytes."""
+"""Longest value that is read; UIDs and patient IDs have at most 64 bytes."""
 
 _WANTED = {*NEEDED, PATIENT_ID}
 _CHARACTER_SET = 0x0008_0005
@@ -46,10 +45,10 @@ class WrongInstance(InputError):  # noqa: N818 - the name says what was sent
 
 @dataclass(frozen=True)
 class Header:
-    """The tags that the receiver needs.
+    """Values of the tags that the receiver needs.
 
     Attributes:
-        patient_id: For the audit trail only; empty when it has none.
+        patient_id: For the audit trail only; empty when absent.
     """
 
     sop_class_uid: str
@@ -59,16 +58,16 @@ class Header:
     patient_id: str
 
 
-class Walk(ElementWalk):
-    """A walk that takes note of what the receiver must know.
+class HeaderWalk(ElementWalk):
+    """A walk over the elements that keeps the values the receiver needs.
 
     Args:
-        transfer_syntax: Of the data set.
-        bounds: How much it may consist of.
+        transfer_syntax: Transfer syntax of the data set.
+        bounds: Limits on its elements and items.
 
     Attributes:
-        values: The wanted elements found so far.
-        has_begun: Whether its first bytes were looked at; only they may be taken for its beginning.
+        values: Encoded values found so far, by tag.
+        has_begun: Whether the first bytes of the data set were walked over already.
     """
 
     noted = frozenset(_VRS)
@@ -86,7 +85,7 @@ class Walk(ElementWalk):
     def _found(
         self, data: bytes | memoryview, base: int, tag: int, vr: bytes, value: int, length: int
     ) -> bool:
-        """Keep a wanted value. A damaged character set makes a whole data set unreadable."""
+        """Keep a needed value; a damaged character set makes the whole data set irregular."""
         if vr not in (b"", _VRS[tag]) or length > MAX_VALUE_BYTES:
             raise Odd
         begin = value - base
@@ -99,11 +98,11 @@ class Walk(ElementWalk):
         return True
 
 
-def read_header(walk: Walk, data: bytes | memoryview) -> Header:
-    """Finish a walk over a whole data set.
+def read_header(walk: HeaderWalk, data: bytes | memoryview) -> Header:
+    """Finish the walk over a whole data set and return its header.
 
     Args:
-        walk: Begun or not; of the data set's transfer syntax.
+        walk: A walk in the data set's transfer syntax, begun or not.
         data: The whole data set, encoded.
 
     Raises:
@@ -114,40 +113,40 @@ def read_header(walk: Walk, data: bytes | memoryview) -> Header:
     try:
         walk.go(data[walk.offset :], walk.offset)
     except Odd:
-        return _judged_by_pydicom(data, walk)
+        return _read_irregular(data, walk)
     return _checked(walk, len(data))
 
 
-def _checked(walk: Walk, size: int) -> Header:
+def _checked(walk: HeaderWalk, size: int) -> Header:
     if walk.offset != size or not walk.is_between:
         raise UnreadableFile("The data set is cut off.")
     texts = {tag: value.decode("ascii", "replace") for tag, value in walk.values.items()}
     return _header({tag: text.strip("\0 ") for tag, text in texts.items()})
 
 
-def begin_walk(walk: Walk, data: bytes | memoryview) -> None:
-    """Walk over the first bytes of a data set while the others are still on their way."""
+def begin_walk(walk: HeaderWalk, data: bytes | memoryview) -> None:
+    """HeaderWalk over the first bytes of a data set before the others have arrived."""
     if walk.has_begun or walk.transfer_syntax == DeflatedExplicitVRLittleEndian:
         return
     walk.has_begun = True
     try:
         walk.go(data)
     except (Odd, UnreadableFile):
-        # Finding it again at the end costs little and happens seldom.
+        # The end of the data set finds it again; that is rare and cheap.
         walk.start_again()
 
 
-def instance_of(walk: Walk, announced: str) -> str:
-    """The SOP Instance UID of a data set, which its request may have announced cut off."""
+def instance_of(walk: HeaderWalk, announced: str) -> str:
+    """The SOP Instance UID of a data set, which its request may have announced truncated."""
     found = walk.values.get(SOP_INSTANCE_UID, b"").decode("ascii", "replace").strip("\0 ")
     return found if names_instance(announced, found) else announced
 
 
 def check_announced(header: Header, *, sop_class_uid: str, sop_instance_uid: str) -> None:
-    """See that a data set is what its C-STORE request announced (PS3.4, B.2.3: status A9xx).
+    """Check that a data set is what its C-STORE request announced (PS3.4, B.2.3: status A9xx).
 
     Raises:
-        WrongInstance: SOP class or SOP instance differ.
+        WrongInstance: SOP class or SOP instance differs.
     """
     if header.sop_class_uid != sop_class_uid:
         raise WrongInstance("The data set is of another SOP class than the request announced.")
@@ -169,9 +168,9 @@ def _header(texts: dict[int, str]) -> Header:
 
 
 def _read_deflated(data: bytes | memoryview, bounds: Bounds) -> Header:
-    """The header of a deflated data set, of which never more than a piece is in memory."""
+    """Read the header of a deflated data set with only a piece of it in memory."""
     most = MAX_INFLATED_HEADER_BYTES
-    walk, kept, base = Walk("", replace(bounds, header_bytes=most)), b"", 0
+    walk, kept, base = HeaderWalk("", replace(bounds, header_bytes=most)), b"", 0
     try:
         for piece in inflated(data):
             kept += piece
@@ -179,10 +178,10 @@ def _read_deflated(data: bytes | memoryview, bounds: Bounds) -> Header:
             passed = min(walk.offset - base, len(kept))
             kept, base = kept[passed:], base + passed
     except Odd:
-        return _judged_by_pydicom(b"".join(inflated(data, most)), Walk(""))
+        return _read_irregular(b"".join(inflated(data, most)), HeaderWalk(""))
     return _checked(walk, base + len(kept))
 
 
-def _judged_by_pydicom(data: bytes | memoryview, walk: Walk) -> Header:
-    """The header of a data set that breaks a rule which pydicom knows how to forgive."""
+def _read_irregular(data: bytes | memoryview, walk: HeaderWalk) -> Header:
+    """Read the header of an irregular data set by pydicom."""
     return _header(read_values(data, walk.transfer_syntax, _WANTED))

@@ -1,4 +1,4 @@
-"""One C-STORE request: take it in, check, record in the ledger, and only then answer."""
+"""Intake of one C-STORE request: write, check, record in the ledger, and only then answer."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pynetdicom.sop_class import CTImageStorage  # type: ignore[attr-defined]
 
 from dicom_node import telemetry
 from dicom_node.audit import Transfer
+from dicom_node.dimse.acceptor_connection import INVALID_PARAMETER, Violation
 from dicom_node.dimse.command import Command
-from dicom_node.dimse.inlet import INVALID_PARAMETER, Violation
 from dicom_node.dimse.proposal import AcceptedContext
 from dicom_node.dimse.services import Caller
 from dicom_node.dimse.status import (
@@ -31,7 +31,7 @@ from dicom_node.ledger.arrivals import Arrival, Recorded
 from dicom_node.logs import get_logger, reason_of, short_hash
 from dicom_node.receiving.header import (
     Header,
-    Walk,
+    HeaderWalk,
     WrongInstance,
     begin_walk,
     check_announced,
@@ -44,7 +44,7 @@ from dicom_node.store.draft import Draft
 log = get_logger(__name__)
 
 ROOM_CHECK_BYTES = 16 << 20
-"""How much of a large image may come before the free disk is looked at again."""
+"""Bytes of a large image after which the free disk space is checked again."""
 
 _OUTCOMES = {
     Recorded.NEW: "stored",
@@ -54,19 +54,19 @@ _OUTCOMES = {
 
 
 class Intake:
-    """One image on its way in; after a fault the rest is passed over and the answer tells why.
+    """One image being received; after a fault the rest is skipped and the answer gives the reason.
 
     Args:
-        reception: Where it is kept.
-        caller: Who sends it.
+        reception: Storage for the image.
+        caller: The peer that sends it.
         context: Presentation context of the request.
         command: The request.
-        transfer: Told of the image once it is kept.
-        remarks: What was remarked on this association.
+        transfer: Audit record of the image once it is stored.
+        remarks: Warnings already logged on this association; each is logged once.
 
     Attributes:
-        header: Of the image, once it is kept.
-        comment: Why it is refused, for the sender; empty where that is this node's own matter.
+        header: Header of the image, once it is stored.
+        comment: Error Comment for the sender; empty where the reason is internal to this node.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Intake:
         self._transfer, self._remarks = transfer, remarks
         self._syntax, self._received = context.transfer_syntax, 0
         self._bounds = SINGLE_FRAME if context.sop_class == CTImageStorage else MULTI_FRAME
-        self._walk = Walk(self._syntax, self._bounds)
+        self._walk = HeaderWalk(self._syntax, self._bounds)
         self._draft: Draft | None = None
         self._status, self.comment = SUCCESS, ""
         self._next_check = 0
@@ -92,14 +92,14 @@ class Intake:
 
     @property
     def is_kept(self) -> bool:
-        """Whether nothing speaks against it yet."""
+        """Whether it is being written, and was not refused so far."""
         return self._draft is not None
 
     def write(self, fragment: memoryview) -> None:
-        """Take the next bytes of the data set.
+        """Write the next bytes of the data set.
 
         Raises:
-            Violation: There is no end of it.
+            Violation: The data set is far longer than allowed.
         """
         self._received += len(fragment)
         if self._received > 2 * self._reception.max_image_bytes:
@@ -116,10 +116,10 @@ class Intake:
             self._draft.write(fragment)
 
     def finish(self) -> int:
-        """Check and keep the image.
+        """Check and store the image.
 
         Returns:
-            The status to answer with; success only when it is in the inbox and the ledger.
+            Status to answer with; success only when it is in the inbox and the ledger.
         """
         with self._answering():
             if self._draft is None and self._status == SUCCESS:
@@ -130,14 +130,14 @@ class Intake:
         return self._status
 
     def discard(self) -> None:
-        """Leave nothing behind of an image that is not kept; more than once is no harm."""
+        """Delete the file of an image that is not stored; repeated calls do nothing."""
         if self._draft is not None:
             self._draft.discard()
             self._draft = None
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
-        """Turn what goes wrong into the status that the sender gets."""
+        """Turn an exception into the status that the sender gets."""
         try:
             yield
         except UnreadableFile as error:
@@ -149,7 +149,7 @@ class Intake:
         except _WrongContext as error:
             self._refuse(SOP_CLASS_NOT_SUPPORTED, str(error), comment=str(error))
         except Exception as error:
-            # Whatever is wrong, the sender must learn that the image is not kept; it can retry.
+            # Whatever is wrong, the sender must learn that the image is not stored; it can retry.
             self._refuse(OUT_OF_RESOURCES, reason_of(error))
 
     def _refuse(self, status: int, reason: str, comment: str = "") -> None:
@@ -175,23 +175,23 @@ class Intake:
         self._reception.admission.check_room()
 
     def _check_length(self) -> None:
-        most = self._reception.max_image_bytes
-        if self._received > most:
-            raise UnreadableFile(f"The data set is over accept.max_image_mib: {most >> 20} MiB.")
+        limit = self._reception.max_image_bytes
+        if self._received > limit:
+            raise UnreadableFile(f"The data set is over accept.max_image_mib: {limit >> 20} MiB.")
 
     def _open(self, fragment: memoryview) -> Draft:
-        """Begin the file, with the transfer syntax in which the data set really is."""
+        """Begin the file, with the transfer syntax in which the data set is really encoded."""
         syntax = actual_syntax(self._syntax, fragment)
         if syntax != self._syntax:
-            self._remark("the data set is not in the transfer syntax that was agreed on")
-            self._syntax, self._walk = syntax, Walk(syntax, self._bounds)
+            self._remark("the data set is not in the transfer syntax that was negotiated")
+            self._syntax, self._walk = syntax, HeaderWalk(syntax, self._bounds)
         begin_walk(self._walk, fragment)
         instance = instance_of(self._walk, self._command.affected_instance)
         meta = file_meta(self._command.affected_class, instance, syntax)
         return self._reception.inbox.begin(meta)
 
     def _remark(self, what: str) -> None:
-        """Warn, once an association, of what breaks a rule and is taken all the same."""
+        """Warn, once per association, of a broken rule that does not prevent storing."""
         if what not in self._remarks:
             self._remarks.add(what)
             log.warning("image taken with a fault", calling=self._caller.ae_title, reason=what)
@@ -229,7 +229,7 @@ class Intake:
             held=recorded is Recorded.DUPLICATE,
         )
         if recorded is Recorded.CONFLICT:
-            # The first version stays the one that counts; the other is kept aside for a person.
+            # The first version stays in use; the other is quarantined for a person to look at.
             inbox.quarantine(stored)
             log.warning(
                 "another image came under a known UID", series=short_hash(header.series_uid)
@@ -239,10 +239,10 @@ class Intake:
 
 
 class OtherStudy(InputError):  # noqa: N818 - the name says where the series is known
-    """The series of an image is known here in another study, to which its images belong."""
+    """The series of an image is known here as part of another study."""
 
     COMMENT: Final = "This Series UID is known here in another study: not stored."
-    """Fits into an Error Comment (VR LO, 64 characters)."""
+    """Error Comment (VR LO, at most 64 characters)."""
 
     def __init__(self, series_uid: str) -> None:
         super().__init__(
@@ -252,4 +252,4 @@ class OtherStudy(InputError):  # noqa: N818 - the name says where the series is 
 
 
 class _WrongContext(Exception):  # noqa: N818 - the name says what was asked
-    """The request is not of the SOP class for which its context was agreed on."""
+    """The request is of another SOP class than its presentation context."""

@@ -1,4 +1,4 @@
-"""The socket on which the receiver listens, or why it cannot be had."""
+"""The receiver's listening socket, and a clear error when its address cannot be used."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ BACKLOG = 128
 
 
 def listen(settings: Settings) -> socket.socket:
-    """A socket that listens where the configuration says.
+    """Open a socket that listens on the configured address.
 
     Raises:
-        ConfigurationError: The address or port cannot be had.
+        ConfigurationError: The address or port cannot be used.
     """
     host, port = settings.listen.host, settings.listen.port
     try:
@@ -39,9 +39,9 @@ def _cannot_listen(error: OSError, host: str, port: int) -> ConfigurationError:
     if error.errno == errno.EADDRINUSE:
         reason = f"Port {port} on {host} is in use: stop the program that holds it"
     elif error.errno == errno.EACCES:
-        reason = f"Port {port} on {host} may not be opened by this user: take one above 1023"
+        reason = f"Port {port} on {host} may not be opened by this user: use one above 1023"
     elif isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-        reason = f"{host} is no address of this machine: name one that is"
+        reason = f"{host} is not an address of this machine: use one that is"
     else:
         reason = f"The node cannot listen on {host}:{port} ({error.strerror}): free the address"
     return ConfigurationError(f"{reason}, or change `listen` in node.yaml.")

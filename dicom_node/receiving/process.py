@@ -1,4 +1,4 @@
-"""The receiver's process, from opening the ledger to the last association."""
+"""The receiver process, from opening the ledger to the last association."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def run_receiver(
     audit: Audit = SILENT,
     listener: socket.socket | None = None,
 ) -> None:
-    """Receive until told to stop; the body of ``dicom-node receive``.
+    """Receive until asked to stop; the body of ``dicom-node receive``.
 
     Args:
-        settings: Address, titles, limits, folders.
-        should_stop: Asked several times a second.
-        audit: Told of what came in, and of whoever is refused for good.
-        listener: A listening socket that is shared with other receiver processes.
+        settings: Address, AE titles, limits, folders.
+        should_stop: Called several times a second.
+        audit: Audit trail for received images and permanent rejections.
+        listener: A listening socket shared with other receiver processes.
 
     Raises:
-        ConfigurationError: The address or port cannot be had, or the ledger cannot be opened.
+        ConfigurationError: The address or port cannot be used, or the ledger cannot be opened.
         StorageError: The inbox cannot be written.
     """
     tls = None

@@ -1,9 +1,9 @@
-"""Storage and Verification SCP: takes CT images in and answers only for what is safely kept.
+"""Listening SCP of Storage and Verification: answers success only for images that are durable.
 
-The order for each image is: inbox (written, fsynced, named), ledger, and then 0x0000. A crash
-before the answer makes the sender send again, which makes no second copy; a crash after it loses
-nothing. Pixels are never decoded here, and this process carries no torch: a busy interpreter would
-cost it two thirds of its rate.
+The order for each image is: inbox (written, fsynced, named), ledger, answer 0x0000. A crash before
+the answer makes the sender send again, which makes no second copy; a crash after it loses nothing.
+Pixels are never decoded here, and this process loads no torch: a busy interpreter would cost it two
+thirds of its rate.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from dicom_node import telemetry
 from dicom_node.audit import SILENT, Audit, Peer
 from dicom_node.ct.transfer_syntaxes import READABLE, UNCOMPRESSED
-from dicom_node.dimse.inlet import REQUEST_SECONDS, Inlet
+from dicom_node.dimse.acceptor_connection import REQUEST_SECONDS, AcceptorConnection
 from dicom_node.dimse.services import Service
 from dicom_node.logs import get_logger
 from dicom_node.receiving.acceptor import Acceptor, Offer
-from dicom_node.receiving.admission import ECHO_PLACES
-from dicom_node.receiving.knocks import Knock, Knocks
+from dicom_node.receiving.admission import ECHO_SLOTS
+from dicom_node.receiving.incidents import Incident, IncidentLog
 from dicom_node.receiving.listening import listen
-from dicom_node.receiving.places import address_key
 from dicom_node.receiving.reception import Reception
+from dicom_node.receiving.slots import address_key
 from dicom_node.settings import Settings
 from dicom_node.tls import handshake_failure
 
 log = get_logger(__name__)
 
 DRAIN_SECONDS = 30.0
-"""How long running associations may go on after the node was told to stop."""
+"""Time for running associations to finish after the node was asked to stop."""
 
 IDLE_SECONDS = 3.0
-"""An association that is only held open, as Orthanc does for a while, is not waited for so long."""
+"""Time to wait for an association that is only held open, as Orthanc does for a while."""
 
 POLL_SECONDS = 0.2
 
-UNASKED = 32
-"""Connections beyond the places for associations: those that have not asked for one yet."""
+MAX_PENDING_CONNECTIONS = 32
+"""Connections beyond the association slots: those that have not requested an association yet."""
 
 ACCEPT_DELAY_SECONDS = 0.002
 """Delay per association held, so that less busy processes accept first."""
@@ -61,12 +61,12 @@ class Receiver:
     """A listening Storage SCP.
 
     Args:
-        settings: Address, titles and limits.
-        reception: Keeps what comes in.
-        tls: Certificates; None for plain connections.
+        settings: Address, AE titles and limits.
+        reception: Storage for images.
+        tls: TLS context; None for plain connections.
         services: SOP classes that are served besides Storage and Verification.
-        audit: Told of what came in, and of whoever is refused for good.
-        listener: A listening socket that several processes share; without one it makes its own.
+        audit: Audit trail for received images and permanent rejections.
+        listener: A listening socket that several processes share; None: it opens its own.
     """
 
     def __init__(
@@ -82,10 +82,12 @@ class Receiver:
         self._settings, self._tls, self._listener = settings, tls, listener
         self._is_one_of_many = listener is not None
         self._offer = _offer(settings, reception, services, audit)
-        self._most = settings.listen.max_associations + ECHO_PLACES + UNASKED
+        self._max_connections = (
+            settings.listen.max_associations + ECHO_SLOTS + MAX_PENDING_CONNECTIONS
+        )
         self._connections: dict[threading.Thread, Acceptor | None] = {}
         self._waiting: dict[threading.Thread, tuple[socket.socket, str]] = {}
-        self._looked_at = 0.0
+        self._periodic_work_at = 0.0
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._accept_all, name="listener", daemon=True)
@@ -101,7 +103,7 @@ class Receiver:
         """Listen.
 
         Raises:
-            ConfigurationError: The address or port cannot be had.
+            ConfigurationError: The address or port cannot be used.
         """
         if self._listener is None:
             self._listener = listen(self._settings)
@@ -111,7 +113,7 @@ class Receiver:
         log.info("listening", ae_title=self._settings.ae_title, host=host, port=self.port)
 
     def stop(self, drain_seconds: float = DRAIN_SECONDS) -> None:
-        """Take no new association, let those finish on which images come, abort what is left."""
+        """Accept no further association, let those with images finish, abort the others."""
         if self._listener is None:
             return
         self._stopping.set()
@@ -126,7 +128,7 @@ class Receiver:
                 break
             time.sleep(POLL_SECONDS)
         self._listener = None
-        self._offer.knocks.close()
+        self._offer.incidents.close()
 
     def _abort(self, associations: Sequence[Acceptor | None]) -> None:
         log.info("idle connections closed", count=len(associations))
@@ -142,47 +144,47 @@ class Receiver:
         assert self._listener is not None
         while not self._stopping.is_set():
             ready, _, _ = select.select([self._listener], [], [], POLL_SECONDS)
-            self._look_around()
+            self._do_periodic_work()
             if not ready or self._stopping.is_set():
                 continue
-            if self._is_one_of_many:  # whoever has less to do takes it first
+            if self._is_one_of_many:  # the least busy process accepts first
                 time.sleep(ACCEPT_DELAY_SECONDS * len(self._connections))
             try:
                 transport, address = self._listener.accept()
-            except OSError as error:  # another process was faster, the peer is gone, or no files
+            except OSError as error:  # another process was faster, the peer hung up, or no files
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    log.error("no connection can be taken", reason=error.strerror)
+                    log.error("no connection can be accepted", reason=error.strerror)
                     time.sleep(POLL_SECONDS)
                 continue
-            self._welcome(transport, str(address[0]))
+            self._admit(transport, str(address[0]))
 
-    def _look_around(self) -> None:
-        """See whose place others wait for, and tell what was counted; several times a second."""
+    def _do_periodic_work(self) -> None:
+        """Free slots that others wait for, and log counted incidents; several times a second."""
         now = time.monotonic()
-        if now < self._looked_at + POLL_SECONDS:
+        if now < self._periodic_work_at + POLL_SECONDS:
             return
-        self._looked_at = now
-        self._offer.knocks.sweep()
+        self._periodic_work_at = now
+        self._offer.incidents.sweep()
         for association in self._associations():
             if association is not None:
                 association.give_way()
 
-    def _welcome(self, transport: socket.socket, host: str) -> None:
+    def _admit(self, transport: socket.socket, host: str) -> None:
         admission = self._offer.reception.admission
         if not admission.is_allowed(host):
-            self._turn_away(transport, host, "its address is not in accept.hosts", "host")
-        elif len(self._connections) >= self._most and not self._make_way():
+            self._refuse(transport, host, "its address is not in accept.hosts", "host")
+        elif len(self._connections) >= self._max_connections and not self._make_way():
             admission.note_turned_away()
-            self._turn_away(transport, host, "too many connections", "connections")
+            self._refuse(transport, host, "too many connections", "connections")
         else:
             self._begin(transport, host)
 
-    def _turn_away(self, transport: socket.socket, host: str, reason: str, kind: str) -> None:
+    def _refuse(self, transport: socket.socket, host: str, reason: str, kind: str) -> None:
         telemetry.association("rejected")
         telemetry.association_refused(kind)
         event = "connection refused"
         alert = f"{event}: {reason}" if kind == "host" else ""
-        self._offer.knocks.tell(Knock(event, reason, Peer("", host), alert=alert))
+        self._offer.incidents.report(Incident(event, reason, Peer("", host), alert=alert))
         transport.close()
 
     def _begin(self, transport: socket.socket, host: str) -> None:
@@ -195,11 +197,11 @@ class Receiver:
         try:
             thread.start()
         except RuntimeError:  # the system gives no further thread
-            log.error("no connection can be taken", reason="no thread is left")
+            log.error("no connection can be accepted", reason="no thread is left")
             self._forget(thread, transport)
 
     def _make_way(self) -> bool:
-        """Hang up on a connection without an association: the oldest of the busiest address."""
+        """Close a connection without an association: the oldest of the busiest address."""
         with self._lock:
             idle = {thread: self._waiting[thread][1] for thread in self._without_association()}
             if not idle:
@@ -208,14 +210,14 @@ class Receiver:
             thread = max(idle, key=lambda item: crowds[idle[item]])
             transport, address = self._waiting.pop(thread)
         reason = "others wait and it asks for nothing"
-        self._offer.knocks.tell(Knock("connection closed", reason, Peer("", address)))
+        self._offer.incidents.report(Incident("connection closed", reason, Peer("", address)))
         with suppress(OSError):
             transport.shutdown(socket.SHUT_RDWR)
         return True
 
     def _without_association(self) -> list[threading.Thread]:
-        """The oldest first."""
-        served = {t for t, acceptor in self._connections.items() if acceptor and acceptor.has_place}
+        """Threads of connections without an association, the oldest first."""
+        served = {t for t, acceptor in self._connections.items() if acceptor and acceptor.has_slot}
         return [thread for thread in self._waiting if thread not in served]
 
     def _forget(self, thread: threading.Thread, transport: socket.socket) -> None:
@@ -230,7 +232,7 @@ class Receiver:
         try:
             secured = self._secured(transport, host)
             if secured is not None:
-                acceptor = Acceptor(Inlet(secured), host, self._offer)
+                acceptor = Acceptor(AcceptorConnection(secured), host, self._offer)
                 with self._lock:
                     self._connections[me] = acceptor
                 acceptor.run()
@@ -240,13 +242,13 @@ class Receiver:
             self._forget(me, transport)
 
     def _secured(self, transport: socket.socket, host: str) -> socket.socket | None:
-        """The connection after its TLS handshake, if there is one to be made."""
+        """The connection after its TLS handshake; None when it failed or nothing was sent."""
         if self._tls is None:
             transport.settimeout(None)
             return transport
         transport.settimeout(REQUEST_SECONDS)
         if not transport.recv(1, socket.MSG_PEEK):
-            return None  # whoever connects and says nothing is a port check, and no attack
+            return None  # a peer that connects and sends nothing is a port check, not an attack
         secured = self._tls.wrap_socket(transport, server_side=True, do_handshake_on_connect=False)
         with self._lock:
             self._waiting[threading.current_thread()] = secured, address_key(host)
@@ -257,8 +259,8 @@ class Receiver:
             telemetry.association("tls_failed")
             reason = handshake_failure(error)
             event = "TLS handshake failed"
-            knock = Knock(event, reason, Peer("", host), alert=f"{event}: {reason}")
-            self._offer.knocks.tell(knock)
+            incident = Incident(event, reason, Peer("", host), alert=f"{event}: {reason}")
+            self._offer.incidents.report(incident)
             secured.close()
             return None
         return secured
@@ -280,5 +282,5 @@ def _offer(
         ],
         services={service.sop_class_uid: service for service in services},
         audit=audit,
-        knocks=Knocks(audit),
+        incidents=IncidentLog(audit),
     )

@@ -1,4 +1,4 @@
-"""The requests of one association: put together from fragments, handled, answered."""
+"""Requests of one association: assembled from fragments, handled and answered in order."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from dicom_node.audit import Transfer
+from dicom_node.dimse.acceptor_connection import INVALID_PARAMETER, AcceptorConnection, Violation
 from dicom_node.dimse.command import (
     C_ECHO_RQ,
     C_STORE_RQ,
@@ -20,15 +21,14 @@ from dicom_node.dimse.command import (
     MalformedCommand,
     decode,
 )
-from dicom_node.dimse.inlet import INVALID_PARAMETER, Inlet, Violation
 from dicom_node.dimse.message import Fragment
 from dicom_node.dimse.proposal import AcceptedContext
-from dicom_node.dimse.services import LARGEST_DATA_SET_BYTES, Caller, Handler, Request, Service
+from dicom_node.dimse.services import MAX_DATA_SET_BYTES, Caller, Handler, Request, Service
 from dicom_node.dimse.status import PROCESSING_FAILURE, SUCCESS, UNRECOGNIZED_OPERATION
 from dicom_node.logs import get_logger, reason_of
 from dicom_node.receiving.intake import Intake
-from dicom_node.receiving.places import Place
 from dicom_node.receiving.reception import Reception
+from dicom_node.receiving.slots import Slot
 
 log = get_logger(__name__)
 
@@ -37,69 +37,69 @@ STORAGE_CLASSES = (str(CTImageStorage), str(EnhancedCTImageStorage))
 
 C_CANCEL_RQ = 0x0FFF
 
-LARGEST_COMMAND_BYTES = 1 << 16
+MAX_COMMAND_BYTES = 1 << 16
 
-PATIENCE_SECONDS = 120.0
-SLOWEST_BYTES_PER_SECOND = 1024
-"""A message that takes longer than the patience must at least come at this rate."""
+SLOW_MESSAGE_SECONDS = 120.0
+MIN_BYTES_PER_SECOND = 1024
+"""A message that takes longer than `SLOW_MESSAGE_SECONDS` must arrive at least at this rate."""
 
 PROGRESS_BYTES = 256 << 10
-"""An image on its way, of which so much more has come, keeps its place."""
+"""An association keeps its slot for every part of this size of an image under way."""
 
 
 class _Sink(Protocol):
-    """Where the data set of a request goes."""
+    """Receiver of a request's data set."""
 
     @property
     def is_kept(self) -> bool:
-        """Whether it is an image that will be kept, as far as is known."""
+        """Whether it is an image that is being stored."""
 
     @property
     def comment(self) -> str:
-        """Why the request is refused, for whoever sent it; empty where there is nothing to say."""
+        """Error Comment of the answer; empty for none."""
 
     def write(self, data: memoryview) -> None:
-        """Take the next bytes."""
+        """Add the next bytes."""
 
     def finish(self) -> int:
-        """All is there: the status to answer with."""
+        """Handle the complete request and return the status to answer with."""
 
     def discard(self) -> None:
-        """The rest will not come."""
+        """Drop the incomplete request."""
 
 
 class Requests:
-    """Puts the peer's requests together and answers them, one after the other.
+    """Assembles the peer's requests and answers them, one after the other.
 
     Args:
-        inlet: Where the answers go.
-        caller: Who asks.
-        contexts: What was agreed on, by identifier.
-        reception: Takes images.
-        services: By SOP class, for requests that bring no image.
-        transfer: Told of each image that is kept.
-        place: Renewed as images come.
+        connection: Connection for the answers.
+        caller: The peer.
+        contexts: Accepted presentation contexts, by identifier.
+        reception: Storage for images.
+        services: Services by SOP class, for requests that carry no image.
+        transfer: Audit record of each image that is stored.
+        slot: The association's slot, renewed as images arrive.
 
     Attributes:
-        count: How many requests were answered.
-        last_image_at: When an image was last answered, of ``time.monotonic``.
+        count: Number of requests answered.
+        last_image_at: Time of the last answer to an image, by ``time.monotonic``; 0 for none.
     """
 
     def __init__(
         self,
-        inlet: Inlet,
+        connection: AcceptorConnection,
         caller: Caller,
         contexts: Mapping[int, AcceptedContext],
         reception: Reception,
         services: Mapping[str, Service],
         transfer: Transfer,
-        place: Place,
+        slot: Slot,
     ) -> None:
-        self._transfer, self._place = transfer, place
+        self._transfer, self._slot = transfer, slot
         self._renewed_at_size = 0
         self._remarks: set[str] = set()
         self.count = 0
-        self._inlet, self._caller, self._contexts = inlet, caller, contexts
+        self._connection, self._caller, self._contexts = connection, caller, contexts
         self._reception, self._services = reception, services
         self._encoded = bytearray()
         self._command: Command | None = None
@@ -109,15 +109,15 @@ class Requests:
         self.last_image_at = 0.0
 
     def take(self, fragment: Fragment) -> None:
-        """Take the next fragment, and act when it completes a request.
+        """Add the next fragment, and handle the request that it completes.
 
         Raises:
-            Violation: It does not belong here.
+            Violation: The fragment does not continue the message.
             ConnectionLost: The answer could not be sent.
         """
         if fragment.is_command != (self._command is None):
             raise Violation("sent the parts of a message in the wrong order", INVALID_PARAMETER)
-        self._watch_the_clock(len(fragment.data))
+        self._check_rate(len(fragment.data))
         if self._sink is None:
             self._take_command(fragment)
         elif fragment.context_id != self._context.id:
@@ -126,29 +126,29 @@ class Requests:
             self._sink.write(memoryview(fragment.data))
             if self._size > self._renewed_at_size + PROGRESS_BYTES and self._sink.is_kept:
                 self._renewed_at_size = self._size
-                self._place.renew()
+                self._slot.renew()
             if fragment.is_last:
                 self._finish()
 
     def discard(self) -> None:
-        """Forget the request that is not whole."""
+        """Drop an incomplete request."""
         if self._sink is not None:
             self._sink.discard()
 
-    def _watch_the_clock(self, size: int) -> None:
+    def _check_rate(self, size: int) -> None:
         now = time.monotonic()
         if not self._size:
             self._begun_at = now
         self._size += size + 1
         taken = now - self._begun_at
-        if taken > PATIENCE_SECONDS and self._size < taken * SLOWEST_BYTES_PER_SECOND:
+        if taken > SLOW_MESSAGE_SECONDS and self._size < taken * MIN_BYTES_PER_SECOND:
             raise Violation("is too slow", INVALID_PARAMETER)
 
     def _take_command(self, fragment: Fragment) -> None:
         if self._encoded and fragment.context_id != self._context.id:
             raise Violation("changed the context within a message", INVALID_PARAMETER)
         self._encoded += fragment.data
-        if len(self._encoded) > LARGEST_COMMAND_BYTES:
+        if len(self._encoded) > MAX_COMMAND_BYTES:
             raise Violation("sent a command without end", INVALID_PARAMETER)
         self._context = self._agreed(fragment.context_id)
         if not fragment.is_last:
@@ -164,7 +164,7 @@ class Requests:
     def _agreed(self, context_id: int) -> AcceptedContext:
         context = self._contexts.get(context_id)
         if context is None:
-            raise Violation("used a context that was not agreed on", INVALID_PARAMETER)
+            raise Violation("used a context that was not negotiated", INVALID_PARAMETER)
         return context
 
     def _sink_for(self, command: Command) -> _Sink:
@@ -196,9 +196,9 @@ class Requests:
         if command.field == C_STORE_RQ:
             self.last_image_at = time.monotonic()
             if status == SUCCESS:
-                self._place.renew()
+                self._slot.renew()
         if command.is_response or command.field == C_CANCEL_RQ:
-            return  # nothing was asked, and nothing is under way that could be cancelled
+            return  # it needs no answer, and no operation is under way that could be cancelled
         self._answer(command, status, sink.comment)
 
     def _answer(self, asked: Command, status: int, comment: str) -> None:
@@ -212,11 +212,11 @@ class Requests:
             action_type=asked.action_type,
             error_comment=comment,
         )
-        self._inlet.send_message(self._context.id, answer.encode(), None)
+        self._connection.send_message(self._context.id, answer.encode(), None)
 
 
 class _Collector:
-    """A request that brings no image: its data set is kept in memory until it is whole."""
+    """A request that carries no image: its data set is collected in memory."""
 
     comment = ""
 
@@ -232,7 +232,7 @@ class _Collector:
         return False
 
     def write(self, data: memoryview) -> None:
-        if len(self._data) + len(data) > LARGEST_DATA_SET_BYTES:
+        if len(self._data) + len(data) > MAX_DATA_SET_BYTES:
             raise Violation("sent more than such a request can need", INVALID_PARAMETER)
         if self._handler is not None:
             self._data += data

@@ -43,7 +43,7 @@ from support.receivers import Running, Start, data_set_of
 
 from dicom_node import telemetry
 from dicom_node.health.refusals import turned_away
-from dicom_node.receiving import places
+from dicom_node.receiving import slots
 
 STRANGER = "127.0.0.2"
 CONTEXTS = (context(1), context(3, VERIFICATION))
@@ -53,7 +53,7 @@ INVALID_PARAMETER = 6
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever has brought no image is asked for his place at once."""
-    monkeypatch.setattr(places, "MAX_IMAGELESS_SECONDS", 0.0)
+    monkeypatch.setattr(slots, "MAX_IMAGELESS_SECONDS", 0.0)
 
 
 def associate(port: int, title: str, source: str = "127.0.0.1") -> RawConnection:

@@ -24,7 +24,7 @@ from dicom_node.ct.headers import load, load_whole
 from dicom_node.encoding.elements import MAX_DEPTH, SINGLE_FRAME, ElementWalk
 from dicom_node.encoding.file_meta import file_meta
 from dicom_node.errors import UnreadableFile
-from dicom_node.receiving.header import Walk, begin_walk, read_header
+from dicom_node.receiving.header import HeaderWalk, begin_walk, read_header
 
 UIDS = "1.2.840.10008.5.1.4.1.1.2", "1.2.3.4"
 
@@ -38,7 +38,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 def answer(data: bytes, syntax: str = ExplicitVRLittleEndian, first: int = 0) -> str:
     """What the door says to a data set whose first bytes came before the others."""
-    walk = Walk(syntax)
+    walk = HeaderWalk(syntax)
     begin_walk(walk, data[:first])
     try:
         read_header(walk, data)

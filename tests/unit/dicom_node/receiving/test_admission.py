@@ -1,4 +1,4 @@
-"""Places over several processes, knocks folded, refusals remembered, labels and UIDs judged."""
+"""Slots over several processes, incidents folded, refusals remembered, labels and UIDs judged."""
 
 from __future__ import annotations
 
@@ -21,20 +21,26 @@ from dicom_node.dimse.negotiation import (
     TOO_MANY,
     TOO_MANY_OF_ADDRESS,
     TOO_MANY_OF_PEER,
-    Refusal,
+    Rejection,
 )
 from dicom_node.encoding.actual_syntax import actual_syntax
 from dicom_node.encoding.uid import is_conformant_uid, is_usable_uid
 from dicom_node.health.refusals import MAX_BREAK_SECONDS, note_turned_away, turned_away
 from dicom_node.receiving import admission as door
-from dicom_node.receiving import knocks as folding
+from dicom_node.receiving import incidents as folding
 from dicom_node.receiving.admission import Admission
-from dicom_node.receiving.knocks import FOLDING_SECONDS, MAX_FOLDED_COUNT, SEVERAL, Knock, Knocks
-from dicom_node.receiving.places import (
+from dicom_node.receiving.incidents import (
+    FOLDING_SECONDS,
+    MAX_FOLDED_COUNT,
+    SEVERAL,
+    Incident,
+    IncidentLog,
+)
+from dicom_node.receiving.slots import (
     MAX_IMAGELESS_SECONDS,
     MAX_PAUSE_SECONDS,
-    Holder,
-    Place,
+    Slot,
+    SlotHolder,
     address_key,
 )
 from dicom_node.settings import Settings
@@ -45,7 +51,7 @@ def node(folder: Path, **listen: int) -> Settings:
     return settings_in(folder, listen=listen)
 
 
-def admit(who: Admission, title: str, host: str) -> Place | Refusal:
+def admit(who: Admission, title: str, host: str) -> Slot | Rejection:
     return who.admit(title, host, verifies_only=False)
 
 
@@ -57,12 +63,12 @@ def test_the_limits_hold_over_processes_and_addresses(tmp_path: Path) -> None:
     taken += [admit(second, title, "192.0.2.1") for title in ("B", "C")]
     assert admit(first, "D", "192.0.2.1") == TOO_MANY_OF_ADDRESS
     taken.append(admit(first, "A", "192.0.2.2"))  # the same title from elsewhere is another peer
-    assert all(isinstance(place, Place) for place in taken)
+    assert all(isinstance(slot, Slot) for slot in taken)
     assert admit(second, "E", "192.0.2.3") == TOO_MANY
-    for place in taken:
-        assert isinstance(place, Place)
-        place.leave()
-    assert isinstance(admit(second, "D", "192.0.2.1"), Place)
+    for slot in taken:
+        assert isinstance(slot, Slot)
+        slot.leave()
+    assert isinstance(admit(second, "D", "192.0.2.1"), Slot)
 
 
 def test_another_process_asks_for_a_place_and_its_holder_hears_it(
@@ -72,9 +78,9 @@ def test_another_process_asks_for_a_place_and_its_holder_hears_it(
     settings = node(tmp_path, max_associations=2)
     first, second = Admission(settings), Admission(settings)
     fresh, idle = admit(first, "FRESH", "192.0.2.1"), admit(first, "IDLE", "192.0.2.2")
-    assert isinstance(fresh, Place)
-    assert isinstance(idle, Place)
-    idle.mark(Holder("IDLE", "192.0.2.2", admitted_at=-1000.0))
+    assert isinstance(fresh, Slot)
+    assert isinstance(idle, Slot)
+    idle.mark(SlotHolder("IDLE", "192.0.2.2", admitted_at=-1000.0))
     assert not idle.should_leave()
     assert admit(second, "PACS", "192.0.2.3") == TOO_MANY
     assert idle.should_leave()
@@ -84,10 +90,10 @@ def test_another_process_asks_for_a_place_and_its_holder_hears_it(
 
 
 def test_a_place_is_kept_while_images_come() -> None:
-    imageless = Holder("A", "192.0.2.1", admitted_at=100.0)
+    imageless = SlotHolder("A", "192.0.2.1", admitted_at=100.0)
     assert not imageless.may_be_given_up(100.0 + MAX_IMAGELESS_SECONDS)
     assert imageless.may_be_given_up(100.1 + MAX_IMAGELESS_SECONDS)
-    carrying = Holder("A", "192.0.2.1", admitted_at=0.0, last_image_at=100.0)
+    carrying = SlotHolder("A", "192.0.2.1", admitted_at=0.0, last_image_at=100.0)
     assert not carrying.may_be_given_up(100.0 + MAX_PAUSE_SECONDS)
     assert carrying.may_be_given_up(100.1 + MAX_PAUSE_SECONDS)
 
@@ -123,7 +129,7 @@ class Told:
         self.alerts: list[tuple[str, str]] = []
         self.lines: list[dict[str, str | int]] = []
         monkeypatch.setattr(folding, "log", self)
-        self.knocks = Knocks(self, clock=lambda: self.now)  # type: ignore[arg-type]
+        self.incidents = IncidentLog(self, clock=lambda: self.now)  # type: ignore[arg-type]
 
     def security_alert(self, description: str, *, peer: Peer) -> None:
         self.alerts.append((description, peer.host))
@@ -131,9 +137,9 @@ class Told:
     def warning(self, _event: str, **fields: str | int) -> None:
         self.lines.append(fields)
 
-    def knock(self, host: str, reason: str = "title") -> None:
+    def note(self, host: str, reason: str = "title") -> None:
         peer = Peer("ANY", host)
-        self.knocks.tell(Knock("refused", reason, peer, alert=f"refused: {reason}"))
+        self.incidents.report(Incident("refused", reason, peer, alert=f"refused: {reason}"))
 
 
 @pytest.fixture
@@ -143,35 +149,35 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Told:
 
 def test_a_thousand_knocks_are_four_messages_in_a_minute(told: Told) -> None:
     for _ in range(1000):
-        told.knock("192.0.2.1")
+        told.note("192.0.2.1")
     assert told.alerts == [("refused: title", "192.0.2.1")] * 3
-    told.knock("192.0.2.2")
-    told.knock("192.0.2.1", "another")
+    told.note("192.0.2.2")
+    told.note("192.0.2.1", "another")
     assert len(told.alerts) == len(told.lines) == 5
     told.now += FOLDING_SECONDS
-    told.knocks.sweep()
+    told.incidents.sweep()
     assert told.alerts[5:] == [("refused: title; 997 more within 60 s", "192.0.2.1")]
     assert told.lines[5]["repeated"] == 997
-    told.knock("192.0.2.1")  # still counted: it has not become quiet
+    told.note("192.0.2.1")  # still counted: it has not become quiet
     assert len(told.alerts) == 6
-    told.knocks.close()
+    told.incidents.close()
     assert told.alerts[6:] == [("refused: title; 1 more within 60 s", "192.0.2.1")]
 
 
 def test_who_has_become_quiet_is_told_at_once_again(told: Told) -> None:
     for _ in range(3):
-        told.knock("192.0.2.1")
+        told.note("192.0.2.1")
         told.now += FOLDING_SECONDS
-        told.knocks.sweep()
+        told.incidents.sweep()
     assert [text for text, _ in told.alerts] == ["refused: title"] * 3
 
 
 def test_ten_thousand_addresses_are_remembered_together(told: Told) -> None:
     for number in range(10_000):
-        told.knock(f"10.0.{number >> 8}.{number & 255}")
+        told.note(f"10.0.{number >> 8}.{number & 255}")
     assert len(told.alerts) == MAX_FOLDED_COUNT + 3
     told.now += FOLDING_SECONDS
-    told.knocks.sweep()
+    told.incidents.sweep()
     assert told.alerts[-1][1] == SEVERAL
     assert told.lines[-1]["repeated"] == 10_000 - MAX_FOLDED_COUNT - 3
 

@@ -17,7 +17,7 @@ from support.mutation import bomb, deflated, mutated_data_set
 
 from dicom_node.encoding.inflation import PIECE_BYTES, inflated
 from dicom_node.errors import UnreadableFile
-from dicom_node.receiving.header import Header, Walk, begin_walk, read_header
+from dicom_node.receiving.header import Header, HeaderWalk, begin_walk, read_header
 
 CT_FILE = Path(str(get_testdata_file("CT_small.dcm")))
 CASES = 600
@@ -34,7 +34,7 @@ def data() -> bytes:
 
 def header_of(encoded: bytes, syntax: str, first: int) -> Header | None:
     """The header, read while the data set arrives; None when it is refused."""
-    walk = Walk(syntax)
+    walk = HeaderWalk(syntax)
     begin_walk(walk, encoded[:first])
     try:
         return read_header(walk, encoded)

@@ -58,7 +58,7 @@ class Violation(ConnectionLost):
         self.reason = reason
 
 
-class Inlet(Connection):
+class AcceptorConnection(Connection):
     """PDUs from a peer that has connected to this node.
 
     Args:

@@ -15,8 +15,8 @@ from pynetdicom.presentation import negotiate_as_acceptor
 from pynetdicom.sop_class import CTImageStorage, StorageCommitmentPushModel, Verification
 from support.raw_dicom import APPLICATION_CONTEXT, associate_rq, context, item, user_information
 
-from dicom_node.dimse.associate import MAX_REQUEST_BYTES, TITLE_BYTES, read_request, read_title
-from dicom_node.dimse.inlet import Violation
+from dicom_node.dimse.acceptor_connection import Violation
+from dicom_node.dimse.associate_pdu import MAX_REQUEST_BYTES, TITLE_BYTES, read_request, read_title
 from dicom_node.dimse.negotiation import accept, describe
 from dicom_node.dimse.peer import Peer
 from dicom_node.dimse.proposal import request_pdu

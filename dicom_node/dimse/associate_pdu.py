@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
+from dicom_node.dimse.acceptor_connection import INVALID_PARAMETER, Violation
 from dicom_node.dimse.connection import LARGEST_SENT_BYTES
-from dicom_node.dimse.inlet import INVALID_PARAMETER, Violation
 from dicom_node.dimse.proposal import LARGEST_CONTEXT_COUNT, PDU_BYTES
 from dicom_node.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 

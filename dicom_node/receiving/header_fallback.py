@@ -1,7 +1,7 @@
-"""Data sets that break a rule and are readable all the same: pydicom's judgement, made strict.
+"""Header values of irregular data sets, read by pydicom where the walk over the elements gives up.
 
-pydicom forgives what worse scanners write. It also passes over what is cut off, which must not
-count as received.
+pydicom tolerates much of what scanners write against the standard. It also tolerates a data set
+that is cut off, which must not count as received: that is checked here.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from dicom_node.encoding.irregular import BoundedReader, ViewFile, check_nesting
 from dicom_node.errors import UnreadableFile
 
 MAX_VALUE_BYTES = 1 << 16
-"""Longer values are passed by unread."""
+"""Longer values are skipped."""
 
 MAX_HEADER_BYTES = 16 << 20
-"""Most of such a data set that is read, encapsulated pixels not counted."""
+"""Bytes of such a data set that are read at most, encapsulated pixels not counted."""
 
 _UNDEFINED = 0xFFFF_FFFF
 
@@ -28,12 +28,12 @@ _UNDEFINED = 0xFFFF_FFFF
 def read_values(
     data: bytes | memoryview, transfer_syntax: str, wanted: Collection[int]
 ) -> dict[int, str]:
-    """The values of top-level elements, by tag; those that are absent are left out.
+    """Read the values of top-level elements, by tag; absent elements are left out.
 
     Args:
         data: The whole data set, encoded.
-        transfer_syntax: In which it claims to be.
-        wanted: The tags.
+        transfer_syntax: The transfer syntax that it claims.
+        wanted: Tags to read.
 
     Raises:
         UnreadableFile: It cannot be read, or not to its end.
@@ -62,7 +62,7 @@ def _reader(data: bytes | memoryview) -> BinaryIO:
 
 
 def _check_whole(elements: Iterable[RawDataElement | DataElement], size: int) -> None:
-    """See that every value is as long as it says, and that nothing follows the last one."""
+    """Check that every value has its stated length, and that nothing follows the last one."""
     end = size
     for element in elements:
         if not isinstance(element, RawDataElement) or element.length == _UNDEFINED:
@@ -72,4 +72,4 @@ def _check_whole(elements: Iterable[RawDataElement | DataElement], size: int) ->
         if end > size:
             raise UnreadableFile("The data set is cut off.")
     if end != size:
-        raise UnreadableFile("Something that is no element follows the data set.")
+        raise UnreadableFile("Bytes that are no element follow the data set.")

@@ -1,7 +1,7 @@
-"""Taking images in again that were set aside because no ledger knew them.
+"""Re-ingestion of images that were set aside because no ledger knew them.
 
-Each is read as at the door, and its bytes are compared with the hash in its name: a file that a
-power cut has torn is left where it is.
+Each is read as if received, and its bytes are compared with the hash in its name: a file that a
+power cut has damaged is left in place.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pydicom.filereader import read_file_meta_info
 from dicom_node.custody import Custody
 from dicom_node.errors import StorageError, UnreadableFile
 from dicom_node.ledger.arrivals import Arrival, Recorded, record_instances
-from dicom_node.receiving.header import Walk, read_header
+from dicom_node.receiving.header import HeaderWalk, read_header
 from dicom_node.settings import Settings
 from dicom_node.store.durable import disk_faults
 from dicom_node.store.inbox import Inbox, StoredFile, inbox_name
@@ -30,17 +30,17 @@ META_START_BYTES = 144
 DAMAGED = "damaged"
 
 
-def take_in_again(custody: Custody, settings: Settings, *, source_ae: str) -> Counter[str]:
-    """Enter the images in ``unknown`` as if they had just been received.
+def reingest(custody: Custody, settings: Settings, *, source_ae: str) -> Counter[str]:
+    """Record the images in ``unknown`` as if they had just been received.
 
     Args:
         custody: Ledger and storage, which must belong together.
-        settings: Where the folders are.
-        source_ae: AE title that the images are said to have come from, for the rules.
+        settings: The node's folders.
+        source_ae: AE title that the rules see as the sender of the images.
 
     Returns:
-        How many were ``new``, ``duplicate`` (known already), ``conflict`` or ``other study`` (now
-        in quarantine), or ``damaged`` (left where they are).
+        Number of images by outcome: ``new``, ``duplicate`` (known already), ``conflict`` or
+        ``other study`` (now in quarantine), ``damaged`` (left in place).
 
     Raises:
         StorageError: Ledger and storage do not belong together, or one cannot be written.
@@ -68,7 +68,7 @@ def _enter(
         custody.ledger, [arrival], now=time.time(), exists=lambda _: stored.path.exists()
     )
     if recorded is Recorded.GONE:
-        raise StorageError("An image left the inbox before it was entered; try again.")
+        raise StorageError("An image left the inbox before it was recorded; try again.")
     if recorded in (Recorded.CONFLICT, Recorded.OTHER_STUDY):
         inbox.quarantine(stored)
     unknown.discard_image(name)
@@ -76,7 +76,7 @@ def _enter(
 
 
 def read_arrival(path: Path, name: str, *, source_ae: str) -> Arrival:
-    """Read from a stored image what the ledger keeps of it.
+    """Read the ledger's record of an image from its stored file.
 
     Args:
         path: The file.
@@ -84,7 +84,7 @@ def read_arrival(path: Path, name: str, *, source_ae: str) -> Arrival:
         source_ae: AE title of the sender.
 
     Raises:
-        UnreadableFile: It is damaged, or not the image of its name.
+        UnreadableFile: It is damaged, or not the image that its name states.
         StorageError: It cannot be read.
     """
     with disk_faults(path.parent), path.open("rb") as file:
@@ -98,16 +98,16 @@ def read_arrival(path: Path, name: str, *, source_ae: str) -> Arrival:
                 raise UnreadableFile(f"{path.name} is cut off.")
             with memoryview(mapped) as whole, whole[begin:] as data:
                 sha256 = hashlib.sha256(data).hexdigest()
-                header = read_header(Walk(_transfer_syntax(path)), data)
-    right = inbox_name(header.series_uid, header.sop_instance_uid, sha256)
-    if Path(name).name.split(".")[0] != Path(right).stem:
-        raise UnreadableFile(f"{path.name} does not hold the image that it was written as.")
+                header = read_header(HeaderWalk(_transfer_syntax(path)), data)
+    expected = inbox_name(header.series_uid, header.sop_instance_uid, sha256)
+    if Path(name).name.split(".")[0] != Path(expected).stem:
+        raise UnreadableFile(f"{path.name} does not hold the image that its name states.")
     return Arrival(
         series_uid=header.series_uid,
         study_uid=header.study_uid,
         sop_uid=header.sop_instance_uid,
         sha256=sha256,
-        name=right,
+        name=expected,
         size=size,
         source_ae=source_ae,
     )
