@@ -15,6 +15,7 @@ from typing import Protocol
 
 from dicom_node import telemetry
 from dicom_node.audit.message import Message, Outcome
+from dicom_node.backoff import Backoff
 from dicom_node.errors import ConfigurationError
 from dicom_node.logs import get_logger
 from dicom_node.settings import SyslogSettings, TlsSettings
@@ -26,7 +27,7 @@ QUEUE_LENGTH = 10_000
 """So many messages wait for a collector that is away; then the newest are lost and counted."""
 
 FIRST_DELAY_SECONDS = 1.0
-LONGEST_DELAY_SECONDS = 60.0
+MAX_DELAY_SECONDS = 60.0
 NETWORK_SECONDS = 10.0
 """Longest wait for one step of the network."""
 
@@ -137,12 +138,11 @@ class SyslogDestination:
 
     def _run(self) -> None:
         while (line := self._waiting.get()) is not None:
-            delay = FIRST_DELAY_SECONDS
+            backoff = Backoff(FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS)
             while not self._sent(line):
-                if self._ending.wait(delay):
+                if self._ending.wait(backoff.next_seconds()):
                     telemetry.audit_lost(1)
                     break
-                delay = min(2 * delay, LONGEST_DELAY_SECONDS)
         self._disconnect()
 
     def _sent(self, line: bytes) -> bool:

@@ -15,11 +15,10 @@ from dicom_node.custody import Custody
 from dicom_node.errors import ConfigurationError, StorageError
 from dicom_node.ledger.clock_repair import newest_moment
 from dicom_node.ledger.engine import open_ledger
-from dicom_node.settings import Settings
+from dicom_node.settings import GIB, Settings
 from dicom_node.store.disk import used_share
 from dicom_node.store.unknown import Unknown
 
-GIB = 1024**3
 SECONDS_PER_DAY = 86_400.0
 
 CLOCK_SLACK_SECONDS = 300.0

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from dicom_node.health.ages import age_in_words
-from dicom_node.health.snapshot import GIB, Snapshot
+from dicom_node.health.snapshot import Snapshot
+from dicom_node.settings import GIB
 
 PARTS = {
     "receive": "receiver",

@@ -23,8 +23,6 @@ from dicom_node.ledger.states import JobState, SeriesState
 from dicom_node.settings import HealthSettings, Settings
 from dicom_node.store.unknown import Unknown
 
-GIB = 1024**3
-
 MIN_ARRIVING_SLACK_SECONDS = 600.0
 """A series that completes at its latest moment is not late."""
 
@@ -129,7 +127,7 @@ def take_snapshot(
         fault=fault,
         disk_free=free,
         disk_total=total,
-        disk_reserve=settings.retention.disk_reserve_gib * GIB,
+        disk_reserve=settings.retention.disk_reserve_bytes,
         silent_seconds=silent,
         sweeps=sweeps,
         limits=settings.health,

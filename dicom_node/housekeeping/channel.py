@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from dicom_node.backoff import Backoff
 from dicom_node.errors import PeerError
 from dicom_node.housekeeping.mail import Mail
 from dicom_node.housekeeping.message import Channel, Message
@@ -16,7 +17,7 @@ from dicom_node.settings import Settings
 log = get_logger(__name__)
 
 FIRST_DELAY_SECONDS = 60.0
-LONGEST_DELAY_SECONDS = 3600.0
+MAX_DELAY_SECONDS = 3600.0
 """A channel that is away is tried again after 1, 2, 4 ... 60 minutes."""
 
 
@@ -26,7 +27,9 @@ class Turn:
 
     channel: Channel
     next_at: float = 0.0
-    delay: float = FIRST_DELAY_SECONDS
+    backoff: Backoff = field(
+        default_factory=lambda: Backoff(FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS)
+    )
 
     def tell(self, news: Message, now: float) -> bool:
         """Tell the news unless the channel was away a moment ago; whether they got through."""
@@ -35,11 +38,11 @@ class Turn:
         try:
             self.channel.tell(news)
         except PeerError as error:
-            self.next_at = now + self.delay
-            self.delay = min(2 * self.delay, LONGEST_DELAY_SECONDS)
+            self.next_at = now + self.backoff.next_seconds()
             log.warning("notification waits", channel=self.channel.name, reason=str(error))
             return False
-        self.next_at, self.delay = 0.0, FIRST_DELAY_SECONDS
+        self.next_at = 0.0
+        self.backoff.reset()
         return True
 
 

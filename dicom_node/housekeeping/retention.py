@@ -21,7 +21,7 @@ from dicom_node.store.unknown import Unknown
 log = get_logger(__name__)
 
 SECONDS_PER_DAY = 86_400.0
-GIB = 1024**3
+
 
 SERIES_PER_BATCH = 5
 """So many series go before the disk is looked at again; the ledger is locked meanwhile."""
@@ -163,7 +163,7 @@ class Retention:
         """Whether the disk is above the watermark or has not its reserve."""
         usage = self._disk_usage(self._settings.storage)
         return (
-            usage.free < self._limits.disk_reserve_gib * GIB
+            usage.free < self._limits.disk_reserve_bytes
             or used_share(usage) > self._limits.disk_high_watermark
         )
 

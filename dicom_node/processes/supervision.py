@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from dicom_node.backoff import Backoff
 from dicom_node.errors import ConfigurationError
 from dicom_node.logs import get_logger
 
@@ -52,7 +53,7 @@ class ChildProcess:
             self._command += ["--config", str(config)]
         self._process: subprocess.Popen[bytes] | None = None
         self._first_start = self._started = self._next_start = time.monotonic()
-        self._delay = FIRST_DELAY_SECONDS
+        self._backoff = Backoff(FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS)
 
     def check(self) -> None:
         """Start the process when it is due; plan a restart when it has died.
@@ -114,10 +115,10 @@ class ChildProcess:
                 f"The node cannot start: its part `{self._part}` says why above."
             )
         if now - self._started > STEADY_SECONDS:
-            self._delay = FIRST_DELAY_SECONDS
-        log.error("part died", part=self._part, code=code, restart_in_seconds=self._delay)
-        self._next_start = now + self._delay
-        self._delay = min(2 * self._delay, MAX_DELAY_SECONDS)
+            self._backoff.reset()
+        delay = self._backoff.next_seconds()
+        log.error("part died", part=self._part, code=code, restart_in_seconds=delay)
+        self._next_start = now + delay
 
     def _close_pipe(self) -> None:
         if self._process is not None and self._process.stdin is not None:

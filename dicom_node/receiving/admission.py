@@ -35,12 +35,11 @@ from dicom_node.receiving.slots import (
     lock,
     read_holder,
 )
-from dicom_node.settings import Settings
+from dicom_node.settings import GIB, Settings
 from dicom_node.store.durable import disk_faults
 
 log = get_logger(__name__)
 
-GIB = 1024**3
 
 ECHO_SLOTS = 8
 """Slots for associations that propose Verification only: an echo must always be answered."""
@@ -82,7 +81,7 @@ class Admission:
         )
         self._echoing = _Limits("echo", ECHO_SLOTS, ECHO_SLOTS, ECHO_SLOTS_PER_ADDRESS)
         self._storage = settings.storage
-        self._reserve_bytes = settings.retention.disk_reserve_gib * GIB
+        self._reserve_bytes = settings.retention.disk_reserve_bytes
         self._folder = settings.storage / "associations" / socket.gethostname()
 
     def is_allowed(self, host: str) -> bool:

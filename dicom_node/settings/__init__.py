@@ -26,9 +26,11 @@ from dicom_node.settings.sections import (
     WebPeerSettings,
     WebSettings,
 )
+from dicom_node.settings.values import GIB
 from dicom_node.settings.written import holds_secrets
 
 __all__ = [
+    "GIB",
     "AcceptSettings",
     "AuditSettings",
     "CompletionSettings",

@@ -9,7 +9,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from dicom_node.backoff import backoff_seconds
 from dicom_node.settings.values import (
+    GIB,
     AeTitle,
     Days,
     Host,
@@ -187,8 +189,7 @@ class RetrySettings(Section):
 
     def delay_seconds(self, attempt: int) -> float:
         """Pause after a failed attempt (the first is 1): doubled each time, up to the longest."""
-        doublings = min(attempt - 1, 30)
-        return min(self.first_delay_seconds * 2.0**doublings, self.longest_delay_seconds)
+        return backoff_seconds(attempt, self.first_delay_seconds, self.longest_delay_seconds)
 
 
 class RetentionSettings(Section):
@@ -207,6 +208,11 @@ class RetentionSettings(Section):
     report_days: Days = 365.0
     disk_high_watermark: Annotated[float, Field(gt=0.0, le=1.0)] = 0.9
     disk_reserve_gib: Annotated[float, Field(ge=0.0)] = 5.0
+
+    @property
+    def disk_reserve_bytes(self) -> float:
+        """The reserve in bytes."""
+        return self.disk_reserve_gib * GIB
 
 
 class WebSettings(Section):

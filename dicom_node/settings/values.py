@@ -14,6 +14,9 @@ from dicom_node.description_suffix import check_suffix
 AE_TITLE_LENGTH = 16
 """Longest AE title (PS3.5 section 6.2, VR AE)."""
 
+GIB = 1 << 30
+"""Bytes of one GiB."""
+
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?")
 
 
