@@ -1,10 +1,10 @@
-"""Protocol data units as an acceptor takes them (PS3.8, section 9.3): straight off the socket.
+"""Protocol data units over one connection, as an acceptor receives them (PS3.8, section 9.3).
 
-A receiver's rate is decided here. All that has come is read at once, into one buffer that is used
-again and again: a kernel acknowledges at once only when nothing is left unread, and a sender with
-Nagle's algorithm (DCMTK as shipped) holds the rest of its message back until then, 40 ms an image.
-Nothing is allocated for what a peer merely announces, and a PDU that was begun has to be whole
-within its time.
+The receiver's throughput depends on this file. Everything that has arrived is read at once into one
+reused buffer: the kernel acknowledges at once only when nothing is left unread, and a sender with
+Nagle's algorithm (DCMTK as shipped) holds back the rest of its message until then, 40 ms an image.
+Nothing is allocated for a length that a peer merely announces, and a PDU that has begun must be
+complete in time.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from dicom_node.deadline import Deadline
 from dicom_node.dimse.connection import (
     ABORT,
     ASSOCIATE_RQ,
-    LARGEST_TAKEN_BYTES,
+    MAX_RECEIVED_BYTES,
     Connection,
     ConnectionLost,
 )
 from dicom_node.dimse.proposal import PDU_BYTES
 
 REQUEST_SECONDS = 30.0
-"""How long a peer may take to ask for an association (the ARTIM timer, PS3.8, 9.1.4)."""
+"""Time for a peer to request an association (the ARTIM timer, PS3.8, 9.1.4)."""
 
 SILENCE_SECONDS = 60.0
-"""How long an association may be silent, and how long one PDU may take to arrive."""
+"""Longest silence on an association, and longest time for one PDU to arrive."""
 
 LINGER_SECONDS = 2.0
-"""How long a peer is given to read the last PDU and to hang up."""
+"""Time for a peer to read the last PDU and to hang up."""
 
 HEADER_BYTES = 6
 
 BUFFER_BYTES = 2 * PDU_BYTES
 
-UNSPECIFIED, UNRECOGNISED_PDU, UNEXPECTED_PDU = 0, 1, 2
+UNSPECIFIED, UNRECOGNIZED_PDU, UNEXPECTED_PDU = 0, 1, 2
 INVALID_PARAMETER = 6
 """Reasons of an A-ABORT by the service provider (PS3.8, table 9-26)."""
 
@@ -47,10 +47,10 @@ _KNOWN = range(ASSOCIATE_RQ, ABORT + 1)
 
 
 class Violation(ConnectionLost):
-    """The peer broke the protocol; it gets an A-ABORT that says how.
+    """The peer broke the protocol; it gets an A-ABORT with the reason.
 
     Attributes:
-        reason: Of PS3.8, table 9-26.
+        reason: Reason code of PS3.8, table 9-26.
     """
 
     def __init__(self, what: str, reason: int) -> None:
@@ -77,30 +77,30 @@ class AcceptorConnection(Connection):
         self.allow(REQUEST_SECONDS)
 
     def allow(self, seconds: float) -> None:
-        """Set how long the peer may be silent, and how long each PDU may take from now on."""
+        """Set the longest silence, and the longest time for each PDU, from now on."""
         self._seconds = seconds
         if self._is_plain:
             limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
 
     def next_header(self) -> tuple[int, int]:
-        """Type and length of the next PDU.
+        """Read the type and length of the next PDU.
 
         Raises:
-            ConnectionLost: The peer hung up or was silent.
-            Violation: It announces more than anybody needs.
+            ConnectionLost: The peer hung up or sent nothing.
+            Violation: The type is unknown or the length impossible.
         """
         self._need(HEADER_BYTES)
         kind, length = struct.unpack_from(">BxI", self._buffer, self._start)
         self._start += HEADER_BYTES
         if kind not in _KNOWN:
-            raise Violation("sent something that is not DICOM", UNRECOGNISED_PDU)
-        if length > LARGEST_TAKEN_BYTES:
+            raise Violation("sent something that is not DICOM", UNRECOGNIZED_PDU)
+        if length > MAX_RECEIVED_BYTES:
             raise Violation("announced a PDU of an impossible length", INVALID_PARAMETER)
         return kind, length
 
     def body(self, length: int) -> memoryview:
-        """What follows the header; good until the next call.
+        """Read the body of the PDU; valid until the next call.
 
         Raises:
             ConnectionLost: The peer hung up or was too slow.
@@ -111,17 +111,17 @@ class AcceptorConnection(Connection):
         return memoryview(self._buffer)[begin : begin + length]
 
     def abort(self, reason: int = UNSPECIFIED) -> None:
-        """Tell the peer that the association ends (A-ABORT), if it still listens."""
+        """Send an A-ABORT, if the peer still takes it."""
         with suppress(ConnectionLost):
             self.send(ABORT, bytes((0, 0, _BY_PROVIDER, reason)), Deadline(LINGER_SECONDS))
 
     def shut(self) -> None:
-        """End both directions at once; wakes whoever reads. From any thread."""
+        """Shut down both directions, which wakes the reading thread; callable from any thread."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def linger(self) -> None:
-        """Let the peer read what was sent last: close only after it has, or after a while.
+        """Wait until the peer has read the last PDU and hung up, at most `LINGER_SECONDS`.
 
         Closing with unread bytes in the buffer would reset the connection, and the peer would not
         learn why it was refused.
@@ -135,7 +135,7 @@ class AcceptorConnection(Connection):
                     return
 
     def _need(self, size: int) -> None:
-        """Read until so many bytes are there that were not handed out yet."""
+        """Read until this many unconsumed bytes are in the buffer."""
         self._make_room(size)
         deadline = time.monotonic() + self._seconds
         while self._end - self._start < size:
@@ -146,7 +146,7 @@ class AcceptorConnection(Connection):
             self.heard = True
 
     def _make_room(self, size: int) -> None:
-        """Let the buffer hold so many bytes from the place of the next one on."""
+        """Make the buffer hold this many bytes from the next unconsumed one on."""
         if self._start == self._end:
             self._start = self._end = 0
         if self._start + size > len(self._buffer):

@@ -1,4 +1,4 @@
-"""An association that this node asked for: one message at a time, each with its answer."""
+"""Association as requestor: one request at a time, each with its response."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ from dicom_node.errors import PeerError
 __all__ = ["ANSWER_SECONDS", "PDU_BYTES", "Association", "OnRequest", "associate"]
 
 ANSWER_SECONDS = 60.0
-"""How long a peer may take to answer one message; a PACS with a busy archive takes its time."""
+"""Time for a peer to answer one message; a PACS with a busy archive may need it."""
 
 NEGOTIATION_SECONDS = 30.0
 RELEASE_SECONDS = 5.0
 ABORT_SECONDS = 1.0
+"""Time for a peer to answer an A-ASSOCIATE-RQ, an A-RELEASE-RQ, and to take an A-ABORT."""
 
-_LARGEST_MESSAGE_ID = 0xFFFF
+_MAX_MESSAGE_ID = 0xFFFF
 
 pynetdicom._config.LOG_HANDLER_LEVEL = "none"
 
 OnRequest = Callable[[AcceptedContext, Message], int]
-"""Handles a request from the peer and returns the status to answer with (PS3.7, annex C)."""
-
+"""Handler of a request from the peer; returns the status to answer with (PS3.7, annex C)."""
 
 ShouldStop = Callable[[], bool]
-"""Whether this process is to stop; what is under way is then given up soon."""
+"""Tells that this process is to stop; an exchange under way then ends within seconds."""
 
 
 def _never() -> bool:
@@ -67,14 +67,14 @@ class Association:
     """An established association; :func:`associate` makes one.
 
     Args:
-        connection: To the peer.
-        agreement: What was negotiated.
-        should_stop: Asked while the peer is waited for.
+        connection: Connection to the peer.
+        agreement: Accepted contexts and PDU length.
+        should_stop: Called while waiting for the peer.
 
     Attributes:
-        agreement: What was negotiated.
+        agreement: Accepted contexts and PDU length.
         on_request: Called when the peer sends a request of its own.
-        ended: Whether it is over; nothing more can be sent.
+        ended: Whether it has ended; nothing more can be sent.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Association:
         self.ended = False
 
     def context(self, sop_class: str, transfer_syntax: str = "") -> AcceptedContext | None:
-        """The accepted context for a SOP class (in this transfer syntax), if there is one."""
+        """Find the accepted context for a SOP class (in this transfer syntax), if any."""
         for context in self.agreement.contexts.values():
             if context.sop_class == sop_class and transfer_syntax in ("", context.transfer_syntax):
                 return context
@@ -96,12 +96,12 @@ class Association:
     def request(
         self, context: AcceptedContext, command: Command, data_set: bytes | memoryview | None = None
     ) -> Command:
-        """Send a request and wait for its answer; requests of the peer are served meanwhile.
+        """Send a request and wait for its response; requests of the peer are served meanwhile.
 
         Raises:
-            ConnectionLost: No answer came; the association has ended.
+            ConnectionLost: No response arrived; the association has ended.
         """
-        self._message_id = self._message_id % _LARGEST_MESSAGE_ID + 1
+        self._message_id = self._message_id % _MAX_MESSAGE_ID + 1
         asked = replace(command, message_id=self._message_id, has_data_set=data_set is not None)
         size = len(data_set) if data_set is not None else 0
         deadline = Deadline(ANSWER_SECONDS + sending_seconds(size), self._should_stop)
@@ -113,7 +113,7 @@ class Association:
         return answer
 
     def serve_until(self, done: Callable[[], bool], seconds: float) -> None:
-        """Serve requests of the peer until ``done``, at most for so long.
+        """Serve requests of the peer until ``done`` returns true, or the time is over.
 
         Raises:
             ConnectionLost: The peer ended the association.
@@ -128,7 +128,7 @@ class Association:
                     raise
 
     def release(self) -> None:
-        """End in order (A-RELEASE); a peer that does not answer is hung up on."""
+        """Release the association (A-RELEASE); close the connection if the peer does not answer."""
         if self.ended:
             return
         deadline = Deadline(RELEASE_SECONDS)
@@ -140,7 +140,7 @@ class Association:
         self._close()
 
     def abort(self) -> None:
-        """End at once (A-ABORT)."""
+        """Abort the association (A-ABORT)."""
         if not self.ended:
             with suppress(ConnectionLost):
                 self._connection.send(ABORT, NOTHING, Deadline(ABORT_SECONDS))
@@ -152,7 +152,7 @@ class Association:
 
     @contextmanager
     def _abort_when_lost(self) -> Iterator[None]:
-        """An answer that is late would be taken for the answer to the next request."""
+        """Abort on a lost answer: arriving late, it would be taken for that of the next request."""
         try:
             yield
         except ConnectionLost:
@@ -160,7 +160,7 @@ class Association:
             raise
 
     def _next_answer(self, deadline: Deadline) -> Command | None:
-        """The next message when it is an answer; a request is served and None returned."""
+        """Read the next message: return a response; serve a request and return None."""
         message = self._messages.read(deadline)
         context = self.agreement.contexts.get(message.context_id)
         if context is None:
@@ -193,19 +193,19 @@ def associate(
     provided: Sequence[str] = (),
     should_stop: ShouldStop = _never,
 ) -> Iterator[Association]:
-    """An association with a peer, released (or given up) at the end.
+    """Associate with a peer; the association is released (after an exception: aborted) at the end.
 
     Args:
-        peer: Whom to call.
-        contexts: What to propose.
+        peer: The called system.
+        contexts: Presentation contexts to propose.
         calling_ae: This node's AE title.
-        tls: Speak TLS with these certificates.
-        provided: SOP classes of which this node is the provider, not the user.
-        should_stop: Asked while the peer is waited for.
+        tls: TLS context; None for a plain connection.
+        provided: SOP classes of which this node is the provider (SCP), not the user (SCU).
+        should_stop: Called while waiting for the peer.
 
     Raises:
-        PeerError: The peer cannot be reached, refuses, or accepts none of the contexts. Transient
-            unless the peer says that its refusal is permanent.
+        PeerError: The peer cannot be reached, rejects the association, or accepts none of the
+            contexts. Transient unless the peer rejects permanently.
     """
     try:
         connection = Connection.open(peer.host, peer.port, tls=tls)
@@ -245,7 +245,7 @@ def _negotiate(
         with suppress(ConnectionLost):
             connection.send(ABORT, NOTHING, Deadline(ABORT_SECONDS))
         raise
-    connection.largest_pdu = agreement.largest_pdu
+    connection.max_pdu_bytes = agreement.max_pdu_bytes
     association = Association(connection, agreement, should_stop)
     if not agreement.contexts:
         association.release()
@@ -254,10 +254,10 @@ def _negotiate(
 
 
 def _check(answer: Command, asked: Command) -> None:
-    """Compare an answer with its request; a C-STORE's also by what it names (PS3.7, 9.3.1.2)."""
+    """Check that a response fits its request; for C-STORE also its SOP UIDs (PS3.7, 9.3.1.2)."""
     fits = answer.field == asked.field | RESPONSE and answer.responded_to == asked.message_id
     if not fits or answer.status is None:
-        raise ConnectionLost("answered something that was not asked")
+        raise ConnectionLost("sent a response that does not fit the request")
     if asked.field != C_STORE_RQ:
         return
     if answer.affected_instance not in ("", asked.affected_instance):

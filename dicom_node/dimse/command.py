@@ -1,7 +1,7 @@
-"""DIMSE command sets as a requestor sends and gets them (PS3.7, section 6.3 and annex E).
+"""DIMSE command sets, encoded and decoded (PS3.7, section 6.3 and annex E).
 
-A command set is a handful of elements in Implicit VR Little Endian. Written and read here directly,
-one costs microseconds; as a data set of pydicom it costs more than the answer of a fast peer.
+A command set is a handful of elements in Implicit VR Little Endian. Encoding one directly takes
+microseconds; as a pydicom data set it takes longer than the answer of a fast peer.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ C_ECHO_RQ = 0x0030
 N_EVENT_REPORT_RQ = 0x0100
 N_ACTION_RQ = 0x0130
 RESPONSE = 0x8000
-"""Set in the command field of every answer."""
+"""Bit of the command field that every response has."""
 
 _NO_DATA_SET = 0x0101
 _DATA_SET = 0x0001
-_LARGEST = 0xFFFF
+_MAX_NUMBER = 0xFFFF
 
 _UIDS = {
     0x0002: "affected_class",
@@ -40,21 +40,21 @@ _DATA_SET_TYPE = 0x0800
 _ELEMENTS = sorted([*_UIDS, *_NUMBERS, _DATA_SET_TYPE, _ERROR_COMMENT])
 
 MAX_COMMENT_CHARACTERS = 64
-"""Of an Error Comment (VR LO)."""
+"""Longest Error Comment (VR LO)."""
 
 
 class MalformedCommand(ValueError):  # noqa: N818 - the name says what the bytes are
-    """Bytes that are no command set."""
+    """Bytes that are not a command set."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """One command set; elements that are absent are None or empty.
+    """One command set; absent elements are None or empty.
 
     Attributes:
-        field: What is asked, or answered with the ``RESPONSE`` bit.
+        field: Command field; of a response with the ``RESPONSE`` bit.
         has_data_set: Whether a data set follows.
-        error_comment: Of an answer: why, for whoever looks at the peer's log (PS3.7, annex C).
+        error_comment: Of a response: reason of a failure, for the peer's log (PS3.7, annex C).
     """
 
     field: int
@@ -73,11 +73,11 @@ class Command:
 
     @property
     def is_response(self) -> bool:
-        """Whether this answers a request."""
+        """Whether it is a response."""
         return bool(self.field & RESPONSE)
 
     def encode(self) -> bytes:
-        """The command set as bytes, with its group length."""
+        """Encode the command set, with its group length."""
         body = b"".join(self._elements())
         return struct.pack("<HHII", 0, 0, 4, len(body)) + body
 
@@ -96,10 +96,10 @@ class Command:
 
 
 def decode(data: bytes) -> Command:
-    """Read a command set.
+    """Decode a command set.
 
     Raises:
-        MalformedCommand: It is none, or lacks the command field.
+        MalformedCommand: It is malformed, or lacks the command field.
     """
     found: dict[str, str | int] = {}
     data_set_type = _NO_DATA_SET
@@ -120,7 +120,7 @@ def decode(data: bytes) -> Command:
 
 
 def _next(data: bytes, offset: int) -> tuple[int, bytes, int]:
-    """Element number, value and where the next element begins."""
+    """Element number, value, and offset of the next element."""
     if len(data) - offset < 8:
         raise MalformedCommand("cut off")
     group, element, length = struct.unpack_from("<HHI", data, offset)
@@ -134,7 +134,7 @@ def _text(value: bytes) -> str:
     try:
         return value.rstrip(b"\0 ").decode("ascii")
     except UnicodeDecodeError as error:
-        raise MalformedCommand("a UID that is no text") from error
+        raise MalformedCommand("a UID that is not ASCII") from error
 
 
 def _short(value: bytes) -> int:
@@ -160,4 +160,4 @@ def _comment(element: int, value: str) -> bytes:
 
 
 def _number(element: int, value: int | None) -> bytes:
-    return b"" if value is None else struct.pack("<HHIH", 0, element, 2, value & _LARGEST)
+    return b"" if value is None else struct.pack("<HHIH", 0, element, 2, value & _MAX_NUMBER)

@@ -1,8 +1,8 @@
-"""The data sets of storage commitment, written and read strictly (PS3.4, annex J.3).
+"""Data sets of storage commitment, written and read strictly (PS3.4, annex J.3).
 
-One side asks with N-ACTION: "keep these, answer under this transaction UID". The other reports with
-N-EVENT-REPORT, on the same association or days later on one of its own, what it has committed to
-and what not. This node plays both sides.
+The SCU requests commitment to instances under a transaction UID (N-ACTION). The SCP reports, on the
+same association or days later on one of its own, which of them it has committed to and which not
+(N-EVENT-REPORT). This node has both roles.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from dicom_node.encoding.uid import is_usable_uid
 from dicom_node.errors import InputError, UnreadableFile
 
 STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
-"""SOP class of the push model, the only one there is."""
+"""SOP class of the push model, the only one that the standard still has."""
 
 WELL_KNOWN_INSTANCE = "1.2.840.10008.1.20.1.1"
-"""What N-ACTION and N-EVENT-REPORT are about (PS3.4, J.3.5)."""
+"""SOP instance of every N-ACTION and N-EVENT-REPORT (PS3.4, J.3.5)."""
 
 TRANSFER_SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 
@@ -45,27 +45,27 @@ REQUEST_COMMITMENT = 1
 ALL_COMMITTED, FAILURES_EXIST = 1, 2
 """Event types of the N-EVENT-REPORT."""
 
-MOST_REFERENCES = 30_000
-"""More instances in one transaction are refused; one SQLite statement takes 32766 values."""
+MAX_REFERENCES = 30_000
+"""Instances of one transaction; one SQLite statement takes 32766 values."""
 
-BOUNDS = Bounds(elements=12 * MOST_REFERENCES, items=2 * MOST_REFERENCES)
-"""Of a report: committed and failed instances, each with up to five attributes."""
+BOUNDS = Bounds(elements=12 * MAX_REFERENCES, items=2 * MAX_REFERENCES)
+"""Limits of a report: committed and failed instances, each with up to five attributes."""
 
 MAX_ODD_BYTES = 1 << 16
-"""Longest data set that is given to a forgiving reader although it breaks a rule."""
+"""Longest irregular data set that is still read by pydicom."""
 
 STORED_CLASSES = frozenset({CTImageStorage, EnhancedCTImageStorage})
-"""The SOP classes of which this node can have instances."""
+"""SOP classes of which this node can hold instances."""
 
 Item = tuple[str, str]
 """SOP Class UID and SOP Instance UID of an instance."""
 
 
 class MalformedCommitment(InputError):  # noqa: N818 - the name says what the data set is
-    """A data set that is no request and no report.
+    """A data set that is no valid request or report.
 
     Attributes:
-        status: What to answer (PS3.7, annex C).
+        status: Status to answer with (PS3.7, annex C).
     """
 
     def __init__(self, what: str, status: int) -> None:
@@ -75,7 +75,7 @@ class MalformedCommitment(InputError):  # noqa: N818 - the name says what the da
 
 @dataclass(frozen=True)
 class CommitmentRequest:
-    """What a peer wants to have committed to."""
+    """A peer's request for commitment to instances."""
 
     transaction_uid: str
     items: tuple[Item, ...]
@@ -83,11 +83,11 @@ class CommitmentRequest:
 
 @dataclass(frozen=True)
 class CommitmentReport:
-    """What a peer says of a transaction.
+    """A peer's report on a transaction.
 
     Attributes:
         committed: SOP Instance UIDs that it has committed to.
-        failed: SOP Instance UIDs that it has not, with its failure reason.
+        failed: Failure reason by SOP Instance UID of the others.
     """
 
     transaction_uid: str
@@ -96,7 +96,7 @@ class CommitmentReport:
 
 
 def write_request(transaction_uid: str, items: Sequence[Item], transfer_syntax: str) -> bytes:
-    """The data set of an N-ACTION, encoded (PS3.4, table J.3-1)."""
+    """Encode the data set of an N-ACTION (PS3.4, table J.3-1)."""
     dataset = Dataset()
     dataset.TransactionUID = transaction_uid
     dataset.ReferencedSOPSequence = [_reference(item) for item in items]
@@ -106,17 +106,20 @@ def write_request(transaction_uid: str, items: Sequence[Item], transfer_syntax: 
 def write_report(
     transaction_uid: str, items: Sequence[Item], held: Collection[str], transfer_syntax: str
 ) -> tuple[int, bytes]:
-    """The event type and the data set of an N-EVENT-REPORT (PS3.4, tables J.3-2 and J.3-3).
+    """Encode the data set of an N-EVENT-REPORT (PS3.4, tables J.3-2 and J.3-3).
 
     Args:
-        transaction_uid: As it was asked.
-        items: What was asked for.
-        held: SOP Instance UIDs, of those, that this node has.
-        transfer_syntax: How to encode the data set.
+        transaction_uid: Transaction UID of the request.
+        items: Instances of the request.
+        held: SOP Instance UIDs, of those, that this node holds.
+        transfer_syntax: Transfer syntax of the data set.
+
+    Returns:
+        Event type and encoded data set.
     """
     dataset = Dataset()
     dataset.TransactionUID = transaction_uid
-    reasons = {item: _why_not(item, held) for item in items}
+    reasons = {item: _failure_reason(item, held) for item in items}
     committed = [_reference(item) for item, reason in reasons.items() if reason is None]
     failed = [_failure(item, reason) for item, reason in reasons.items() if reason is not None]
     if committed:
@@ -131,7 +134,7 @@ def read_request(data: bytes, transfer_syntax: str) -> CommitmentRequest:
     """Read the data set of an N-ACTION.
 
     Raises:
-        MalformedCommitment: It is none; its status says what to answer.
+        MalformedCommitment: It is not a valid one; the error carries the status to answer with.
     """
     dataset = _decoded(data, transfer_syntax)
     items = tuple(dict.fromkeys(_references(dataset, "ReferencedSOPSequence")))
@@ -146,7 +149,7 @@ def read_report(data: bytes, transfer_syntax: str) -> CommitmentReport:
     An instance that is named both as committed and as failed counts as failed.
 
     Raises:
-        MalformedCommitment: It is none; its status says what to answer.
+        MalformedCommitment: It is not a valid one; the error carries the status to answer with.
     """
     dataset = _decoded(data, transfer_syntax)
     committed = {sop_uid for _, sop_uid in _references(dataset, "ReferencedSOPSequence")}
@@ -168,8 +171,8 @@ def _failure(item: Item, reason: int) -> Dataset:
     return dataset
 
 
-def _why_not(item: Item, held: Collection[str]) -> int | None:
-    """The failure reason of an instance; None when it is here."""
+def _failure_reason(item: Item, held: Collection[str]) -> int | None:
+    """The failure reason of an instance; None when this node holds it."""
     sop_class_uid, sop_uid = item
     if sop_uid not in held:
         return NO_SUCH_SOP_INSTANCE
@@ -185,7 +188,7 @@ def _encoded(dataset: Dataset, transfer_syntax: str) -> bytes:
 
 
 def _decoded(data: bytes, transfer_syntax: str) -> Dataset:
-    """The data set with every value read, so that nothing unreadable turns up later."""
+    """Decode a data set and convert every value, so that no later access can fail."""
     _check_size(data, transfer_syntax)
     syntax = UID(transfer_syntax)
     try:
@@ -198,7 +201,7 @@ def _decoded(data: bytes, transfer_syntax: str) -> Dataset:
 
 
 def _check_size(data: bytes, transfer_syntax: str) -> None:
-    """Count items and elements before any is built: 16 MiB hold two million empty items."""
+    """Count items and elements before building any: 16 MiB hold two million empty items."""
     try:
         ElementWalk(transfer_syntax, BOUNDS).go(data)
     except UnreadableFile as error:
@@ -236,9 +239,9 @@ def _sequence(dataset: Dataset, keyword: str) -> Sequence[Dataset]:
     if element.VR != "SQ":
         raise MalformedCommitment(f"{keyword} is no sequence.", INVALID_ARGUMENT_VALUE)
     items: Sequence[Dataset] = element.value
-    if len(items) > MOST_REFERENCES:
+    if len(items) > MAX_REFERENCES:
         raise MalformedCommitment(
-            f"More than {MOST_REFERENCES} instances are in one transaction.", RESOURCE_LIMITATION
+            f"More than {MAX_REFERENCES} instances are in one transaction.", RESOURCE_LIMITATION
         )
     return items
 

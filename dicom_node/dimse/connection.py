@@ -1,7 +1,7 @@
-"""Protocol data units over one connection, as a requestor sends and gets them (PS3.8, section 9.3).
+"""Protocol data units over one connection, as a requestor exchanges them (PS3.8, section 9.3).
 
-One thread, one blocking socket: what is sent leaves in as few system calls as the kernel allows,
-and whoever waits for an answer reads the socket himself. pynetdicom's requestor hands every message
+One thread, one blocking socket: data is sent in as few system calls as the kernel allows, and the
+thread that waits for an answer reads the socket itself. pynetdicom's requestor passes every message
 through three threads and loses one in a thousand on the way (decision 0008).
 """
 
@@ -22,7 +22,7 @@ DATA, RELEASE_RQ, RELEASE_RP, ABORT = 0x04, 0x05, 0x06, 0x07
 """PDU types (PS3.8, table 9-11 and following)."""
 
 COMMAND, LAST = 0x01, 0x02
-"""Bits of a fragment's message control header (PS3.8, E.2)."""
+"""Bits of the message control header of a fragment (PS3.8, E.2)."""
 
 CONNECT_SECONDS = 10.0
 """A host that is switched off does not answer at all."""
@@ -30,20 +30,20 @@ CONNECT_SECONDS = 10.0
 STALL_SECONDS = 60.0
 """Time for a peer to take an answer."""
 
-LARGEST_SENT_BYTES = 131072
-"""Longest PDU sent, also to a peer that sets no limit."""
+MAX_SENT_BYTES = 131072
+"""Longest PDU body sent, also to a peer that sets no limit."""
 
-LARGEST_TAKEN_BYTES = 1 << 20
+MAX_RECEIVED_BYTES = 1 << 20
 """A peer that announces a longer PDU is not speaking DICOM: an answer has a few hundred bytes."""
 
 _READ_BYTES = 65536
 _ABORT_BYTES = 10
-_LAST_WORDS_SECONDS = 0.2
+_PENDING_ABORT_SECONDS = 0.2
 _QUICK_ACKNOWLEDGEMENT = getattr(socket, "TCP_QUICKACK", None)  # Linux has it
 
 
 class ConnectionLost(PeerError):  # noqa: N818 - the name says what happened
-    """The connection ended, or the peer fell silent, before everything was said.
+    """The connection ended, or the peer stopped answering, before the exchange was complete.
 
     Attributes:
         silent: Whether the peer is still connected but does not answer in time.
@@ -59,12 +59,15 @@ class Connection:
 
     Args:
         transport: A connected socket; closed with this object.
+
+    Attributes:
+        max_pdu_bytes: Longest PDU body that the peer accepts.
     """
 
     def __init__(self, transport: socket.socket) -> None:
         self._socket = transport
         self._read = bytearray()
-        self.largest_pdu = LARGEST_SENT_BYTES
+        self.max_pdu_bytes = MAX_SENT_BYTES
         transport.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     @classmethod
@@ -95,7 +98,7 @@ class Connection:
         """Send one PDU; without a deadline it may take `STALL_SECONDS`.
 
         Raises:
-            ConnectionLost: The peer is gone or does not take it in time.
+            ConnectionLost: The peer hung up or does not take it in time.
         """
         self._send_parts([struct.pack(">BxI", kind, len(body)), body], deadline)
 
@@ -106,12 +109,12 @@ class Connection:
         data_set: bytes | memoryview | None,
         deadline: Deadline | None = None,
     ) -> None:
-        """Send a command set and its data set, cut into fragments that fit the peer's PDUs.
+        """Send a command set and its data set, in fragments that fit the peer's PDUs.
 
         Without a deadline both together may take `STALL_SECONDS`.
 
         Raises:
-            ConnectionLost: The peer is gone or does not take it in time.
+            ConnectionLost: The peer hung up or does not take it in time.
         """
         parts = list(self._fragments(context_id, command, COMMAND))
         if data_set is not None:
@@ -119,14 +122,17 @@ class Connection:
         self._send_parts(parts, deadline)
 
     def receive(self, deadline: Deadline) -> tuple[int, bytes]:
-        """Return the next PDU: its type and what follows its header.
+        """Receive the next PDU.
+
+        Returns:
+            Its type, and its body after the header.
 
         Raises:
-            ConnectionLost: The peer hung up, announced more than anybody needs, or was silent.
+            ConnectionLost: The peer hung up, announced an impossible length, or sent nothing.
         """
         self._fill(6, deadline)
         kind, length = struct.unpack_from(">BxI", self._read)
-        if length > LARGEST_TAKEN_BYTES:
+        if length > MAX_RECEIVED_BYTES:
             raise ConnectionLost("sent something that is not DICOM")
         self._fill(6 + length, deadline)
         body = bytes(self._read[6 : 6 + length])
@@ -136,8 +142,8 @@ class Connection:
     def _fragments(
         self, context_id: int, data: bytes | memoryview, control: int
     ) -> Iterator[bytes | memoryview]:
-        """Header, fragment, header, fragment: nothing of the data is copied."""
-        size, view = (self.largest_pdu - 6) & ~1, memoryview(data)  # of even length (PS3.8, E.1)
+        """Headers and fragments in turn; the data is not copied."""
+        size, view = (self.max_pdu_bytes - 6) & ~1, memoryview(data)  # of even length (PS3.8, E.1)
         for begin in range(0, max(len(data), 1), size):
             fragment = view[begin : begin + size]
             last = LAST if begin + size >= len(data) else 0
@@ -151,18 +157,18 @@ class Connection:
         except TimeoutError as error:
             raise ConnectionLost("takes nothing more", silent=True) from error
         except OSError as error:
-            raise self._last_words() or _hung_up(error) from error
+            raise self._pending_abort() or _hung_up(error) from error
 
-    def _last_words(self) -> ConnectionLost | None:
-        """An A-ABORT that came before the connection broke under what was being sent."""
+    def _pending_abort(self) -> ConnectionLost | None:
+        """Read an A-ABORT that the peer sent before the connection broke."""
         try:
-            self._fill(_ABORT_BYTES, Deadline(_LAST_WORDS_SECONDS))
+            self._fill(_ABORT_BYTES, Deadline(_PENDING_ABORT_SECONDS))
         except ConnectionLost:
             return None
         return aborted(bytes(self._read[6:10])) if self._read[0] == ABORT else None
 
     def _fill(self, size: int, deadline: Deadline) -> None:
-        """Read until so many bytes are there."""
+        """Read until this many bytes have arrived."""
         while len(self._read) < size:
             try:
                 self._acknowledge_at_once()
@@ -176,7 +182,7 @@ class Connection:
             self._read += data
 
     def _acknowledge_at_once(self) -> None:
-        """Ask the kernel not to delay the next acknowledgement; it forgets, so ask every time.
+        """Ask the kernel not to delay the next acknowledgement; it forgets after each.
 
         DCMTK sends an answer in two small writes and, as shipped, the second waits for the
         acknowledgement of the first: 40 ms an image.
@@ -186,7 +192,7 @@ class Connection:
 
 
 def aborted(body: bytes) -> ConnectionLost:
-    """Return what an A-ABORT says, by the content after its header (PS3.8, 9.3.8)."""
+    """The error that describes an A-ABORT, by its body (PS3.8, 9.3.8)."""
     source, reason = (body[2], body[3]) if len(body) >= 4 else (0, 0)
     if source != _PROVIDER:
         return ConnectionLost("aborted the association (A-ABORT, source 0: service user)")

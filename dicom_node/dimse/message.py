@@ -1,4 +1,4 @@
-"""DIMSE messages over a connection: a command set and perhaps a data set, in fragments."""
+"""DIMSE messages: a command set and perhaps a data set, in fragments (PS3.8, annex E)."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from dicom_node.dimse.connection import (
     aborted,
 )
 
-LARGEST_MESSAGE_BYTES = 16 << 20
-"""A data set that a peer may send to a requestor: a report on storage commitment, no image."""
+MAX_MESSAGE_BYTES = 16 << 20
+"""Longest message to a requestor: a report on storage commitment, not an image."""
 
 NOTHING = b"\0\0\0\0"
-"""Body of the PDUs that only say what they are."""
+"""Body of A-RELEASE-RQ, A-RELEASE-RP and A-ABORT."""
 
 
 class MalformedFragment(ConnectionLost):
-    """A P-DATA-TF PDU that is none (PS3.8, 9.3.5)."""
+    """A malformed P-DATA-TF PDU (PS3.8, 9.3.5)."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Message:
     """A message from the peer.
 
     Attributes:
-        context_id: The presentation context it came under.
-        data_set: Encoded in the context's transfer syntax; empty when there is none.
+        context_id: Its presentation context.
+        data_set: Encoded in the context's transfer syntax; empty for none.
     """
 
     context_id: int
@@ -56,10 +56,10 @@ class Fragment:
 
 
 class MessageReader:
-    """Puts the peer's fragments together (PS3.8, annex E).
+    """Assembles messages from fragments (PS3.8, annex E).
 
     Args:
-        connection: Where they come from.
+        connection: Connection to the peer.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -67,10 +67,10 @@ class MessageReader:
         self._waiting: deque[Fragment] = deque()
 
     def read(self, deadline: Deadline) -> Message:
-        """Return the next whole message.
+        """Read the next message.
 
         Raises:
-            ConnectionLost: The association has ended, or what came is no message.
+            ConnectionLost: The association has ended, or the peer sent no valid message.
         """
         encoded, context_id = self._whole(deadline, is_command=True)
         command = _decoded(encoded)
@@ -82,15 +82,15 @@ class MessageReader:
         return Message(context_id, command, data_set)
 
     def _whole(self, deadline: Deadline, *, is_command: bool) -> tuple[bytes, int]:
-        """The fragments up to the last one, joined, and the context of it."""
+        """The fragments up to the last one, joined, and their context."""
         joined = bytearray()
         while True:
             fragment = self._next(deadline)
             if fragment.is_command != is_command:
                 raise ConnectionLost("sent the parts of a message in the wrong order")
             joined += fragment.data
-            if len(joined) > LARGEST_MESSAGE_BYTES:
-                raise ConnectionLost("sent more than a requestor takes")
+            if len(joined) > MAX_MESSAGE_BYTES:
+                raise ConnectionLost("sent a longer message than a requestor accepts")
             if fragment.is_last:
                 return bytes(joined), fragment.context_id
 
@@ -103,13 +103,13 @@ class MessageReader:
             if kind == ABORT:
                 raise aborted(body)
             if kind != DATA:
-                raise ConnectionLost(f"sent a PDU of type 0x{kind:02X} that has no place here")
+                raise ConnectionLost(f"sent a PDU of type 0x{kind:02X} that is not allowed here")
             self._waiting.extend(fragments(body))
         return self._waiting.popleft()
 
 
 def fragments(body: bytes | memoryview) -> Iterator[Fragment]:
-    """The presentation data values of one P-DATA-TF PDU (PS3.8, 9.3.5); nothing is copied.
+    """Split a P-DATA-TF PDU into its presentation data values (PS3.8, 9.3.5) without copying.
 
     Raises:
         MalformedFragment: There is none, or their lengths do not fit the PDU.

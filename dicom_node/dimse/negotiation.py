@@ -1,4 +1,4 @@
-"""How this node answers whoever asks for an association (PS3.8, 9.3; PS3.7, annex D)."""
+"""Association negotiation as acceptor: accept or reject a request (PS3.8, 9.3; PS3.7, annex D)."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _PROTOCOL_VERSION_1 = 0x0001
 ACCEPTED, REJECTED_BY_USER, NO_ABSTRACT_SYNTAX, NO_TRANSFER_SYNTAX = 0, 1, 3, 4
 """Results of a presentation context (PS3.8, table 9-18)."""
 
-
-MAX_TOLD = 8
-"""Of so many refused contexts, and syntaxes of each, the log tells."""
+MAX_LOGGED_COUNT = 8
+"""Refused contexts, and transfer syntaxes of each, that the log names."""
 
 
 @dataclass(frozen=True)
 class Rejection:
-    """Why an association is rejected: result, source and reason of PS3.8, table 9-21, in words.
+    """An A-ASSOCIATE-RJ: result, source and reason of PS3.8, table 9-21.
 
     Attributes:
-        kind: Under which it is counted.
+        words: The reason for the log.
+        kind: The reason as the metrics count it.
     """
 
     result: int
@@ -44,12 +44,12 @@ class Rejection:
     kind: str
 
     def encode(self) -> bytes:
-        """The body of the A-ASSOCIATE-RJ."""
+        """Encode the body of the A-ASSOCIATE-RJ."""
         return bytes((0, self.result, self.source, self.reason))
 
 
 PERMANENT = 1
-"""The result of a refusal that will be the same next time; 2 is one that may pass."""
+"""Result "rejected-permanent"; 2 is "rejected-transient"."""
 
 WRONG_VERSION = Rejection(PERMANENT, 2, 2, "protocol version not supported", "protocol")
 WRONG_APPLICATION = Rejection(PERMANENT, 1, 2, "application context name not supported", "protocol")
@@ -63,12 +63,12 @@ TOO_MANY_OF_ADDRESS = Rejection(2, 3, 2, "the limit of its address is reached", 
 
 @dataclass(frozen=True)
 class Agreement:
-    """What both sides may use an association for.
+    """The outcome of an accepted association.
 
     Attributes:
-        answer: The body of the A-ASSOCIATE-AC.
-        contexts: What was accepted, by identifier.
-        refused: What was asked for and refused.
+        answer: Body of the A-ASSOCIATE-AC.
+        contexts: Accepted contexts, by identifier.
+        refused: Proposed contexts that were not accepted.
     """
 
     answer: bytes
@@ -79,15 +79,15 @@ class Agreement:
 def find_rejection(
     request: AssociationRequest, called: str | None, calling: Collection[str]
 ) -> Rejection | None:
-    """Reason to refuse an association whatever room there is (PS3.8, table 9-21).
+    """Find a reason to reject a request that does not depend on load (PS3.8, table 9-21).
 
     Args:
-        request: What the peer asks for.
-        called: The AE title by which it must call; None: any.
-        calling: The AE titles of those who may call; empty: any.
+        request: The peer's request.
+        called: AE title by which it must call; None: any.
+        calling: AE titles that may call; empty: any.
 
     Returns:
-        None when the request may be answered; room and limits are looked at later.
+        None for a request that may be accepted; disk space and limits are checked later.
     """
     if not request.protocol_version & _PROTOCOL_VERSION_1:
         return WRONG_VERSION
@@ -121,19 +121,19 @@ def accept(request: AssociationRequest, supported: Sequence[PresentationContext]
 
 
 def describe(contexts: Sequence[ProposedContext]) -> str:
-    """What was asked for, in words for the log: class and syntaxes of each context."""
-    told = [_words(item) for item in contexts[:MAX_TOLD]]
-    left = len(contexts) - len(told)
-    return "; ".join([*told, f"and {left} more"] if left else told)
+    """Describe proposed contexts for the log: SOP class and transfer syntaxes of each."""
+    named = [_words(item) for item in contexts[:MAX_LOGGED_COUNT]]
+    left = len(contexts) - len(named)
+    return "; ".join([*named, f"and {left} more"] if left else named)
 
 
 def _words(asked: ProposedContext) -> str:
-    syntaxes = ", ".join(_name(syntax) for syntax in asked.transfer_syntaxes[:MAX_TOLD])
+    syntaxes = ", ".join(_name(syntax) for syntax in asked.transfer_syntaxes[:MAX_LOGGED_COUNT])
     return f"{_name(asked.abstract_syntax)} ({syntaxes})"
 
 
 def _name(uid: str) -> str:
-    """The name of a UID; what is none is not repeated."""
+    """The name of a UID; malformed text is not repeated in the log."""
     return UID(uid).name if is_usable_uid(uid) else "malformed UID"
 
 
@@ -151,10 +151,10 @@ def _result(
 
 
 def _preferred(asked: ProposedContext, served: Sequence[str]) -> str | None:
-    """The peer's first transfer syntax that is served: it has its images in that one.
+    """The first supported transfer syntax in the peer's order: the one of its stored images.
 
-    Who proposes a compressed syntax first may not be able to decompress. Big endian, which the
-    standard has retired, is taken only if nothing else is.
+    A peer that proposes a compressed syntax first may not be able to decompress. Big endian, which
+    the standard has retired, is accepted only if nothing else is possible.
     """
     usable = [syntax for syntax in asked.transfer_syntaxes if syntax in served]
     others = [syntax for syntax in usable if syntax != ExplicitVRBigEndian]
@@ -162,7 +162,7 @@ def _preferred(asked: ProposedContext, served: Sequence[str]) -> str | None:
 
 
 def _role(asked: Role, served: PresentationContext) -> Role | None:
-    """The roles that a peer may have of those it proposes; None when they are not negotiated."""
+    """The granted roles, of those proposed; None when roles are not negotiated."""
     if served.scu_role is None or served.scp_role is None:
         return None
     return asked[0] and served.scu_role, asked[1] and served.scp_role

@@ -1,4 +1,4 @@
-"""What the network needs to know of another DICOM system."""
+"""Address of another DICOM system, as the network code needs it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class Peer(Protocol):
 
     @property
     def name(self) -> str:
-        """How the configuration and the commands call it."""
+        """Its name in configuration and commands."""
 
     @property
     def ae_title(self) -> str:
@@ -26,5 +26,5 @@ class Peer(Protocol):
 
 
 def describe(peer: Peer) -> str:
-    """How a sentence names a peer: name, AE title and address."""
+    """Name a peer in a message: name, AE title and address."""
     return f"{peer.name} ({peer.ae_title} at {peer.host}:{peer.port})"

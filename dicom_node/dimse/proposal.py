@@ -1,4 +1,4 @@
-"""What is proposed when an association is asked for, and what the peer made of it."""
+"""Association negotiation as requestor: the proposal, and the peer's answer to it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from dicom_node.dimse.connection import (
     ABORT,
     ASSOCIATE_AC,
     ASSOCIATE_RJ,
-    LARGEST_SENT_BYTES,
+    MAX_SENT_BYTES,
     aborted,
 )
 from dicom_node.dimse.peer import Peer, describe
@@ -35,21 +35,21 @@ from dicom_node.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_
 from dicom_node.tls import handshake_failure
 
 PDU_BYTES = 131072
-"""Largest fragment this node takes: 128 KiB, the most that Orthanc offers too."""
+"""Longest PDU body that this node accepts: 128 KiB, as Orthanc offers at most."""
 
-LARGEST_CONTEXT_COUNT = 128
-"""An association carries at most 128 presentation contexts (PS3.8, 9.3.2.2: odd numbers 1..255)."""
+MAX_CONTEXT_COUNT = 128
+"""Presentation contexts of one association (PS3.8, 9.3.2.2: odd identifiers 1 to 255)."""
 
 _APPLICATION_CONTEXT = UID("1.2.840.10008.3.1.1.1")
 _ACCEPTED = 0x00
 _TRANSIENT_REJECTION = 0x02
-_SMALLEST_PDU_BYTES = 64
+_MIN_PDU_BYTES = 64
 _HEADER_BYTES = 6
 
 
 @dataclass(frozen=True)
 class AcceptedContext:
-    """A presentation context both sides agreed on."""
+    """An accepted presentation context."""
 
     id: int
     sop_class: str
@@ -58,31 +58,31 @@ class AcceptedContext:
 
 @dataclass(frozen=True)
 class Agreement:
-    """What an accepted association may be used for.
+    """The outcome of an accepted association.
 
     Attributes:
-        contexts: By context identifier.
-        largest_pdu: Longest PDU body the peer takes, bytes.
-        refused: In words, each SOP class and transfer syntax that was not accepted, and why.
+        contexts: Accepted contexts, by identifier.
+        max_pdu_bytes: Longest PDU body that the peer accepts.
+        refused: For the log, each SOP class and transfer syntax not accepted, with the reason.
     """
 
     contexts: Mapping[int, AcceptedContext]
-    largest_pdu: int
+    max_pdu_bytes: int
     refused: tuple[str, ...] = ()
 
     @property
     def accepted(self) -> tuple[str, ...]:
-        """In words, each SOP class and transfer syntax that was accepted."""
+        """For the log, each SOP class and transfer syntax that was accepted."""
         return tuple(
             _kind(context.sop_class, context.transfer_syntax) for context in self.contexts.values()
         )
 
 
 def storage_contexts(kinds: Iterable[tuple[str, str]]) -> list[PresentationContext]:
-    """The contexts to propose for files of these (SOP class, transfer syntax) pairs.
+    """Build the contexts to propose for files of these (SOP class, transfer syntax) pairs.
 
-    One transfer syntax a context, so that the peer's answer says of each whether it is accepted;
-    an uncompressed file may also go as Implicit VR Little Endian, which every peer must accept
+    Each context has one transfer syntax, so that the peer answers for each separately; an
+    uncompressed file may also be sent as Implicit VR Little Endian, which every peer must accept
     (PS3.5, 10.1).
 
     Raises:
@@ -93,10 +93,10 @@ def storage_contexts(kinds: Iterable[tuple[str, str]]) -> list[PresentationConte
         wanted[sop_class, syntax] = None
         if syntax in (ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian):
             wanted[sop_class, ImplicitVRLittleEndian] = None
-    if len(wanted) > LARGEST_CONTEXT_COUNT:
+    if len(wanted) > MAX_CONTEXT_COUNT:
         raise PeerError(
             f"The files are of {len(wanted)} combinations of SOP class and transfer syntax, but one"
-            f" association carries {LARGEST_CONTEXT_COUNT}: send them in several goes.",
+            f" association carries {MAX_CONTEXT_COUNT}: send fewer at a time.",
             transient=False,
         )
     return [build_context(sop_class, syntax) for sop_class, syntax in wanted]
@@ -109,11 +109,11 @@ def request_pdu(
     calling_ae: str,
     provided: Sequence[str] = (),
 ) -> bytes:
-    """The body of the A-ASSOCIATE-RQ that proposes contexts.
+    """Encode the body of the A-ASSOCIATE-RQ that proposes contexts.
 
     Args:
-        peer: The called AE title is its.
-        contexts: Get the identifiers 1, 3, 5 ...
+        peer: The called system.
+        contexts: Contexts to propose; they get the identifiers 1, 3, 5 ...
         calling_ae: This node's AE title.
         provided: SOP classes of which this node is the provider (SCP/SCU role selection, PS3.7,
             D.3.3.4).
@@ -137,26 +137,24 @@ def request_pdu(
 def read_answer(
     kind: int, body: bytes, proposed: Sequence[PresentationContext], peer: Peer
 ) -> Agreement:
-    """What the peer agreed to.
+    """Read the peer's answer to an A-ASSOCIATE-RQ.
 
     Args:
-        kind: PDU type of its answer.
-        body: What followed the PDU header.
-        proposed: The contexts it was asked for.
-        peer: Named in the error.
+        kind: PDU type of the answer.
+        body: Body of the PDU.
+        proposed: Proposed contexts.
+        peer: The peer, for error messages.
 
     Raises:
-        PeerError: It rejected the association or answers nonsense. Transient unless it says that
-            its refusal is permanent.
+        PeerError: The peer rejected the association or sent no valid answer. Transient unless it
+            rejects permanently.
     """
     whole = bytes([kind, 0]) + len(body).to_bytes(4, "big") + body
     try:
         if kind == ASSOCIATE_RJ:
             raise _rejected(whole, peer)
         if kind == ABORT:
-            raise PeerError(
-                f"{describe(peer)} {aborted(body)} while it was negotiated.", transient=True
-            )
+            raise PeerError(f"{describe(peer)} {aborted(body)} during negotiation.", transient=True)
         if kind != ASSOCIATE_AC:
             raise _broke_off(peer)
         return _accepted(whole, {int(c.context_id or 0): c for c in proposed})
@@ -164,7 +162,7 @@ def read_answer(
         raise
     except Exception as error:  # the decoder fails in as many ways as bytes can be wrong
         raise PeerError(
-            f"{describe(peer)} answered with nonsense: no DICOM system listens there;"
+            f"{describe(peer)} sent no valid answer: no DICOM system listens there;"
             " check host and port.",
             transient=True,
             counted=True,
@@ -172,13 +170,13 @@ def read_answer(
 
 
 def none_accepted(peer: Peer, agreement: Agreement) -> PeerError:
-    """The peer is there but takes nothing of what was proposed."""
+    """The error that no proposed context was accepted."""
     refused = "; ".join(agreement.refused)
     return PeerError(f"{describe(peer)} accepts none of: {refused}.", transient=False)
 
 
 def unreachable(peer: Peer, error: OSError) -> PeerError:
-    """Why no connection came about."""
+    """The error that no connection could be made."""
     who = describe(peer)
     if isinstance(error, ssl.SSLError):
         return PeerError(
@@ -186,7 +184,7 @@ def unreachable(peer: Peer, error: OSError) -> PeerError:
             transient=True,
         )
     return PeerError(
-        f"No connection to {who}: the host is away or nothing listens there;"
+        f"No connection to {who}: the host is down or nothing listens there;"
         " check host, port and firewall.",
         transient=True,
     )
@@ -203,9 +201,7 @@ def _rejected(whole: bytes, peer: Peer) -> PeerError:
 
 
 def _broke_off(peer: Peer) -> PeerError:
-    return PeerError(
-        f"{describe(peer)} broke off while the association was negotiated.", transient=True
-    )
+    return PeerError(f"{describe(peer)} broke off the negotiation.", transient=True)
 
 
 def _accepted(whole: bytes, proposed: Mapping[int, PresentationContext]) -> Agreement:
@@ -223,12 +219,12 @@ def _accepted(whole: bytes, proposed: Mapping[int, PresentationContext]) -> Agre
         (syntax,) = result.transfer_syntax
         if syntax in asked.transfer_syntax:
             contexts[number] = AcceptedContext(number, str(asked.abstract_syntax), str(syntax))
-    largest = int(answer.maximum_length_received or LARGEST_SENT_BYTES)
+    largest = int(answer.maximum_length_received or MAX_SENT_BYTES)
     return Agreement(
         contexts,
-        min(max(largest, _SMALLEST_PDU_BYTES), LARGEST_SENT_BYTES),
+        min(max(largest, _MIN_PDU_BYTES), MAX_SENT_BYTES),
         tuple(
-            f"{_kinds(asked)} ({_why(results.get(number))})"
+            f"{_kinds(asked)} ({_reason(results.get(number))})"
             for number, asked in proposed.items()
             if number not in contexts
         ),
@@ -245,7 +241,7 @@ _REFUSALS = {
 """PS3.8, table 9-18."""
 
 
-def _why(result: int | None) -> str:
+def _reason(result: int | None) -> str:
     return "not answered" if result is None else _REFUSALS.get(result, "refused")
 
 

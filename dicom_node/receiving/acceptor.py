@@ -156,7 +156,7 @@ class Acceptor:
             return
         agreed = accept(request, self._offer.contexts)
         self._refused = describe(agreed.refused)
-        self._connection.largest_pdu = request.largest_pdu
+        self._connection.max_pdu_bytes = request.max_pdu_bytes
         self._connection.allow(SILENCE_SECONDS)
         offer, peer = self._offer, Peer(request.calling, self._caller.host)
         self._transfer = offer.audit.incoming(peer)

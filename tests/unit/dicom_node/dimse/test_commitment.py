@@ -153,14 +153,14 @@ def test_as_many_instances_as_are_taken_are_within_the_bounds(syntax: str) -> No
     _, two = write_report(TRANSACTION, ITEMS[:2], set(), syntax)
     start = one.index(b"\xfe\xff\x00\xe0")
     item = two[start : start + len(two) - len(one)]
-    items = item * commitment.MOST_REFERENCES
+    items = item * commitment.MAX_REFERENCES
     sequence = one[:start]
     data = sequence[: len(sequence) - 4] + len(items).to_bytes(4, "little") + items
     ElementWalk(syntax, commitment.BOUNDS).go(data)
 
 
 def test_too_many_references_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commitment, "MOST_REFERENCES", 2)
+    monkeypatch.setattr(commitment, "MAX_REFERENCES", 2)
     with pytest.raises(MalformedCommitment) as error:
         read_request(
             write_request(TRANSACTION, ITEMS, ExplicitVRLittleEndian), ExplicitVRLittleEndian
