@@ -1,4 +1,4 @@
-"""Verification and Storage SCU, each in one call."""
+"""Verification and Storage SCU as single function calls: C-ECHO, and C-STORE of some files."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ __all__ = ["SendResult", "echo", "send_files"]
 
 
 def echo(peer: Peer, *, calling_ae: str, tls: ssl.SSLContext | None = None) -> float:
-    """Ask a peer whether it is there (C-ECHO).
+    """Send a C-ECHO to a peer.
 
     Returns:
-        Seconds for the whole association.
+        Duration of the whole association in seconds.
 
     Raises:
-        PeerError: It cannot be reached, refuses, or does not answer with success.
+        PeerError: The peer cannot be reached, rejects the association, or does not answer with
+            success.
     """
     begin = time.perf_counter()
     contexts = [build_context(Verification)]
@@ -37,10 +38,10 @@ def echo(peer: Peer, *, calling_ae: str, tls: ssl.SSLContext | None = None) -> f
         context = association.context(Verification)
         try:
             request = Command(field=C_ECHO_RQ, affected_class=Verification)
-            answered = context is not None and association.request(context, request).status
+            status = association.request(context, request).status if context else None
         except ConnectionLost:
-            answered = None
-        if answered != SUCCESS:
+            status = None
+        if status != SUCCESS:
             raise PeerError(f"{describe(peer)} did not answer the C-ECHO.", transient=True)
     return time.perf_counter() - begin
 
@@ -53,18 +54,18 @@ def send_files(
     tls: ssl.SSLContext | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[SendResult]:
-    """Send files (C-STORE), normally over one association.
+    """Send files by C-STORE, normally over one association.
 
     Args:
-        peer: Where to.
-        files: DICOM files; each goes in its own transfer syntax, or in Implicit VR Little Endian
-            where the peer takes nothing else.
+        peer: Destination.
+        files: DICOM files; each is sent in its own transfer syntax, or in Implicit VR Little Endian
+            where the peer accepts nothing else.
         calling_ae: This node's AE title.
-        tls: Speak TLS with these certificates.
-        on_progress: Told (done, total) after each file.
+        tls: TLS context; None for a plain connection.
+        on_progress: Called with (done, total) after each file.
 
     Returns:
-        One result a file, in order; no status for files that got no answer.
+        One result per file, in order; without a status for files that got no response.
 
     Raises:
         PeerError: No association could be made.

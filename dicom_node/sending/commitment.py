@@ -1,4 +1,4 @@
-"""Storage commitment as this node calls for it, and as it reports to others (PS3.4, annex J)."""
+"""Storage commitment over this node's own associations: requests and reports (PS3.4, annex J)."""
 
 from __future__ import annotations
 
@@ -39,13 +39,20 @@ from dicom_node.dimse.status import (
 from dicom_node.errors import PeerError
 
 OnReport = Callable[[CommitmentReport], int]
-"""Takes a report and returns the status to answer with."""
+"""Handler of a report; returns the status to answer with."""
 
-_PASSING = frozenset({PROCESSING_FAILURE, RESOURCE_LIMITATION})
+_TRANSIENT = frozenset({PROCESSING_FAILURE, RESOURCE_LIMITATION})
+
+_REQUEST = Command(
+    field=N_ACTION_RQ,
+    requested_class=STORAGE_COMMITMENT,
+    requested_instance=WELL_KNOWN_INSTANCE,
+    action_type=REQUEST_COMMITMENT,
+)
 
 
 def commitment_context() -> PresentationContext:
-    """The context to propose for storage commitment."""
+    """Build the presentation context to propose for storage commitment."""
     return build_context(STORAGE_COMMITMENT, list(TRANSFER_SYNTAXES))
 
 
@@ -58,19 +65,19 @@ def ask_commitment(
     on_report: OnReport,
     wait_seconds: float,
 ) -> None:
-    """Ask a peer to commit to instances (N-ACTION) and wait a little for its report.
+    """Request commitment to instances (N-ACTION) and wait briefly for the report.
 
     Args:
-        association: To the peer.
-        peer: Named in errors.
-        transaction_uid: Under which it will report.
-        items: What to commit to.
-        on_report: Called with a report that comes on this association.
-        wait_seconds: How long to wait here; the report may come later on another association.
+        association: Association with the peer.
+        peer: The peer, for error messages.
+        transaction_uid: Transaction UID of the report to come.
+        items: Instances to commit to.
+        on_report: Called with a report that arrives on this association.
+        wait_seconds: Time to wait here; the report may arrive later on another association.
 
     Raises:
-        PeerError: The peer does not take the request.
-        ConnectionLost: The peer gave no answer to the request.
+        PeerError: The peer does not accept the request.
+        ConnectionLost: The peer sent no response to the request.
     """
     context = association.context(STORAGE_COMMITMENT)
     if context is None:
@@ -81,22 +88,10 @@ def ask_commitment(
         )
     reports: list[CommitmentReport] = []
     association.on_request = _listener(transaction_uid, reports, on_report)
-    answer = association.request(
-        context,
-        Command(
-            field=N_ACTION_RQ,
-            requested_class=STORAGE_COMMITMENT,
-            requested_instance=WELL_KNOWN_INSTANCE,
-            action_type=REQUEST_COMMITMENT,
-        ),
-        write_request(transaction_uid, items, context.transfer_syntax),
-    )
-    if answer.status != SUCCESS:
-        raise PeerError(
-            f"{describe(peer)} does not take the request for storage commitment"
-            f" (status {status_text(answer.status)}).",
-            transient=answer.status in _PASSING,
-        )
+    data_set = write_request(transaction_uid, items, context.transfer_syntax)
+    status = association.request(context, _REQUEST, data_set).status
+    if status != SUCCESS:
+        raise _not_accepted(peer, "request for", status, transient=status in _TRANSIENT)
     with suppress(ConnectionLost):  # a peer that hangs up now reports on another association
         association.serve_until(lambda: bool(reports), wait_seconds)
 
@@ -110,18 +105,18 @@ def report_commitment(
     calling_ae: str,
     tls: ssl.SSLContext | None = None,
 ) -> None:
-    """Report to a peer what this node has committed to (N-EVENT-REPORT on a new association).
+    """Report to a peer which instances are committed (N-EVENT-REPORT on a new association).
 
     Args:
-        peer: Who asked.
-        transaction_uid: As it was asked.
-        items: What was asked for.
-        held: SOP Instance UIDs, of those, that this node has.
+        peer: The peer that requested commitment.
+        transaction_uid: Transaction UID of its request.
+        items: Instances of its request.
+        held: SOP Instance UIDs, of those, that this node holds.
         calling_ae: This node's AE title.
-        tls: Speak TLS with these certificates.
+        tls: TLS context; None for a plain connection.
 
     Raises:
-        PeerError: The peer cannot be reached or does not take the report.
+        PeerError: The peer cannot be reached or does not accept the report.
     """
     with associate(
         peer,
@@ -131,7 +126,7 @@ def report_commitment(
         provided=[STORAGE_COMMITMENT],
     ) as association:
         context = association.context(STORAGE_COMMITMENT)
-        assert context is not None  # an association without any context is none
+        assert context is not None  # `associate` returns none without an accepted context
         event_type, data_set = write_report(transaction_uid, items, held, context.transfer_syntax)
         report = Command(
             field=N_EVENT_REPORT_RQ,
@@ -141,17 +136,21 @@ def report_commitment(
         )
         status = association.request(context, report, data_set).status
     if status != SUCCESS:
-        raise PeerError(
-            f"{describe(peer)} does not take the report on storage commitment"
-            f" (status {status_text(status)}).",
-            transient=True,
-        )
+        raise _not_accepted(peer, "report on", status, transient=True)
+
+
+def _not_accepted(peer: Peer, what: str, status: int | None, *, transient: bool) -> PeerError:
+    return PeerError(
+        f"{describe(peer)} does not accept the {what} storage commitment"
+        f" (status {status_text(status)}).",
+        transient=transient,
+    )
 
 
 def _listener(
     transaction_uid: str, reports: list[CommitmentReport], on_report: OnReport
 ) -> Callable[[AcceptedContext, Message], int]:
-    """Takes reports; notes the one that is waited for."""
+    """Make a handler of reports that also collects the one of this transaction."""
 
     def take(context: AcceptedContext, message: Message) -> int:
         if message.command.field != N_EVENT_REPORT_RQ or context.sop_class != STORAGE_COMMITMENT:

@@ -39,14 +39,14 @@ _MEANINGS: dict[int, str] = {
 
 @dataclass(frozen=True)
 class SendResult:
-    """What became of one file.
+    """Outcome of sending one file.
 
     Attributes:
         path: The file.
         sop_instance_uid: Its SOP Instance UID.
-        status: DIMSE status (PS3.4, table B.2-1); None when the peer did not say.
-        words: Why there is no status: what the peer did instead, as a clause.
-        silent: Whether there is no status because the peer fell silent or cannot be reached.
+        status: DIMSE status (PS3.4, table B.2-1); None when the peer sent none.
+        words: Reason for a missing status: what the peer did instead, as a clause.
+        silent: Whether a status is missing because the peer stopped answering or is unreachable.
     """
 
     path: Path
@@ -57,7 +57,7 @@ class SendResult:
 
     @property
     def ok(self) -> bool:
-        """Whether the peer has the instance: success, a warning, or it had it before."""
+        """Whether the peer has the instance now."""
         return self.status in _STORED
 
     @property
@@ -67,7 +67,7 @@ class SendResult:
 
     @property
     def away(self) -> bool:
-        """Whether the peer says, or shows, that it takes nothing for the time being."""
+        """Whether the peer stores nothing at present, by its status or its silence."""
         return self.silent if self.status is None else self.status in _AWAY
 
     @property
@@ -82,10 +82,10 @@ class SendResult:
 
 
 class NotStored(PeerError):  # noqa: N818 - the name says what happened
-    """Images were refused or got no answer.
+    """Images were refused or got no response.
 
     Attributes:
-        some_stored: Whether the destination took others, so that it is not away.
+        some_stored: Whether the destination stored others, so that it is not away.
     """
 
     def __init__(
@@ -96,27 +96,27 @@ class NotStored(PeerError):  # noqa: N818 - the name says what happened
 
 
 def not_stored(destination: str, results: Sequence[SendResult]) -> NotStored:
-    """The fault of a go in which not every image was stored.
+    """The error of an attempt in which not every image was stored.
 
-    A lasting refusal of one image is not cured by waiting for the others. Where a peer that is
-    there takes none, an attempt is spent; where it takes some, there is progress.
+    A permanent refusal of one image is not cured by waiting for the others. If a peer that answers
+    stores none, the attempt counts; if it stores some, there is progress and it does not.
     """
     refused = [result for result in results if not result.ok]
-    lasting = [result for result in refused if not result.transient]
-    worst = (lasting or refused)[0]
+    permanent = [result for result in refused if not result.transient]
+    worst = (permanent or refused)[0]
     some_stored = len(refused) < len(results)
     return NotStored(
         f"{destination}: {len(refused)} of {len(results)} images not stored, {worst.sentence}.",
         transient=worst.transient,
-        counted=not lasting and not some_stored and not all(item.away for item in refused),
+        counted=not permanent and not some_stored and not all(item.away for item in refused),
         some_stored=some_stored,
     )
 
 
 def is_absence(error: Exception) -> bool:
-    """Whether a fault says that the destination (or this node's disk) is away for any delivery.
+    """Whether an error means that the destination (or this node's disk) is away for any delivery.
 
-    A peer that is there and breaks associations off, or answers nonsense, is not away.
+    A peer that can be reached and breaks off associations, or sends no valid answer, is not away.
     """
     if isinstance(error, NotStored) and error.some_stored:
         return False

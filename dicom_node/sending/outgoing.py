@@ -1,4 +1,4 @@
-"""Files to be sent, as the network sees them: what they are and their data set as bytes."""
+"""Files to be sent: their SOP class, instance and transfer syntax, and their data set as bytes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from dicom_node.errors import UnreadableFile
 
 @dataclass(frozen=True)
 class OutgoingFile:
-    """A DICOM file on its way out.
+    """A DICOM file to be sent.
 
     Attributes:
-        offset: Where its data set begins, bytes.
+        offset: Offset of its data set in bytes.
     """
 
     path: Path
@@ -28,13 +28,13 @@ class OutgoingFile:
     transfer_syntax: str
     offset: int
 
-    def as_it_is(self) -> memoryview:
-        """The data set as it lies on disk.
+    def data_set(self) -> memoryview:
+        """Read the data set unchanged.
 
         A deflated one of odd length gets the null byte that makes it even (PS3.5, A.5).
 
         Raises:
-            UnreadableFile: The file has gone.
+            UnreadableFile: The file is missing.
         """
         try:
             data = memoryview(self.path.read_bytes())[self.offset :]
@@ -44,8 +44,8 @@ class OutgoingFile:
             return memoryview(bytes(data) + b"\0")
         return data
 
-    def as_implicit(self) -> bytes:
-        """The data set encoded anew in Implicit VR Little Endian.
+    def data_set_as_implicit(self) -> bytes:
+        """Read the data set and encode it in Implicit VR Little Endian.
 
         Raises:
             UnreadableFile: It cannot be read.
@@ -60,10 +60,10 @@ class OutgoingFile:
 
 
 def describe_file(path: Path) -> OutgoingFile:
-    """What a file is, by its file header.
+    """Read a file's File Meta Information.
 
     Raises:
-        UnreadableFile: It is no DICOM file.
+        UnreadableFile: It is not a DICOM file.
     """
     try:
         meta, offset = split_dataset(path)
@@ -85,5 +85,5 @@ def kinds(files: Sequence[OutgoingFile]) -> list[tuple[str, str]]:
 
 def _unreadable(path: Path) -> UnreadableFile:
     return UnreadableFile(
-        f"{path.name} cannot be sent: it is not a DICOM file with a complete file header."
+        f"{path.name} cannot be sent: it is not a DICOM file with complete File Meta Information."
     )

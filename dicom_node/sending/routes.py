@@ -1,4 +1,4 @@
-"""The node's ways to other systems, as its configuration describes them."""
+"""Routes to the configured peers: C-STORE or STOW-RS, with or without TLS and commitment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dicom_node.tls import client_context
 
 
 class PeerTransport:
-    """Opens sessions with peers: DIMSE or DICOMweb, with TLS or without.
+    """Opens sessions with peers, by DIMSE or DICOMweb, with or without TLS.
 
     Args:
         settings: This node's AE title and certificates.
@@ -32,7 +32,7 @@ class PeerTransport:
     def open(
         self, peer: PeerSettings | WebPeerSettings, files: Sequence[Path]
     ) -> StorageSession | WebSession:
-        """A session that sends files to a peer.
+        """Open a session that sends files to a peer.
 
         Raises:
             UnreadableFile: A file is not DICOM.
@@ -43,7 +43,7 @@ class PeerTransport:
         return self._dimse(peer, files, commitment=False)
 
     def open_committing(self, peer: PeerSettings, files: Sequence[Path]) -> StorageSession:
-        """The same, with storage commitment.
+        """Open a session that can also request storage commitment.
 
         Raises:
             UnreadableFile: A file is not DICOM.
@@ -58,10 +58,10 @@ class PeerTransport:
         items: Sequence[tuple[str, str]],
         held: Collection[str],
     ) -> None:
-        """Report to a peer which of the instances it asked about this node holds.
+        """Report to a peer which instances of its commitment request this node holds.
 
         Raises:
-            PeerError: The peer cannot be reached or does not take the report.
+            PeerError: The peer cannot be reached or does not accept the report.
         """
         report_commitment(
             peer,
@@ -73,13 +73,13 @@ class PeerTransport:
         )
 
     def echo(self, peer: PeerSettings | WebPeerSettings) -> float:
-        """Ask a peer whether it is there (C-ECHO, or a search by QIDO-RS).
+        """Test the connection to a peer (C-ECHO, or a search by QIDO-RS).
 
         Returns:
-            Seconds until its answer.
+            Duration in seconds.
 
         Raises:
-            PeerError: It cannot be reached or refuses.
+            PeerError: The peer cannot be reached or refuses.
         """
         if isinstance(peer, WebPeerSettings):
             return web_echo(peer, tls=self._context(wanted=True))
@@ -97,12 +97,12 @@ class PeerTransport:
         )
 
     def _context(self, *, wanted: bool) -> ssl.SSLContext | None:
-        """Read anew for every session: a certificate that was renewed counts without a restart."""
+        """Read the certificates for every session, so that renewal needs no restart."""
         if not wanted:
             return None
         try:
             return self._tls()
-        except ConfigurationError as error:  # it was usable at the start, so it will be again
+        except ConfigurationError as error:  # usable at the start, so presumably being replaced
             raise PeerError(str(error), transient=True) from error
 
     def _tls(self) -> ssl.SSLContext | None:

@@ -1,4 +1,4 @@
-"""Storage SCU: images to one peer over one association, which is made anew when it breaks."""
+"""Storage SCU: images to one peer over one association, which is reopened when it breaks."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from dicom_node.sending.outgoing import OutgoingFile, describe_file, kinds
 log = get_logger(__name__)
 
 ATTEMPTS_PER_IMAGE = 2
-"""An association that breaks off takes one answer with it: the image is sent again on a new one."""
+"""A broken association loses the response to one image, which is sent again on a new one."""
 
-LARGEST_LOSS = 2
-"""After so many images in a row without an answer the fault is the peer's, not the images'."""
+MAX_LOSSES = 2
+"""After so many images in a row without a response the fault is the peer's, not the images'."""
 
 _MEDIUM_PRIORITY = 0x0000
 
@@ -42,16 +42,16 @@ class StorageSession:
     """Sends files to a peer; use it as a context manager.
 
     Args:
-        peer: Where to.
-        files: What will be sent; each goes in its own transfer syntax, or in Implicit VR Little
-            Endian where the peer takes nothing else.
+        peer: Destination.
+        files: Files to send; each in its own transfer syntax, or in Implicit VR Little Endian where
+            the peer accepts nothing else.
         calling_ae: This node's AE title.
-        tls: Speak TLS with these certificates.
-        commitment: Propose storage commitment too, for :meth:`ask_commitment`.
+        tls: TLS context; None for a plain connection.
+        commitment: Also propose storage commitment, for :meth:`ask_commitment`.
 
     Raises:
         UnreadableFile: A file is not DICOM.
-        PeerError: The files are of more kinds than one association can carry.
+        PeerError: The files need more presentation contexts than one association has.
     """
 
     def __init__(
@@ -86,13 +86,13 @@ class StorageSession:
         self._stack.__exit__(kind, error, trace)
 
     def send(self, should_stop: Callable[[], bool] = _never) -> Iterator[SendResult]:
-        """Send the files in order, one result each; ends early when told to stop.
+        """Send the files in order, one result each; end early when asked to stop.
 
-        An image without an answer has no status and may be sent again: the same SOP Instance UID
-        never makes a second copy. A peer that has fallen silent is not tried any further.
+        An image without a response has no status and may be sent again: the same SOP Instance UID
+        never makes a second copy. A peer that has stopped answering is not tried any further.
 
         Raises:
-            PeerError: No association could be made to begin with.
+            PeerError: The first association could not be made.
         """
         self._should_stop = should_stop
         for file in self._files:
@@ -101,11 +101,11 @@ class StorageSession:
             try:
                 result = self._send(file)
             except PeerError:
-                if should_stop():  # given up for that
+                if should_stop():  # aborted for that reason
                     return
                 raise
             if result.status is None and should_stop():
-                return  # the image goes again
+                return  # the image will be sent again
             yield result
 
     def ask_commitment(
@@ -116,16 +116,16 @@ class StorageSession:
         on_report: OnReport,
         wait_seconds: float,
     ) -> None:
-        """Ask the peer to commit to instances, on the association over which they went.
+        """Request commitment to instances, on the association over which they were sent.
 
         Args:
-            transaction_uid: Under which it will report.
+            transaction_uid: Transaction UID of the report to come.
             files: The instances.
-            on_report: Called with a report that comes on this association.
-            wait_seconds: How long to wait here; it may come later on another association.
+            on_report: Called with a report that arrives on this association.
+            wait_seconds: Time to wait here; the report may arrive later on another association.
 
         Raises:
-            PeerError: The peer cannot be reached or does not take the request.
+            PeerError: The peer cannot be reached or does not accept the request.
             UnreadableFile: A file is not DICOM.
         """
         described = [describe_file(path) for path in files]
@@ -165,7 +165,7 @@ class StorageSession:
         return self._association
 
     def _send(self, file: OutgoingFile) -> SendResult:
-        if self._losses >= LARGEST_LOSS:
+        if self._losses >= MAX_LOSSES:
             return self._unanswered(file)
         for _ in range(ATTEMPTS_PER_IMAGE):
             first = self._association is None
@@ -174,13 +174,13 @@ class StorageSession:
             except ConnectionLost as lost:
                 self._note_loss(lost)
                 if lost.silent:  # another minute for each image would not help
-                    self._losses = LARGEST_LOSS
+                    self._losses = MAX_LOSSES
                     return self._unanswered(file)
             except PeerError:
                 if first:
                     raise
-                self._lost = ConnectionLost(_NOT_AGAIN, silent=True)
-                self._losses = LARGEST_LOSS
+                self._lost = ConnectionLost(_UNREACHABLE_AGAIN, silent=True)
+                self._losses = MAX_LOSSES
                 return self._unanswered(file)
             else:
                 self._losses = 0
@@ -204,18 +204,18 @@ class StorageSession:
         )
 
 
-_NOT_AGAIN = "broke the association off and cannot be called again"
+_UNREACHABLE_AGAIN = "broke off the association and cannot be reached again"
 
 
 def _store(association: Association, file: OutgoingFile) -> int | None:
     context = association.context(file.sop_class_uid, file.transfer_syntax)
     if context is not None:
-        data_set: bytes | memoryview = file.as_it_is()
+        data_set: bytes | memoryview = file.data_set()
     else:
         context = association.context(file.sop_class_uid, ImplicitVRLittleEndian)
         if context is None:
             return SOP_CLASS_NOT_SUPPORTED  # the peer accepted no fitting transfer syntax
-        data_set = file.as_implicit()
+        data_set = file.data_set_as_implicit()
     request = Command(
         field=C_STORE_RQ,
         affected_class=file.sop_class_uid,

@@ -1,6 +1,6 @@
-"""Store Instances Responses, as DICOM JSON or XML (PS3.18, 10.5.3 and annex I; PS3.19, A.1).
+"""Store Instances Response, as DICOM JSON or XML (PS3.18, 10.5.3 and annex I; PS3.19, A.1).
 
-Nothing here trusts the server: what cannot be read names no instance, a document type declaration
+The server is not trusted: an unreadable response names no instance, a document type declaration
 (and with it every entity) is refused, and nesting is bounded.
 """
 
@@ -15,7 +15,7 @@ from xml.parsers import expat
 from dicom_node.dimse.status import PROCESSING_FAILURE, WARNING_RANGE
 
 MAX_DEPTH = 32
-"""Nested XML elements; a response has seven."""
+"""Depth of nested XML elements; a response needs seven."""
 
 _STORED, _FAILED = "00081199", "00081198"  # Referenced and Failed SOP Sequence
 _CLASS, _INSTANCE, _REASON = "00081150", "00081155", "00081197"
@@ -24,26 +24,26 @@ _ROOT = "NativeDicomModel"
 
 @dataclass(frozen=True)
 class StoreResponse:
-    """What a server says of each instance.
+    """Outcome of each instance by the server's response.
 
     Attributes:
-        stored: SOP Instance UID to SOP Class UID, which is empty where the server gives none.
-        failed: SOP Instance UID to failure reason (PS3.3, C.14.1.1).
+        stored: SOP Class UID by SOP Instance UID; empty where the server gives none.
+        failed: Failure reason (PS3.3, C.14.1.1) by SOP Instance UID.
     """
 
     stored: Mapping[str, str]
     failed: Mapping[str, int]
 
     def names(self, sop_instance_uid: str) -> bool:
-        """Return whether it says anything of an instance."""
+        """Return whether it names an instance at all."""
         return sop_instance_uid in self.stored or sop_instance_uid in self.failed
 
 
 def read_response(body: bytes) -> StoreResponse:
-    """Read a response; one that cannot be read names no instance.
+    """Read a response; an unreadable one names no instance.
 
-    DICOM JSON is taken as an object or as a list of them, as servers send both. An instance that
-    stands both among the stored and the failed has failed.
+    DICOM JSON may be an object or a list of them, as servers send both. An instance that is named
+    both as stored and as failed has failed.
     """
     stored: dict[str, str] = {}
     failed: dict[str, int] = {}
@@ -77,7 +77,7 @@ def _text(item: object, tag: str) -> str:
 
 
 def _number(item: object, tag: str) -> int:
-    """A failure reason; never success nor a warning (Bxxx), since the instance has failed."""
+    """A failure reason; neither success nor a warning (Bxxx), since the instance has failed."""
     value = next(iter(_values(item, tag)), None)
     try:
         reason = int(value) if isinstance(value, int | float | str) else PROCESSING_FAILURE
@@ -88,11 +88,11 @@ def _number(item: object, tag: str) -> int:
 
 
 def _read_xml(body: bytes) -> dict[str, Any]:
-    """A Native DICOM Model in the shape of DICOM JSON.
+    """Read a Native DICOM Model into the structure of DICOM JSON.
 
     Raises:
         ValueError: It is another kind of document, declares a document type, or nests too deeply.
-        expat.ExpatError: It is no XML.
+        expat.ExpatError: It is not XML.
     """
     reader = _NativeModel()
     parser = expat.ParserCreate()
@@ -110,7 +110,7 @@ def _refuse(*_: object) -> None:
 
 
 class _NativeModel:
-    """Handlers that build the document while it is parsed."""
+    """Expat handlers that build the document during parsing."""
 
     def __init__(self) -> None:
         self.document: dict[str, Any] = {}
@@ -146,7 +146,7 @@ class _NativeModel:
 
 
 class _Text:
-    """The text of a value, while it is read."""
+    """The text of a value during parsing."""
 
     def __init__(self, values: list[Any]) -> None:
         self.values, self.pieces = values, list[str]()

@@ -1,7 +1,7 @@
 """STOW-RS user agent: images to a DICOMweb server (PS3.18, section 10.5).
 
-dicomweb-client decodes every image and forgets which of them a server refused; this sends the
-bytes as they lie on disk and reads the answer image by image.
+dicomweb-client decodes every image and does not return which of them a server refused; this sends
+the files unchanged and reads the response image by image.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from dicom_node.settings import WebPeerSettings
 from dicom_node.web_client import Answer, AnswerTooLong, ExchangeFailed, exchange
 
 FILES_PER_REQUEST = 20
-"""A lost answer costs no more than so many images sent again."""
+"""At most this many images are sent again after a lost response."""
 
 ANSWER_SECONDS = 120.0
-"""Time for a server to answer in full; it stores the whole request first."""
+"""Time for a server to respond in full; it stores the whole request first."""
 
 MAX_SEARCH_BYTES = 16 << 20
-"""Longest answer to the search of an echo; some servers do not heed its limit."""
+"""Longest response to the search of an echo; some servers ignore its limit."""
 
 PIECE_BYTES = 1 << 16
 """A file is read and sent in pieces of this size."""
 
 _DICOM, _JSON = "application/dicom", "application/dicom+json"
 _OK, _PARTIAL, _NOT_FOUND, _CONFLICT = 200, 202, 404, 409
-_PASSING = frozenset({408, 425, 429})
+_TRANSIENT = frozenset({408, 425, 429})
 _REFUSING = frozenset({401, 403})
-_AWAY = frozenset({*_PASSING, 502, 503, 504, 507})
-"""The server, or what stands behind it, takes nothing for the time being."""
+_AWAY = frozenset({*_TRANSIENT, 502, 503, 504, 507})
+"""The server, or a system behind it, stores nothing at present."""
 
 
 def _never() -> bool:
@@ -51,10 +51,10 @@ class WebSession:
     """Sends files to a DICOMweb server; use it as a context manager.
 
     Args:
-        peer: Where to.
-        files: What will be sent, each as it lies on disk.
-        tls: What https is checked with, and this node's certificate; None: the operating system's
-            authorities.
+        peer: Destination.
+        files: Files to send, each unchanged.
+        tls: TLS context with the authorities and this node's certificate; None: the operating
+            system's authorities, no certificate.
 
     Raises:
         UnreadableFile: A file is not DICOM.
@@ -78,10 +78,10 @@ class WebSession:
         """Do nothing: each request has a connection of its own."""
 
     def send(self, should_stop: Callable[[], bool] = _never) -> Iterator[SendResult]:
-        """Send the files in order, one result each; ends early when told to stop.
+        """Send the files in order, one result each; end early when asked to stop.
 
         Raises:
-            PeerError: The server cannot be reached or does not take requests of this node.
+            PeerError: The server cannot be reached or does not accept requests of this node.
         """
         for begin in range(0, len(self._files), FILES_PER_REQUEST):
             if should_stop():
@@ -89,7 +89,7 @@ class WebSession:
             try:
                 results = self._store(self._files[begin : begin + FILES_PER_REQUEST], should_stop)
             except PeerError:
-                if should_stop():  # given up for that; the images go again
+                if should_stop():  # aborted for that reason; the images will be sent again
                     return
                 raise
             yield from results
@@ -114,7 +114,7 @@ class MultipartFiles:
     """DICOM files as a multipart/related request body (PS3.18, 8.6.1.2), read while it is sent.
 
     Args:
-        paths: The files, sent as they lie on disk.
+        paths: The files, sent unchanged.
 
     Raises:
         UnreadableFile: A file is missing.
@@ -145,13 +145,13 @@ class MultipartFiles:
 
 
 def web_echo(peer: WebPeerSettings, *, tls: ssl.SSLContext | None = None) -> float:
-    """Ask a DICOMweb server whether it is there, by a search for one study (QIDO-RS).
+    """Test the connection to a DICOMweb server by a search for one study (QIDO-RS).
 
     Returns:
-        Seconds until its answer.
+        Duration in seconds.
 
     Raises:
-        PeerError: It cannot be reached or does not let this node in.
+        PeerError: The server cannot be reached or does not authorise this node.
     """
     begin = time.perf_counter()
     url = f"{peer.url}/studies?limit=1"
@@ -182,7 +182,7 @@ def _ask(
             should_stop=should_stop,
             **limits,
         )
-    except AnswerTooLong as error:  # it is there, and its status says what it means
+    except AnswerTooLong as error:  # the server answered; its status is enough
         return error.answer
     except ExchangeFailed as error:
         raise _no_answer(peer, error) from error
@@ -202,7 +202,7 @@ def _credentials(peer: WebPeerSettings) -> dict[str, str]:
 
 
 def _result(file: OutgoingFile, response: StoreResponse, answer: Answer) -> SendResult:
-    """What a response says of one file (PS3.18, 10.5.3.1: what is stored is named as stored)."""
+    """Result of one file by the response (PS3.18, 10.5.3.1: stored instances are named)."""
     uid = file.sop_instance_uid
     if uid in response.failed:
         return SendResult(file.path, uid, response.failed[uid])
@@ -228,7 +228,7 @@ def _no_answer(peer: WebPeerSettings, error: ExchangeFailed) -> PeerError:
 
 
 def _refused(code: int, peer: WebPeerSettings) -> PeerError:
-    passing = code >= 500 or code in _PASSING
+    passing = code >= 500 or code in _TRANSIENT
     if code in _REFUSING:
         reason = "does not let this node in: check its token, or user name and password"
     elif passing:
