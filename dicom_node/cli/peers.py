@@ -15,7 +15,7 @@ from dicom_node.cli.configuration import ConfigPath, read_settings
 from dicom_node.cli.output import AsJson, progress, write_json
 from dicom_node.ct.files import with_preamble
 from dicom_node.dimse.peer import describe
-from dicom_node.encoding.preamble import is_bare
+from dicom_node.encoding.preamble import lacks_preamble
 from dicom_node.errors import InputError
 from dicom_node.sending.outcome import SendResult
 from dicom_node.sending.routes import PeerTransport
@@ -95,7 +95,7 @@ def _dicom_files(paths: list[Path]) -> tuple[list[Path], int]:
         found += (
             sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
         )
-    files = [path for path in found if is_dicom(path) or is_bare(path)]
+    files = [path for path in found if is_dicom(path) or lacks_preamble(path)]
     if not files:
         raise InputError(f"There is no DICOM file in {', '.join(map(str, paths))}.")
     return files, len(found) - len(files)
@@ -107,7 +107,7 @@ def _with_preambles(paths: Sequence[Path]) -> Iterator[list[Path]]:
     with TemporaryDirectory(prefix="dicom-node-") as folder:
         files = []
         for number, path in enumerate(paths):
-            if is_bare(path):
+            if lacks_preamble(path):
                 whole = Path(folder) / str(number) / path.name
                 whole.parent.mkdir()
                 whole.write_bytes(with_preamble(path))

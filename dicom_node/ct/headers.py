@@ -15,8 +15,8 @@ from dicom_node.ct.attributes import number, numbers, texts
 from dicom_node.ct.pixels import WORD_BITS, Encoding
 from dicom_node.ct.scope import is_own_equipment, reason_unprocessable
 from dicom_node.ct.transfer_syntaxes import READABLE, unreadable_syntax
-from dicom_node.encoding.file_reader import Wanted, read_wanted, transfer_syntax_of
-from dicom_node.encoding.preamble import state_syntax
+from dicom_node.encoding.file_reader import ElementScope, read_elements, transfer_syntax_of
+from dicom_node.encoding.preamble import correct_transfer_syntax
 from dicom_node.errors import InputError, NotForUs, StorageError, UnreadableFile
 from man_core import Condition
 
@@ -60,7 +60,7 @@ def load(path: Path, *, pixels: bool) -> FileDataset:
         InputError: It is not there, or may not be opened.
         StorageError: The disk, or the system, cannot read it now.
     """
-    header = _read(path, Wanted(lean=True, pixels=pixels))
+    header = _read(path, ElementScope(lean=True, pixels=pixels))
     _forget_other_contributors(header)
     return header
 
@@ -73,16 +73,16 @@ def load_whole(path: Path) -> FileDataset:
         InputError: It is not there, or may not be opened.
         StorageError: The disk, or the system, cannot read it now.
     """
-    return _read(path, Wanted(lean=False, pixels=False))
+    return _read(path, ElementScope(lean=False, pixels=False))
 
 
-def _read(path: Path, wanted: Wanted) -> FileDataset:
+def _read(path: Path, wanted: ElementScope) -> FileDataset:
     syntax = ""
     try:
         with path.open("rb") as file:
             syntax = transfer_syntax_of(file)
-            dataset = read_wanted(file, wanted)
-        state_syntax(dataset)
+            dataset = read_elements(file, wanted)
+        correct_transfer_syntax(dataset)
     except InvalidDicomError as error:
         raise UnreadableFile(f"{path.name} is not a DICOM file: remove it.") from error
     except OSError as error:

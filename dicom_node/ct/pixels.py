@@ -14,7 +14,7 @@ from pydicom.uid import UID
 
 from dicom_node.ct.padding import undeclared_padding
 from dicom_node.ct.transfer_syntaxes import READABLE, unreadable_syntax
-from dicom_node.encoding.codestream import check_claim
+from dicom_node.encoding.codestream import check_frame_header
 from dicom_node.errors import UnreadableFile
 
 AIR_HU: Final = -1000.0
@@ -106,7 +106,7 @@ def _check_size(dataset: Dataset, syntax: UID, name: str) -> None:
         return
     try:
         frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
-        check_claim(frame, syntax, rows=int(dataset.Rows), columns=int(dataset.Columns))
+        check_frame_header(frame, syntax, rows=int(dataset.Rows), columns=int(dataset.Columns))
     except UnreadableFile as error:
         text = str(error).rstrip(".")
         raise UnreadableFile(

@@ -27,7 +27,7 @@ from dicom_node.dimse.status import (
     PROCESSING_FAILURE,
     RESOURCE_LIMITATION,
 )
-from dicom_node.encoding.elements import Bounds, ElementWalk, Odd
+from dicom_node.encoding.elements import Bounds, ElementWalk, IrregularDataSet
 from dicom_node.encoding.uid import is_usable_uid
 from dicom_node.errors import InputError, UnreadableFile
 
@@ -51,7 +51,7 @@ MAX_REFERENCES = 30_000
 BOUNDS = Bounds(elements=12 * MAX_REFERENCES, items=2 * MAX_REFERENCES)
 """Limits of a report: committed and failed instances, each with up to five attributes."""
 
-MAX_ODD_BYTES = 1 << 16
+MAX_IRREGULAR_BYTES = 1 << 16
 """Longest irregular data set that is still read by pydicom."""
 
 STORED_CLASSES = frozenset({CTImageStorage, EnhancedCTImageStorage})
@@ -203,11 +203,11 @@ def _decoded(data: bytes, transfer_syntax: str) -> Dataset:
 def _check_size(data: bytes, transfer_syntax: str) -> None:
     """Count items and elements before building any: 16 MiB hold two million empty items."""
     try:
-        ElementWalk(transfer_syntax, BOUNDS).go(data)
+        ElementWalk(transfer_syntax, BOUNDS).advance(data)
     except UnreadableFile as error:
         raise MalformedCommitment(str(error), RESOURCE_LIMITATION) from error
-    except Odd as error:
-        if len(data) > MAX_ODD_BYTES:
+    except IrregularDataSet as error:
+        if len(data) > MAX_IRREGULAR_BYTES:
             raise MalformedCommitment("The data set cannot be read.", PROCESSING_FAILURE) from error
 
 

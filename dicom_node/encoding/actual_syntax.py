@@ -1,8 +1,8 @@
-"""The transfer syntax in which a data set really is, where its sender has labelled it wrongly.
+"""Actual transfer syntax of a data set whose sender has labelled it wrongly.
 
-A sender that writes implicit VR under an explicit syntax, or the other way round, will do so the
-next time too; refused, its images never arrive. The bytes stay as they are, and the file says what
-they are (PS3.5, annex A.1 and A.2).
+A sender that writes implicit VR under an explicit syntax, or the other way round, will do so again
+after a refusal, and its images would never arrive. The bytes stay unchanged, and the stored file
+states their actual syntax (PS3.5, annex A.1 and A.2).
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ _LABELS = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 
 
 def actual_syntax(announced: str, head: bytes | memoryview) -> str:
-    """The transfer syntax of a data set by its first two elements.
+    """Determine the transfer syntax of a data set by its first two elements.
 
     Args:
-        announced: The one that was agreed on. Only the two uncompressed ones of little endian are
-            mistaken for each other; any other is returned as it is.
+        announced: The negotiated or stated one. Only implicit and explicit VR little endian are
+            mistaken for each other; any other is returned unchanged.
         head: The first bytes of the data set.
 
     Returns:
-        The other of both only if the bytes make no sense in the announced one, and do in it.
+        The other of the two if the bytes are valid in it and not in the announced one.
     """
     if announced not in _LABELS:
         return announced
@@ -37,7 +37,7 @@ def actual_syntax(announced: str, head: bytes | memoryview) -> str:
 
 
 def _makes_sense(head: bytes | memoryview, *, explicit: bool) -> bool:
-    """Whether there is an element, and at its end another one, or the end."""
+    """Whether the bytes begin with an element that is followed by another one, or by the end."""
     first = _element(head, 0, explicit=explicit)
     if first is None:
         return False
@@ -49,7 +49,7 @@ def _makes_sense(head: bytes | memoryview, *, explicit: bool) -> bool:
 
 
 def _element(head: bytes | memoryview, at: int, *, explicit: bool) -> tuple[int, int] | None:
-    """Tag and end of an element, if it can be one."""
+    """Tag and end offset of an element; None if the bytes cannot be one."""
     if at + 12 > len(head):
         return None
     group, number, length = struct.unpack_from("<HHI", head, at)

@@ -1,7 +1,8 @@
-"""The size that compressed pixels claim, compared with the header before a decoder sees them.
+"""Frame header of compressed pixels, compared with the DICOM header before decoding.
 
-A decoder reserves what the codestream claims: some hundred bytes can claim gigabytes, and a library
-that cannot get them may end the process. So the claim has to be the header's, frame by frame.
+A decoder allocates the size that the codestream states: a few hundred bytes can state gigabytes,
+and a library that cannot allocate them may end the process. So each frame must state the size that
+the DICOM header states.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ WORD_BYTES: Final = 2
 MAX_BITS: Final = 16
 MAX_TILES: Final = 4096
 MIN_PRECINCT_LOG2: Final = 4
-"""JPEG 2000 may divide an image into as many parts as it has pixels; no CT writer does."""
+"""Limits on tiles and precincts: JPEG 2000 allows one for each pixel; no CT writer does that."""
 
 MAX_SEGMENT_RATIO: Final = 2
-"""An RLE segment takes at most two bytes for one (PS3.5, G.3)."""
+"""An RLE segment has at most two bytes for each byte of pixel data (PS3.5, G.3)."""
 
 SEGMENT_SLACK_BYTES: Final = 64
 
@@ -41,14 +42,14 @@ _SCAN = 0xDA
 
 
 @dataclass(frozen=True)
-class Claim:
-    """What a codestream says that it holds.
+class FrameHeader:
+    """Image size in a codestream.
 
     Attributes:
-        rows: Lines.
-        columns: Samples a line.
-        samples: Components.
-        bits: Of a sample.
+        rows: Number of lines.
+        columns: Samples per line.
+        samples: Number of components.
+        bits: Bits per sample.
     """
 
     rows: int
@@ -57,21 +58,25 @@ class Claim:
     bits: int
 
 
-class _Damaged(Exception):  # noqa: N818 - the name says what the codestream is
-    """The codestream has no header that can be read."""
+class FrameMismatch(UnreadableFile):
+    """A frame that does not fit the DICOM header; the message is a clause about the file."""
 
 
-def check_claim(stream: bytes, transfer_syntax: str, *, rows: int, columns: int) -> None:
-    """See that a frame holds one grey image of the size that the header states.
+class _Malformed(Exception):  # noqa: N818 - the name says what the codestream is
+    """The codestream has no readable frame header."""
+
+
+def check_frame_header(stream: bytes, transfer_syntax: str, *, rows: int, columns: int) -> None:
+    """Check that a frame holds one monochrome image of the size in the DICOM header.
 
     Args:
-        stream: One frame's codestream.
-        transfer_syntax: Which says how it is compressed; others than the readable pass.
-        rows: Of the header.
-        columns: Of the header.
+        stream: The frame's codestream.
+        transfer_syntax: Its compression; a syntax that the node does not read passes unchecked.
+        rows: Rows of the DICOM header.
+        columns: Columns of the DICOM header.
 
     Raises:
-        UnreadableFile: It claims another size, or its header cannot be read.
+        FrameMismatch: It states another size, or its frame header cannot be read.
     """
     if transfer_syntax == RLELossless:
         _check_segments(stream, rows * columns)
@@ -80,24 +85,28 @@ def check_claim(stream: bytes, transfer_syntax: str, *, rows: int, columns: int)
     if read is None:
         return
     try:
-        claim = read(stream)
-    except (_Damaged, struct.error, IndexError) as error:
-        raise UnreadableFile("its compressed pixels have no readable header") from error
-    if (claim.rows, claim.columns, claim.samples) != (rows, columns, 1) or claim.bits > MAX_BITS:
-        raise UnreadableFile(
-            f"its compressed pixels claim to be {claim.rows} x {claim.columns} with "
-            f"{claim.samples} samples of {claim.bits} bits, its header says {rows} x {columns}"
+        header = read(stream)
+    except (_Malformed, struct.error, IndexError) as error:
+        raise FrameMismatch("its compressed pixels have no readable header") from error
+    if (header.rows, header.columns, header.samples) != (
+        rows,
+        columns,
+        1,
+    ) or header.bits > MAX_BITS:
+        raise FrameMismatch(
+            f"its compressed pixels claim to be {header.rows} x {header.columns} with "
+            f"{header.samples} samples of {header.bits} bits, its header says {rows} x {columns}"
         )
 
 
-def _jpeg(stream: bytes) -> Claim:
-    """The frame header of JPEG (ITU-T T.81, B.2.2) or JPEG-LS (ITU-T T.87, C.2.2)."""
+def _jpeg(stream: bytes) -> FrameHeader:
+    """Read the frame header of JPEG (ITU-T T.81, B.2.2) or JPEG-LS (ITU-T T.87, C.2.2)."""
     if stream[:2] != b"\xff\xd8":
-        raise _Damaged
-    at, claim = 2, None
+        raise _Malformed
+    at, header = 2, None
     while True:
         if stream[at] != 0xFF:
-            raise _Damaged
+            raise _Malformed
         marker = stream[at + 1]
         if marker == 0xFF:  # a fill byte
             at += 1
@@ -108,74 +117,74 @@ def _jpeg(stream: bytes) -> Claim:
         if marker == _SCAN:
             break
         if marker in _FRAME_HEADERS:
-            if claim is not None:
-                raise _Damaged
+            if header is not None:
+                raise _Malformed
             bits, rows, columns, samples = struct.unpack_from(">BHHB", stream, at + 4)
-            claim = Claim(rows, columns, samples, bits)
+            header = FrameHeader(rows, columns, samples, bits)
         at += 2 + struct.unpack_from(">H", stream, at + 2)[0]
-    if claim is None:
-        raise _Damaged
-    return claim
+    if header is None:
+        raise _Malformed
+    return header
 
 
-def _jpeg_2000(stream: bytes) -> Claim:
-    """The SIZ segment, which follows the first marker (ITU-T T.800, A.5.1)."""
+def _jpeg_2000(stream: bytes) -> FrameHeader:
+    """Read the SIZ segment, which follows the first marker (ITU-T T.800, A.5.1)."""
     at = _codestream_offset(stream)
     if stream[at : at + 4] != b"\xff\x4f\xff\x51":
-        raise _Damaged
+        raise _Malformed
     _, _, right, lower, left, upper, wide, high, _, _, samples, depth, across, down = (
         struct.unpack_from(">HH8IHBBB", stream, at + 4)
     )
     if not (wide and high) or (across, down) != (1, 1):
-        raise _Damaged
+        raise _Malformed
     if -(-right // wide) * -(-lower // high) > MAX_TILES:
-        raise _Damaged
+        raise _Malformed
     _check_precincts(stream, at + 4 + struct.unpack_from(">H", stream, at + 4)[0])
-    return Claim(lower - upper, right - left, samples, (depth & 0x7F) + 1)
+    return FrameHeader(lower - upper, right - left, samples, (depth & 0x7F) + 1)
 
 
 def _codestream_offset(stream: bytes) -> int:
-    """Where the codestream begins; some writers put the whole JP2 file into the fragment."""
+    """Offset of the codestream; some writers put a whole JP2 file into the fragment."""
     if stream[4:8] != b"jP  ":
         return 0
     at = 0
     while stream[at + 4 : at + 8] != b"jp2c":
         size = struct.unpack_from(">I", stream, at)[0]
         if size < 8:
-            raise _Damaged
+            raise _Malformed
         at += size
     return at + (16 if struct.unpack_from(">I", stream, at)[0] == 1 else 8)
 
 
 def _check_precincts(stream: bytes, at: int) -> None:
-    """Precincts of the main header's COD and COC segments (ITU-T T.800, A.6.1 and A.6.2)."""
+    """Check the precincts in the COD and COC segments (ITU-T T.800, A.6.1 and A.6.2)."""
     while at + 4 <= len(stream) and stream[at] == 0xFF and stream[at + 1] != 0x90:
         length = struct.unpack_from(">H", stream, at + 2)[0]
         sizes = {0x52: (4, 14), 0x53: (5, 11)}.get(stream[at + 1])
         if sizes is not None and stream[at + sizes[0]] & 1:
             found = stream[at + sizes[1] : at + 2 + length]
             if any(min(one & 0xF, one >> 4) < MIN_PRECINCT_LOG2 for one in found):
-                raise _Damaged
+                raise _Malformed
         at += 2 + length
 
 
 def _check_segments(stream: bytes, pixels: int) -> None:
-    """The RLE header (PS3.5, G.5): one segment for each byte of a pixel, none too long."""
+    """Check the RLE header (PS3.5, G.5): one segment for each byte of a pixel, none too long."""
     if len(stream) < SEGMENT_SLACK_BYTES:
-        raise UnreadableFile("its compressed pixels have no readable header")
+        raise FrameMismatch("its compressed pixels have no readable header")
     count, *offsets = struct.unpack_from("<16I", stream)
     if count != WORD_BYTES:
-        raise UnreadableFile(
+        raise FrameMismatch(
             f"its compressed pixels have {count} segments, one for each of {WORD_BYTES} bytes "
             "of a pixel are expected"
         )
     ends = [*offsets[1:count], len(stream)]
     longest = max(end - begin for begin, end in zip(offsets[:count], ends, strict=True))
     if longest > MAX_SEGMENT_RATIO * pixels + SEGMENT_SLACK_BYTES:
-        raise UnreadableFile("its compressed pixels are larger than its header allows")
+        raise FrameMismatch("its compressed pixels are larger than its header allows")
 
 
-_READERS: Final[Mapping[str, Callable[[bytes], Claim]]] = MappingProxyType(
+_READERS: Final[Mapping[str, Callable[[bytes], FrameHeader]]] = MappingProxyType(
     {
         str(JPEGLSLossless): _jpeg,
         str(JPEGLSNearLossless): _jpeg,

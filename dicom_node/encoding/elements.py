@@ -1,8 +1,8 @@
-"""A bounded walk over the elements of an encoded data set: no recursion, and nothing is built.
+"""Bounded walk over the elements of an encoded data set, without recursion or building objects.
 
-The one walk of the product. The receiver checks with it what comes in, and whoever reads a file
-chooses with it what pydicom gets to see. It goes into every sequence, those of defined length too,
-and stops at the first bound that is exceeded (PS3.5, chapter 7, knows none of them).
+The receiver checks data sets with it, and file readers choose with it which elements pydicom gets
+to parse. It enters every sequence, also of defined length, and stops at the first bound that is
+exceeded; the standard itself sets none (PS3.5, chapter 7).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 from dicom_node.errors import UnreadableFile
 
 MAX_DEPTH: Final = 32
-"""Sequences within sequences, of defined and of undefined length."""
+"""Depth of nested sequences, of defined and undefined length."""
 
 PIXEL_DATA: Final = 0x7FE0_0010
 UNDEFINED: Final = 0xFFFF_FFFF
@@ -38,12 +38,12 @@ _TOO_MANY = "The data set has more than {} {}, which no image needs."
 
 @dataclass(frozen=True)
 class Bounds:
-    """How much a data set may consist of.
+    """Limits on the content of a data set.
 
     Attributes:
         elements: Elements at any depth.
         items: Items of sequences, and fragments of pixel data.
-        header_bytes: Bytes outside the pixel data; None: as many as were sent.
+        header_bytes: Bytes outside the pixel data; None: unlimited.
     """
 
     elements: int
@@ -52,27 +52,27 @@ class Bounds:
 
 
 SINGLE_FRAME: Final = Bounds(elements=100_000, items=20_000)
-"""An image of one frame has some hundred elements; those with maker's lists some thousands."""
+"""A single-frame image has some hundred elements; with private lists of a maker some thousand."""
 
 MULTI_FRAME: Final = Bounds(elements=2_000_000, items=400_000)
-"""Enhanced images describe each frame by some thirty elements in a dozen items."""
+"""Enhanced images describe each frame by about thirty elements in a dozen items."""
 
 
 def is_sequence(tag: int, vr: bytes) -> bool:
-    """Whether a value of defined length consists of items; an empty VR is one that is not stated.
+    """Whether a value of defined length consists of items; an empty VR means that none is stated.
 
-    An unknown VR is that of the dictionary, as pydicom takes it.
+    For VR UN the dictionary decides, as in pydicom.
     """
     return vr == b"SQ" or (vr in (b"", b"UN") and tag in _SEQUENCES)
 
 
-class Odd(Exception):  # noqa: N818 - the name says what the data set is
-    """Not as the standard says, and perhaps readable all the same."""
+class IrregularDataSet(Exception):  # noqa: N818 - the name says what the data set is
+    """A data set that breaks the standard's encoding rules, and may be readable nevertheless."""
 
 
 @dataclass(slots=True, frozen=True)
 class _Frame:
-    """What the walk is in: elements, items of a sequence, or fragments of pixel data."""
+    """The level that the walk is in: elements, items of a sequence, or pixel data fragments."""
 
     limit: int
     explicit: bool
@@ -84,67 +84,67 @@ class ElementWalk:
     """A walk over a data set, in as many steps as it arrives in.
 
     Args:
-        transfer_syntax: In which it is encoded; for a deflated one that of the inflated.
-        bounds: How much it may consist of.
+        transfer_syntax: Its transfer syntax; of a deflated data set that of the inflated bytes.
+        bounds: Limits on its content.
 
     Attributes:
-        offset: Where the walk goes on; beyond the end while a value is not whole.
+        offset: Offset of the next step; beyond the end while a value is incomplete.
         elements: Elements so far, at any depth.
         items: Items and fragments so far.
         pixel_bytes: Length of the pixel data's value so far.
-        passed_over: Values of defined length so far whose content is odd.
+        skipped: Values of defined length, so far, whose content is irregular.
     """
 
-    noted: frozenset[int] | None = None
-    """Tags that ``_found`` is asked about; None: all."""
+    watched_tags: frozenset[int] | None = None
+    """Tags for which ``_on_element`` is called; None: all."""
 
     def __init__(self, transfer_syntax: str, bounds: Bounds = SINGLE_FRAME) -> None:
         order = ">" if transfer_syntax == ExplicitVRBigEndian else "<"
         self._tag = struct.Struct(f"{order}HH")
         self._long, self._short = struct.Struct(f"{order}I"), struct.Struct(f"{order}H")
-        self._bounds, self._most_elements = bounds, bounds.elements
+        self._bounds, self._max_elements = bounds, bounds.elements
         self._explicit = transfer_syntax != ImplicitVRLittleEndian
-        self.start_again()
+        self.reset()
 
-    def start_again(self) -> None:
-        """Forget everything seen so far."""
-        self.offset = self.elements = self.items = self.pixel_bytes = self.passed_over = 0
+    def reset(self) -> None:
+        """Return to the beginning of the data set."""
+        self.offset = self.elements = self.items = self.pixel_bytes = self.skipped = 0
         self._last, self._pixels_from, self._outer_depth = -1, -1, 0
         self._stack: list[_Frame] = []
         self._frame = _Frame(_OPEN, self._explicit)
 
     @property
-    def is_between(self) -> bool:
-        """Whether the walk stands between two elements of the top level."""
+    def is_at_top_level(self) -> bool:
+        """Whether the walk is between two elements of the top level."""
         return not self._stack
 
     def enter_sequence(self, size: int, depth: int) -> None:
-        """Begin within the value of a sequence that is itself ``depth`` sequences deep."""
+        """Begin within the value of a sequence of this size, itself nested ``depth`` deep."""
         self._stack, self._frame = [self._frame], _Frame(size, self._explicit, items=True)
         self._outer_depth = depth
 
-    def go(self, data: bytes | memoryview, base: int = 0) -> None:
-        """Go on as far as the bytes reach.
+    def advance(self, data: bytes | memoryview, base: int = 0) -> None:
+        """Continue as far as the bytes reach.
 
         Args:
             data: Part of the data set.
-            base: Where in the data set they begin.
+            base: Offset of this part in the data set.
 
         Raises:
             UnreadableFile: A bound is exceeded.
-            Odd: The data set is not as the standard says. What is wrong within a value of defined
-                length is passed over with that value.
+            IrregularDataSet: The data set breaks the encoding rules. Irregular content of a value
+                of defined length is skipped with that value instead.
         """
         end = base + len(data)
         while self.offset < end or (self._stack and self.offset == self._frame.limit):
             try:
                 if not self._step(data, base, end):
                     return
-            except Odd:
-                if not self._pass_over():
+            except IrregularDataSet:
+                if not self._skip_value():
                     raise
 
-    def _found(
+    def _on_element(
         self,
         data: bytes | memoryview,
         base: int,
@@ -153,26 +153,26 @@ class ElementWalk:
         value: int,
         length: int,
     ) -> bool:
-        """Take note of an element of the top level; False to wait until its value is there.
+        """Handle an element of the top level; return False to wait until its value is complete.
 
         Args:
             data: Part of the data set.
-            base: Where in the data set it begins.
+            base: Offset of this part in the data set.
             tag: The element's tag.
-            vr: Its VR; empty where the file states none.
-            value: Where in the data set its value begins.
-            length: Of its value; ``UNDEFINED`` for one that ends with a delimiter.
+            vr: Its VR; empty where none is stated.
+            value: Offset of its value in the data set.
+            length: Length of its value; ``UNDEFINED`` for one that ends with a delimiter.
         """
         return True
 
     def _step(self, data: bytes | memoryview, base: int, end: int) -> bool:
-        """Take one element, item or delimiter; False when its head is not there yet."""
+        """Step over one element, item or delimiter; return False when its head is incomplete."""
         frame, offset = self._frame, self.offset
         if offset == frame.limit:
             self._leave(offset)
             return True
         if frame.limit >= 0 and offset + 8 > frame.limit:
-            raise Odd
+            raise IrregularDataSet
         if offset + 8 > end:
             return False
         group, number = self._tag.unpack_from(data, offset - base)
@@ -182,7 +182,7 @@ class ElementWalk:
             return True
         if group == _DELIMITERS:
             if tag != _ITEM_END or not self._stack or frame.limit >= 0:
-                raise Odd
+                raise IrregularDataSet
             self._leave(offset + 8)
             return True
         return self._element(data, base, end, tag)
@@ -195,16 +195,16 @@ class ElementWalk:
         elif (vr := bytes(data[at + 4 : value - 2])) in _SHORT:
             length = self._short.unpack_from(data, at + 6)[0]
         elif vr not in _LONG:
-            raise Odd
+            raise IrregularDataSet
         elif base + at + 12 > end:
             return False
         else:
             value, length = at + 12, self._long.unpack_from(data, at + 8)[0]
         if not self._stack:
             if tag <= self._last:
-                raise Odd
-            noted = self.noted is None or tag in self.noted
-            if noted and not self._found(data, base, tag, vr, base + value, length):
+                raise IrregularDataSet
+            watched = self.watched_tags is None or tag in self.watched_tags
+            if watched and not self._on_element(data, base, tag, vr, base + value, length):
                 return False
             self._last = tag
         if vr in _SHORT and frame.limit < 0:
@@ -212,13 +212,13 @@ class ElementWalk:
         else:
             self._enter_or_pass(base + value, length, vr, tag)
         self.elements += 1
-        if self.elements > self._most_elements:
-            raise UnreadableFile(_TOO_MANY.format(self._most_elements, "elements"))
+        if self.elements > self._max_elements:
+            raise UnreadableFile(_TOO_MANY.format(self._max_elements, "elements"))
         return True
 
     def _pass(self, end: int) -> None:
         if 0 <= self._frame.limit < end:
-            raise Odd
+            raise IrregularDataSet
         self.offset = end
 
     def _enter_or_pass(self, value: int, length: int, vr: bytes, tag: int) -> None:
@@ -228,7 +228,7 @@ class ElementWalk:
             if fragments and not self._stack:
                 self._pixels_from = value
             if not self._stack and vr not in (_FRAGMENTED if fragments else _ITEMIZED):
-                raise Odd
+                raise IrregularDataSet
             self._enter(value, _OPEN, frame.explicit and vr != b"UN", fragments=fragments)
             return
         self._pass(value + length)
@@ -240,11 +240,11 @@ class ElementWalk:
             self._enter(value, end, frame.explicit and vr != b"UN")  # UN: PS3.5, 6.2.2
 
     def _check_header(self) -> None:
-        """Bound what lies outside the pixel data, before it comes."""
-        most = self._bounds.header_bytes
-        if most is not None and self.offset - self.pixel_bytes > most:
+        """Check the limit on bytes outside the pixel data, before they are read."""
+        limit = self._bounds.header_bytes
+        if limit is not None and self.offset - self.pixel_bytes > limit:
             raise UnreadableFile(
-                f"The data set has more than {most >> 20} MiB outside its pixel data."
+                f"The data set has more than {limit >> 20} MiB outside its pixel data."
             )
 
     def _item(self, tag: int, offset: int, length: int) -> None:
@@ -253,13 +253,13 @@ class ElementWalk:
             self._leave(offset + 8)
             return
         if tag != ITEM:
-            raise Odd
+            raise IrregularDataSet
         self.items += 1
         if self.items > self._bounds.items:
             raise UnreadableFile(_TOO_MANY.format(self._bounds.items, "items"))
         value, end = offset + 8, _OPEN if length == UNDEFINED else offset + 8 + length
         if 0 <= frame.limit < end or (frame.fragments and end == _OPEN):
-            raise Odd
+            raise IrregularDataSet
         if frame.fragments:
             self.offset = end
         else:
@@ -277,13 +277,13 @@ class ElementWalk:
         if not self._stack and self._pixels_from >= 0:
             self.pixel_bytes, self._pixels_from = offset - self._pixels_from, -1
 
-    def _pass_over(self) -> bool:
-        """Go to the end of the outermost value of defined length, if there is one around."""
+    def _skip_value(self) -> bool:
+        """Skip the outermost value of defined length; return False if none is open."""
         frames = [*self._stack, self._frame]
         for depth, frame in enumerate(frames):
             if frame.limit >= 0:
                 self._stack, self._frame = frames[:depth], frame
                 self.offset = frame.limit
-                self.passed_over += 1
+                self.skipped += 1
                 return True
         return False

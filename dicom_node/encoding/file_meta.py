@@ -1,16 +1,15 @@
-"""What comes before the data set in the file of a received image (PS3.10, 7.1)."""
+"""Preamble and File Meta Information of a received image's file (PS3.10, 7.1)."""
 
 from __future__ import annotations
 
 import struct
 
+from dicom_node.encoding.preamble import PREAMBLE
 from dicom_node.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-
-PREAMBLE = b"\x00" * 128 + b"DICM"
 
 
 def file_meta(sop_class_uid: str, sop_instance_uid: str, transfer_syntax: str) -> bytes:
-    """Preamble and File Meta Information (PS3.10, 7.1) of an image stored as it was sent."""
+    """Encode preamble and File Meta Information of an image stored as it was sent."""
     elements = b"".join((
         _element(0x0001, b"OB", b"\0\1"),
         _element(0x0002, b"UI", sop_class_uid.encode()),

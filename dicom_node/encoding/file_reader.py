@@ -1,7 +1,7 @@
-"""Files to pydicom, element by element: only what is wanted of a file comes into memory.
+"""Reading of selected elements: only these enter memory and are parsed by pydicom.
 
 A file may hold gigabytes in private elements and sequences, and a deflated one a thousand times its
-size. So a walk first chooses elements, within bounds, and pydicom sees these alone.
+size. So a bounded walk first selects elements, and pydicom parses these alone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dicom_node.encoding.elements import (
     SINGLE_FRAME,
     Bounds,
     ElementWalk,
-    Odd,
+    IrregularDataSet,
     is_sequence,
 )
 from dicom_node.encoding.inflation import MAX_INFLATED_HEADER_BYTES, inflated
@@ -34,32 +34,32 @@ from dicom_node.encoding.preamble import HEAD_BYTES, begins_with_element, has_pr
 from dicom_node.errors import UnreadableFile
 
 MAX_HEADER_BYTES: Final = 16 << 20
-"""Most of a header that goes into a derived image: its public elements."""
+"""Bytes of the public elements that a derived image is made from."""
 
 MAX_PIXEL_BYTES: Final = 80 << 20
-"""Most of the encoded pixels of one image: twice those of 4096 x 4096, and some."""
+"""Bytes of the encoded pixels of one image: twice those of 4096 x 4096, and a margin."""
 
 MAX_LEAN_ELEMENTS: Final = 1000
 MAX_LEAN_BYTES: Final = 1 << 18
 MAX_LEAN_VALUE_BYTES: Final = 1 << 14
-"""Limits of a header by which a series is decided about: more than any scanner writes."""
+"""Limits of a lean header, which is enough to decide on a series: more than any scanner writes."""
 
 LEAN_SEQUENCES: Final = frozenset((0x0018_A001,))
-"""Sequences by which a series is decided about: Contributing Equipment."""
+"""Sequences of a lean header: Contributing Equipment."""
 
 PIECE_BYTES: Final = 1 << 16
-LONGEST_HEAD_BYTES: Final = 12
+MAX_ELEMENT_HEAD_BYTES: Final = 12
 GROUP_AFTER_HEADER: Final = 0x7FE0
 
 DEFLATED: Final = str(DeflatedExplicitVRLittleEndian)
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Which elements of a file are read.
+class ElementScope:
+    """Selection of the elements to read.
 
     Attributes:
-        lean: Small values alone, and of sequences those by which a series is decided about.
+        lean: Small values only, and of sequences only `LEAN_SEQUENCES`.
         pixels: The pixel data too.
     """
 
@@ -68,14 +68,14 @@ class Wanted:
 
 
 def transfer_syntax_of(file: BinaryIO) -> str:
-    """The transfer syntax that a file states; empty where it states none."""
+    """Read the transfer syntax that a file states; empty where it states none."""
     head = file.read(PIECE_BYTES)
     file.seek(0)
     return _data_set_start(head)[1]
 
 
-def read_wanted(file: BinaryIO, wanted: Wanted) -> FileDataset:
-    """Read some elements of a file; private ones never.
+def read_elements(file: BinaryIO, wanted: ElementScope) -> FileDataset:
+    """Read the selected elements of a file; private ones never.
 
     Raises:
         UnreadableFile: The file exceeds a bound.
@@ -86,15 +86,15 @@ def read_wanted(file: BinaryIO, wanted: Wanted) -> FileDataset:
     start, label = _data_set_start(head)
     syntax = actual_syntax(label, head[start:])
     source = _Deflated(file, start) if syntax == DEFLATED else _Plain(file, start)
-    bounds = MULTI_FRAME if wanted.lean else SINGLE_FRAME  # what is lean is small all the same
-    selection = _Selection(syntax, wanted, replace(bounds, header_bytes=source.most_bytes))
+    bounds = MULTI_FRAME if wanted.lean else SINGLE_FRAME  # a lean header is small in any case
+    selection = _Selection(syntax, wanted, replace(bounds, header_bytes=source.max_bytes))
     try:
         if not syntax:
-            raise Odd  # pydicom guesses it
+            raise IrregularDataSet  # pydicom guesses it
         source.walk(selection)
-    except Odd:
+    except IrregularDataSet:
         return read_irregular(
-            source.whole(), pixels=wanted.pixels, force=bare, most_bytes=_most(wanted)
+            source.whole(), pixels=wanted.pixels, force=bare, max_bytes=_limit(wanted)
         )
     selection.close()
     pieces = source.parts([span[:2] for span in selection.spans])
@@ -106,64 +106,64 @@ def read_wanted(file: BinaryIO, wanted: Wanted) -> FileDataset:
     return pydicom.dcmread(BytesIO(source.head() + source.encoded(b"".join(chosen))), force=bare)
 
 
-def _most(wanted: Wanted) -> int:
+def _limit(wanted: ElementScope) -> int:
     return MAX_HEADER_BYTES + MAX_PIXEL_BYTES * wanted.pixels
 
 
 class _Plain:
-    """A file whose data set lies in it as it is.
+    """A file whose data set is not deflated.
 
     Args:
-        file: Open for reading.
-        start: Where the data set begins.
+        file: The file, open for reading.
+        start: Offset of the data set.
     """
 
-    most_bytes: int | None = None
+    max_bytes: int | None = None
 
     def __init__(self, file: BinaryIO, start: int) -> None:
         self._file, self._start = file, start
 
     def walk(self, selection: _Selection) -> None:
-        """Look at the data set as far as the selection goes; values are passed by unread."""
+        """Walk over the data set as far as the selection needs; values are not read."""
         size = self._file.seek(0, os.SEEK_END) - self._start
         at = -1
         while at < selection.offset < size:
             at = selection.offset
             self._file.seek(self._start + at)
-            selection.go(self._file.read(PIECE_BYTES), at)
+            selection.advance(self._file.read(PIECE_BYTES), at)
 
     def parts(self, spans: Sequence[tuple[int, int]]) -> Iterator[bytes]:
-        """Spans of the data set, in order."""
+        """Read spans of the data set, in order."""
         for begin, end in spans:
             self._file.seek(self._start + begin)
             yield self._file.read(end - begin)
 
     def head(self) -> bytes:
-        """What comes before the data set."""
+        """Read the bytes before the data set."""
         self._file.seek(0)
         return self._file.read(self._start)
 
     def encoded(self, data: bytes) -> bytes:
-        """A data set as it lies in such a file."""
+        """Encode a data set for such a file."""
         return data
 
     def whole(self) -> BinaryIO:
-        """The file, for a reader that takes it as it is."""
+        """The whole file, for pydicom."""
         return self._file
 
 
 class _Deflated(_Plain):
-    """A file whose data set is deflated; it is inflated twice rather than kept."""
+    """A file whose data set is deflated; it is inflated twice rather than kept in memory."""
 
-    most_bytes = MAX_INFLATED_HEADER_BYTES
+    max_bytes = MAX_INFLATED_HEADER_BYTES
 
     def walk(self, selection: _Selection) -> None:
         kept, base = b"", 0
         for piece in self._inflated():
             kept += piece
-            selection.go(kept, base)
-            if base + len(kept) - selection.offset > LONGEST_HEAD_BYTES:
-                return  # it has what it wants
+            selection.advance(kept, base)
+            if base + len(kept) - selection.offset > MAX_ELEMENT_HEAD_BYTES:
+                return  # nothing further is selected
             passed = min(selection.offset - base, len(kept))
             kept, base = kept[passed:], base + passed
 
@@ -197,15 +197,15 @@ class _Deflated(_Plain):
 
 
 class _Selection(ElementWalk):
-    """Chooses elements of the top level; each is a span of the data set."""
+    """A walk that selects elements of the top level, each a span of the data set."""
 
-    def __init__(self, transfer_syntax: str, wanted: Wanted, bounds: Bounds) -> None:
+    def __init__(self, transfer_syntax: str, wanted: ElementScope, bounds: Bounds) -> None:
         super().__init__(transfer_syntax, bounds)
         self._wanted = wanted
         self.spans: list[tuple[int, int, bool]] = []
         self._bytes, self._begun, self._odd = 0, -1, False
 
-    def _found(
+    def _on_element(
         self, data: bytes | memoryview, base: int, tag: int, vr: bytes, value: int, length: int
     ) -> bool:
         self.close()
@@ -222,15 +222,15 @@ class _Selection(ElementWalk):
         self._begun, self._odd = self.offset, False
 
     def close(self) -> None:
-        """Whatever was chosen last ends here."""
+        """End the span of the element selected last."""
         if self._begun < 0:
             return
         self.spans.append((self._begun, self.offset, self._odd))
         self._bytes += self.offset - self._begun
         self._begun = -1
         lean = self._wanted.lean
-        most = MAX_LEAN_BYTES if lean else MAX_HEADER_BYTES
-        if self._bytes - self.pixel_bytes > most or (lean and len(self.spans) > MAX_LEAN_ELEMENTS):
+        limit = MAX_LEAN_BYTES if lean else MAX_HEADER_BYTES
+        if self._bytes - self.pixel_bytes > limit or (lean and len(self.spans) > MAX_LEAN_ELEMENTS):
             raise UnreadableFile("Its header is larger than that of any image.")
         if self.pixel_bytes > MAX_PIXEL_BYTES:
             raise UnreadableFile(
@@ -244,26 +244,26 @@ class _Selection(ElementWalk):
             return True
         return length <= MAX_LEAN_VALUE_BYTES and not is_sequence(tag, vr)
 
-    def _pass_over(self) -> bool:
+    def _skip_value(self) -> bool:
         self._odd = True
-        return super()._pass_over()
+        return super()._skip_value()
 
 
 def _data_set_start(head: bytes) -> tuple[int, str]:
-    """Where the data set begins behind the file meta information, and its transfer syntax."""
+    """Offset of the data set after the File Meta Information, and its transfer syntax."""
     at = HEAD_BYTES if has_prefix(head) else 0
     meta = _Meta(ExplicitVRLittleEndian)
-    with suppress(Odd):  # pydicom knows how to read it
-        meta.go(head[at:])
+    with suppress(IrregularDataSet):  # pydicom knows how to read it
+        meta.advance(head[at:])
     return at + meta.offset, meta.syntax
 
 
 class _Meta(ElementWalk):
-    """Goes through the file meta information, group 0002 (PS3.10, 7.1)."""
+    """A walk over the File Meta Information, group 0002 (PS3.10, 7.1)."""
 
     syntax = ""
 
-    def _found(
+    def _on_element(
         self, data: bytes | memoryview, base: int, tag: int, vr: bytes, value: int, length: int
     ) -> bool:
         if tag >> 16 != 0x0002:

@@ -1,4 +1,4 @@
-"""Deflated data sets (PS3.5, A.5), piece by piece: a small one may swell a thousandfold."""
+"""Inflation of deflated data sets (PS3.5, A.5) in bounded pieces."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ PIECE_BYTES = 1 << 20
 INPUT_BYTES = 1 << 16
 
 MAX_INFLATED_BYTES = 1 << 29
-"""A data set that is larger is refused."""
+"""Longest inflated data set; a small deflated one may inflate to a thousand times its size."""
 
 MAX_INFLATED_HEADER_BYTES = 32 << 20
-"""Most of an inflated data set outside its pixel data."""
+"""Longest part of an inflated data set outside its pixel data."""
 
 
 def inflated(
-    data: bytes | memoryview | Iterable[bytes], most: int = MAX_INFLATED_BYTES
+    data: bytes | memoryview | Iterable[bytes], max_bytes: int = MAX_INFLATED_BYTES
 ) -> Iterator[bytes]:
-    """The data set in pieces of at most `PIECE_BYTES`.
+    """Inflate a data set in pieces of at most `PIECE_BYTES`.
 
     Args:
         data: The whole deflated data set, or its parts in order.
-        most: Bytes beyond which it is refused.
+        max_bytes: Longest inflated data set.
 
     Raises:
-        UnreadableFile: The stream is damaged, cut off, or swells beyond the limit.
+        UnreadableFile: The stream is damaged, cut off, or exceeds the limit.
     """
-    inflate, left = zlib.decompressobj(-zlib.MAX_WBITS), most
+    inflate, left = zlib.decompressobj(-zlib.MAX_WBITS), max_bytes
     for part in _parts(data):
         rest: bytes | memoryview = part
         while not inflate.eof:
@@ -39,7 +39,7 @@ def inflated(
                 raise UnreadableFile("The deflated data set is damaged.") from error
             rest, left = inflate.unconsumed_tail, left - len(piece)
             if left < 0:
-                raise UnreadableFile("The deflated data set is far too large.")
+                raise UnreadableFile(f"The deflated data set has more than {max_bytes >> 20} MiB.")
             if not piece and not rest:
                 break
             yield piece
@@ -49,7 +49,7 @@ def inflated(
 
 
 def _parts(data: bytes | memoryview | Iterable[bytes]) -> Iterator[bytes | memoryview]:
-    """Small parts: what zlib has not consumed it copies with every piece."""
+    """Split into small parts, since zlib copies the unconsumed rest with every piece."""
     if not isinstance(data, bytes | memoryview):
         yield from data
         return

@@ -1,7 +1,7 @@
-"""Data sets that break a rule and are readable all the same: pydicom's judgement, within bounds.
+"""Bounded reading of irregular data sets by pydicom, which tolerates many broken rules.
 
 pydicom reads sequences of undefined length by recursion and keeps every element as an object of
-some hundred bytes. How often it reads, and how much, is therefore counted.
+some hundred bytes. The number of its reads and bytes is therefore limited.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from dicom_node.errors import UnreadableFile
 READS_PER_ELEMENT: Final = 3
 MAX_ELEMENTS: Final = 50_000
 
-MAX_ODD_BYTES: Final = 1 << 16
-MAX_ODD_ITEMS: Final = 64
-"""A sequence that the walk does not understand is left to pydicom when it can do no harm."""
+MAX_IRREGULAR_BYTES: Final = 1 << 16
+MAX_IRREGULAR_ITEMS: Final = 64
+"""Limits of an irregular sequence that may still be left to pydicom."""
 
 _SYNTAXES: Final = {
     (True, True): ImplicitVRLittleEndian,
@@ -34,7 +34,7 @@ _ITEM_TAGS: Final = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 
 
 class ViewFile:
-    """Bytes as a file, without a copy of them."""
+    """A read-only file over bytes, without a copy of them."""
 
     def __init__(self, data: bytes | memoryview) -> None:
         self._data, self._at = data, 0
@@ -46,26 +46,26 @@ class ViewFile:
         return bytes(self._data[begin:end])
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move as in a file; places beyond the end can be moved to, and nothing is read there."""
+        """Seek as in a file; an offset beyond the end is valid, and nothing is read there."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: len(self._data)}[whence]
         self._at = max(base + offset, 0)
         return self._at
 
     def tell(self) -> int:
-        """Where the next byte is read."""
+        """Return the current offset."""
         return self._at
 
 
 class BoundedReader:
-    """A file for pydicom that ends with an error when too much is asked of it.
+    """A file for pydicom that raises when too much is read from it.
 
     Args:
-        file: What is read.
-        most_bytes: So much may be read in all.
+        file: The file to read.
+        max_bytes: Total number of bytes that may be read.
     """
 
-    def __init__(self, file: BinaryIO | ViewFile, *, most_bytes: int) -> None:
-        self._file, self._left = file, most_bytes
+    def __init__(self, file: BinaryIO | ViewFile, *, max_bytes: int) -> None:
+        self._file, self._left = file, max_bytes
         self._reads = MAX_ELEMENTS * READS_PER_ELEMENT
         self.seek, self.tell = file.seek, file.tell
 
@@ -79,29 +79,29 @@ class BoundedReader:
         self._left -= len(data)
         self._reads -= 1
         if self._left < 0 or self._reads < 0:
-            raise UnreadableFile("The data set is irregular and too large to be looked at closer.")
+            raise UnreadableFile("The data set is irregular and too large to be parsed.")
         return data
 
 
-def read_irregular(file: BinaryIO, *, pixels: bool, force: bool, most_bytes: int) -> FileDataset:
-    """Read what the walk does not understand.
+def read_irregular(file: BinaryIO, *, pixels: bool, force: bool, max_bytes: int) -> FileDataset:
+    """Read an irregular file.
 
     Raises:
         UnreadableFile: It exceeds a bound.
         Exception: Whatever pydicom raises.
     """
     file.seek(0)
-    reader: BinaryIO = BoundedReader(file, most_bytes=most_bytes)  # type: ignore[assignment]
+    reader: BinaryIO = BoundedReader(file, max_bytes=max_bytes)  # type: ignore[assignment]
     dataset = pydicom.dcmread(reader, stop_before_pixels=not pixels, force=force)
     check_nesting(dataset)
     return dataset
 
 
 def check_nesting(dataset: Dataset) -> None:
-    """Bound the depth of what pydicom has read; it converts inner sequences when they are used.
+    """Check depth and items of what pydicom has read; it converts inner sequences on access.
 
     Raises:
-        UnreadableFile: It is nested too deeply, or holds too many items.
+        UnreadableFile: It is nested too deeply, or has too many items.
     """
     pending, items = [(dataset, 0)], 0
     while pending:
@@ -126,23 +126,23 @@ def _check_raw(dataset: Dataset, tag: BaseTag, element: RawDataElement, depth: i
 
 
 def is_harmless(value: bytes, transfer_syntax: str, depth: int = 0) -> bool:
-    """Whether a sequence can be left to pydicom: regular and within bounds, or odd and small.
+    """Whether a sequence can be left to pydicom: regular and within bounds, or irregular and small.
 
     Args:
         value: Its items, encoded.
-        transfer_syntax: In which they are encoded.
-        depth: Sequences around it.
+        transfer_syntax: Their transfer syntax.
+        depth: Number of sequences around it.
 
     Raises:
-        UnreadableFile: It is nested too deeply or consists of too much.
+        UnreadableFile: It is nested too deeply or has too many elements or items.
     """
     walk = ElementWalk(transfer_syntax)
     walk.enter_sequence(len(value), depth)
-    walk.go(value)
-    return not walk.passed_over or is_small(value)
+    walk.advance(value)
+    return not walk.skipped or is_small(value)
 
 
 def is_small(value: bytes) -> bool:
-    """Whether an odd sequence can do no harm, whatever pydicom makes of it."""
+    """Whether an irregular sequence is within the limits for pydicom."""
     items = max(value.count(tag) for tag in _ITEM_TAGS)
-    return len(value) <= MAX_ODD_BYTES and items <= MAX_ODD_ITEMS
+    return len(value) <= MAX_IRREGULAR_BYTES and items <= MAX_IRREGULAR_ITEMS

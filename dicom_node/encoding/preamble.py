@@ -1,6 +1,6 @@
-"""Files that hold a data set without the preamble and prefix of PS3.10, section 7.1.
+"""Preamble of DICOM files (PS3.10, 7.1), and recognition of files without one.
 
-Old archives and research tools write them. They begin with File Meta Information, or at once with
+Old archives and research tools write files that begin with File Meta Information, or directly with
 the first element of the data set.
 """
 
@@ -46,7 +46,7 @@ def begins_with_element(head: bytes) -> bool:
     return any(_is_first_element(head, order) for order in "<>")
 
 
-def is_bare(path: Path) -> bool:
+def lacks_preamble(path: Path) -> bool:
     """Whether a file holds a data set without preamble and prefix.
 
     Raises:
@@ -70,11 +70,11 @@ def _is_first_element(head: bytes, order: str) -> bool:
     return head[4:6] in _VRS or (order == "<" and length <= _MAX_FIRST_LENGTH_BYTES)
 
 
-def state_syntax(dataset: FileDataset) -> None:
-    """Let a data set say the transfer syntax in which it is, where its file says another or none.
+def correct_transfer_syntax(dataset: FileDataset) -> None:
+    """Set a data set's transfer syntax to the actual one, where its file states another or none.
 
-    Writers put implicit VR under an explicit syntax, and the other way round; pydicom reads both,
-    and believes the label again when it writes. A syntax of compressed pixels stays.
+    Some writers put implicit VR under an explicit syntax, or the other way round; pydicom reads
+    both, but writes by the stated syntax. A syntax of compressed pixels stays.
     """
     implicit, little = dataset.original_encoding
     as_read = next((one for one in dataset.values() if isinstance(one, RawDataElement)), None)

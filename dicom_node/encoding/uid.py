@@ -1,7 +1,7 @@
-"""UIDs as they come: what names one object and no other, though it may break PS3.5, section 9.1.
+"""Checks of UIDs: usable ones identify one object, although they may break PS3.5, section 9.1.
 
-Makers write leading zeros into components, and UIDs of more than 64 characters. Other archives take
-such images, so this node does, byte for byte: a UID that was made right would name another object.
+Some makers write leading zeros into components, and UIDs of more than 64 characters. Other archives
+accept such images, and so does this node, byte for byte: a corrected UID would name another object.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _USABLE = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 
 
 def is_usable_uid(text: str) -> bool:
-    """Whether a text can serve as a UID: components of digits, and not without end."""
+    """Whether a text can serve as a UID: components of digits, within `MAX_UID_LENGTH`."""
     return len(text) <= MAX_UID_LENGTH and _USABLE.fullmatch(text) is not None
 
 
@@ -33,5 +33,5 @@ def names_instance(announced: str, uid: str) -> bool:
 
 
 def is_conformant_uid(text: str) -> bool:
-    """Whether a UID is as PS3.5, section 9.1, wants it."""
+    """Whether a UID conforms to PS3.5, section 9.1."""
     return is_usable_uid(text) and bool(UID(text).is_valid)

@@ -12,7 +12,7 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
 )
 
-from dicom_node.encoding.elements import SINGLE_FRAME, Bounds, ElementWalk, Odd
+from dicom_node.encoding.elements import SINGLE_FRAME, Bounds, ElementWalk, IrregularDataSet
 from dicom_node.encoding.inflation import MAX_INFLATED_HEADER_BYTES, inflated
 from dicom_node.encoding.uid import is_usable_uid, names_instance
 from dicom_node.errors import InputError, UnreadableFile
@@ -70,30 +70,30 @@ class HeaderWalk(ElementWalk):
         has_begun: Whether the first bytes of the data set were walked over already.
     """
 
-    noted = frozenset(_VRS)
+    watched_tags = frozenset(_VRS)
 
     def __init__(self, transfer_syntax: str, bounds: Bounds = SINGLE_FRAME) -> None:
         super().__init__(transfer_syntax, bounds)
         self.transfer_syntax, self.bounds = transfer_syntax, bounds
         self.has_begun = False
 
-    def start_again(self) -> None:
+    def reset(self) -> None:
         """Forget everything seen so far."""
-        super().start_again()
+        super().reset()
         self.values: dict[int, bytes] = {}
 
-    def _found(
+    def _on_element(
         self, data: bytes | memoryview, base: int, tag: int, vr: bytes, value: int, length: int
     ) -> bool:
         """Keep a needed value; a damaged character set makes the whole data set irregular."""
         if vr not in (b"", _VRS[tag]) or length > MAX_VALUE_BYTES:
-            raise Odd
+            raise IrregularDataSet
         begin = value - base
         if begin + length > len(data):
             return False
         found = bytes(data[begin : begin + length])
         if tag == _CHARACTER_SET and not _PRINTABLE.issuperset(found.rstrip(b"\0")):
-            raise Odd
+            raise IrregularDataSet
         self.values[tag] = found
         return True
 
@@ -111,14 +111,14 @@ def read_header(walk: HeaderWalk, data: bytes | memoryview) -> Header:
     if walk.transfer_syntax == DeflatedExplicitVRLittleEndian:
         return _read_deflated(data, walk.bounds)
     try:
-        walk.go(data[walk.offset :], walk.offset)
-    except Odd:
+        walk.advance(data[walk.offset :], walk.offset)
+    except IrregularDataSet:
         return _read_irregular(data, walk)
     return _checked(walk, len(data))
 
 
 def _checked(walk: HeaderWalk, size: int) -> Header:
-    if walk.offset != size or not walk.is_between:
+    if walk.offset != size or not walk.is_at_top_level:
         raise UnreadableFile("The data set is cut off.")
     texts = {tag: value.decode("ascii", "replace") for tag, value in walk.values.items()}
     return _header({tag: text.strip("\0 ") for tag, text in texts.items()})
@@ -130,10 +130,10 @@ def begin_walk(walk: HeaderWalk, data: bytes | memoryview) -> None:
         return
     walk.has_begun = True
     try:
-        walk.go(data)
-    except (Odd, UnreadableFile):
+        walk.advance(data)
+    except (IrregularDataSet, UnreadableFile):
         # The end of the data set finds it again; that is rare and cheap.
-        walk.start_again()
+        walk.reset()
 
 
 def instance_of(walk: HeaderWalk, announced: str) -> str:
@@ -174,10 +174,10 @@ def _read_deflated(data: bytes | memoryview, bounds: Bounds) -> Header:
     try:
         for piece in inflated(data):
             kept += piece
-            walk.go(kept, base)
+            walk.advance(kept, base)
             passed = min(walk.offset - base, len(kept))
             kept, base = kept[passed:], base + passed
-    except Odd:
+    except IrregularDataSet:
         return _read_irregular(b"".join(inflated(data, most)), HeaderWalk(""))
     return _checked(walk, base + len(kept))
 

@@ -156,7 +156,7 @@ def test_as_many_instances_as_are_taken_are_within_the_bounds(syntax: str) -> No
     items = item * commitment.MAX_REFERENCES
     sequence = one[:start]
     data = sequence[: len(sequence) - 4] + len(items).to_bytes(4, "little") + items
-    ElementWalk(syntax, commitment.BOUNDS).go(data)
+    ElementWalk(syntax, commitment.BOUNDS).advance(data)
 
 
 def test_too_many_references_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

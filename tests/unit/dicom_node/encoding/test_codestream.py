@@ -17,7 +17,7 @@ from support import bombs
 from support.ct_factory import make_series
 
 from dicom_node.ct.read import read_series, scan_folder
-from dicom_node.encoding.codestream import check_claim
+from dicom_node.encoding.codestream import check_frame_header
 from dicom_node.encoding.file_meta import file_meta
 from dicom_node.errors import InputError, UnreadableFile
 
@@ -86,7 +86,7 @@ def test_a_damaged_stream_is_refused_in_a_sentence_or_claims_its_size(
         stream[at] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(0, len(stream)))
     with contextlib.suppress(UnreadableFile):
-        check_claim(bytes(stream[:cut]), syntax, rows=SIZE, columns=SIZE)
+        check_frame_header(bytes(stream[:cut]), syntax, rows=SIZE, columns=SIZE)
 
 
 @pytest.mark.parametrize("kind", ["JPEG-LS", "JPEG", "JPEG 2000"])
@@ -94,10 +94,10 @@ def test_a_stream_of_the_size_of_its_header_passes(source: list[Path], kind: str
     """What real encoders make is decoded in ``test_ct_read``."""
     syntax, pixels = bombs.lying_codestreams(dcmread(source[0]), SIZE)[kind]
     stream = next(generate_frames(pixels, number_of_frames=1))
-    check_claim(stream, syntax, rows=SIZE, columns=SIZE)
+    check_frame_header(stream, syntax, rows=SIZE, columns=SIZE)
     for rows, columns in ((SIZE + 1, SIZE), (SIZE, SIZE - 1)):
         with pytest.raises(UnreadableFile, match=f"{SIZE} x {SIZE}"):
-            check_claim(stream, syntax, rows=rows, columns=columns)
+            check_frame_header(stream, syntax, rows=rows, columns=columns)
 
 
 def test_an_image_larger_than_any_scanner_makes_is_named(

@@ -129,13 +129,13 @@ def test_the_walk_counts_what_pydicom_wrote(syntax: str, dataset: Dataset, step:
     data, walk, base, kept = file.getvalue(), ElementWalk(syntax), 0, b""
     for at in range(0, len(data), step):
         kept += data[at : at + step]
-        walk.go(kept, base)
+        walk.advance(kept, base)
         passed = min(walk.offset - base, len(kept))
         kept, base = kept[passed:], base + passed
     assert (walk.elements, walk.items) == counted(dataset)
     assert walk.offset == len(data)
-    assert walk.is_between
-    assert walk.passed_over == 0
+    assert walk.is_at_top_level
+    assert walk.skipped == 0
 
 
 def test_a_file_exceeds_no_bound_either(image: bytes, tmp_path: Path) -> None:
