@@ -25,6 +25,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import pynetdicom
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.sop_class import CTImageStorage
@@ -68,6 +69,7 @@ class Run:
 
 def main() -> None:
     """Run the benchmark."""
+    pynetdicom._config.LOG_HANDLER_LEVEL = "none"  # formatting its log would cost it time
     options = _options()
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="send-") as name:
         folder = Path(name)

@@ -5,11 +5,18 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import pynetdicom
 import pytest
 import structlog
 import torch
 from hypothesis import settings
 from support.postgres import PostgreSQL, postgresql
+
+from dicom_node.ct import prepare_dicom_libraries
+
+# As the entry points do; the pynetdicom peers of the tests need not format what they log.
+prepare_dicom_libraries()
+pynetdicom._config.LOG_HANDLER_LEVEL = "none"
 
 # A loaded machine is slow, not wrong.
 settings.register_profile("any machine", deadline=None)

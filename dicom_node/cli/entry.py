@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import traceback
 import warnings
@@ -24,6 +23,7 @@ from dicom_node.cli import (
     unknown,
 )
 from dicom_node.cli.file_modes import keep_files_private
+from dicom_node.ct import prepare_dicom_libraries
 from dicom_node.errors import NodeError
 from dicom_node.logs import log_to_stderr
 from dicom_node.product import PRODUCT_VERSION
@@ -63,7 +63,8 @@ def _options(
 def main() -> None:
     """Run the command in ``sys.argv`` and end the process with its exit code."""
     keep_files_private()
-    _keep_header_values_private()
+    prepare_dicom_libraries()
+    _silence_warnings()
     log_to_stderr()
     try:
         app(prog_name="dicom-node")
@@ -78,11 +79,10 @@ def main() -> None:
         sys.exit(UNEXPECTED)
 
 
-def _keep_header_values_private() -> None:
-    """Silence pydicom's warnings on damaged headers, which quote values, such as names."""
+def _silence_warnings() -> None:
+    """Silence warnings: pydicom's quote header values, such as a name or a date of birth."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 
 def _unexpected(error: Exception) -> str:

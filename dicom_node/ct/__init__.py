@@ -5,8 +5,8 @@
 its slices, `derived` makes the derived images.
 """
 
-from pydicom import config
+from __future__ import annotations
 
-# A value that breaks its type's rules is kept as it came. pydicom would quote it in a warning, and
-# what it quotes can be a patient's name.
-config.settings.reading_validation_mode = config.IGNORE
+from dicom_node.ct.libraries import prepare_dicom_libraries
+
+__all__ = ["prepare_dicom_libraries"]

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
-import pynetdicom
 from pynetdicom.presentation import PresentationContext
 
 from dicom_node.deadline import Deadline, sending_seconds
@@ -46,7 +45,6 @@ ABORT_SECONDS = 1.0
 
 _MAX_MESSAGE_ID = 0xFFFF
 
-pynetdicom._config.LOG_HANDLER_LEVEL = "none"
 
 OnRequest = Callable[[AcceptedContext, Message], int]
 """Handler of a request from the peer; returns the status to answer with (PS3.7, annex C)."""

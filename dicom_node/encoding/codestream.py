@@ -88,11 +88,8 @@ def check_frame_header(stream: bytes, transfer_syntax: str, *, rows: int, column
         header = read(stream)
     except (_Malformed, struct.error, IndexError) as error:
         raise FrameMismatch("its compressed pixels have no readable header") from error
-    if (header.rows, header.columns, header.samples) != (
-        rows,
-        columns,
-        1,
-    ) or header.bits > MAX_BITS:
+    size = header.rows, header.columns, header.samples
+    if size != (rows, columns, 1) or header.bits > MAX_BITS:
         raise FrameMismatch(
             f"its compressed pixels claim to be {header.rows} x {header.columns} with "
             f"{header.samples} samples of {header.bits} bits, its header says {rows} x {columns}"

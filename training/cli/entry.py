@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from dicom_node.ct import prepare_dicom_libraries
 from dicom_node.product import PRODUCT_VERSION
 from training.cli import data, evaluation, fitting, promotion, quality, tables
 from training.errors import RecipeError, TrainingError
@@ -40,6 +41,7 @@ def _options(
 
 def main() -> None:
     """Run the command in ``sys.argv``; every error is one sentence."""
+    prepare_dicom_libraries()
     try:
         app()
     except RecipeError as error:
