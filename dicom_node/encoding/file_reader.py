@@ -100,8 +100,8 @@ def read_elements(file: BinaryIO, wanted: ElementScope) -> FileDataset:
     pieces = source.parts([span[:2] for span in selection.spans])
     chosen = [
         piece
-        for piece, (_, _, odd) in zip(pieces, selection.spans, strict=True)
-        if not odd or is_small(piece)
+        for piece, (_, _, is_irregular) in zip(pieces, selection.spans, strict=True)
+        if not is_irregular or is_small(piece)
     ]
     return pydicom.dcmread(BytesIO(source.head() + source.encoded(b"".join(chosen))), force=bare)
 
@@ -203,7 +203,7 @@ class _Selection(ElementWalk):
         super().__init__(transfer_syntax, bounds)
         self._wanted = wanted
         self.spans: list[tuple[int, int, bool]] = []
-        self._bytes, self._begun, self._odd = 0, -1, False
+        self._bytes, self._begun, self._is_irregular = 0, -1, False
 
     def _on_element(
         self, data: bytes | memoryview, base: int, tag: int, vr: bytes, value: int, length: int
@@ -219,13 +219,13 @@ class _Selection(ElementWalk):
         return True
 
     def _begin(self) -> None:
-        self._begun, self._odd = self.offset, False
+        self._begun, self._is_irregular = self.offset, False
 
     def close(self) -> None:
         """End the span of the element selected last."""
         if self._begun < 0:
             return
-        self.spans.append((self._begun, self.offset, self._odd))
+        self.spans.append((self._begun, self.offset, self._is_irregular))
         self._bytes += self.offset - self._begun
         self._begun = -1
         lean = self._wanted.lean
@@ -245,7 +245,7 @@ class _Selection(ElementWalk):
         return length <= MAX_LEAN_VALUE_BYTES and not is_sequence(tag, vr)
 
     def _skip_value(self) -> bool:
-        self._odd = True
+        self._is_irregular = True
         return super()._skip_value()
 
 
@@ -253,7 +253,7 @@ def _data_set_start(head: bytes) -> tuple[int, str]:
     """Offset of the data set after the File Meta Information, and its transfer syntax."""
     at = HEAD_BYTES if has_prefix(head) else 0
     meta = _Meta(ExplicitVRLittleEndian)
-    with suppress(IrregularDataSet):  # pydicom knows how to read it
+    with suppress(IrregularDataSet):  # left to pydicom
         meta.advance(head[at:])
     return at + meta.offset, meta.syntax
 

@@ -56,7 +56,7 @@ def read_values(
 
 def _reader(data: bytes | memoryview) -> BinaryIO:
     reader: BinaryIO = BoundedReader(  # type: ignore[assignment]
-        ViewFile(data), most_bytes=MAX_HEADER_BYTES
+        ViewFile(data), max_bytes=MAX_HEADER_BYTES
     )
     return reader
 

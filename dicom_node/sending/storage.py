@@ -29,7 +29,7 @@ ATTEMPTS_PER_IMAGE = 2
 """A broken association loses the response to one image, which is sent again on a new one."""
 
 MAX_LOSSES = 2
-"""After so many images in a row without a response the fault is the peer's, not the images'."""
+"""Images in a row without a response after which the fault is the peer's, not the images'."""
 
 _MEDIUM_PRIORITY = 0x0000
 

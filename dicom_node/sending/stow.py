@@ -129,7 +129,7 @@ class MultipartFiles:
         try:
             sizes = [path.stat().st_size for path in self._paths]
         except OSError as error:
-            raise UnreadableFile(f"{error.filename} cannot be read: it has gone.") from error
+            raise UnreadableFile(f"{error.filename} cannot be read: it is missing.") from error
         self._length = sum(sizes) + len(sizes) * len(head) + len(self._tail)
 
     def __len__(self) -> int:
