@@ -79,7 +79,7 @@ def test_a_bomb_is_inflated_in_pieces(data: bytes) -> None:
     sizes = [len(piece) for piece in inflated(swelling)]
     assert sum(sizes) > BOMB_BYTES
     assert max(sizes) <= PIECE_BYTES
-    with pytest.raises(UnreadableFile, match="far too large"):
+    with pytest.raises(UnreadableFile, match="has more than"):
         list(inflated(swelling, BOMB_BYTES // 2))
 
 
