@@ -12,6 +12,8 @@ from pynetdicom.events import Event
 from pynetdicom.sop_class import CTImageStorage, Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import ThreadedAssociationServer
 
+from dicom_node.dimse.status import SUCCESS
+
 LOOPBACK = "127.0.0.1"
 
 
@@ -61,4 +63,4 @@ class DemoPacs:
         path = self._folder / f"{int(dataset.InstanceNumber):04d}.dcm"
         path.write_bytes(event.encoded_dataset())
         self.series[str(dataset.SeriesInstanceUID)].add(path)
-        return 0x0000
+        return SUCCESS
