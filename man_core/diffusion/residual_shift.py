@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from man_core.diffusion.samplers import CleanModel, OnStep
+from man_core.diffusion.samplers import CleanModel, OnStep, descending
 
 MAX_FIRST_ETA = 0.001
 """Maximum eta of the first step, which leaves the clean latent almost unchanged (section 2.2)."""
@@ -114,11 +113,9 @@ def residual_shift(
     Returns:
         z_0, of the shape of ``z``.
     """
-    for done, (step, following) in enumerate(pairwise((*steps, 0)), start=1):
+    for step, following in descending(steps, on_step):
         kept = float(schedule.eta[following] / schedule.eta[step])
         z = kept * z + (1 - kept) * model(z, step)
-        if on_step is not None:
-            on_step(done, len(steps))
     return z
 
 
@@ -146,11 +143,9 @@ def residual_ddim(
     Returns:
         z_0, of the shape of ``z``.
     """
-    for done, (step, following) in enumerate(pairwise((*steps, 0)), start=1):
+    for step, following in descending(steps, on_step):
         now, after = float(schedule.eta[step]), float(schedule.eta[following])
         clean = model(z, step)
         noise = z - clean - now * (low - clean)
         z = clean + after * (low - clean) + math.sqrt(after / now) * noise
-        if on_step is not None:
-            on_step(done, len(steps))
     return z

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 from torch import Tensor
@@ -19,6 +19,19 @@ OnStep = Callable[[int, int], None]
 
 NoiseSource = Callable[[Tensor], Tensor]
 """Maps a tensor to standard normal noise of its shape."""
+
+
+def descending(steps: Sequence[int], on_step: OnStep | None = None) -> Iterator[tuple[int, int]]:
+    """Yield each step with the one that follows it, 0 after the last; report progress after each.
+
+    Example:
+        >>> list(descending([990, 495]))
+        [(990, 495), (495, 0)]
+    """
+    for done, pair in enumerate(pairwise((*steps, 0)), start=1):
+        yield pair
+        if on_step is not None:
+            on_step(done, len(steps))
 
 
 def ddim(
@@ -56,14 +69,11 @@ def ddim(
     Returns:
         z_0, of the shape of ``z``.
     """
-    for done, (step, following) in enumerate(pairwise((*steps, 0)), start=1):
+    for step, following in descending(steps, on_step):
         clean = model(z, step)
         now, after = schedule.alpha_bar[step], schedule.alpha_bar[following]
-        z = after.sqrt().item() * clean + (1 - after).sqrt().item() * noise_from(
-            clean, z, now.float()
-        )
-        if on_step is not None:
-            on_step(done, len(steps))
+        signal, noise = after.sqrt().item(), (1 - after).sqrt().item()
+        z = signal * clean + noise * noise_from(clean, z, now.float())
     return z
 
 
@@ -93,7 +103,7 @@ def dpmpp_2m(
         z_0, of the shape of ``z``.
     """
     before: tuple[Tensor, float] | None = None
-    for done, (step, following) in enumerate(pairwise((*steps, 0)), start=1):
+    for step, following in descending(steps, on_step):
         clean = model(z, step)
         if following == 0:
             z = clean
@@ -101,8 +111,6 @@ def dpmpp_2m(
             rise = schedule.log_snr(following) - schedule.log_snr(step)
             z = _solved(z, _extrapolated(clean, before, rise), step, following, schedule)
             before = clean, rise
-        if on_step is not None:
-            on_step(done, len(steps))
     return z
 
 
@@ -144,10 +152,8 @@ def ddpm(
     Returns:
         z_0, of the shape of ``z``.
     """
-    for done, (step, following) in enumerate(pairwise((*steps, 0)), start=1):
+    for step, following in descending(steps, on_step):
         z = _posterior_draw(model(z, step), z, step, following, schedule, noise)
-        if on_step is not None:
-            on_step(done, len(steps))
     return z
 
 
