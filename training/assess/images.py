@@ -56,10 +56,10 @@ def subject_of(case: Case) -> str:
     return f"{case.split}, {'real' if case.real else 'simulated'} dose {case.dose:g}"
 
 
-def bias(seen: Sequence[CaseResult]) -> Iterator[Finding]:
+def bias(outcomes: Sequence[CaseResult]) -> Iterator[Finding]:
     """Measure the mean HU of result minus full dose by tissue, for each kind of case."""
     kinds: dict[str, list[CaseResult]] = {}
-    for each in seen:
+    for each in outcomes:
         kinds.setdefault(subject_of(each.case), []).append(each)
     for subject, group in kinds.items():
         own = [hu_bias(each.result, each.case.full) for each in group]
@@ -90,26 +90,26 @@ def full_dose_change(method: Method, cases: Sequence[Case]) -> Finding:
     )
 
 
-def tissue_noise(seen: Sequence[CaseResult]) -> Iterator[Finding]:
+def tissue_noise(outcomes: Sequence[CaseResult]) -> Iterator[Finding]:
     """Measure peak and mean frequency of the texture in soft tissue, over full dose.
 
     They have no limits: patches of a patient contain anatomy as well as noise, and a model that
     removes noise leaves anatomy, which is slower. Phantoms show noise alone.
     """
-    ratios = [_frequency_ratios(each) for each in seen]
+    ratios = [_frequency_ratios(each) for each in outcomes]
     ratios = [ratio for ratio in ratios if np.isfinite(ratio).all()]
     if not ratios:
         return
     peak, peak_low, mean, mean_low = np.median(ratios, axis=0)
-    subject = f"{seen[0].case.split}, texture in soft tissue, median of {len(ratios)} series"
+    subject = f"{outcomes[0].case.split}, texture in soft tissue, median of {len(ratios)} series"
     yield Finding("peak frequency over full dose, with anatomy", subject, peak, peak_low)
     yield Finding("mean frequency over full dose, with anatomy", subject, mean, mean_low)
 
 
-def continuity(seen: CaseResult) -> Iterator[Finding]:
+def continuity(outcome: CaseResult) -> Iterator[Finding]:
     """Measure the energy of the difference of neighbouring slices, over that of full dose."""
-    case, pixel_mm = seen.case, seen.case.low.spacing_mm[1]
-    own = between_slices(seen.result, case.full, pixel_mm)
+    case, pixel_mm = outcome.case, outcome.case.low.spacing_mm[1]
+    own = between_slices(outcome.result, case.full, pixel_mm)
     low = between_slices(case.low.hu, case.full, pixel_mm)
     subject = f"{subject_of(case)}, {len(case.full)} neighbouring slices"
     yield Finding("energy between slices", subject, own.energy, low.energy, BETWEEN_SLICES)
@@ -119,11 +119,12 @@ def continuity(seen: CaseResult) -> Iterator[Finding]:
     yield Finding("energy between slices, coarse", subject, own.coarse, low.coarse, BETWEEN_SLICES)
 
 
-def _frequency_ratios(seen: CaseResult) -> tuple[float, float, float, float]:
+def _frequency_ratios(outcome: CaseResult) -> tuple[float, float, float, float]:
     """Return peak of result and low dose and mean of both, each over that of full dose."""
-    case, pixel_mm = seen.case, seen.case.low.spacing_mm[1]
+    case, pixel_mm = outcome.case, outcome.case.low.spacing_mm[1]
     own, low, full = (
-        tissue_noise_power(hu, pixel_mm, case.full) for hu in (seen.result, case.low.hu, case.full)
+        tissue_noise_power(hu, pixel_mm, case.full)
+        for hu in (outcome.result, case.low.hu, case.full)
     )
     return (
         own.peak / full.peak,

@@ -30,11 +30,11 @@ def plan(cases: Sequence[Case], trials: int) -> list[Lesions]:
     return planned
 
 
-def insert(method: Method, seen: CaseResult, lesions: Lesions) -> tuple[LesionTrial, ...]:
+def insert(method: Method, outcome: CaseResult, lesions: Lesions) -> tuple[LesionTrial, ...]:
     """Insert lesions before the noise of the low dose and judge the result of the model."""
     if not lesions:
         return ()
-    case, pixel_mm = seen.case, seen.case.low.spacing_mm[1]
+    case, pixel_mm = outcome.case, outcome.case.low.spacing_mm[1]
     added = paint_lesions(case.low.shape, pixel_mm, lesions)
     low = case.low.with_hu(np.maximum(case.low.hu + added, np.float32(MIN_STORED_HU)))
     with_lesions = apply(method, replace(case, low=low, full=case.full + added))
@@ -42,7 +42,7 @@ def insert(method: Method, seen: CaseResult, lesions: Lesions) -> tuple[LesionTr
         lesions,
         pixel_mm,
         with_lesions=with_lesions,
-        without=seen.result,
+        without=outcome.result,
         low=case.low.hu,
         full=case.full,
     )

@@ -90,19 +90,19 @@ def _patient_findings(method: Method, dose: float) -> Iterator[Finding]:
     condition = Condition(anatomy="ABDOMEN", thickness_mm=pair.full.spacing_mm[0])
     known = ("simulated patient", "abdomen", "phantom")
     case = Case(*known, dose, False, pair.low, pair.full.hu, condition, "abdomen")
-    seen = CaseResult(case, apply(method, case))
-    yield from continuity(seen)
+    outcome = CaseResult(case, apply(method, case))
+    yield from continuity(outcome)
     pixel_mm = case.low.spacing_mm[1]
     within = np.stack([uniform_tissue(hu, pixel_mm, UNIFORM_REACH_PIXELS) for hu in pair.truth.hu])
-    yield from _noise(seen, pair.truth.hu, within)
+    yield from _noise(outcome, pair.truth.hu, within)
 
 
-def _noise(seen: CaseResult, truth: Hu, within: NDArray[np.bool_]) -> Iterator[Finding]:
+def _noise(outcome: CaseResult, truth: Hu, within: NDArray[np.bool_]) -> Iterator[Finding]:
     """Measure peak and mean frequency of the noise, over full dose."""
-    case, pixel_mm = seen.case, seen.case.low.spacing_mm[1]
+    case, pixel_mm = outcome.case, outcome.case.low.spacing_mm[1]
     own, low, full = (
         difference_noise_power(hu - truth, pixel_mm, within)
-        for hu in (seen.result, case.low.hu, case.full)
+        for hu in (outcome.result, case.low.hu, case.full)
     )
     if not full.power.any():
         return  # no region of interest fits into the uniform tissue
@@ -161,31 +161,31 @@ class _Rods:
 
 def _rod_findings(method: Method, rods: _Rods) -> Iterator[Finding]:
     case, signals = rods.case, rods.signals
-    seen = CaseResult(case, apply(method, case))
+    outcome = CaseResult(case, apply(method, case))
     within = np.broadcast_to(uniform_water(), rods.truth.shape)
-    yield from _noise(seen, rods.truth, within)
-    yield from _sharpness(seen, rods.truth)
+    yield from _noise(outcome, rods.truth, within)
+    yield from _sharpness(outcome, rods.truth)
     low = case.low.with_hu(case.low.hu + signals)
     present = apply(method, replace(case, low=low))
     full = _observed(case.full + signals, case.full)
     yield Finding(
         f"detectability d' of {SIGNAL_DIAMETER_MM:g} mm, {SIGNAL_HU:g} HU",
         subject_of(case),
-        _observed(present, seen.result),
+        _observed(present, outcome.result),
         _observed(low.hu, case.low.hu),
         note=f"full dose {full:.2f}; channelised Hotelling observer",
     )
 
 
-def _sharpness(seen: CaseResult, truth: Hu) -> Iterator[Finding]:
+def _sharpness(outcome: CaseResult, truth: Hu) -> Iterator[Finding]:
     for rod in RODS:
         own, low, true = (
             task_transfer(hu, PIXEL_MM, centre_of(rod), rod.radius_mm)
-            for hu in (seen.result, seen.case.low.hu, truth)
+            for hu in (outcome.result, outcome.case.low.hu, truth)
         )
         yield Finding(
             f"sharpness f50 over truth, {rod.name}",
-            subject_of(seen.case),
+            subject_of(outcome.case),
             own.at(0.5) / true.at(0.5),
             low.at(0.5) / true.at(0.5),
             note=f"truth {true.at(0.5):.2f} cycles/mm; contrast {own.contrast_hu:+.1f} HU "

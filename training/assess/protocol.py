@@ -72,14 +72,14 @@ def assess(
     if not cases:
         raise TrainingError("There is nothing to assess: no series shows soft tissue.")
     report = on_case or (lambda _done, _total: None)
-    seen: list[CaseResult] = []
+    outcomes: list[CaseResult] = []
     planted: list[LesionTrial] = []
     for done, (case, lesions) in enumerate(zip(cases, plan(cases, trials), strict=True), 1):
-        seen.append(CaseResult(case, apply(method, case)))
-        planted.extend(insert(method, seen[-1], lesions))
+        outcomes.append(CaseResult(case, apply(method, case)))
+        planted.extend(insert(method, outcomes[-1], lesions))
         report(done, len(cases) + len(contiguous))
-    findings = [*bias(seen), full_dose_change(method, cases), *survival(planted, cases)]
-    findings.extend(tissue_noise(seen))
+    findings = [*bias(outcomes), full_dose_change(method, cases), *survival(planted, cases)]
+    findings.extend(tissue_noise(outcomes))
     for done, case in enumerate(contiguous, len(cases) + 1):
         findings.extend(continuity(CaseResult(case, apply(method, case))))
         report(done, len(cases) + len(contiguous))
