@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.machine import hardware, median, peak_mib, say, table
+from benchmarks.machine import hardware, median, peak_mib, table, write
 from benchmarks.networks import (
     DDPM,
     LONG_STEPS,
@@ -88,7 +88,7 @@ def main(words: Sequence[str] | None = None) -> None:
     }
     if options.json:
         Path(options.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    _tell(report, networks, runs)
+    _print(report, networks, runs)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -125,7 +125,7 @@ def _compare(networks: Sequence[Network], options: argparse.Namespace, place: Pl
     runs = []
     for network, batch in work * options.rounds:
         runs.append(_run(network, batch, place))
-        say(f"{network.name:<14} batch {batch:<3} {runs[-1].seconds:10.4f} s a slice")
+        write(f"{network.name:<14} batch {batch:<3} {runs[-1].seconds:10.4f} s a slice")
     return runs
 
 
@@ -208,15 +208,15 @@ HEAD = (
 """Columns of the table."""
 
 
-def _tell(report: Mapping[str, object], networks: Sequence[Network], runs: Sequence[Run]) -> None:
+def _print(report: Mapping[str, object], networks: Sequence[Network], runs: Sequence[Run]) -> None:
     ratios = _ratios(networks, runs)
     by_name = {network.name: network for network in networks}
     rows = []
     for (name, batch), seconds in _seconds(runs).items():
         mine = [run for run in runs if (run.network, run.batch) == (name, batch)]
         rows.append(_row(by_name[name], mine, seconds, ratios.get(name, {})))
-    say(f"\n{json.dumps(report['hardware'])}\n")
-    say(table(HEAD, rows))
+    write(f"\n{json.dumps(report['hardware'])}\n")
+    write(table(HEAD, rows))
 
 
 def _row(

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.machine import say, table
+from benchmarks.machine import table, write
 from man_core import Check, Denoiser, Finding, GuardLimits, Verdict, load_denoiser, series_seed
 from man_core.filters import gaussian
 from man_core.guard import worst
@@ -72,7 +72,7 @@ def measure(found: Iterator[Case], denoiser: Denoiser) -> dict[str, list[Judged]
             judged.setdefault(name, []).append(inspect(case.low.with_hu(source), result))
             seconds += time.process_time() - begin
         slices = len(case.low.hu) * len(judged)
-        say(f"{case.name} at dose {case.dose:g}: {1000 * seconds / slices:.0f} CPU ms a slice")
+        write(f"{case.name} at dose {case.dose:g}: {1000 * seconds / slices:.0f} CPU ms a slice")
     return judged
 
 
@@ -82,14 +82,14 @@ def show(judged: dict[str, list[Judged]]) -> None:
     for name, series in judged.items():
         verdicts = [worst(findings) for findings in series]
         rows.append([name, *(str(verdicts.count(verdict)) for verdict in Verdict)])
-    say(table(["result", *Verdict], rows))
+    write(table(["result", *Verdict], rows))
     limits = GuardLimits()
     rows = []
     for check in list(Check)[2:]:
         limit = getattr(limits, check.value)
         largest = [_largest(series, check) for series in judged.values()]
         rows.append([check.value, f"{limit.flag:g}, {limit.block:g}", *largest])
-    say(table(["check", "flag, block", *judged], rows))
+    write(table(["check", "flag, block", *judged], rows))
 
 
 def _largest(series: Sequence[Judged], check: Check) -> str:

@@ -29,9 +29,9 @@ from benchmarks.machine import (
     hardware,
     median,
     peak_mib,
-    say,
     serving,
     table,
+    write,
     write_series,
 )
 
@@ -84,7 +84,7 @@ def main() -> None:
     report["ratios"] = _ratios(runs)
     if options.json:
         Path(options.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    _tell(report, runs)
+    _print(report, runs)
 
 
 def _options() -> argparse.Namespace:
@@ -118,7 +118,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> list[Run]:
             for at in range(len(contestants)):
                 contestant = contestants[(at + turn) % len(contestants)]
                 runs.append(_run(contestant, loads, folder / f"run{len(runs)}"))
-                say(_line(runs[-1]))
+                write(_line(runs[-1]))
     return runs
 
 
@@ -264,9 +264,9 @@ def _line(run: Run) -> str:
     )
 
 
-def _tell(report: Mapping[str, object], runs: Sequence[Run]) -> None:
-    say()
-    say(", ".join(f"{key} {value}" for key, value in hardware().items()))
+def _print(report: Mapping[str, object], runs: Sequence[Run]) -> None:
+    write()
+    write(", ".join(f"{key} {value}" for key, value in hardware().items()))
     rows = []
     for senders in sorted({run.senders for run in runs}):
         for name in dict.fromkeys(run.contestant for run in runs):
@@ -277,8 +277,8 @@ def _tell(report: Mapping[str, object], runs: Sequence[Run]) -> None:
                 f"{median([1000 * r.receiver_cpu_seconds / r.images for r in chosen]):.2f}",
                 f"{max(run.peak_mib for run in chosen):.0f}",
             ])  # fmt: skip
-    say(table(("senders", "receiver", "images/s", "MiB/s", "CPU ms/image", "peak MiB"), rows))
-    say(json.dumps(report["ratios"], indent=1))
+    write(table(("senders", "receiver", "images/s", "MiB/s", "CPU ms/image", "peak MiB"), rows))
+    write(json.dumps(report["ratios"], indent=1))
 
 
 if __name__ == "__main__":

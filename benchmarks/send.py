@@ -30,7 +30,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.sop_class import CTImageStorage
 
-from benchmarks.machine import free_port, hardware, median, say, serving, table, write_series
+from benchmarks.machine import free_port, hardware, median, serving, table, write, write_series
 from dicom_node.sending.calls import send_files
 from dicom_node.settings import PeerSettings
 
@@ -83,7 +83,7 @@ def main() -> None:
     report["ratios"] = _ratios(runs)
     if options.json:
         Path(options.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    _tell(report, runs)
+    _print(report, runs)
 
 
 def _options() -> argparse.Namespace:
@@ -105,7 +105,7 @@ def _compare(options: argparse.Namespace, folder: Path, files: Sequence[Path]) -
                 for at in range(len(SENDERS)):
                     sender = list(SENDERS)[(at + turn) % len(SENDERS)]
                     runs.append(_run(peer, sender, peers[peer], files))
-                    say(_line(runs[-1]))
+                    write(_line(runs[-1]))
     return runs
 
 
@@ -245,7 +245,7 @@ def _line(run: Run) -> str:
     return f"{run.peer:<17} {run.sender:<11} {run.rate:7.1f} images/s{missing}"
 
 
-def _tell(report: Mapping[str, object], runs: Sequence[Run]) -> None:
+def _print(report: Mapping[str, object], runs: Sequence[Run]) -> None:
     ratios = _ratios(runs)
     rows = [
         [
@@ -258,8 +258,8 @@ def _tell(report: Mapping[str, object], runs: Sequence[Run]) -> None:
         ]
         for (peer, sender), rate in sorted(_medians(runs).items())
     ]
-    say(f"\n{json.dumps(report['hardware'])}\n")
-    say(table(["peer", "sender", "images/s", "lowest", "node is x times", "not stored"], rows))
+    write(f"\n{json.dumps(report['hardware'])}\n")
+    write(table(["peer", "sender", "images/s", "lowest", "node is x times", "not stored"], rows))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from training.cli import options
-from training.cli.output import counted, say
+from training.cli.output import counted, write_result
 from training.errors import RecipeError
 
 
@@ -34,7 +34,7 @@ def prepare(
         done = run(inputs, out, split_of, low_dose=low_dose, on_progress=on_progress)
     for reason in done.skipped:
         typer.echo(f"Left out: {reason}", err=True)
-    say(
+    write_result(
         as_json,
         f"{done.slices} slices of {done.added} series added to {out}, "
         f"{len(done.skipped)} series left out.",
@@ -64,4 +64,4 @@ def simulate(
 
     with counted("slices") as on_progress:
         done = run(root, copies=copies, processes=processes, seed=seed, on_progress=on_progress)
-    say(as_json, f"{done} slices simulated in {root}.", {"slices": done})
+    write_result(as_json, f"{done} slices simulated in {root}.", {"slices": done})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from training.cli import options
-from training.cli.output import fit_progress, say
+from training.cli.output import fit_progress, write_result
 
 
 def register(app: typer.Typer) -> None:
@@ -53,4 +53,4 @@ def export(run: options.RunFolder, out: options.ModelOut, as_json: options.AsJso
     from training.fit.run import export as write
 
     card = write(run, out)
-    say(as_json, f"Wrote {card}.", {"card": str(card)})
+    write_result(as_json, f"Wrote {card}.", {"card": str(card)})

@@ -68,6 +68,6 @@ def _in_lines(title: str) -> _Update:
     return show
 
 
-def say(as_json: bool, sentence: str, facts: dict[str, object]) -> None:
+def write_result(as_json: bool, sentence: str, facts: dict[str, object]) -> None:
     """Print a sentence, or the facts as one JSON value."""
     typer.echo(json.dumps(facts) if as_json else sentence)

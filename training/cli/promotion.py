@@ -11,7 +11,7 @@ from rich.console import Console
 from typer import Argument, Option
 
 from training.cli import options
-from training.cli.output import console, counted, say
+from training.cli.output import console, counted, write_result
 from training.errors import RecipeError, TrainingError
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _roll_back(to: Path, as_json: bool, *, has_arguments: bool) -> None:
     if has_arguments:
         raise RecipeError("--back takes neither MODEL nor --data: it restores the previous model.")
     card = roll_back(to)
-    say(as_json, f"The previous model is in force again: {card}", {"card": str(card)})
+    write_result(as_json, f"The previous model is in force again: {card}", {"card": str(card)})
 
 
 def _show(pairs: list[Paired], first: Method, second: Method, names: tuple[str, str]) -> None:

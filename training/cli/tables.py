@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from training.cli import options
-from training.cli.output import counted, say
+from training.cli.output import counted, write_result
 from training.errors import RecipeError
 
 
@@ -44,7 +44,7 @@ def table(
         rows = tabulate(filled(wanted, _pairs(variables), left_out), settings, on_case)
     written = save_result(TableResult(title, wanted, tuple(rows), left_out), out)
     paths = [str(path) for path in written]
-    say(as_json, f"Wrote {' and '.join(paths)}.", {"files": paths})
+    write_result(as_json, f"Wrote {' and '.join(paths)}.", {"files": paths})
 
 
 def card(
@@ -57,7 +57,7 @@ def card(
     from training.tables.card import write_card
 
     page = write_card(path or pretrained_folder() / "man.json", results)
-    say(as_json, f"Wrote {page}.", {"page": str(page)})
+    write_result(as_json, f"Wrote {page}.", {"page": str(page)})
 
 
 def figures(
@@ -84,7 +84,7 @@ def figures(
     else:
         drawn = draw_published(results, method, out)
     paths = [str(path) for path in drawn]
-    say(as_json, "\n".join(f"Drew {path}." for path in paths), {"files": paths})
+    write_result(as_json, "\n".join(f"Drew {path}." for path in paths), {"files": paths})
 
 
 def _pairs(given: list[str]) -> dict[str, str]:
