@@ -65,7 +65,7 @@ def test_two_ranks_fit_as_one_that_accumulates_and_stop_together(
         process.kill()
         process.wait()
     assert process.returncode != 0
-    assert said.decode().count("stopped early, go on with --resume") == 1
+    assert said.decode().count("stopped early (continue with --resume)") == 1
 
     ended = state_of(run)
     begun, alone = accumulated(small_set, tmp_path / "one", ended["step"])
