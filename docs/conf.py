@@ -28,7 +28,7 @@ include_patterns = [
     "config/tables/README.md",    "benchmarks/README.md", "man_core/pretrained/README.md",
 ]  # fmt: skip
 exclude_patterns = [
-    ".*", "build", "data", "demo", "runs", "tests", "var", "docs/decisions/0000-template.md",
+    ".*", "build", "data", "demo", "runs", "tests", "var",
     "docs/api/*/modules.rst",
 ]  # fmt: skip
 
@@ -40,12 +40,13 @@ apidoc_modules = [
         "path": str(REPOSITORY / package),
         "destination": f"docs/api/{package}",
         "exclude_patterns": [str(REPOSITORY / pattern) for pattern in WITHOUT_API],
-        "separate_modules": True,
+        "separate_modules": False,  # the sidebar of every page lists all pages
         "module_first": True,
     }
     for package in PACKAGES
 ]
 autodoc_default_options = {"ignore-module-all": True}  # each name where it is defined
+autodoc_inherit_docstrings = False  # those of libraries refer to pages of theirs
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 autodoc_preserve_defaults = True
