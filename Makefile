@@ -21,8 +21,8 @@ TESTS ?= tests/unit tests/integration tests/acceptance
 test: $(INSTALLED)
 	$(BIN)/python -m pytest $(TESTS)
 
-# Lines of man_core and dicom_node that tests run, in processes that they start too. Python 3.11
-# counts lines slowly, so this is apart from `make test`, and the unit tests have to reach the bar.
+# Lines of man_core and dicom_node that the unit tests run, in processes that they start too. Apart
+# from `make test`: on Python 3.11, counting them took 1.8 times the processor time.
 COVERED ?= tests/unit
 COVERAGE_MIN_PERCENT ?= 0
 

@@ -25,7 +25,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.apidoc", "sphinx.
 root_doc = "README"
 include_patterns = [
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/**", "config/README.md",
-    "config/tables/README.md",    "benchmarks/README.md", "man_core/pretrained/README.md",
+    "config/tables/README.md", "benchmarks/README.md", "man_core/pretrained/README.md",
 ]  # fmt: skip
 exclude_patterns = [
     ".*", "build", "data", "demo", "runs", "tests", "var",
