@@ -46,13 +46,15 @@ apidoc_modules = [
     for package in PACKAGES
 ]
 autodoc_default_options = {"ignore-module-all": True}  # each name where it is defined
-autodoc_inherit_docstrings = False  # those of libraries refer to pages of theirs
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
-suppress_warnings = ["ref.python"]  # several classes may have an attribute of one name
+suppress_warnings = [
+    "ref.python",  # several classes may have an attribute of one name
+    "ref.ref",  # texts that a library wrote on an attribute refer to pages of its own
+]
 
 html_theme = "furo"
 html_title = f"MAN node {PRODUCT_VERSION}"
