@@ -62,7 +62,7 @@ TOO_MANY_OF_ADDRESS = Rejection(2, 3, 2, "the limit of its address is reached", 
 
 
 @dataclass(frozen=True)
-class Agreement:
+class Acceptance:
     """The outcome of an accepted association.
 
     Attributes:
@@ -100,7 +100,7 @@ def find_rejection(
     return None
 
 
-def accept(request: AssociationRequest, supported: Sequence[PresentationContext]) -> Agreement:
+def accept(request: AssociationRequest, supported: Sequence[PresentationContext]) -> Acceptance:
     """Agree on presentation contexts and roles."""
     known = {str(context.abstract_syntax): context for context in supported}
     roles = {uid: _role(asked, known[uid]) for uid, asked in request.roles.items() if uid in known}
@@ -109,7 +109,7 @@ def accept(request: AssociationRequest, supported: Sequence[PresentationContext]
         _result(asked, known.get(asked.abstract_syntax), granted) for asked in request.contexts
     ]
     pairs = list(zip(request.contexts, results, strict=True))
-    return Agreement(
+    return Acceptance(
         answer=encode_acceptance(request, results, granted),
         contexts={
             asked.id: AcceptedContext(asked.id, asked.abstract_syntax, result.transfer_syntax)
@@ -120,7 +120,7 @@ def accept(request: AssociationRequest, supported: Sequence[PresentationContext]
     )
 
 
-def describe(contexts: Sequence[ProposedContext]) -> str:
+def describe_contexts(contexts: Sequence[ProposedContext]) -> str:
     """Describe proposed contexts for the log: SOP class and transfer syntaxes of each."""
     named = [_words(item) for item in contexts[:MAX_LOGGED_COUNT]]
     left = len(contexts) - len(named)

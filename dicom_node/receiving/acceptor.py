@@ -39,7 +39,7 @@ from dicom_node.dimse.negotiation import (
     TOO_MANY,
     Rejection,
     accept,
-    describe,
+    describe_contexts,
     find_rejection,
 )
 from dicom_node.dimse.services import Caller, Service
@@ -155,7 +155,7 @@ class Acceptor:
             self._refuse(rejection)
             return
         agreed = accept(request, self._offer.contexts)
-        self._refused = describe(agreed.refused)
+        self._refused = describe_contexts(agreed.refused)
         self._connection.max_pdu_bytes = request.max_pdu_bytes
         self._connection.allow(SILENCE_SECONDS)
         offer, peer = self._offer, Peer(request.calling, self._caller.host)

@@ -17,7 +17,7 @@ from support.raw_dicom import APPLICATION_CONTEXT, associate_rq, context, item, 
 
 from dicom_node.dimse.acceptor_connection import Violation
 from dicom_node.dimse.associate_pdu import MAX_REQUEST_BYTES, TITLE_BYTES, read_request, read_title
-from dicom_node.dimse.negotiation import accept, describe
+from dicom_node.dimse.negotiation import accept, describe_contexts
 from dicom_node.dimse.peer import Peer
 from dicom_node.dimse.proposal import request_pdu
 from dicom_node.dimse.services import Service
@@ -160,5 +160,5 @@ def test_odd_uids_among_the_contexts_are_refused_one_by_one() -> None:
     agreed = accept(request, [build_context(CTImageStorage, ExplicitVRLittleEndian)])
     assert list(agreed.contexts) == [1]
     assert [context.id for context in agreed.refused] == [3, 5, 7, 9]
-    assert "\xff" not in describe(agreed.refused)
+    assert "\xff" not in describe_contexts(agreed.refused)
     answered(agreed.answer)
