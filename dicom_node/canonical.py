@@ -1,8 +1,8 @@
-"""One text for equal values, whatever their type: what is hashed must not depend on who read it.
+"""Canonical JSON for hashing: equal values have the same text whatever their type.
 
-SQLite gives a whole REAL back as an integer from ``UPDATE ... RETURNING`` and as a float from
-``SELECT``; PostgreSQL and the offline command give floats. Hashing their texts as they come would
-make two identities of one work.
+SQLite returns a whole REAL as an integer from ``UPDATE ... RETURNING`` and as a float from
+``SELECT``; PostgreSQL and the offline command give floats. Hashes of their plain texts would
+identify the same work in two ways.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numbers import Integral, Real
 
 
 def canonical_json(value: object) -> str:
-    """Write a value as JSON with sorted keys; equal numbers have the same text.
+    """Serialize a value as JSON with sorted keys and one text for equal numbers.
 
     A whole number has no decimal point (``1``, never ``1.0``, and ``0`` for -0.0); others have the
     shortest text that reads back as the same double. Truth values are no numbers.
@@ -24,7 +24,7 @@ def canonical_json(value: object) -> str:
         value: None, a truth value, text, a number, or lists, tuples and mappings of them.
 
     Raises:
-        TypeError: There is something else in it.
+        TypeError: The value contains any other type.
         ValueError: A number is not finite.
 
     Example:
@@ -50,5 +50,5 @@ def _plain(value: object) -> object:
 
 def _number(value: float) -> int | float:
     if not math.isfinite(value):
-        raise ValueError(f"{value} is no number that can be hashed")
+        raise ValueError(f"{value} is not a number that can be hashed")
     return int(value) if value.is_integer() else value

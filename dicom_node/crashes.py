@@ -1,9 +1,8 @@
-"""How processes ended: a record each, which outlives a fatal error and is read by the next one.
+"""Crash records: one for each process, which survives a fatal error and is read afterwards.
 
-A process that dies may have been killed by somebody, or by a power cut; the work in its hand is
-innocent. Or the work itself has killed it: a decoder aborted, memory ran out. Only of the second
-kind there is evidence: the interpreter writes a record when it ends by a fatal signal, and the
-kernel counts whom it kills for want of memory.
+A process may die from outside (killed by somebody, a power cut) or from its own work (a decoder
+aborts, memory runs out). Only the second kind leaves evidence: the interpreter writes a record when
+it ends by a fatal signal, and the kernel counts the processes that it kills for lack of memory.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from dicom_node.logs import get_logger
 log = get_logger(__name__)
 
 RECORD_BYTES = 512
-"""Length of the record's own part, behind which the interpreter writes."""
+"""Length of the record's own part, after which the interpreter writes."""
 
 MAX_DUMP_BYTES = 4096
 
-OUT_OF_MEMORY = "killed by the kernel for want of memory"
+OUT_OF_MEMORY = "killed by the kernel for lack of memory"
 
 _COUNTERS = (Path("/proc/vmstat"), Path("/sys/fs/cgroup/memory.events"))
 _FATAL = "Fatal Python error: "
@@ -35,12 +34,12 @@ _FATAL = "Fatal Python error: "
 
 @dataclass(frozen=True)
 class Crash:
-    """The end of a process by its own work.
+    """A process that died of its own work.
 
     Attributes:
         owner: Name of the process, as in the ledger.
-        work: What it had in hand; empty for nothing.
-        cause: What ended it, in a few words.
+        work: The work in progress; empty for none.
+        cause: Cause of death, in a few words.
     """
 
     owner: str
@@ -52,7 +51,7 @@ class CrashRecord:
     """The record of this process; use it as a context manager around the process's body.
 
     Args:
-        folder: Where the records of all processes are.
+        folder: Folder of all processes' records.
         owner: Name of this process.
     """
 
@@ -65,7 +64,7 @@ class CrashRecord:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
             self._descriptor = os.open(self._path, flags, 0o600)
-        except OSError as error:  # the work can be done without
+        except OSError as error:  # work goes on without a record
             log.warning("no crash record can be kept", reason=error.strerror)
             return self
         self._write("")
@@ -83,7 +82,7 @@ class CrashRecord:
 
     @contextmanager
     def holding(self, work: str) -> Iterator[None]:
-        """Note what is in hand while the block runs."""
+        """Record the work in progress while the block runs."""
         self._write(work)
         try:
             yield
@@ -99,29 +98,29 @@ class CrashRecord:
             os.pwrite(self._descriptor, text.encode(), 0)
 
 
-def crash_of(folder: Path, owner: str, is_dead: Callable[[str], bool]) -> Crash | None:
-    """How a process ended that lost its lease; None without evidence that its work did it."""
+def read_crash(folder: Path, owner: str, is_dead: Callable[[str], bool]) -> Crash | None:
+    """Return how a process died; None without evidence that its work was the cause."""
     return _read(_path(folder, owner), is_dead)
 
 
-def causes_in(folder: Path, is_dead: Callable[[str], bool]) -> Callable[[str], str]:
-    """A function that gives what ended a process; empty without evidence that its work did it."""
+def crash_causes(folder: Path, is_dead: Callable[[str], bool]) -> Callable[[str], str]:
+    """Return a function from owner to cause of death; empty without evidence against its work."""
 
     def cause(owner: str) -> str:
-        crash = crash_of(folder, owner, is_dead)
+        crash = read_crash(folder, owner, is_dead)
         return "" if crash is None else crash.cause
 
     return cause
 
 
-def crashes(folder: Path, is_dead: Callable[[str], bool]) -> list[Crash]:
-    """The crashes of all processes that are known to be gone."""
+def read_crashes(folder: Path, is_dead: Callable[[str], bool]) -> list[Crash]:
+    """Return the crashes of all processes that are known to be dead."""
     found = [_read(path, is_dead) for path in sorted(folder.glob("*.json"))]
     return [one for one in found if one is not None and is_dead(one.owner)]
 
 
-def forget_crash(folder: Path, owner: str) -> None:
-    """Remove the record of a process once what follows from it is in the ledger."""
+def remove_crash_record(folder: Path, owner: str) -> None:
+    """Remove the record of a process once the ledger has its consequences."""
     _path(folder, owner).unlink(missing_ok=True)
 
 
@@ -139,18 +138,18 @@ def _read(path: Path, is_dead: Callable[[str], bool]) -> Crash | None:
         return None
     if _FATAL in dump:
         return Crash(owner, work, dump.split(_FATAL, 1)[1].split("\n", 1)[0].strip())
-    # Another host's kernel counts by itself.
+    # Each host's kernel has its own count.
     killed = is_dead(owner) and _oom_kills() > before
     return Crash(owner, work, OUT_OF_MEMORY) if killed else None
 
 
 def _oom_kills() -> int:
-    """Processes that the kernel has killed for want of memory since the host started."""
-    most = 0
+    """Return how many processes the kernel has killed for lack of memory since boot."""
+    kills = 0
     for path in _COUNTERS:
         with suppress(OSError, ValueError):
             for line in path.read_text(encoding="ascii").splitlines():
                 name, _, count = line.partition(" ")
                 if name == "oom_kill":
-                    most = max(most, int(count))
-    return most
+                    kills = max(kills, int(count))
+    return kills

@@ -1,7 +1,7 @@
-"""Deadlines of exchanges with other systems: total, whatever trickles in meanwhile.
+"""Total deadlines for exchanges with other systems.
 
 A socket's own timeout starts anew with every byte, so that a peer which sends one now and then
-would hold its caller for ever.
+would block its caller for ever.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable
 
 STOP_GRACE_SECONDS = 5.0
-"""Time that an exchange under way still has once this process is to stop."""
+"""Time left to an exchange in progress once this process is to stop."""
 
 POLL_SECONDS = 0.25
-"""Longest wait in one piece, so that a stop is noticed while a peer is silent."""
+"""Longest single wait, so that a stop is noticed while a peer is silent."""
 
 MIN_BYTES_PER_SECOND = 16 << 10
-"""A peer that takes what it is sent more slowly is given up."""
+"""A peer that accepts data more slowly is given up."""
 
 
 def _never() -> bool:
@@ -24,14 +24,14 @@ def _never() -> bool:
 
 
 class Deadline:
-    """The moment by which one exchange must be over.
+    """The time by which one exchange must be over.
 
-    It draws near when the process is to stop: whoever waits has `STOP_GRACE_SECONDS` left.
+    Once the process is to stop, at most `STOP_GRACE_SECONDS` are left.
 
     Args:
-        seconds: From now.
+        seconds: Time from now.
         should_stop: Whether the process is to stop.
-        clock: Monotonic, in seconds.
+        clock: Monotonic clock, in seconds.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Deadline:
         self._stopping = False
 
     def remaining(self) -> float:
-        """Return the seconds that are left, 0 or less once it has passed."""
+        """Return the seconds left, 0 or less once the deadline has passed."""
         now = self._clock()
         if not self._stopping and self._should_stop():
             self._stopping = True
@@ -53,10 +53,10 @@ class Deadline:
         return self._ends_at - now
 
     def wait_seconds(self) -> float:
-        """Return how long to wait in one piece.
+        """Return the timeout of the next single wait.
 
         Raises:
-            TimeoutError: It has passed.
+            TimeoutError: The deadline has passed.
         """
         remaining = self.remaining()
         if remaining <= 0:
@@ -65,5 +65,5 @@ class Deadline:
 
 
 def sending_seconds(size: int) -> float:
-    """Return how long a peer may take for so many bytes."""
+    """Return the time allowed for sending a number of bytes."""
     return size / MIN_BYTES_PER_SECOND

@@ -1,7 +1,7 @@
-"""Signs of life that survive a clock that is set: who has beaten, and how long ago.
+"""Heartbeats whose age is right even when the wall clock is set.
 
-A beat is the time of a file's last change, so that every process and host can read it. Its age is
-counted on the monotonic clock of whoever looks again and again.
+A heartbeat is the time of a file's last change, so that every process and host can read it. Its age
+is measured by the monotonic clock of a process that reads it repeatedly.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ SWEEP_SUFFIX = ".sweep"
 
 @dataclass(frozen=True)
 class SweepBeat:
-    """When a sweep last ended well, in seconds since 1970, and how often it is due."""
+    """The last success of a sweep, in seconds since 1970, and its interval."""
 
     at: float
     interval_seconds: float
 
 
 class SweepBeats:
-    """Writes the beats of this process's sweeps.
+    """Writer of the heartbeats of this process's sweeps.
 
     Args:
-        folder: Of this host.
+        folder: Folder of this host.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def begin(self, sweeps: Mapping[str, float]) -> None:
-        """Forget what another version swept, and count from now.
+        """Replace the sweeps of an earlier run, each with a heartbeat now.
 
         Args:
-            sweeps: Name of each sweep to its interval in seconds.
+            sweeps: Name of each sweep, and its interval in seconds.
 
         Raises:
             OSError: The folder cannot be written.
@@ -49,7 +49,7 @@ class SweepBeats:
             (self._folder / f"{name}{SWEEP_SUFFIX}").write_text(f"{seconds}\n", encoding="ascii")
 
     def forget(self) -> None:
-        """Forget what an earlier run swept: until this one begins, nothing is overdue.
+        """Remove the sweeps of an earlier run: none is overdue until this one begins.
 
         Raises:
             OSError: A file cannot be removed.
@@ -58,16 +58,16 @@ class SweepBeats:
             path.unlink(missing_ok=True)
 
     def beat(self, name: str) -> None:
-        """Say that a sweep has ended well.
+        """Record the success of a sweep.
 
         Raises:
-            OSError: The file is gone.
+            OSError: The file is missing.
         """
         os.utime(self._folder / f"{name}{SWEEP_SUFFIX}")
 
 
 def newest_sweeps(folder: Path) -> dict[str, SweepBeat]:
-    """The last beat of each sweep, on whichever host it runs.
+    """Return the last heartbeat of each sweep on any host.
 
     Raises:
         OSError: The folder cannot be read.
@@ -84,40 +84,40 @@ def newest_sweeps(folder: Path) -> dict[str, SweepBeat]:
     return newest
 
 
-class Silences:
-    """How long each of several has been silent; a clock set forward or back changes nothing.
+class HeartbeatAges:
+    """Ages of several heartbeats, unaffected by steps of the wall clock.
 
     Args:
-        monotonic: Seconds of a clock that nobody sets.
+        monotonic: Monotonic clock, in seconds.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._heard: dict[str, tuple[float, float]] = {}
-        self._looked_at = monotonic()
+        self._known: dict[str, tuple[float, float]] = {}
+        self._called_at = monotonic()
 
-    def look(self, beats: Mapping[str, float], now: float) -> dict[str, float]:
-        """Seconds since each last beat.
+    def seconds_since(self, beats: Mapping[str, float], now: float) -> dict[str, float]:
+        """Return the seconds since each heartbeat.
 
         Args:
-            beats: Last beats, in seconds since 1970.
-            now: The same clock's moment; believed for what was not seen before, and for no longer
-                than since the last look for what was.
+            beats: Last heartbeats, in seconds since 1970.
+            now: Time of the same clock. It gives the age of a heartbeat seen for the first time,
+                but no more than the time since the last call where an earlier one was known.
         """
         with self._lock:
             at = self._monotonic()
-            self._heard = {
-                name: self._hear(name, beat, max(0.0, now - beat), at)
+            self._known = {
+                name: self._dated(name, beat, max(0.0, now - beat), at)
                 for name, beat in beats.items()
             }
-            self._looked_at = at
-            return {name: at - heard_at for name, (_, heard_at) in self._heard.items()}
+            self._called_at = at
+            return {name: at - beat_at for name, (_, beat_at) in self._known.items()}
 
-    def _hear(self, name: str, beat: float, age: float, at: float) -> tuple[float, float]:
-        """A beat, and when it was on the monotonic clock."""
-        before = self._heard.get(name)
+    def _dated(self, name: str, beat: float, age: float, at: float) -> tuple[float, float]:
+        """Return a heartbeat with its time on the monotonic clock."""
+        before = self._known.get(name)
         if before is not None and before[0] == beat:
             return before
-        longest = age if before is None else at - self._looked_at
-        return beat, at - min(age, longest)
+        max_age = age if before is None else at - self._called_at
+        return beat, at - min(age, max_age)

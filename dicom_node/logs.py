@@ -1,4 +1,4 @@
-"""Logs: one line an event, for people or as JSON, with job and series bound and no identity.
+"""Logging: one line for each event, as text or JSON, with job and series and without identities.
 
 Records of other libraries (pynetdicom, alembic, APScheduler) are rendered the same way.
 """
@@ -31,7 +31,7 @@ IDENTITY_WORDS = (
     "address",
     "person",
 )
-"""A field whose name contains one of these may say who somebody is and is dropped."""
+"""A field whose name contains one of these may identify a person and is dropped."""
 
 QUIET_LIBRARIES = {
     "pynetdicom": "CRITICAL",
@@ -41,25 +41,25 @@ QUIET_LIBRARIES = {
     "pydicom": "ERROR",
     "py.warnings": "ERROR",
 }
-"""Libraries that tell more than an operator wants, or quote values of a header (pydicom, also
-through Python's warnings; pynetdicom, which only encodes and decodes here, with tracebacks)."""
+"""Lowest level of libraries that log too much for an operator or quote values of a header: pydicom,
+also by Python's warnings, and pynetdicom, which only encodes and decodes here, in tracebacks."""
 
 HASH_LENGTH = 12
 
-INNERMOST_FRAMES = 6
-"""How many places of an unexpected error go into its log line."""
+MAX_FRAMES = 6
+"""Innermost frames of an unexpected error in its log line."""
 
 
 class LogSettings(Protocol):
-    """How log lines look and which are written, as the configuration says it."""
+    """Format and level of the log, as in the configuration."""
 
     @property
     def format(self) -> Literal["console", "json"]:
-        """For people or for programs."""
+        """Format of the lines: for people or for programs."""
 
     @property
     def level(self) -> Literal["debug", "info", "warning", "error"]:
-        """The least important lines that are written."""
+        """Lowest level that is written."""
 
 
 def configure_logging(settings: LogSettings, *, process: str, stream: TextIO | None = None) -> None:
@@ -68,7 +68,7 @@ def configure_logging(settings: LogSettings, *, process: str, stream: TextIO | N
     Args:
         settings: Format and level.
         process: Name of this part of the node, written into every line.
-        stream: Where lines go; standard error by default.
+        stream: Destination; standard error by default.
     """
     shared = _shared_processors(process)
     structlog.configure(
@@ -88,16 +88,16 @@ def configure_logging(settings: LogSettings, *, process: str, stream: TextIO | N
 
 
 def log_to_stderr() -> None:
-    """Send the lines of a command that sets up no logging to standard error.
+    """Send the log of a command that configures none to standard error.
 
-    What it writes to standard output is its answer, which programs may read.
+    Its standard output is its result, which programs may read.
     """
     if not structlog.is_configured():
         structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
 
 
 def get_logger(name: str) -> FilteringBoundLogger:
-    """A logger: ``log.info("series complete", images=24)``. Hand it no name and no identifier."""
+    """Return a logger: ``log.info("series complete", images=24)``. Never pass it an identity."""
     logger: FilteringBoundLogger = structlog.get_logger(name)
     return logger
 
@@ -110,27 +110,27 @@ def bound(**fields: str | int) -> Iterator[None]:
 
 
 def short_hash(uid: str) -> str:
-    """What stands for a UID in logs: enough to recognise a series, nothing to trace a patient."""
+    """Return a hash that replaces a UID in logs: it identifies a series and no patient."""
     return hashlib.sha256(uid.encode()).hexdigest()[:HASH_LENGTH]
 
 
 def drop_identity(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Drop every field whose name says that it may hold an identity."""
+    """Drop every field whose name suggests an identity."""
     for key in [key for key in event if _may_identify(key)]:
         del event[key]
     return event
 
 
-def where(error: BaseException) -> str:
-    """An unexpected error for the log: its kind and place. Its message may quote a header."""
+def error_location(error: BaseException) -> str:
+    """Describe an unexpected error by type and place, as its message may quote a header."""
     frames = traceback.extract_tb(error.__traceback__)
     places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames[::-1]]
-    return f"{type(error).__name__} at {' < '.join(places[:INNERMOST_FRAMES])}"
+    return f"{type(error).__name__} at {' < '.join(places[:MAX_FRAMES])}"
 
 
 def reason_of(error: Exception) -> str:
-    """Why something went wrong: our own sentence, or kind and place of what nobody foresaw."""
-    return str(error) if isinstance(error, NodeError) else where(error)
+    """Return the reason for the log: a `NodeError`'s message, else the error's type and place."""
+    return str(error) if isinstance(error, NodeError) else error_location(error)
 
 
 def _may_identify(key: str) -> bool:

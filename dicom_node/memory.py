@@ -1,4 +1,4 @@
-"""A bound on the memory that reading may take, for a while and of this process (Linux)."""
+"""Temporary limit on the memory of this process (Linux)."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from pathlib import Path
 
 BASE_BYTES = 192 << 20
 BYTES_PER_HEADER = 96 << 10
-"""What pydicom takes for the header of an image of an ordinary series, with room to spare."""
+"""Memory of pydicom for the header of an image of an ordinary series, with a margin."""
 
 _STATUS = Path("/proc/self/status")
 
 
 def header_bytes(images: int) -> int:
-    """Memory for the headers of a series."""
+    """Return the memory that the headers of a series may take."""
     return BASE_BYTES + BYTES_PER_HEADER * images
 
 
 @contextmanager
 def memory_limited(further_bytes: int) -> Iterator[None]:
-    """Let this process take so much more memory than it has now, and no more, within the block.
+    """Limit how much more memory this process may allocate within the block.
 
-    What asks for more gets a ``MemoryError``. Where the kernel does not say how much is in use,
-    nothing is limited.
+    An allocation beyond it raises ``MemoryError``. Where the kernel does not report the memory in
+    use, nothing is limited.
 
     Args:
-        further_bytes: Of private, writable memory (RLIMIT_DATA).
+        further_bytes: Private, writable memory (RLIMIT_DATA).
     """
     used = _used_bytes()
     if used is None:

@@ -13,11 +13,11 @@ _PARTS_PER_CALL = 512
 
 
 def receive_some(transport: socket.socket, size: int, deadline: Deadline) -> bytes:
-    """Return up to so many bytes as soon as some are there; none when the peer hung up.
+    """Return up to `size` bytes as soon as any arrive; empty when the peer has closed.
 
     Raises:
         TimeoutError: The deadline has passed.
-        OSError: The connection is gone.
+        OSError: The connection is lost.
     """
     while True:
         transport.settimeout(deadline.wait_seconds())
@@ -34,9 +34,9 @@ def send_all(
 
     Raises:
         TimeoutError: The deadline has passed.
-        OSError: The connection is gone.
+        OSError: The connection is lost.
     """
-    if isinstance(transport, ssl.SSLSocket):  # knows no scattered data
+    if isinstance(transport, ssl.SSLSocket):  # has no scatter-gather I/O
         parts = [b"".join(parts)]
     left, first = [memoryview(part) for part in parts], 0
     while first < len(left):
@@ -63,8 +63,8 @@ class TimedSocket:
     """A connected socket as :mod:`http.client` uses one, everything under one deadline.
 
     Args:
-        transport: Connected; its owner closes it.
-        deadline: By which the whole exchange must be over.
+        transport: Connected socket; its owner closes it.
+        deadline: Deadline of the whole exchange.
     """
 
     def __init__(self, transport: socket.socket, deadline: Deadline) -> None:

@@ -1,8 +1,7 @@
-"""One HTTP exchange with another system, bounded in time and in size whatever it answers.
+"""HTTP client for one exchange, bounded in time and in size whatever the server answers.
 
-Nothing is taken from the environment: no proxy, no ``.netrc``, no certificates named there. No
-redirection is followed, no cookie kept and no content coding accepted, so that a small answer
-cannot swell.
+Nothing is taken from the environment: no proxy, no ``.netrc``, no certificates. No redirect is
+followed, no cookie kept and no content coding accepted, so that a small answer cannot expand.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from dicom_node.timed_socket import TimedSocket
 from dicom_node.tls import public_context
 
 CONNECT_SECONDS = 10.0
-"""A host that is switched off does not answer at all."""
+"""Timeout of the connection, as a host that is switched off does not answer at all."""
 
 MAX_ANSWER_BYTES = 1 << 20
 
@@ -31,7 +30,7 @@ _QUERY_CHARACTERS = _PATH_CHARACTERS + "?"
 
 
 class Body(Protocol):
-    """A request body that is read while it is sent; its length is known beforehand."""
+    """A request body of known length that is read while it is sent."""
 
     def __len__(self) -> int:
         """Return its length in bytes."""
@@ -42,12 +41,12 @@ class Body(Protocol):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server answered.
+    """Answer of a server.
 
     Attributes:
         status: HTTP status code.
         content_type: Media type in lower case without parameters; empty where none was given.
-        whole: Whether the body is all that came; False where it was too long and left out.
+        whole: Whether the body is complete; False where it was too long and left out.
     """
 
     status: int
@@ -57,10 +56,10 @@ class Answer:
 
 
 class ExchangeFailed(PeerError):  # noqa: N818 - the name says what happened
-    """No whole answer came; the message is the reason as a clause, for a caller's sentence.
+    """No complete answer; the message is a clause for the caller's sentence.
 
     Attributes:
-        tls: Whether no TLS connection came about.
+        tls: Whether no TLS connection was established.
     """
 
     def __init__(self, reason: str, *, tls: bool = False) -> None:
@@ -69,7 +68,7 @@ class ExchangeFailed(PeerError):  # noqa: N818 - the name says what happened
 
 
 class AnswerTooLong(ExchangeFailed):
-    """The server is there and answers, with more than is taken.
+    """The server answers with a longer body than is accepted.
 
     Attributes:
         answer: Status and media type, without the body.
@@ -91,21 +90,21 @@ def exchange(
     should_stop: Callable[[], bool] = lambda: False,
     max_bytes: int = MAX_ANSWER_BYTES,
 ) -> Answer:
-    """Send a request and read the answer to its end.
+    """Send a request and read the complete answer.
 
     Args:
-        method: Such as ``POST``.
-        url: Begins with http:// or https://.
-        seconds: For everything together; a body gets its own time on top (`sending_seconds`).
-        headers: Of the request.
-        body: What is sent; none for a request without one.
-        tls: What the server's certificate is checked with; None: the operating system's list.
+        method: Method such as ``POST``.
+        url: URL that begins with http:// or https://.
+        seconds: Limit of the whole exchange; `sending_seconds` of the body are added.
+        headers: Headers of the request.
+        body: Body of the request; empty for none.
+        tls: Context that verifies the server; None for the operating system's authorities.
         should_stop: Whether this process is to stop; the exchange is then given up soon.
-        max_bytes: Longest answer that is taken.
+        max_bytes: Longest body that is accepted.
 
     Raises:
-        ExchangeFailed: The server cannot be reached, breaks off, answers no HTTP, or too slowly.
-        AnswerTooLong: It answers with a longer body than is taken.
+        ExchangeFailed: The server cannot be reached, breaks off, is too slow or speaks no HTTP.
+        AnswerTooLong: The server answers with a longer body than is accepted.
     """
     deadline = Deadline(seconds + sending_seconds(len(body)), should_stop)
     fixed = {"Connection": "close", "Accept-Encoding": "identity"}
@@ -149,14 +148,14 @@ def _http_over(
 
 
 def _address(url: str) -> tuple[str, int, bool]:
-    """Host, port and whether it is https."""
+    """Return host, port and whether the scheme is https."""
     parts = urlsplit(url)
     secure = parts.scheme == "https"
     return parts.hostname or "", parts.port or (443 if secure else 80), secure
 
 
 def _target(url: str) -> str:
-    """The path and query of a URL, as they stand in the request line."""
+    """Return the path and query of a URL as in the request line."""
     parts = urlsplit(url)
     query = f"?{quote(parts.query, safe=_QUERY_CHARACTERS)}" if parts.query else ""
     return (quote(parts.path, safe=_PATH_CHARACTERS) or "/") + query
@@ -178,12 +177,12 @@ def _ask(
         for piece in [body] if isinstance(body, bytes) else body:
             connection.send(piece)
     except (BrokenPipeError, ConnectionResetError):
-        pass  # it may have answered before it took everything, with a refusal
+        pass  # the server may have refused the request before it had read all of it
     response = connection.getresponse()
     content = response.read(max_bytes + 1)
     kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if len(content) > max_bytes:
         raise AnswerTooLong(Answer(response.status, kind, b"", whole=False), max_bytes)
-    if response.length:  # what it announced and did not send
+    if response.length:  # bytes announced and not sent
         raise http.client.IncompleteRead(content, response.length)
     return Answer(response.status, kind, content)

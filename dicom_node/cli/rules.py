@@ -21,7 +21,7 @@ from dicom_node.rules import (
     default_work,
     explain,
     load_rules,
-    rules_of,
+    read_rules,
 )
 from dicom_node.settings import Settings
 
@@ -91,7 +91,7 @@ def rules_check(
 def _rules(settings: Settings, named: Path | None) -> tuple[Rule, ...]:
     if named is None:
         return load_rules(settings).rules
-    return rules_of(named, peers=[peer.name for peer in settings.peers]).rules
+    return read_rules(named, peers=[peer.name for peer in settings.peers]).rules
 
 
 def _series(paths: list[Path]) -> Iterator[tuple[str, tuple[Path, ...]]]:

@@ -12,7 +12,7 @@ import typer
 from dicom_node.cli.configuration import ConfigPath, read_settings
 from dicom_node.cli.jobs import job_document
 from dicom_node.cli.output import AsJson, moment, write_json, write_table
-from dicom_node.health import Snapshot, take_snapshot, troubles_of, verdict
+from dicom_node.health import Snapshot, find_problems, health_document, take_snapshot
 from dicom_node.ledger import measures, operations, pauses
 from dicom_node.ledger.engine import Ledger, open_ledger
 from dicom_node.ledger.series import list_series
@@ -33,14 +33,14 @@ def status(config: ConfigPath = None, as_json: AsJson = False) -> None:
     """Show troubles, the states of series and jobs, and waiting or paused work."""
     settings = read_settings(config)
     with closing(open_ledger(settings.database)) as ledger:
-        troubles = troubles_of(_snapshot(settings, ledger))
+        problems = find_problems(_snapshot(settings, ledger))
         counts, waiting = operations.status(ledger), measures.waiting(ledger)
         failed = operations.list_jobs(ledger, states=[JobState.FAILED, JobState.RETRY_WAIT])
         skipped = list_series(ledger, states=[SeriesState.SKIPPED], limit=MAX_SKIPPED_SERIES)
     if as_json:
         write_json(
             {
-                **verdict(troubles),
+                **health_document(problems),
                 **_counts(counts),
                 "oldest_open_at": counts.oldest_open_at,
                 "waiting_since": {
@@ -57,8 +57,8 @@ def status(config: ConfigPath = None, as_json: AsJson = False) -> None:
             }
         )
         return
-    for trouble in troubles:
-        typer.echo(trouble.text)
+    for problem in problems:
+        typer.echo(problem.text)
     _write_counts(counts)
     _write_ages(waiting)
     for item in counts.pauses:

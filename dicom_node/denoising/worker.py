@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from dicom_node import telemetry
-from dicom_node.crashes import CrashRecord, causes_in
+from dicom_node.crashes import CrashRecord, crash_causes
 from dicom_node.ct.patient import check_marks
 from dicom_node.custody import open_custody
 from dicom_node.denoising.models import ModelDenoise
@@ -244,7 +244,7 @@ def run_worker(settings: Settings, *, should_stop: ShouldStop) -> None:
             now=time.time(),
             attempts=settings.retry.attempts,
             is_dead=is_dead,
-            crash=causes_in(settings.crashes_folder, is_dead),
+            crash=crash_causes(settings.crashes_folder, is_dead),
         )
         with CrashRecord(settings.crashes_folder, owner_name()) as record:
             worker = Worker(

@@ -1,17 +1,24 @@
-"""The node's health: what it looks like, and every trouble it has, for page, mail and metrics."""
+"""Health of the node: a snapshot of its state, and the problems found in it."""
 
 from __future__ import annotations
 
+from dicom_node.health.problems import (
+    KINDS,
+    Problem,
+    Severity,
+    find_problems,
+    health_document,
+    status_of,
+)
 from dicom_node.health.snapshot import Snapshot, take_snapshot
-from dicom_node.health.troubles import KINDS, Severity, Trouble, status_of, troubles_of, verdict
 
 __all__ = [
     "KINDS",
+    "Problem",
     "Severity",
     "Snapshot",
-    "Trouble",
+    "find_problems",
+    "health_document",
     "status_of",
     "take_snapshot",
-    "troubles_of",
-    "verdict",
 ]

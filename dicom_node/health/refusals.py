@@ -1,7 +1,7 @@
-"""Senders that were turned away because the door is full: noted by receivers, read by the web.
+"""Record of senders that were turned away because all associations were in use.
 
-A record for each host lies beside its telemetry: since when without a longer break, when last, and
-how often. Counters cannot say that; they know no time.
+Receivers write one record for each host beside its telemetry: start, end and number of refusals
+without a longer break. A counter cannot tell their duration.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from dicom_node.telemetry import folder_of_host
 
 MAX_BREAK_SECONDS = 360.0
-"""Senders come again within minutes; a longer break ends a run."""
+"""Senders try again within minutes; a longer break ends a run of refusals."""
 
 _NAME = "turned-away"
 _RECORD = struct.Struct("<ddd")
@@ -26,9 +26,9 @@ class TurnedAway:
     """A run of refusals without a longer break.
 
     Attributes:
-        since: Seconds since 1970.
-        last: Likewise.
-        count: How many there were.
+        since: Time of the first, in seconds since 1970.
+        last: Time of the last, in seconds since 1970.
+        count: Number of refusals.
     """
 
     since: float
@@ -37,24 +37,24 @@ class TurnedAway:
 
     @property
     def seconds(self) -> float:
-        """How long it has lasted."""
+        """Duration from the first to the last."""
         return self.last - self.since
 
     @property
     def per_minute(self) -> float:
-        """The rate of refusals."""
+        """Refusals per minute."""
         return 60.0 * self.count / max(self.seconds, 60.0)
 
 
 def note_turned_away(folder: Path, now: float) -> None:
-    """Note that a sender got no place.
+    """Record that a sender was turned away.
 
     Args:
-        folder: Where the processes of all hosts count.
+        folder: Folder of the telemetry of all hosts.
         now: Seconds since 1970.
 
     Raises:
-        OSError: It cannot be written down.
+        OSError: The record cannot be written.
     """
     own = folder_of_host(folder)
     own.mkdir(parents=True, exist_ok=True)
@@ -68,10 +68,10 @@ def note_turned_away(folder: Path, now: float) -> None:
 
 
 def turned_away(folder: Path, now: float) -> TurnedAway | None:
-    """The longest run of refusals that goes on now, over all hosts; None when there is none.
+    """Return the longest current run of refusals over all hosts; None for none.
 
     Args:
-        folder: Where the processes of all hosts count.
+        folder: Folder of the telemetry of all hosts.
         now: Seconds since 1970.
     """
     runs = []
@@ -84,7 +84,7 @@ def turned_away(folder: Path, now: float) -> TurnedAway | None:
 
 
 def _run(data: bytes, now: float) -> TurnedAway | None:
-    """What a record says, unless its last refusal is long ago, or later than now."""
+    """Decode a record; None if its last refusal is too long ago, or in the future."""
     if len(data) != _RECORD.size:
         return None
     since, last, count = _RECORD.unpack(data)

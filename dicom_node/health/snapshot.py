@@ -1,4 +1,4 @@
-"""What the node looks like now: everything that is judged and shown, read once."""
+"""Snapshot of the node: everything that the health check and the status display need."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dicom_node import telemetry
 from dicom_node.custody import Custody, custody_faults
 from dicom_node.errors import NodeError
 from dicom_node.health.refusals import TurnedAway, turned_away
-from dicom_node.heartbeat import Silences, newest_sweeps
+from dicom_node.heartbeat import HeartbeatAges, newest_sweeps
 from dicom_node.ledger.clock_repair import seconds_ahead_of_server
 from dicom_node.ledger.engine import Ledger
 from dicom_node.ledger.measures import Waiting, waiting
@@ -24,23 +24,23 @@ from dicom_node.settings import HealthSettings, Settings
 from dicom_node.store.unknown import Unknown
 
 MIN_ARRIVING_SLACK_SECONDS = 600.0
-"""A series that completes at its latest moment is not late."""
+"""Margin, so that a series completed at its age limit is not reported."""
 
-SHOWN_JOBS = 20
-SHOWN_SKIPPED = 10
-"""How many jobs in trouble and skipped series are shown; the newest."""
+MAX_JOBS = 20
+MAX_SKIPPED_SERIES = 10
+"""Limits of the lists in a snapshot, which begin with the newest."""
 
 CertificateDays = Callable[[], Mapping[str, float]]
-"""Days that each certificate has left, by file; handed in, since this floor does not see TLS."""
+"""Function that returns days left by file; a parameter, since this layer does not depend on TLS."""
 
 
 @dataclass(frozen=True)
 class Queues:
-    """What the ledger says.
+    """State of the queues in the ledger.
 
     Attributes:
-        troubled: Jobs that failed or wait for another try, newest first.
-        skipped: Series that were left alone, newest first.
+        troubled: Jobs that failed or wait for another attempt, newest first.
+        skipped: Series that were skipped, newest first.
     """
 
     counts: LedgerStatus
@@ -51,7 +51,7 @@ class Queues:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep of the housekeeping: how long ago it ran and how often it is due."""
+    """A sweep of the housekeeping: time since its last success, and its interval."""
 
     name: str
     silent_seconds: float
@@ -60,25 +60,26 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The node at one moment.
+    """State of the node at one time.
 
     Attributes:
         at: Seconds since 1970.
-        queues: None when the ledger cannot be read; ``fault`` says why.
-        disk_free: Bytes free under the storage; None when it cannot be read.
-        disk_total: Bytes of that disk.
-        disk_reserve: Bytes below which nothing is received.
-        silent_seconds: Seconds since each part last said that it goes on.
-        sweeps: Of the housekeeping.
-        limits: Above which waiting work is late.
-        arriving_limit_seconds: The same for a series that is not complete.
+        queues: State of the queues; None when the ledger cannot be read (see ``fault``).
+        fault: Why the ledger cannot be read; empty when it can.
+        disk_free: Free bytes on the disk of the storage; None when it cannot be read.
+        disk_total: Size of that disk in bytes.
+        disk_reserve: Free bytes below which nothing is received.
+        silent_seconds: Seconds since the last heartbeat of each part.
+        sweeps: Sweeps of the housekeeping.
+        limits: Ages above which waiting work is reported.
+        arriving_limit_seconds: The same for an incomplete series.
         certificate_days: Days left, by file.
-        custody: What is wrong between ledger and storage, a sentence each.
-        unknown_images: Images that no ledger knows.
-        unknown_results: Results that no ledger knows.
-        turned_away: Senders that found no place at the door; None when there are none.
-        ahead_of_database_seconds: By how much this host's clock is ahead of the database server's;
-            None where the ledger has no server.
+        custody: Messages about faults between ledger and storage.
+        unknown_images: Number of images that are in no ledger.
+        unknown_results: Number of results that are in no ledger.
+        turned_away: Current run of refused senders; None for none.
+        ahead_of_database_seconds: Lead of this host's clock over the database server's; None where
+            the ledger has no server.
     """
 
     at: float
@@ -104,19 +105,20 @@ def take_snapshot(
     ledger: Ledger,
     *,
     certificate_days: CertificateDays = dict,
-    silences: Silences | None = None,
+    ages: HeartbeatAges | None = None,
     now: float,
 ) -> Snapshot:
-    """Look at the node; what cannot be looked at is said, not raised.
+    """Take a snapshot of the node; faults become part of it instead of being raised.
 
     Args:
-        settings: The node's.
-        ledger: The ledger; read only.
-        certificate_days: Days that each certificate has left.
-        silences: Of whoever looks again and again; then a clock that is set hides no silence.
+        settings: Settings of the node.
+        ledger: The ledger, which is only read.
+        certificate_days: Function that returns the days left of each certificate.
+        ages: Heartbeat ages of a caller that takes snapshots repeatedly, so that a step of the
+            clock hides no silence.
         now: Seconds since 1970.
     """
-    silent, sweeps = _life(settings.metrics_folder, silences or Silences(), now)
+    silent, sweeps = _life(settings.metrics_folder, ages or HeartbeatAges(), now)
     latest = settings.completion.at_most_seconds + MIN_ARRIVING_SLACK_SECONDS
     queues, fault = _queues(ledger)
     unknown = Unknown(settings.unknown_folder)
@@ -143,10 +145,8 @@ def take_snapshot(
 
 def _queues(ledger: Ledger) -> tuple[Queues | None, str]:
     try:
-        troubled = list_jobs(
-            ledger, states=(JobState.FAILED, JobState.RETRY_WAIT), limit=SHOWN_JOBS
-        )
-        skipped = list_series(ledger, states=(SeriesState.SKIPPED,), limit=SHOWN_SKIPPED)
+        troubled = list_jobs(ledger, states=(JobState.FAILED, JobState.RETRY_WAIT), limit=MAX_JOBS)
+        skipped = list_series(ledger, states=(SeriesState.SKIPPED,), limit=MAX_SKIPPED_SERIES)
         return Queues(status(ledger), waiting(ledger), tuple(troubled), tuple(skipped)), ""
     except NodeError as error:
         return None, str(error)
@@ -161,15 +161,15 @@ def _disk(storage: Path) -> tuple[int | None, int | None]:
 
 
 def _life(
-    folder: Path, silences: Silences, now: float
+    folder: Path, ages: HeartbeatAges, now: float
 ) -> tuple[Mapping[str, float], tuple[Sweep, ...]]:
-    """Silence of each part, and the sweeps."""
+    """Return the silence of each part, and the sweeps."""
     try:
         parts, sweeps = telemetry.newest_beats(folder), newest_sweeps(folder)
     except OSError:
         return {}, ()
     beats = {f"sweep {name}": sweep.at for name, sweep in sweeps.items()} | parts
-    silent = silences.look(beats, now)
+    silent = ages.seconds_since(beats, now)
     return {name: silent[name] for name in parts}, tuple(
         Sweep(name, silent[f"sweep {name}"], sweeps[name].interval_seconds)
         for name in sorted(sweeps)

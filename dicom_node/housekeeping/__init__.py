@@ -1,4 +1,4 @@
-"""Housekeeping: what has to happen because time has passed; one file a concern, one clock."""
+"""Housekeeping: periodic sweeps, one file for each concern, with one clock."""
 
 from __future__ import annotations
 

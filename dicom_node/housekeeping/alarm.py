@@ -1,4 +1,4 @@
-"""Tell people what is wrong with the node: each kind of trouble once, until it is over."""
+"""Notification of lasting problems of the node, each kind once until it is resolved."""
 
 from __future__ import annotations
 
@@ -7,80 +7,81 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from dicom_node.health import Trouble, take_snapshot, troubles_of
-from dicom_node.heartbeat import Silences
-from dicom_node.housekeeping.channel import Turn, channels
-from dicom_node.housekeeping.message import TroubleNews
+from dicom_node.health import Problem, find_problems, take_snapshot
+from dicom_node.heartbeat import HeartbeatAges
+from dicom_node.housekeeping.channel import RetryingChannel, channels
+from dicom_node.housekeeping.message import ProblemMessage
 from dicom_node.ledger.engine import Ledger
 from dicom_node.logs import get_logger
 from dicom_node.settings import Settings
 
 log = get_logger(__name__)
 
-LASTING_SECONDS = 120.0
-"""What is over sooner, such as a part that restarts, is not told."""
+MIN_PROBLEM_SECONDS = 120.0
+"""Shorter problems, such as the restart of a part, are not notified."""
 
-SILENCE_SECONDS = 3600.0
-"""A kind of trouble that comes and goes is told again at most so often."""
+MIN_REPEAT_SECONDS = 3600.0
+"""Shortest time between two notifications of a recurring kind of problem."""
 
-TOLD_BY_JOB = frozenset({"failed"})
-"""Jobs that have failed are told one by one, with their reasons."""
+NOTIFIED_BY_JOB = frozenset({"failed"})
+"""Failed jobs are notified one by one, with their reasons (``notification``)."""
 
 
 @dataclass
-class _Ear:
-    """A channel, and when it was last told of each kind."""
+class _Subscriber:
+    """A channel, its current kinds of problem, and the time of each kind's last notification."""
 
-    turn: Turn
-    told_at: dict[str, float] = field(default_factory=dict)
-    aware: set[str] = field(default_factory=set)
+    channel: RetryingChannel
+    notified_at: dict[str, float] = field(default_factory=dict)
+    notified: set[str] = field(default_factory=set)
 
 
 class Alarm:
-    """Tells of troubles that last.
+    """Sends notifications of problems that last.
 
     Args:
         settings: Channels and own AE title.
-        look: Finds the troubles that the node has now.
+        find: Function that returns the current problems of the node.
     """
 
-    def __init__(self, settings: Settings, look: Callable[[], Sequence[Trouble]]) -> None:
-        self._ae_title, self._look = settings.ae_title, look
-        self._ears = [_Ear(Turn(channel)) for channel in channels(settings)]
+    def __init__(self, settings: Settings, find: Callable[[], Sequence[Problem]]) -> None:
+        self._ae_title, self._find = settings.ae_title, find
+        self._subscribers = [_Subscriber(channel) for channel in channels(settings)]
         self._since: dict[str, float] = {}
 
-    def tell_troubles(self, now: float) -> None:
-        """Tell what has lasted and has not been told.
+    def notify_problems(self, now: float) -> None:
+        """Notify of problems that last and have not been notified.
 
         Args:
-            now: Seconds of a clock that nobody sets.
+            now: Seconds of a monotonic clock.
         """
-        if not self._ears:
+        if not self._subscribers:
             return
-        troubles = [trouble for trouble in self._look() if trouble.kind not in TOLD_BY_JOB]
-        found = {trouble.kind for trouble in troubles}
+        problems = [problem for problem in self._find() if problem.kind not in NOTIFIED_BY_JOB]
+        found = {problem.kind for problem in problems}
         self._since = {kind: self._since.get(kind, now) for kind in found}
-        lasting = {kind for kind in found if now - self._since[kind] >= LASTING_SECONDS}
-        for ear in self._ears:
-            ear.aware &= found
-            new = {kind for kind in lasting - ear.aware if _may_tell(ear, kind, now)}
-            told = [trouble for trouble in troubles if trouble.kind in new]
-            news = TroubleNews(self._ae_title, socket.gethostname(), told)
-            if told and ear.turn.tell(news, now):
-                ear.aware |= new
-                ear.told_at |= dict.fromkeys(new, now)
-                log.info("troubles told", channel=ear.turn.channel.name, kinds=sorted(new))
+        lasting = {kind for kind in found if now - self._since[kind] >= MIN_PROBLEM_SECONDS}
+        for one in self._subscribers:
+            one.notified &= found
+            new = {kind for kind in lasting - one.notified if _is_due(one, kind, now)}
+            due = [problem for problem in problems if problem.kind in new]
+            message = ProblemMessage(self._ae_title, socket.gethostname(), due)
+            if due and one.channel.send(message, now):
+                one.notified |= new
+                one.notified_at |= dict.fromkeys(new, now)
+                log.info("troubles told", channel=one.channel.name, kinds=sorted(new))
 
 
-def _may_tell(ear: _Ear, kind: str, now: float) -> bool:
-    return kind not in ear.told_at or now - ear.told_at[kind] >= SILENCE_SECONDS
+def _is_due(subscriber: _Subscriber, kind: str, now: float) -> bool:
+    last = subscriber.notified_at.get(kind)
+    return last is None or now - last >= MIN_REPEAT_SECONDS
 
 
 def alarm(ledger: Ledger, settings: Settings) -> Alarm:
-    """The alarm of a node, which looks as its health check does."""
-    silences = Silences()
+    """Make the alarm of a node, on the same problems as its health check."""
+    ages = HeartbeatAges()
 
-    def look() -> Sequence[Trouble]:
-        return troubles_of(take_snapshot(settings, ledger, silences=silences, now=time.time()))
+    def find() -> Sequence[Problem]:
+        return find_problems(take_snapshot(settings, ledger, ages=ages, now=time.time()))
 
-    return Alarm(settings, look)
+    return Alarm(settings, find)

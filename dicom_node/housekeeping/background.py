@@ -1,4 +1,4 @@
-"""Sweeps that wait for other systems, each in a thread of its own."""
+"""Sweeps that wait for other systems, each in its own thread."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Sweep = Callable[[float], None]
 
 
 def in_background(sweep: Sweep) -> Sweep:
-    """Have a sweep run beside the others; while one is under way no second begins.
+    """Return a sweep that runs in the background, never more than once at a time.
 
-    A mail server or a web hook that hangs then holds up neither the other sweeps nor the end of
-    the process.
+    A mail server or webhook that hangs then delays neither the other sweeps nor the end of the
+    process.
     """
     running: list[threading.Thread] = []
 

@@ -1,4 +1,4 @@
-"""One channel's turn: told once, and tried again later while it is away."""
+"""Channels for notifications, retried later while they are unreachable."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ log = get_logger(__name__)
 
 FIRST_DELAY_SECONDS = 60.0
 MAX_DELAY_SECONDS = 3600.0
-"""A channel that is away is tried again after 1, 2, 4 ... 60 minutes."""
+"""An unreachable channel is retried after 1, 2, 4 ... 60 minutes."""
 
 
 @dataclass
-class Turn:
-    """A channel, and when it is tried again."""
+class RetryingChannel:
+    """A channel, and the time of its next attempt."""
 
     channel: Channel
     next_at: float = 0.0
@@ -31,25 +31,30 @@ class Turn:
         default_factory=lambda: Backoff(FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS)
     )
 
-    def tell(self, news: Message, now: float) -> bool:
-        """Tell the news unless the channel was away a moment ago; whether they got through."""
+    @property
+    def name(self) -> str:
+        """Name of the channel in the log."""
+        return self.channel.name
+
+    def send(self, message: Message, now: float) -> bool:
+        """Send a message unless the channel failed a moment ago; return whether it was sent."""
         if now < self.next_at:
             return False
         try:
-            self.channel.tell(news)
+            self.channel.send(message)
         except PeerError as error:
             self.next_at = now + self.backoff.next_seconds()
-            log.warning("notification waits", channel=self.channel.name, reason=str(error))
+            log.warning("notification waits", channel=self.name, reason=str(error))
             return False
         self.next_at = 0.0
         self.backoff.reset()
         return True
 
 
-def channels(settings: Settings) -> list[Channel]:
-    """The configured channels."""
+def channels(settings: Settings) -> list[RetryingChannel]:
+    """Return the configured channels."""
     kinds: list[tuple[Any, Callable[[Any], Channel]]] = [
         (settings.notify.email, Mail),
         (settings.notify.webhook, Webhook),
     ]
-    return [make(wanted) for wanted, make in kinds if wanted is not None]
+    return [RetryingChannel(make(wanted)) for wanted, make in kinds if wanted is not None]

@@ -1,4 +1,4 @@
-"""The wall clock, and the steps that it makes: seen by the monotonic clock, which nobody sets."""
+"""Detection of steps of the wall clock, by comparison with the monotonic clock."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from dicom_node.logs import get_logger
 log = get_logger(__name__)
 
 MIN_STEP_SECONDS = 10.0
-"""A smaller step is left alone: no quiet time or lease is as short."""
+"""Smaller steps are ignored: no quiet time or lease is as short."""
 
 MAX_READING_SECONDS = 0.5
-"""A process that is stopped between its looks at both clocks looks again."""
+"""Both clocks are read again if the process was stopped between the two readings for longer."""
 
-FORGIVING_SECONDS = 86_400.0
-"""So long after a step forward nothing is deleted for its age by the new time alone."""
+GRACE_SECONDS = 86_400.0
+"""Time after a step forward in which nothing is deleted for an age that only the step caused."""
 
 
 class ClockWatch:
-    """Tells the time, and has every step repaired before anybody hears the new time.
+    """A clock that has every step repaired before it returns the new time.
 
     Args:
-        repair: Brings what was written by the old time to the new.
-        wall: Seconds since 1970.
-        monotonic: Seconds of a clock that nobody sets.
+        repair: Function that adapts stored times to a step.
+        wall: Wall clock, seconds since 1970.
+        monotonic: Monotonic clock, in seconds.
     """
 
     def __init__(
@@ -45,11 +45,11 @@ class ClockWatch:
 
     @property
     def steps(self) -> int:
-        """How many steps were seen so far."""
+        """Number of steps detected so far."""
         return self._steps
 
     def now(self) -> float:
-        """Seconds since 1970, all steps until now repaired.
+        """Return the wall time in seconds since 1970, after repair of all steps.
 
         Raises:
             StorageError: The ledger cannot be repaired now; the next call tries again.
@@ -64,11 +64,11 @@ class ClockWatch:
             return wall
 
     def steady(self) -> float:
-        """Seconds since this watch began, after the time of then: never steps."""
+        """Return the wall time of the watch's start plus the time since, which never steps."""
         return self._first[0] + self._monotonic() - self._first[1]
 
     def unhurried(self) -> float:
-        """The time, but for what steps forward have added lately: nothing is old of a sudden.
+        """Return the wall time without recent steps forward, by which nothing ages suddenly.
 
         Raises:
             StorageError: As :meth:`now`.
@@ -80,13 +80,13 @@ class ClockWatch:
         self._repair(step)
         before = self._ahead if monotonic < self._ahead_until else 0.0
         self._ahead = max(0.0, before + step.by_seconds)
-        self._ahead_until = monotonic + FORGIVING_SECONDS
+        self._ahead_until = monotonic + GRACE_SECONDS
         self._steps += 1
-        way = "forward" if step.by_seconds > 0 else "back"
-        log.warning(f"the clock was set {way}", seconds=round(abs(step.by_seconds)))
+        direction = "forward" if step.by_seconds > 0 else "back"
+        log.warning(f"the clock was set {direction}", seconds=round(abs(step.by_seconds)))
 
     def _read(self) -> tuple[float, float]:
-        """Both clocks at one moment."""
+        """Read both clocks at the same time."""
         while True:
             before = self._monotonic()
             wall = self._wall()

@@ -1,4 +1,4 @@
-"""Which series are complete, and what becomes of each."""
+"""Completion: detection of complete series, and the decision about each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from pydicom import Dataset
 
-from dicom_node.crashes import CrashRecord, crashes, forget_crash
+from dicom_node.crashes import CrashRecord, read_crashes, remove_crash_record
 from dicom_node.ct.headers import load
 from dicom_node.ct.scope import is_localizer, localizer_remark, without_localizers
 from dicom_node.ct.slices.completeness import Completeness, completeness_of
@@ -22,20 +22,20 @@ from dicom_node.ledger.series import Series, complete, note_death, quiet_series,
 from dicom_node.ledger.states import SeriesState
 from dicom_node.logs import get_logger, reason_of, short_hash
 from dicom_node.memory import header_bytes, memory_limited
-from dicom_node.rules import Decision, Denoise, LiveRules, Skip, decide, default_work
+from dicom_node.rules import Decision, Denoise, ReloadableRules, Skip, decide, default_work
 from dicom_node.settings import Settings
 from dicom_node.store.inbox import Inbox
 
 log = get_logger(__name__)
 
 ONLY_LATE_LOCALIZERS = "only localizer (scout) images came late, and these are left out"
-"""Why nothing is done when a generation brings nothing else."""
-SERIES_IN_HAND = "series "
-"""What a crash record says before the number of a series."""
+"""Reason to skip a generation with no other images."""
+SERIES_PREFIX = "series "
+"""Prefix of the number of a series in a crash record."""
 
 _KILLS = (
-    "Parked: looking at its headers has ended the process twice; other series go on. Keep it and"
-    " report it; a further image of it makes the node look once more."
+    "Parked: reading its headers has killed the process twice; other series go on. Keep it and"
+    " report it; a further image of it makes the node try once more."
 )
 _TOO_LARGE = (
     "Its headers need more memory than those of any ordinary series of so many images: send it"
@@ -44,12 +44,12 @@ _TOO_LARGE = (
 
 
 def note_crashes(ledger: Ledger, settings: Settings) -> None:
-    """Enter which series' inspection has killed a process of this host."""
-    for crash in crashes(settings.crashes_folder, is_dead):
-        number = crash.work.removeprefix(SERIES_IN_HAND)
+    """Record in the ledger which series' inspection has killed a process of this host."""
+    for crash in read_crashes(settings.crashes_folder, is_dead):
+        number = crash.work.removeprefix(SERIES_PREFIX)
         if number != crash.work and number.isdigit():
             note_death(ledger, int(number))
-            forget_crash(settings.crashes_folder, crash.owner)
+            remove_crash_record(settings.crashes_folder, crash.owner)
             log.error("a process died of looking at a series", cause=crash.cause)
 
 
@@ -60,8 +60,8 @@ class Completion:
         ledger: The ledger.
         inbox: Received images.
         settings: Quiet times, default model and destinations.
-        rules: The site's rules; read from the settings' file unless given.
-        record: Where to note which series is being looked at.
+        rules: The site's rules; by default read from the configured file.
+        record: Crash record, which notes the series in progress.
     """
 
     def __init__(
@@ -69,18 +69,18 @@ class Completion:
         ledger: Ledger,
         inbox: Inbox,
         settings: Settings,
-        rules: LiveRules | None = None,
+        rules: ReloadableRules | None = None,
         record: CrashRecord | None = None,
     ) -> None:
         self._ledger, self._inbox, self._settings = ledger, inbox, settings
         self._holding = record.holding if record else nullcontext
-        self._rules = rules or LiveRules(settings)
+        self._rules = rules or ReloadableRules(settings)
         self._waiting: dict[int, Series] = {}
 
     def complete_series(self, now: float) -> None:
-        """Decide about every series that is complete, or that has waited long enough.
+        """Decide about every series that is complete or has waited long enough.
 
-        One with a sign of missing images waits longer than others, and none waits for ever.
+        A series with signs of missing images waits longer, but none waits without limit.
         """
         quiet = quiet_series(
             self._ledger,
@@ -98,13 +98,13 @@ class Completion:
     def _each_alone(
         self, step: Callable[[Series, float], None], series: Series, now: float
     ) -> None:
-        """Take a series; none holds up the others, also if it needs too much or kills processes."""
+        """Process a series so that it does not block others, even if it kills processes."""
         try:
             if series.deaths >= MAX_DEATHS:
                 self._park(series, _KILLS, now)
                 return
             with (
-                self._holding(f"{SERIES_IN_HAND}{series.id}"),
+                self._holding(f"{SERIES_PREFIX}{series.id}"),
                 memory_limited(header_bytes(len(series.names))),
             ):
                 step(series, now)
@@ -114,7 +114,7 @@ class Completion:
             log.error("no decision", series=short_hash(series.series_uid), reason=reason_of(error))
 
     def _park(self, series: Series, reason: str, now: float) -> None:
-        """Leave a series alone until further images come."""
+        """Skip a series until further images arrive."""
         if series.state == SeriesState.ARRIVING:
             complete(self._ledger, series, gap="", forced=True, now=now)
         if skip(self._ledger, series, reason=reason, now=now):
@@ -124,22 +124,22 @@ class Completion:
         forced = series.began_at <= now - self._settings.completion.at_most_seconds
         patient = series.last_arrival_at > now - self._settings.completion.gap_after_seconds
         if self._waiting.get(series.id) == series and patient and not forced:
-            return  # looked at before, and nothing has come since
+            return  # inspected before, and nothing has arrived since
         headers = list(self._headers(series))
         found = _evidence(series, headers)
         if (found.missing or found.doubt) and patient and not forced:
             self._wait(series, found)
             return
         if not complete(self._ledger, series, gap=found.missing, forced=forced, now=now):
-            return  # an image has come meanwhile
+            return  # an image has arrived meanwhile
         self._waiting.pop(series.id, None)
-        if not forced:  # else images may have come since these headers were read
+        if not forced:  # else images may have arrived since these headers were read
             self._decide(replace(series, gap=found.missing), now, headers)
 
     def _wait(self, series: Series, found: Completeness) -> None:
         self._waiting[series.id] = series
-        why = found.missing or found.doubt
-        log.info("series waits for images", why=why, **_known(series))
+        reason = found.missing or found.doubt
+        log.info("series waits for images", why=reason, **_known(series))
 
     def _decide(self, series: Series, now: float, headers: Sequence[Dataset] | None = None) -> None:
         headers = headers or list(self._headers(series))
@@ -157,12 +157,17 @@ class Completion:
     def _enqueue(self, series: Series, work: Work, now: float) -> None:
         job = enqueue(self._ledger, series, work, now=now)
         if job is not None:
-            told = {"generation": job.generation, "missing": series.gap, "rule": job.rule}
-            told = {key: value for key, value in (told | {"remark": work.remark}).items() if value}
-            log.info("series complete", job=job.id, **told, **_known(series))
+            fields = {
+                "generation": job.generation,
+                "missing": series.gap,
+                "rule": job.rule,
+                "remark": work.remark,
+            }
+            given = {key: value for key, value in fields.items() if value}
+            log.info("series complete", job=job.id, **given, **_known(series))
 
     def _only_localizers_came_late(self, series: Series, work: Work) -> bool:
-        """Whether all that earlier jobs do not cover are localizers."""
+        """Whether all images that earlier jobs do not cover are localizers."""
         if series.generation == 1 or not work.remark:
             return False
         fresh = list(self._loaded(series, uncovered_names(self._ledger, series, work)))
@@ -183,10 +188,10 @@ class Completion:
         return self._loaded(series, series.names)
 
     def _loaded(self, series: Series, names: Sequence[str]) -> Iterator[Dataset]:
-        """The readable headers.
+        """Yield the readable headers.
 
         Raises:
-            StorageError: The disk is away; what cannot be read now must not count as missing.
+            StorageError: The disk fails; an image that is unreadable now must not count as missing.
         """
         for name in names:
             try:
@@ -207,7 +212,7 @@ def _work(decision: Denoise, remark: str) -> Work:
 
 
 def _evidence(series: Series, headers: Sequence[Dataset]) -> Completeness:
-    """Signs of missing images; where retention has deleted some, holes prove nothing."""
+    """Return the signs of missing images; gaps prove nothing where retention has deleted some."""
     found = completeness_of(headers)
     return Completeness(doubt=found.missing or found.doubt) if series.purged else found
 

@@ -1,4 +1,4 @@
-"""News by mail (RFC 5321), in bounded time and size whatever the mail server answers."""
+"""Notification by e-mail (RFC 5321), bounded in time and size whatever the server answers."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from dicom_node.timed_socket import TimedSocket
 from dicom_node.tls import public_context
 
 MAIL_SECONDS = 30.0
-"""For a whole mail, from the connection to the server's last word."""
+"""Limit of a whole mail, from connecting to the server's last reply."""
 
 CONNECT_SECONDS = 10.0
 
 MAX_REPLY_BYTES = 64 << 10
-"""All that a mail server may say about one mail."""
+"""Limit of all replies of a mail server to one mail."""
 
 
 class Mail:
-    """Tells by mail.
+    """Channel that sends e-mail.
 
     Args:
         settings: Server, sender and recipients.
-        seconds: For a whole mail.
+        seconds: Limit of a whole mail.
     """
 
     name = "e-mail"
@@ -36,8 +36,8 @@ class Mail:
     def __init__(self, settings: EmailSettings, *, seconds: float = MAIL_SECONDS) -> None:
         self._settings, self._seconds = settings, seconds
 
-    def tell(self, news: Message) -> None:
-        """See :class:`Channel`."""
+    def send(self, message: Message) -> None:
+        """Send a message; see :class:`Channel`."""
         wanted = self._settings
         try:
             deadline = Deadline(self._seconds)
@@ -47,37 +47,37 @@ class Mail:
                 if wanted.username is not None:
                     password = wanted.password.get_secret_value() if wanted.password else ""
                     server.login(wanted.username, password)
-                server.send_message(self._message(news))
+                server.send_message(self._mail(message))
                 with suppress(OSError, smtplib.SMTPException):
-                    server.quit()  # it has the mail, however it says goodbye
+                    server.quit()  # it has accepted the mail, whatever it replies
         except (OSError, ValueError) as error:
             raise PeerError(
-                f"the mail server {wanted.host}:{wanted.port} did not take a mail"
+                f"The mail server {wanted.host}:{wanted.port} did not accept a mail"
                 f" ({type(error).__name__}); check `notify.email`.",
                 transient=True,
             ) from error
 
-    def _message(self, news: Message) -> EmailMessage:
-        message = EmailMessage()
-        message["Subject"] = news.headline
-        message["From"] = self._settings.sender
-        message["To"] = ", ".join(self._settings.recipients)
-        message.set_content(news.text)
-        return message
+    def _mail(self, message: Message) -> EmailMessage:
+        mail = EmailMessage()
+        mail["Subject"] = message.headline
+        mail["From"] = self._settings.sender
+        mail["To"] = ", ".join(self._settings.recipients)
+        mail.set_content(message.text)
+        return mail
 
 
 class _TimedSMTP(smtplib.SMTP):
-    """A conversation with a mail server under one deadline."""
+    """An SMTP session under one deadline."""
 
     def __init__(self, host: str, port: int, deadline: Deadline) -> None:
-        self._deadline, self._heard = deadline, _Heard()
+        self._deadline, self._received = deadline, _Received()
         super().__init__(host, port, timeout=CONNECT_SECONDS)
 
     def getreply(self) -> tuple[int, bytes]:
-        """Read one reply; what is sent after it has the rest of the time."""
+        """Read one reply, and leave the rest of the time to what is sent next."""
         if self.file is None and self.sock is not None:
             stream = TimedSocket(self.sock, self._deadline).makefile("rb")
-            self.file = cast(IO[Any], _Replies(stream, self._heard))
+            self.file = cast(IO[Any], _Replies(stream, self._received))
         code, text = super().getreply()
         remaining = self._deadline.remaining()
         if remaining <= 0:
@@ -87,8 +87,8 @@ class _TimedSMTP(smtplib.SMTP):
         return code, text
 
 
-class _Heard:
-    """Bytes that a server has said so far."""
+class _Received:
+    """Number of bytes received so far."""
 
     size = 0
 
@@ -96,14 +96,14 @@ class _Heard:
 class _Replies:
     """Lines of a mail server, up to `MAX_REPLY_BYTES` in all."""
 
-    def __init__(self, stream: IO[bytes], heard: _Heard) -> None:
-        self._stream, self._heard = stream, heard
+    def __init__(self, stream: IO[bytes], received: _Received) -> None:
+        self._stream, self._received = stream, received
 
     def readline(self, limit: int) -> bytes:
         line = self._stream.readline(limit)
-        self._heard.size += len(line)
-        if self._heard.size > MAX_REPLY_BYTES:
-            raise OSError("the mail server does not come to the end of its reply")
+        self._received.size += len(line)
+        if self._received.size > MAX_REPLY_BYTES:
+            raise OSError("the mail server does not finish its reply")
         return line
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""News of jobs that have failed for good and of troubles, in words and as a document."""
+"""Notification messages about failed jobs and problems, as text and as a JSON document."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from dicom_node.health import Trouble
+from dicom_node.health import Problem
 from dicom_node.ledger.model import Job
 from dicom_node.logs import short_hash
 
-SHOWN_JOBS = 20
-"""One message names at most so many jobs: a PACS that refuses everything fails hundreds."""
+MAX_JOBS = 20
+"""Jobs listed in one message: a PACS that refuses everything fails hundreds."""
 
 
 @dataclass(frozen=True)
-class News:
-    """Jobs that have failed, and on which node."""
+class FailureMessage:
+    """Message about jobs that have failed."""
 
     ae_title: str
     host: str
@@ -24,30 +24,30 @@ class News:
 
     @property
     def headline(self) -> str:
-        """One line for a subject."""
+        """Subject line."""
         count = len(self.jobs)
         what = f"job {self.jobs[0].id} has failed" if count == 1 else f"{count} jobs have failed"
         return f"{self.ae_title} on {self.host}: {what}"
 
     @property
     def text(self) -> str:
-        """The jobs with their reasons, and what to do; no identity."""
+        """Jobs with reasons and remedy, without any identity."""
         lines = [f"{self.headline}.", ""]
         lines += [
             f"job {job.id} (series {short_hash(job.series_uid)}): {job.reason}"
-            for job in self.jobs[:SHOWN_JOBS]
+            for job in self.jobs[:MAX_JOBS]
         ]
-        if len(self.jobs) > SHOWN_JOBS:
-            lines.append(f"and {len(self.jobs) - SHOWN_JOBS} more")
+        if len(self.jobs) > MAX_JOBS:
+            lines.append(f"and {len(self.jobs) - MAX_JOBS} more")
         lines += [
             "",
-            "`dicom-node jobs show ID` tells more, `dicom-node jobs retry ID` tries again.",
+            "`dicom-node jobs show ID` shows details, `dicom-node jobs retry ID` tries again.",
         ]
         return "\n".join(lines)
 
     @property
     def document(self) -> dict[str, Any]:
-        """The same for programs; chat services show `text`."""
+        """JSON document, for programs; chat services display `text`."""
         return {
             "event": "jobs_failed",
             "text": self.text,
@@ -60,33 +60,33 @@ class News:
                     "reason": job.reason,
                     "failed_at": job.updated_at,
                 }
-                for job in self.jobs[:SHOWN_JOBS]
+                for job in self.jobs[:MAX_JOBS]
             ],
         }
 
 
 @dataclass(frozen=True)
-class TroubleNews:
-    """Troubles that last, and on which node."""
+class ProblemMessage:
+    """Message about problems that last."""
 
     ae_title: str
     host: str
-    troubles: Sequence[Trouble]
+    problems: Sequence[Problem]
 
     @property
     def headline(self) -> str:
-        """One line for a subject."""
-        kinds = ", ".join(dict.fromkeys(trouble.kind for trouble in self.troubles))
+        """Subject line."""
+        kinds = ", ".join(dict.fromkeys(problem.kind for problem in self.problems))
         return f"{self.ae_title} on {self.host}: not in order ({kinds})"
 
     @property
     def text(self) -> str:
-        """A sentence for each trouble; no identity."""
-        return "\n".join([f"{self.headline}.", "", *(trouble.text for trouble in self.troubles)])
+        """Text of each problem, without any identity."""
+        return "\n".join([f"{self.headline}.", "", *(problem.text for problem in self.problems)])
 
     @property
     def document(self) -> dict[str, Any]:
-        """The same for programs; chat services show `text`."""
+        """JSON document, for programs; chat services display `text`."""
         return {
             "event": "troubles",
             "text": self.text,
@@ -94,37 +94,37 @@ class TroubleNews:
             "host": self.host,
             "troubles": [
                 {"kind": item.kind, "severity": item.severity.value, "text": item.text}
-                for item in self.troubles
+                for item in self.problems
             ],
         }
 
 
 class Message(Protocol):
-    """What a channel can tell."""
+    """A message that a channel can send."""
 
     @property
     def headline(self) -> str:
-        """One line for a subject."""
+        """Subject line."""
 
     @property
     def text(self) -> str:
-        """The whole, for people."""
+        """Complete text, for people."""
 
     @property
     def document(self) -> dict[str, Any]:
-        """The whole, for programs."""
+        """JSON document, for programs."""
 
 
 class Channel(Protocol):
-    """A way to tell somebody."""
+    """A means of notification."""
 
     @property
     def name(self) -> str:
-        """What it is called in the log."""
+        """Name in the log."""
 
-    def tell(self, news: Message) -> None:
-        """Tell the news.
+    def send(self, message: Message) -> None:
+        """Send a message.
 
         Raises:
-            PeerError: They did not get through.
+            PeerError: It could not be sent.
         """

@@ -1,4 +1,4 @@
-"""Tell people that jobs have failed for good: by mail, by a web hook, once a job."""
+"""Notification of failed jobs by e-mail and webhook, once for each job."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from dicom_node.housekeeping.channel import Turn, channels
-from dicom_node.housekeeping.message import News
+from dicom_node.housekeeping.channel import RetryingChannel, channels
+from dicom_node.housekeeping.message import FailureMessage
 from dicom_node.ledger.engine import Ledger
 from dicom_node.ledger.model import Job
 from dicom_node.ledger.operations import mark_notified, unnotified
@@ -17,22 +17,22 @@ from dicom_node.settings import Settings
 log = get_logger(__name__)
 
 _Failure = tuple[int, float]
-"""A job, and when it failed: one that is tried again and fails again is news."""
+"""A job and the time of its failure: a retried job that fails again is notified again."""
 
 
 @dataclass
-class _Ear:
-    """One channel, and what it has told."""
+class _Subscriber:
+    """A channel, and the failures that it has notified."""
 
-    turn: Turn
-    told: set[_Failure] = field(default_factory=set)
+    channel: RetryingChannel
+    notified: set[_Failure] = field(default_factory=set)
 
 
 class Notification:
-    """Tells of jobs that have failed, each once; several that failed together in one message.
+    """Sends one notification for each failed job; one message for several that failed together.
 
-    A channel that is away holds up no other: what it has not told yet, it tells later. The ledger
-    remembers a job as told when all channels have told it; a restart before that tells it again.
+    An unreachable channel does not delay the others and catches up later. The ledger marks a job as
+    notified once all channels have sent it; a restart before that sends it again.
 
     Args:
         ledger: The ledger.
@@ -41,24 +41,26 @@ class Notification:
 
     def __init__(self, ledger: Ledger, settings: Settings) -> None:
         self._ledger, self._ae_title = ledger, settings.ae_title
-        self._ears = [_Ear(Turn(channel)) for channel in channels(settings)]
+        self._subscribers = [_Subscriber(channel) for channel in channels(settings)]
 
     def notify(self, now: float) -> None:
-        """Tell what is to be told."""
+        """Send the notifications that are due."""
         jobs = unnotified(self._ledger)
-        for item in self._ears:
-            news = [job for job in jobs if _failure(job) not in item.told]
-            if news and item.turn.tell(self._news(news), now):
-                item.told.update(_failure(job) for job in news)
-                log.info("failed jobs told", channel=item.turn.channel.name, jobs=len(news))
-        everywhere = [job for job in jobs if all(_failure(job) in item.told for item in self._ears)]
-        for job in everywhere:
+        for one in self._subscribers:
+            due = [job for job in jobs if _failure(job) not in one.notified]
+            if due and one.channel.send(self._message(due), now):
+                one.notified.update(_failure(job) for job in due)
+                log.info("failed jobs told", channel=one.channel.name, jobs=len(due))
+        done = [
+            job for job in jobs if all(_failure(job) in one.notified for one in self._subscribers)
+        ]
+        for job in done:
             mark_notified(self._ledger, job.id, now=now)
-        for item in self._ears:
-            item.told.difference_update(_failure(job) for job in everywhere)
+        for one in self._subscribers:
+            one.notified.difference_update(_failure(job) for job in done)
 
-    def _news(self, jobs: Sequence[Job]) -> News:
-        return News(self._ae_title, socket.gethostname(), jobs)
+    def _message(self, jobs: Sequence[Job]) -> FailureMessage:
+        return FailureMessage(self._ae_title, socket.gethostname(), jobs)
 
 
 def _failure(job: Job) -> _Failure:

@@ -1,8 +1,8 @@
-"""Jobs that nobody works on although they should: lost leases, pauses that are over."""
+"""Sweeps that return work to its queues: lost leases, elapsed delays, overdue commitments."""
 
 from __future__ import annotations
 
-from dicom_node.crashes import causes_in
+from dicom_node.crashes import crash_causes
 from dicom_node.ledger.clock_repair import ClockStep, correct_clock, follow_clock
 from dicom_node.ledger.commitments import overdue
 from dicom_node.ledger.engine import Ledger
@@ -15,17 +15,17 @@ log = get_logger(__name__)
 
 
 class Queue:
-    """Brings jobs back into their queues.
+    """Returns jobs and deliveries to their queues.
 
     Args:
         ledger: The ledger.
-        settings: How many attempts a job gets.
+        settings: Limits of attempts and delays.
     """
 
     def __init__(self, ledger: Ledger, settings: Settings) -> None:
         self._ledger, self._settings = ledger, settings
-        waits = [p.commitment_seconds for p in settings.peers if isinstance(p, PeerSettings)]
-        self._longest_plan_seconds = max(settings.retry.longest_delay_seconds, *waits, 0.0)
+        delays = [p.commitment_seconds for p in settings.peers if isinstance(p, PeerSettings)]
+        self._longest_plan_seconds = max(settings.retry.longest_delay_seconds, *delays, 0.0)
 
     def release_leases(self, now: float) -> None:
         """Return the jobs of processes that died."""
@@ -34,17 +34,17 @@ class Queue:
             now=now,
             attempts=self._settings.retry.attempts,
             is_dead=is_dead,
-            crash=causes_in(self._settings.crashes_folder, is_dead),
+            crash=crash_causes(self._settings.crashes_folder, is_dead),
         ):
             log.warning("job taken back from a process that died", job=job.id, state=job.state)
 
     def wake_jobs(self, now: float) -> None:
-        """Return jobs to their queue whose pause is over."""
+        """Return jobs to their queue whose retry delay is over."""
         for job in wake_waiting(self._ledger, now=now):
             log.info("job tried again", job=job.id, state=job.state, attempt=job.attempts + 1)
 
     def end_commitments(self, now: float) -> None:
-        """Return deliveries whose storage commitment is overdue: it will be asked for again."""
+        """Return deliveries whose storage commitment is overdue, to request it again."""
         for delivery in overdue(self._ledger, now=now, retry=self._settings.retry):
             log.warning(
                 "storage commitment overdue",
@@ -54,7 +54,7 @@ class Queue:
             )
 
     def follow_clock(self, step: ClockStep) -> None:
-        """Bring what waits to the new time of a clock that was set.
+        """Adapt the times of waiting work to a step of the clock.
 
         Raises:
             StorageError: The ledger cannot be used.
@@ -62,7 +62,7 @@ class Queue:
         follow_clock(self._ledger, step)
 
     def correct_clock(self, now: float) -> None:
-        """Bring back what was planned by a clock that has been set back since."""
+        """Correct planned times from before the clock was set back."""
         plans = correct_clock(
             self._ledger, longest_plan_seconds=self._longest_plan_seconds, now=now
         )

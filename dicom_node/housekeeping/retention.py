@@ -1,4 +1,4 @@
-"""What leaves the disk, and when: by age, by want of room, and what dead processes left behind."""
+"""Retention: deletion by age, by lack of disk space, and of leftovers of dead processes."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ SECONDS_PER_DAY = 86_400.0
 
 
 SERIES_PER_BATCH = 5
-"""So many series go before the disk is looked at again; the ledger is locked meanwhile."""
+"""Series deleted under one lock of the ledger, before disk usage is checked again."""
 
 REMIND_SECONDS = 3600.0
-"""How often a disk that stays full is told of."""
+"""Interval of the log line about a disk that stays full."""
 
 
 class Retention:
-    """Deletes what is owed to nobody; unsent and failed work stays, whatever its age.
+    """Deletes finished work; unsent and failed work stays, whatever its age.
 
     Args:
         custody: Ledger and storage; nothing is deleted while they do not belong together.
         inbox: Received images.
         outbox: Derived images.
         settings: Ages, watermark, folders.
-        disk_usage: Asked for the storage folder.
+        disk_usage: Function that returns the disk usage of a folder.
     """
 
     def __init__(
@@ -55,10 +55,10 @@ class Retention:
         self._unknown = Unknown(settings.unknown_folder)
         self._settings, self._limits = settings, settings.retention
         self._disk_usage = disk_usage
-        self._told_at: float | None = None
+        self._logged_at: float | None = None
 
     def begin(self, now: float) -> None:
-        """Look after what an earlier run, or a ledger put back from a backup, has left.
+        """Clean up after an earlier run, or after the restore of a ledger from a backup.
 
         Raises:
             StorageError: Ledger and storage do not belong together, or the disk is not writable.
@@ -68,7 +68,7 @@ class Retention:
         self.sweep_leftovers()
 
     def enforce_retention(self, now: float) -> None:
-        """Delete what has reached its age: finished series, results, reports, what was set aside.
+        """Delete by age: finished series, results, reports, and files that were set aside.
 
         Raises:
             StorageError: Ledger and storage do not belong together, or the disk is not writable.
@@ -77,9 +77,9 @@ class Retention:
         limits, before = self._limits, now - self._limits.days * SECONDS_PER_DAY
         series = len(self._purge(before, now))
         results = self._remove_results(before)
-        told_before = now - limits.report_days * SECONDS_PER_DAY
-        reports = remove_old_files(self._settings.reports_folder, before=told_before)
-        remove_old_files(self._settings.crashes_folder, before=told_before)
+        reports_before = now - limits.report_days * SECONDS_PER_DAY
+        reports = remove_old_files(self._settings.reports_folder, before=reports_before)
+        remove_old_files(self._settings.crashes_folder, before=reports_before)
         aside = remove_old_files(
             self._settings.quarantine_folder, before=now - limits.quarantine_days * SECONDS_PER_DAY
         )
@@ -92,31 +92,31 @@ class Retention:
         self.sweep_leftovers()
 
     def relieve_disk(self, now: float) -> None:
-        """Above the watermark, delete finished work before its time, the oldest first.
+        """Above the watermark, delete finished work early, oldest first.
 
-        Results that every destination has confirmed go first: they are at the PACS. Then go the
-        images of series that are owed to nobody, then results that no ledger knows: they can be
-        made again from their images, which stay for ``retention.days`` however full the disk is.
+        The order is: results that every destination has confirmed, as the PACS has them; images of
+        finished series; results that are in no ledger, as they can be made again from their images,
+        which stay for ``retention.days`` however full the disk is.
 
         Raises:
             StorageError: Ledger and storage do not belong together, or the disk is not writable.
         """
         self._custody.verify()
         if not self._is_tight():
-            self._told_at = None
+            self._logged_at = None
             return
         results, series = self._remove_results(math.inf, while_tight=True), 0
-        while self._is_tight() and (gone := self._purge(math.inf, now, limit=SERIES_PER_BATCH)):
-            series += len(gone)
+        while self._is_tight() and (purged := self._purge(math.inf, now, limit=SERIES_PER_BATCH)):
+            series += len(purged)
         unknown = self._discard_unknown_results()
         if results or series or unknown:
-            told = {"results": results, "series": series, "unknown_results": unknown}
-            log.warning("disk relieved", used=self._used(), **told)
+            counts = {"results": results, "series": series, "unknown_results": unknown}
+            log.warning("disk relieved", used=self._used(), **counts)
         if self._is_tight():
-            self._tell(now)
+            self._log_full_disk(now)
 
     def sweep_leftovers(self) -> None:
-        """Delete what workers that died had half written."""
+        """Delete incomplete files of dead workers."""
         swept = self._outbox.sweep_leftovers(lambda: busy_tokens(self._ledger))
         swept += sweep_parts(self._settings.reports_folder, lambda: busy_tokens(self._ledger))
         if swept:
@@ -128,7 +128,7 @@ class Retention:
         )
 
     def _set_aside(self, now: float) -> None:
-        """Keep what no ledger knows for a person to decide."""
+        """Set aside files that are in no ledger, for a person to decide."""
         aside = set_aside_unknown(self._custody, self._settings, before=now - UNKNOWN_SECONDS)
         if aside.images or aside.results:
             log.error(
@@ -160,7 +160,7 @@ class Retention:
         return removed
 
     def _is_tight(self) -> bool:
-        """Whether the disk is above the watermark or has not its reserve."""
+        """Whether the disk is above the watermark or below its reserve."""
         usage = self._disk_usage(self._settings.storage)
         return (
             usage.free < self._limits.disk_reserve_bytes
@@ -170,13 +170,13 @@ class Retention:
     def _used(self) -> str:
         return f"{used_share(self._disk_usage(self._settings.storage)):.0%}"
 
-    def _tell(self, now: float) -> None:
-        if self._told_at is not None and now - self._told_at < REMIND_SECONDS:
+    def _log_full_disk(self, now: float) -> None:
+        if self._logged_at is not None and now - self._logged_at < REMIND_SECONDS:
             return
-        self._told_at = now
+        self._logged_at = now
         log.error(
             "disk full",
             used=self._used(),
-            reason="what is left is still owed to a destination, failed, or not the node's: look at"
-            " `dicom-node jobs list` and make room.",
+            reason="the rest is unsent, failed or not the node's: see `dicom-node jobs list` and"
+            " free some space.",
         )

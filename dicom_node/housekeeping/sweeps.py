@@ -1,4 +1,4 @@
-"""The sweeps of the housekeeping: which there are, how often each runs, by which time."""
+"""The housekeeping process: its sweeps with their intervals, and its main loop."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from dicom_node.housekeeping.completion import Completion, note_crashes
 from dicom_node.housekeeping.notification import Notification
 from dicom_node.housekeeping.queue import Queue
 from dicom_node.housekeeping.retention import Retention
-from dicom_node.housekeeping.timer import Round, Rounds
+from dicom_node.housekeeping.timer import ScheduledSweep, SweepTimer
 from dicom_node.ledger.leases import owner_name
 from dicom_node.logs import get_logger
-from dicom_node.rules import LiveRules
+from dicom_node.rules import ReloadableRules
 from dicom_node.settings import Settings
 from dicom_node.store.inbox import Inbox
 from dicom_node.store.outbox import Outbox
@@ -36,7 +36,7 @@ NOTIFY_SECONDS = 10.0
 ALARM_SECONDS = 30.0
 CLOCK_SECONDS = 60.0
 RETENTION_SECONDS = 600.0
-"""How often each sweep runs; each asks the ledger one question when there is nothing to do."""
+"""Intervals of the sweeps; an idle sweep costs one query of the ledger."""
 
 POLL_SECONDS = 0.2
 
@@ -48,49 +48,62 @@ def run_housekeeping(
     should_reload: Callable[[], bool] = lambda: False,
     audit: Audit = SILENT,
 ) -> None:
-    """Run the sweeps until told to stop; the one under way is finished.
+    """Run the sweeps until this process is to stop; a sweep in progress is completed.
 
     Args:
         settings: The configuration.
-        should_stop: Asked five times a second.
-        should_reload: Likewise; whether to read the rules again.
-        audit: Told which rules are in force.
+        should_stop: Whether to stop; polled five times a second.
+        should_reload: Whether to reload the rules; polled likewise.
+        audit: Audit trail, which records the rules in force.
 
     Raises:
-        ConfigurationError: The rules have mistakes, or the ledger belongs to another version of
-            this program.
+        ConfigurationError: The rules have errors, or the ledger belongs to another version of this
+            program.
         StorageError: The ledger cannot be opened.
     """
-    rules = LiveRules(settings)
+    rules = ReloadableRules(settings)
     custody = open_custody(settings, should_stop)
-    ledger = custody.ledger
-    queue, retention = Queue(ledger, settings), _retention(custody, settings)
+    queue, retention = Queue(custody.ledger, settings), _retention(custody, settings)
     watch = ClockWatch(queue.follow_clock)
-    beats = SweepBeats(telemetry.folder_of_host(settings.metrics_folder))
     record = CrashRecord(settings.crashes_folder, owner_name())
-    rounds = Rounds(_rounds(custody, queue, retention, settings, rules, record), watch, beats)
+    timer = SweepTimer(
+        _sweeps(custody, queue, retention, settings, rules, record),
+        watch,
+        SweepBeats(telemetry.folder_of_host(settings.metrics_folder)),
+    )
     try:
-        tell = in_background(alarm(ledger, settings).tell_troubles)
-        if not custody.wait(should_stop, meanwhile=lambda: tell(watch.steady())):
+        notify = in_background(alarm(custody.ledger, settings).notify_problems)
+        if not custody.wait(should_stop, meanwhile=lambda: notify(watch.steady())):
             return
-        rounds.run(Round(retention.begin, 0.0))
-        note_crashes(ledger, settings)
+        timer.run(ScheduledSweep(retention.begin, 0.0))
+        note_crashes(custody.ledger, settings)
         with record:
-            rounds.start()
-            log.info("housekeeping started", rules=len(rules.rules), sha256=rules.sha256)
-            _tell_rules(audit, rules)
-            while not should_stop():
-                rounds.follow_clock()
-                if should_reload():
-                    taken = rules.reload()
-                    _tell_rules(audit, rules, "" if taken else "mistakes in it, the old rules stay")
-                time.sleep(POLL_SECONDS)
-            rounds.stop()
+            _run_timer(timer, rules, audit, should_stop=should_stop, should_reload=should_reload)
     finally:
-        ledger.close()
+        custody.ledger.close()
 
 
-def _tell_rules(audit: Audit, rules: LiveRules, failure: str = "") -> None:
+def _run_timer(
+    timer: SweepTimer,
+    rules: ReloadableRules,
+    audit: Audit,
+    *,
+    should_stop: Callable[[], bool],
+    should_reload: Callable[[], bool],
+) -> None:
+    timer.start()
+    log.info("housekeeping started", rules=len(rules.rules), sha256=rules.sha256)
+    _audit_rules(audit, rules)
+    while not should_stop():
+        timer.follow_clock()
+        if should_reload():
+            accepted = rules.reload()
+            _audit_rules(audit, rules, "" if accepted else "errors in it, the old rules stay")
+        time.sleep(POLL_SECONDS)
+    timer.stop()
+
+
+def _audit_rules(audit: Audit, rules: ReloadableRules, failure: str = "") -> None:
     if rules.path is not None:
         audit.rules(rules.path, sha256=rules.sha256, failure=failure)
 
@@ -100,27 +113,27 @@ def _retention(custody: Custody, settings: Settings) -> Retention:
     return Retention(custody, inbox, Outbox(settings.outbox_folder), settings)
 
 
-def _rounds(
+def _sweeps(
     custody: Custody,
     queue: Queue,
     retention: Retention,
     settings: Settings,
-    rules: LiveRules,
+    rules: ReloadableRules,
     record: CrashRecord,
-) -> tuple[Round, ...]:
+) -> tuple[ScheduledSweep, ...]:
     ledger = custody.ledger
     inbox = Inbox(settings.inbox_folder, settings.quarantine_folder)
     notify = in_background(Notification(ledger, settings).notify)
-    tell_troubles = in_background(alarm(ledger, settings).tell_troubles)
+    notify_problems = in_background(alarm(ledger, settings).notify_problems)
     completion = Completion(ledger, inbox, settings, rules, record)
     return (
-        Round(completion.complete_series, COMPLETION_SECONDS),
-        Round(queue.wake_jobs, WAKE_SECONDS),
-        Round(queue.release_leases, LEASES_SECONDS),
-        Round(queue.end_commitments, COMMITMENT_SECONDS),
-        Round(queue.correct_clock, CLOCK_SECONDS),
-        Round(retention.relieve_disk, DISK_SECONDS, ClockWatch.steady),
-        Round(notify, NOTIFY_SECONDS, ClockWatch.steady),
-        Round(tell_troubles, ALARM_SECONDS, ClockWatch.steady),
-        Round(retention.enforce_retention, RETENTION_SECONDS, ClockWatch.unhurried),
+        ScheduledSweep(completion.complete_series, COMPLETION_SECONDS),
+        ScheduledSweep(queue.wake_jobs, WAKE_SECONDS),
+        ScheduledSweep(queue.release_leases, LEASES_SECONDS),
+        ScheduledSweep(queue.end_commitments, COMMITMENT_SECONDS),
+        ScheduledSweep(queue.correct_clock, CLOCK_SECONDS),
+        ScheduledSweep(retention.relieve_disk, DISK_SECONDS, ClockWatch.steady),
+        ScheduledSweep(notify, NOTIFY_SECONDS, ClockWatch.steady),
+        ScheduledSweep(notify_problems, ALARM_SECONDS, ClockWatch.steady),
+        ScheduledSweep(retention.enforce_retention, RETENTION_SECONDS, ClockWatch.unhurried),
     )

@@ -1,4 +1,4 @@
-"""News for a web server, by HTTP POST of a JSON document."""
+"""Notification by webhook: HTTP POST of a JSON document."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from dicom_node.housekeeping.message import Message
 from dicom_node.settings import WebhookSettings
 from dicom_node.web_client import ExchangeFailed, exchange
 
-HOOK_SECONDS = 15.0
-"""For a whole message with its answer."""
+WEBHOOK_SECONDS = 15.0
+"""Limit of a whole request with its response."""
 
 
 class Webhook:
-    """Tells a web server.
+    """Channel that posts to a web server.
 
     Args:
-        settings: Address and token.
-        seconds: For a whole message with its answer.
+        settings: URL and token.
+        seconds: Limit of a whole request with its response.
     """
 
     name = "web hook"
 
-    def __init__(self, settings: WebhookSettings, *, seconds: float = HOOK_SECONDS) -> None:
+    def __init__(self, settings: WebhookSettings, *, seconds: float = WEBHOOK_SECONDS) -> None:
         self._settings, self._seconds = settings, seconds
 
-    def tell(self, news: Message) -> None:
-        """See :class:`Channel`."""
+    def send(self, message: Message) -> None:
+        """Send a message; see :class:`Channel`."""
         try:
             answer = exchange(
                 "POST",
                 self._settings.url,
                 seconds=self._seconds,
                 headers={"Content-Type": "application/json", **self._authorization()},
-                body=json.dumps(news.document).encode(),
+                body=json.dumps(message.document).encode(),
             )
         except ExchangeFailed as error:
-            raise _no_hook(str(error)) from error
+            raise _not_accepted(str(error)) from error
         if not 200 <= answer.status < 300:
-            raise _no_hook(f"status {answer.status}")
+            raise _not_accepted(f"status {answer.status}")
 
     def _authorization(self) -> dict[str, str]:
-        """The token, or the user name and password of the address."""
+        """Return the header for the token, or for the user name and password in the URL."""
         if self._settings.token is not None:
             return {"Authorization": f"Bearer {self._settings.token.get_secret_value()}"}
         parts = urlsplit(self._settings.url)
@@ -54,8 +54,8 @@ class Webhook:
         return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
 
 
-def _no_hook(why: str) -> PeerError:
-    """The address is not repeated: that of a chat service is a secret."""
+def _not_accepted(reason: str) -> PeerError:
+    """Make the error, without the URL: that of a chat service is a secret."""
     return PeerError(
-        f"the web hook did not take a message ({why}); check `notify.webhook`.", transient=True
+        f"The webhook did not accept a message ({reason}); check `notify.webhook`.", transient=True
     )

@@ -17,7 +17,7 @@ from dicom_node.ledger.deliveries import beat_delivery, postpone, refuse
 from dicom_node.ledger.engine import Ledger
 from dicom_node.ledger.jobs import LEASE_SECONDS, fail, heartbeat, retry_later
 from dicom_node.ledger.model import Delivery, Job
-from dicom_node.logs import get_logger, where
+from dicom_node.logs import error_location, get_logger
 from dicom_node.settings import RetrySettings
 
 log = get_logger(__name__)
@@ -195,7 +195,7 @@ class _Fault:
         known = isinstance(error, NodeError) and not device
         if isinstance(error, NodeError) and known and not (error.transient and error.counted):
             return cls(str(error), error.transient, False, delay)
-        reason = str(error) if known or device else f"unexpected {where(error)}"
+        reason = str(error) if known or device else f"unexpected {error_location(error)}"
         if isinstance(error, MemoryError):
             reason = "the machine has not enough free memory for it"
         if work.attempts < retry.attempts:

@@ -23,7 +23,7 @@ from dicom_node.processes.observation import (
     with_heartbeat,
 )
 from dicom_node.settings import Settings
-from dicom_node.settings.exposure import every_exposure
+from dicom_node.settings.exposure import exposures
 
 log = get_logger(__name__)
 
@@ -155,7 +155,7 @@ accepted that the others are not there to handle; then the others stop together.
 
 def log_exposures(settings: Settings) -> None:
     """Log what is open to others; the receiver does it, wherever it runs."""
-    for exposure in every_exposure(settings):
+    for exposure in exposures(settings):
         log.warning("open to others", reason=exposure)
 
 

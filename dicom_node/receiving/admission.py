@@ -77,7 +77,7 @@ class Admission:
             "store",
             listen.max_associations,
             listen.max_associations_per_peer,
-            listen.most_of_address,
+            listen.address_limit,
         )
         self._echoing = _Limits("echo", ECHO_SLOTS, ECHO_SLOTS, ECHO_SLOTS_PER_ADDRESS)
         self._storage = settings.storage

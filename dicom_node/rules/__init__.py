@@ -1,20 +1,20 @@
-"""What to do with a complete series: the site's rules, and the decision where no rule says it."""
+"""Decision about a complete series, by the site's rules or by default."""
 
 from __future__ import annotations
 
 from dicom_node.rules.decision import Explanation, decide, explain
 from dicom_node.rules.document import Rule, Rules
-from dicom_node.rules.live import LiveRules
-from dicom_node.rules.load import NO_RULES, load_rules, rules_of
+from dicom_node.rules.load import NO_RULES, load_rules, read_rules
 from dicom_node.rules.outcome import Decision, Denoise, Priority, Skip, default_work
+from dicom_node.rules.reload import ReloadableRules
 
 __all__ = [
     "NO_RULES",
     "Decision",
     "Denoise",
     "Explanation",
-    "LiveRules",
     "Priority",
+    "ReloadableRules",
     "Rule",
     "Rules",
     "Skip",
@@ -22,5 +22,5 @@ __all__ = [
     "default_work",
     "explain",
     "load_rules",
-    "rules_of",
+    "read_rules",
 ]

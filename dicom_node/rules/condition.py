@@ -1,8 +1,8 @@
-"""One condition of a rule: what an attribute of the header must say.
+"""Condition of a rule on one attribute of the header.
 
-A condition looks at values as DICOM means them: numbers as numbers, ages in years, text without
-regard to case and to the spaces around it. Of an attribute with several values, such as Image Type,
-one has to fit.
+Values are compared by their meaning in DICOM: numbers as numbers, ages in years, text without
+regard to case and surrounding spaces. Of a multi-valued attribute, such as Image Type, one value
+must match.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ WITHOUT_VALUES: Final = frozenset(("SQ", "OB", "OD", "OF", "OL", "OV", "OW", "UN
 """Value representations that cannot be compared: sequences and bulk data."""
 
 FIRST_TAG: Final = 0x00080000
-"""Below are command and file meta elements, which are not part of a data set."""
+"""Lower tags are command and file meta elements, which are not part of a data set."""
 
-TELLING: Final = frozenset(("PN", "DA", "DT"))
-"""Value representations that may tell who somebody is: names and dates."""
+IDENTIFYING: Final = frozenset(("PN", "DA", "DT"))
+"""Value representations that may identify a person: names and dates."""
 
 AGE: Final = "AS"
 
 YEARS: Final = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 """Units of an age string (VR AS)."""
 
-LONGEST_COMPARED: Final = 1024
-"""Characters of a value that a pattern looks at."""
+MAX_COMPARED_CHARACTERS: Final = 1024
+"""Beginning of a value in which a pattern is searched."""
 
 Value = str | float
 
@@ -47,7 +47,7 @@ def _keyword(name: str) -> str:
     tag = keyword_dict.get(name)
     if tag is None:
         raise ValueError(
-            f"{name!r} is no DICOM keyword{_meant(name)}, write it as PS3.6 does; private"
+            f"{name!r} is not a DICOM keyword{_meant(name)}, write it as in PS3.6; private"
             " attributes have no keyword"
         )
     kinds = dictionary_VR(tag).split(" or ")
@@ -63,7 +63,7 @@ def _meant(name: str) -> str:
 
 
 def _plain(value: object) -> object:
-    """Refuse what YAML made of an unquoted word: NO becomes false, 2026-01-31 a date."""
+    """Refuse values that YAML has made of an unquoted word: false of NO, a date of 2026-01-31."""
     if not isinstance(value, str | int | float) or isinstance(value, bool):
         raise ValueError("put the value in quotes")
     return value
@@ -77,7 +77,7 @@ def _pattern(text: str) -> str:
     try:
         re.compile(text)
     except re.error as error:
-        raise ValueError(f"it is no regular expression, {error}") from error
+        raise ValueError(f"it is not a regular expression, {error}") from error
     return text
 
 
@@ -88,15 +88,15 @@ Limit = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Condition(Section):
-    """What one attribute must say; where several tests are given, one value must pass them all.
+    """Tests of one attribute; one of its values must pass all of them.
 
     Attributes:
-        keyword: The attribute, by its keyword (PS3.6).
-        equals: One of these.
-        matches: A regular expression that is found in it.
-        at_least: A number (for an age, in years) that it reaches.
-        at_most: A number that it does not exceed.
-        present: Whether it has a value at all.
+        keyword: Keyword of the attribute (PS3.6).
+        equals: Accepted values.
+        matches: Regular expression that must be found in the value.
+        at_least: Minimum of a number, or of an age in years.
+        at_most: Maximum of a number, or of an age in years.
+        present: Whether the attribute must have a value.
     """
 
     keyword: Keyword
@@ -110,7 +110,7 @@ class Condition(Section):
     def _makes_sense(self) -> Self:
         tests = self.model_fields_set - {"keyword"}
         if not tests:
-            raise ValueError("say what it must be: equals, matches, at_least, at_most or present")
+            raise ValueError("give a test: equals, matches, at_least, at_most or present")
         if self.present is False and tests != {"present"}:
             raise ValueError("an absent attribute has no value to compare")
         self._check_limits()
@@ -121,9 +121,9 @@ class Condition(Section):
         return self
 
     def objection(self, header: Dataset) -> str | None:
-        """Why a header does not fulfil the condition; None when it does.
+        """Return why a header does not meet the condition; None when it does.
 
-        An attribute that may tell who the patient is, is named without its value.
+        The value of an attribute that may identify the patient is left out.
         """
         values = list(self._values(header))
         if self.present is False:
@@ -136,7 +136,7 @@ class Condition(Section):
         return f"{self.keyword} is {seen}not {self.words()}"
 
     def words(self) -> str:
-        """The tests in words, such as ``at least 1 and at most 3``."""
+        """Describe the tests, as in ``at least 1 and at most 3``."""
         parts = []
         if self.present is not None:
             parts.append("present" if self.present else "absent")
@@ -160,9 +160,9 @@ class Condition(Section):
 
     @property
     def _is_private(self) -> bool:
-        """Whether the value may tell who the patient is."""
+        """Whether the value may identify the patient."""
         words = any(word in self.keyword.lower() for word in IDENTITY_WORDS)
-        return words or self._kind in TELLING or self.keyword.endswith("ID")
+        return words or self._kind in IDENTIFYING or self.keyword.endswith("ID")
 
     def _check_limits(self) -> None:
         low, high = self.at_least, self.at_most
@@ -171,7 +171,7 @@ class Condition(Section):
         if not self._is_number and self._kind != AGE:
             raise ValueError(f"{self.keyword} is text, use equals or matches")
         if low is not None and high is not None and low > high:
-            raise ValueError("at_least is greater than at_most, so nothing fits")
+            raise ValueError("at_least is greater than at_most, so nothing matches")
 
     def _check_comparable(self, value: Value) -> None:
         if not self._is_number:
@@ -181,7 +181,7 @@ class Condition(Section):
         try:
             float(value)
         except ValueError:
-            raise ValueError(f"{self.keyword} is a number, and {value!r} is none") from None
+            raise ValueError(f"{self.keyword} is a number, and {value!r} is not") from None
 
     def _tests(self) -> Iterator[Callable[[Value], bool]]:
         if self.equals is not None:
@@ -189,7 +189,7 @@ class Condition(Section):
             yield lambda value: _folded(value) in wanted
         if self.matches is not None:
             pattern = re.compile(self.matches, re.IGNORECASE)
-            yield lambda value: pattern.search(str(value)[:LONGEST_COMPARED]) is not None
+            yield lambda value: pattern.search(str(value)[:MAX_COMPARED_CHARACTERS]) is not None
         low, high = self.at_least, self.at_most
         if low is not None:
             yield lambda value: _amount(value) >= low
@@ -209,7 +209,7 @@ def _folded(value: Value) -> Value:
 
 
 def _amount(value: Value) -> float:
-    """A number, or an age in years; what is neither compares with nothing."""
+    """Return a number, or an age in years; NaN, which compares with nothing, for other text."""
     if not isinstance(value, str):
         return value
     digits, unit = value[:-1], value[-1:].upper()

@@ -1,7 +1,7 @@
-"""Which rule takes a series. Pure: headers in, decision out.
+"""Decision about a series as a pure function of its headers and the rules.
 
-No rule can switch off what can never be denoised here: our own work (the loop guard), other
-modalities, colour, localizers, pixels that are not in Hounsfield units.
+No rule can include what this node never denoises: its own results (loop guard), other modalities,
+colour, localizers, and pixels that are not in Hounsfield units.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from dicom_node.rules.outcome import Decision, Denoise, Skip
 
 @dataclass(frozen=True)
 class Explanation:
-    """A decision, and how it came about.
+    """A decision with its reasons.
 
     Attributes:
-        decision: What becomes of the series.
-        passed: Name of each rule that was looked at before, and why it does not take the series.
+        decision: The decision.
+        passed: Name of each earlier rule, and why it does not match.
     """
 
     decision: Decision
@@ -39,12 +39,12 @@ def decide(
 ) -> Decision:
     """Decide about one series.
 
-    A series is skipped when none of its images is for us. One that mixes such images with others
-    is not: its job tells the operator what is wrong with it, instead of passing over it in silence.
+    A series is skipped when all of its images are out of scope. If only some are, it is not: its
+    job then reports the fault to the operator instead of ignoring the series silently.
 
     Args:
-        headers: The headers of its readable images, pixels not needed.
-        otherwise: The work for a series that no rule names and nothing speaks against.
+        headers: Headers of its readable images, without pixels.
+        otherwise: Work on a series in scope that no rule matches.
         rules: The site's rules; the first that matches wins.
         source_ae: AE title of the sender.
     """
@@ -58,7 +58,7 @@ def explain(
     rules: Sequence[Rule] = (),
     source_ae: str = "",
 ) -> Explanation:
-    """Decide about one series as :func:`decide` does, and say why no earlier rule took it."""
+    """Decide as :func:`decide` does, with the reasons why earlier rules do not match."""
     images = [header for header in headers if _reason(reason_unprocessable, header) is None]
     if not images:
         return Explanation(Skip(_commonest(reason_unprocessable, headers)))
@@ -74,7 +74,7 @@ def explain(
 
 
 def _objections(rule: Rule, images: Sequence[Dataset], source_ae: str) -> Iterator[str]:
-    """Why a rule does not take a series, one objection after another."""
+    """Yield the reasons why a rule does not match."""
     if rule.source_ae and source_ae not in rule.source_ae:
         yield f"sent by {source_ae or 'an unknown AE title'}, not by {' or '.join(rule.source_ae)}"
     for condition in rule.match.values():

@@ -1,4 +1,4 @@
-"""What stands in ``rules.yaml``, with types and limits."""
+"""Schema of ``rules.yaml``, with types and limits."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from dicom_node.settings.values import AeTitle, Name
 
 TESTS = frozenset(Condition.model_fields) - {"keyword"}
 
-LONGEST_NAME = 64
+MAX_NAME_CHARACTERS = 64
 """The ledger keeps the name with the job."""
 
 
 def _conditions(match: object) -> object:
-    """Give every condition its keyword; a bare value or list is short for ``equals``."""
+    """Add the keyword to each condition; a plain value or list is short for ``equals``."""
     if not isinstance(match, dict):
         return match
     return {str(keyword): _condition(str(keyword), tests) for keyword, tests in match.items()}
@@ -36,7 +36,7 @@ def _listed(value: object) -> object:
 
 
 def _nothing_said(value: object) -> object:
-    """``denoise:`` with nothing behind it means: as configured in node.yaml."""
+    """Read ``denoise:`` without a value as denoising as configured in node.yaml."""
     return {} if value is None else value
 
 
@@ -49,14 +49,14 @@ AeTitles = Annotated[tuple[AeTitle, ...], BeforeValidator(_listed)]
 
 
 class Work(Section):
-    """What a rule says of the work; what it leaves out is as node.yaml says.
+    """Work order of a rule; node.yaml supplies what it omits.
 
     Attributes:
         model: Name of the denoiser, or path of its card.
         strength: 0 to 1.
         destinations: Names of peers.
-        priority: When its turn comes.
-        incomplete: What to do when slices are missing.
+        priority: Order among waiting jobs.
+        incomplete: Treatment of a series with missing slices.
     """
 
     model: Name | None = None
@@ -68,11 +68,15 @@ class Work(Section):
     incomplete: Incomplete = "skip"
 
     def over(self, default: Denoise, rule: str) -> Denoise:
-        """The default work with what this rule says of it."""
-        told = {"model": self.model, "strength": self.strength, "destinations": self.destinations}
+        """Return the default work with this rule's changes."""
+        changes = {
+            "model": self.model,
+            "strength": self.strength,
+            "destinations": self.destinations,
+        }
         return replace(
             default,
-            **{key: value for key, value in told.items() if value is not None},  # type: ignore[arg-type]
+            **{key: value for key, value in changes.items() if value is not None},  # type: ignore[arg-type]
             priority=Priority[self.priority.upper()],
             incomplete=self.incomplete,
             rule=rule,
@@ -80,17 +84,17 @@ class Work(Section):
 
 
 class Rule(Section):
-    """One rule: for which series it is, and what it decides.
+    """One rule: conditions, and the decision about a series that meets them.
 
     Attributes:
-        name: For logs, the ledger and ``dicom-node rules test``; by default its place in the list.
-        match: What the headers must say; all of it, in every image. Empty: any series.
-        source_ae: AE titles of the senders it is for; empty: any.
-        skip: Leave the series alone, for this reason.
-        denoise: Denoise it.
+        name: Name in logs, the ledger and ``dicom-node rules test``; by default the rule's number.
+        match: Conditions on the headers, all of which every image must meet; empty for any series.
+        source_ae: AE titles of senders; empty for any.
+        skip: Reason to skip the series.
+        denoise: Work order to denoise it.
     """
 
-    name: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)] = ""
+    name: Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)] = ""
     match: Conditions = {}  # noqa: RUF012 - pydantic copies it
     source_ae: AeTitles = ()
     skip: Name | None = None
@@ -99,11 +103,11 @@ class Rule(Section):
     @model_validator(mode="after")
     def _decides_one_thing(self) -> Self:
         if (self.skip is None) == (self.denoise is None):
-            raise ValueError("say either `skip: reason` or `denoise: {...}`")
+            raise ValueError("give either `skip: reason` or `denoise: {...}`")
         return self
 
     def decision(self, default: Denoise) -> Decision:
-        """What this rule decides about a series that it takes."""
+        """Return the decision about a series that this rule matches."""
         if self.denoise is None:
             return Skip(self.skip or "", rule=self.name)
         return self.denoise.over(default, self.name)
@@ -123,5 +127,5 @@ class Rules(Section):
         )
         twice = [name for name, count in Counter(one.name for one in named).items() if count > 1]
         if twice:
-            raise ValueError(f"the name {twice[0]!r} stands twice, give each rule its own")
+            raise ValueError(f"the name {twice[0]!r} occurs twice, give each rule its own")
         return named

@@ -1,8 +1,7 @@
-"""Reading ``rules.yaml``: every mistake in it is told at once, each with its line."""
+"""Loading of ``rules.yaml``, which reports all errors at once, each with its line."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -14,37 +13,35 @@ from pydantic_core import ErrorDetails
 from dicom_node.errors import ConfigurationError
 from dicom_node.rules.document import TESTS, Rule, Rules, Work
 from dicom_node.settings import Settings
+from dicom_node.settings.messages import Place, clause_of, suggestion
 from man_core import ModelError, find_model
 
 NO_RULES: Final = Rules()
 
-LONGEST_QUOTE: Final = 60
+MAX_QUOTED_CHARACTERS: Final = 60
 
 RULE_DEPTH: Final = 2
-"""A rule stands at ("rules", its place), its keys one deeper."""
-
-Place = tuple[int | str, ...]
-"""Where something stands: keys and places in lists, from the top of the file."""
+"""A rule has the location ("rules", index), its keys one deeper."""
 
 
 def load_rules(settings: Settings) -> Rules:
-    """The site's rules; none when the configuration names no file.
+    """Load the configured rules file; no rules without one.
 
     Raises:
-        ConfigurationError: One sentence a line, each naming the file, the line, the key and what to
-            do.
+        ConfigurationError: One message a line, each with the file, the line, the key and the
+            remedy.
     """
     if settings.rules is None:
         return NO_RULES
-    return rules_of(settings.rules, peers=[peer.name for peer in settings.peers])
+    return read_rules(settings.rules, peers=[peer.name for peer in settings.peers])
 
 
-def rules_of(path: Path, *, peers: Collection[str]) -> Rules:
-    """Read and check a rules file.
+def read_rules(path: Path, *, peers: Collection[str]) -> Rules:
+    """Read and validate a rules file.
 
     Args:
         path: The file.
-        peers: Names that a rule may give as destinations.
+        peers: Names that a rule may use as destinations.
 
     Raises:
         ConfigurationError: See :func:`load_rules`.
@@ -57,7 +54,7 @@ def rules_of(path: Path, *, peers: Collection[str]) -> Rules:
     try:
         rules = Rules.model_validate(_plain_values(root))
     except ValidationError as error:
-        problems += [_sentence(path, lines, detail) for detail in error.errors()]
+        problems += [_message(path, lines, detail) for detail in error.errors()]
         raise ConfigurationError("\n".join(problems)) from None
     problems += [_at(path, lines, place, text) for place, text in _unknown_names(rules, peers)]
     if problems:
@@ -83,19 +80,19 @@ def _parse(path: Path) -> yaml.Node | None:
         raise ConfigurationError(
             f"{path.name}{line}: is not valid YAML, {problem}; correct it."
         ) from error
-    if aliases:  # they may stand for themselves, or for a million others
+    if aliases:  # they may contain themselves, or expand to a million values
         raise ConfigurationError(
-            f"{path.name}: `*` refers to something written elsewhere; write it out in full."
+            f"{path.name}: `*` refers to another place; write its content out in full."
         )
     if root is not None and not isinstance(root, yaml.MappingNode):
         raise ConfigurationError(
-            f"{path.name}: must begin with `rules:`, the list of rules below it; add that line."
+            f"{path.name}: must begin with `rules:`, followed by the list of rules; add that line."
         )
     return root
 
 
 def _plain_values(root: yaml.Node) -> Any:
-    """The values of a composed document; ``root`` itself stays as it is."""
+    """Construct the values of a composed document, without changing ``root``."""
     loader = yaml.SafeLoader("")
     try:
         return loader.construct_document(root)
@@ -104,7 +101,7 @@ def _plain_values(root: yaml.Node) -> Any:
 
 
 def _children(node: yaml.Node) -> Iterator[tuple[int | str, yaml.Node, yaml.Node]]:
-    """The key or place, where it begins, and the value of each entry."""
+    """Yield the key or index of each entry, the node where it begins, and its value."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             yield str(key.value), key, value
@@ -120,28 +117,29 @@ def _lines(node: yaml.Node, place: Place) -> Iterator[tuple[Place, int]]:
 
 
 def _repeated_keys(node: yaml.Node, place: Place) -> Iterator[tuple[Place, str]]:
-    """YAML keeps the last of two equal keys without a word."""
+    """Report repeated keys, of which YAML silently keeps the last."""
     seen: set[int | str] = set()
     for key, _start, value in _children(node):
         if key in seen:
-            yield (*place, key), "stands twice; keep one"
+            yield (*place, key), "occurs twice; keep one"
         seen.add(key)
         yield from _repeated_keys(value, (*place, key))
 
 
-def _sentence(path: Path, lines: dict[Place, int], detail: ErrorDetails) -> str:
+def _message(path: Path, lines: dict[Place, int], detail: ErrorDetails) -> str:
     place = detail["loc"]
     if detail["type"] == "extra_forbidden":
-        known = _suggestion(str(place[-1]), _known_at(place))
+        known = suggestion(str(place[-1]), _known_at(place))
         return _at(path, lines, place, f"is not a known key{known}; correct or remove it")
-    message = detail["msg"].removeprefix("Value error, ").rstrip(".")
+    clause = clause_of(detail)
     if detail["type"] == "value_error":
-        return _at(path, lines, place, f"is wrong: {message}")
+        return _at(path, lines, place, f"is wrong: {clause}")
     if detail["type"] in ("tuple_type", "model_type", "model_attributes_type", "dict_type"):
-        message = "a list was expected" if "tuple" in detail["type"] else "keys were expected"
+        clause = "a list was expected" if "tuple" in detail["type"] else "keys were expected"
     given = repr(detail["input"])
-    given = f"{given[:LONGEST_QUOTE]}..." if len(given) > LONGEST_QUOTE else given
-    return _at(path, lines, place, f"is {given}: {message[:1].lower()}{message[1:]}; correct it")
+    if len(given) > MAX_QUOTED_CHARACTERS:
+        given = f"{given[:MAX_QUOTED_CHARACTERS]}..."
+    return _at(path, lines, place, f"is {given}: {clause}; correct it")
 
 
 def _known_at(place: Place) -> Collection[str]:
@@ -153,14 +151,14 @@ def _known_at(place: Place) -> Collection[str]:
 
 
 def _unknown_names(rules: Rules, peers: Collection[str]) -> Iterator[tuple[Place, str]]:
-    """Destinations and models that do not exist."""
+    """Report destinations and models that do not exist."""
     for number, rule in enumerate(rules.rules):
         work = rule.denoise or Work()
         below: Place = ("rules", number, "denoise")
         for index, name in enumerate(work.destinations or ()):
             if name not in peers:
-                hint = _suggestion(name, peers) or f" (known: {', '.join(sorted(peers))})"
-                text = f"names {name!r}, which is no peer in node.yaml{hint}; correct it or add it"
+                hint = suggestion(name, peers) or f" (known: {', '.join(sorted(peers))})"
+                text = f"is {name!r}, which is not a peer in node.yaml{hint}; correct it or add it"
                 yield (*below, "destinations", index), text
         if work.model is not None and (reason := _no_model(work.model)):
             yield (*below, "model"), f"is wrong: {reason}"
@@ -174,13 +172,8 @@ def _no_model(name: str) -> str:
     return ""
 
 
-def _suggestion(name: str, known: Collection[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
 def _at(path: Path, lines: dict[Place, int], place: Place, text: str) -> str:
-    """A sentence with its file and line; what is not in the file itself has the line above it."""
+    """Complete a message by file, line and key; a missing key gets the line of its parent."""
     inside = place
     while inside and inside not in lines:
         inside = inside[:-1]

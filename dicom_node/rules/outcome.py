@@ -1,4 +1,4 @@
-"""What a rule decides: to leave a series alone, or which work is done on it."""
+"""Decisions about a series: skip it, or denoise it with a work order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 from dicom_node.settings import Settings
 
 Incomplete = Literal["skip", "denoise"]
-"""What becomes of a series of which slices are missing."""
+"""Treatment of a series with missing slices."""
 
 
 class Priority(IntEnum):
@@ -22,11 +22,11 @@ class Priority(IntEnum):
 
 @dataclass(frozen=True)
 class Skip:
-    """Leave the series alone.
+    """Skip the series.
 
     Attributes:
-        reason: Why, for the operator.
-        rule: Name of the rule that says so; empty when none does.
+        reason: Reason for the operator.
+        rule: Name of the rule that decides so; empty for none.
     """
 
     reason: str
@@ -41,9 +41,9 @@ class Denoise:
         model: Name of the denoiser.
         strength: 0 (untouched) to 1 (the model's full result).
         destinations: Names of the peers that get the derived series.
-        priority: When its turn comes.
-        incomplete: What to do when slices are missing.
-        rule: Name of the rule that says so; empty when none does.
+        priority: Order among waiting jobs.
+        incomplete: Treatment of a series with missing slices.
+        rule: Name of the rule that decides so; empty for none.
     """
 
     model: str
@@ -58,7 +58,7 @@ Decision = Skip | Denoise
 
 
 def default_work(settings: Settings) -> Denoise:
-    """The work on a series that no rule names and nothing speaks against."""
+    """Return the work on a series in scope that no rule matches."""
     return Denoise(
         model=settings.model.name,
         strength=settings.model.strength,

@@ -11,7 +11,7 @@ from dicom_node.custody import open_custody
 from dicom_node.errors import StorageError
 from dicom_node.ledger.deliveries import waiting_destinations
 from dicom_node.ledger.leases import POLL_SECONDS, owner_name
-from dicom_node.logs import get_logger, where
+from dicom_node.logs import error_location, get_logger
 from dicom_node.sending.courier import Courier
 from dicom_node.sending.depot import Depot
 from dicom_node.sending.ports import ShouldStop, Transport
@@ -101,7 +101,7 @@ def _work(name: str, step: Callable[[], bool], should_stop: ShouldStop) -> None:
     except StorageError as error:
         log.error("waiting for the disk", destination=name, reason=str(error))
     except Exception as error:
-        log.error("courier stopped", destination=name, reason=f"unexpected {where(error)}")
+        log.error("courier stopped", destination=name, reason=f"unexpected {error_location(error)}")
 
 
 def run_sender(

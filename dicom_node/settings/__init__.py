@@ -1,4 +1,4 @@
-"""The node's configuration: ``node.yaml`` and the environment, checked before anything starts."""
+"""Configuration of the node from ``node.yaml`` and the environment, validated at the start."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dicom_node.settings.guard import GuardSettings, guard_limits
 from dicom_node.settings.health import HealthSettings
 from dicom_node.settings.load import load_settings
 from dicom_node.settings.models import Settings
+from dicom_node.settings.secrets import holds_secrets
 from dicom_node.settings.sections import (
     AcceptSettings,
     AuditSettings,
@@ -27,7 +28,6 @@ from dicom_node.settings.sections import (
     WebSettings,
 )
 from dicom_node.settings.values import GIB
-from dicom_node.settings.written import holds_secrets
 
 __all__ = [
     "GIB",

@@ -1,7 +1,7 @@
-"""Doors that the configuration or the disk leaves open, each in a sentence that says what to do.
+"""Exposures that the configuration or file permissions leave, each as a message with its remedy.
 
-The node works with all of them, so nothing is refused: `check` warns, and a node that starts writes
-them into its log.
+The node works with all of them, so nothing is refused: `check` warns, and a starting node logs
+them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ GROUP_AND_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def readable_files(settings: Settings) -> Iterator[str]:
-    """Sentences on images, ledger, audit messages and keys that other users can read."""
+    """Report images, ledger, audit messages and keys that other users can read."""
     wanted, mask = ("go", GROUP_AND_OTHERS)
     if settings.storage_access == "group":
         wanted, mask = ("o", OTHERS)
@@ -38,7 +38,7 @@ def readable_files(settings: Settings) -> Iterator[str]:
 
 
 def readable_secrets(config: Path) -> Iterator[str]:
-    """A sentence on a configuration with passwords in it that other users can read."""
+    """Report a configuration file with passwords that other users can read."""
     if _open_to(config, OTHERS) and holds_secrets(config):
         yield (
             f"Other users of this machine can read {config}, which holds a password or token: run"
@@ -46,31 +46,31 @@ def readable_secrets(config: Path) -> Iterator[str]:
         )
 
 
-def open_door(settings: Settings) -> Iterator[str]:
-    """Sentences on who may send images to this node, or look at its page, without being asked."""
+def open_listeners(settings: Settings) -> Iterator[str]:
+    """Report that anybody may send images to this node, or read its status page."""
     listen, accept, web = settings.listen, settings.accept, settings.web
     restricted = listen.tls or accept.calling or accept.hosts
     if not restricted and not is_loopback(listen.host):
         yield (
-            f"Whoever reaches {listen.host}:{listen.port} may send images, under any AE title and"
-            " from any address: name the senders in `accept.calling` and their addresses in"
-            " `accept.hosts`, or ask for certificates by `listen.tls`."
+            f"Anybody who reaches {listen.host}:{listen.port} may send images, under any AE title"
+            " and from any address: list the senders in `accept.calling` and their addresses in"
+            " `accept.hosts`, or require certificates by `listen.tls`."
         )
     if web is not None and not is_loopback(web.host):
         yield (
-            f"The status page on {web.host}:{web.port} asks nobody for a password: let `web.host`"
-            " be 127.0.0.1 with a web server before it, or let a firewall say who may come."
+            f"The status page on {web.host}:{web.port} requires no password: set `web.host` to"
+            " 127.0.0.1 and put a web server in front of it, or restrict access by a firewall."
         )
 
 
 def plain_secrets(settings: Settings) -> Iterator[str]:
-    """Sentences on passwords and tokens that go over a network without encryption."""
+    """Report passwords and tokens that go over a network without encryption."""
     for peer in settings.peers:
         secret = isinstance(peer, WebPeerSettings) and (peer.token or peer.password)
         if isinstance(peer, WebPeerSettings) and secret and _is_plain(peer.url):
             yield (
-                f"The token or password for {peer.name} goes over the network unencrypted: let its"
-                " `url` begin with https://."
+                f"The token or password for {peer.name} goes over the network unencrypted: use a"
+                " `url` that begins with https://."
             )
     email, webhook = settings.notify.email, settings.notify.webhook
     if email is not None and email.password and not (email.starttls or is_loopback(email.host)):
@@ -80,20 +80,20 @@ def plain_secrets(settings: Settings) -> Iterator[str]:
         )
     if webhook is not None and webhook.token and _is_plain(webhook.url):
         yield (
-            "The token of `notify.webhook` goes over the network unencrypted: let its `url` begin"
-            " with https://."
+            "The token of `notify.webhook` goes over the network unencrypted: use a `url` that"
+            " begins with https://."
         )
 
 
-def every_exposure(settings: Settings) -> Iterator[str]:
-    """All of these, for the log of a node that starts."""
+def exposures(settings: Settings) -> Iterator[str]:
+    """Report all exposures of the settings, for the log of a starting node."""
     yield from readable_files(settings)
-    yield from open_door(settings)
+    yield from open_listeners(settings)
     yield from plain_secrets(settings)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host as the configuration names it is this machine alone."""
+    """Whether a configured host is the loopback interface."""
     if host.lower().rstrip(".") == "localhost":
         return True
     try:
@@ -103,14 +103,14 @@ def is_loopback(host: str) -> bool:
 
 
 def _private_paths(storage: Path) -> list[Path]:
-    """Everything in the storage folder, unless the folder itself keeps others out."""
+    """List the storage folder, unless its own permissions keep others out."""
     if not _open_to(storage, GROUP_AND_OTHERS):
         return []
     return sorted(storage.iterdir())
 
 
 def _single_files(settings: Settings) -> Iterator[Path]:
-    """Private files that may lie elsewhere than in the storage folder."""
+    """Yield private files outside the storage folder."""
     url = make_url(settings.database)
     named = [settings.audit.file, settings.tls.key if settings.tls is not None else None]
     if url.get_backend_name() == "sqlite" and url.database:
@@ -123,7 +123,7 @@ def _single_files(settings: Settings) -> Iterator[Path]:
 def _open_to(path: Path, mask: int) -> bool:
     try:
         return bool(path.stat().st_mode & mask)
-    except OSError:  # not there, or hidden from this user
+    except OSError:  # missing, or hidden from this user
         return False
 
 

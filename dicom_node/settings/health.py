@@ -1,4 +1,4 @@
-"""Limits of the health check: for how long owed work may stand still."""
+"""Settings under ``health``: limits of the health check on waiting work and silent parts."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ Limit = Annotated[float, Field(gt=0.0)]
 
 
 class HealthSettings(Section):
-    """Ages above which waiting work makes the node unhealthy, in seconds.
+    """Ages in seconds above which the health check reports waiting work and silent parts.
 
     Attributes:
-        arriving_seconds: Of a series that is not complete; at least ``completion.at_most_seconds``
-            and ten minutes count.
-        denoise_seconds: Of a job without results.
-        off_peak_seconds: The same for a job that runs in the quiet hours only.
-        send_seconds: Of results that a destination has not got.
-        commitment_seconds: Of a storage commitment, asked for or owed, without an answer.
-        paused_seconds: Of an operator's pause.
-        door_seconds: How long senders may go on being turned away because every place is held.
-        sweep_seconds: How late a sweep of the housekeeping may be.
+        arriving_seconds: An incomplete series; at least ten minutes more than
+            ``completion.at_most_seconds``.
+        denoise_seconds: A job without results.
+        off_peak_seconds: The same for a job that runs in the off-peak hours only.
+        send_seconds: Results that a destination has not received.
+        commitment_seconds: A storage commitment, requested or promised, without a result.
+        paused_seconds: A pause set by an operator.
+        door_seconds: A period in which senders are rejected because all associations are in use.
+        sweep_seconds: Delay of a housekeeping sweep.
         part_seconds: Silence of the sender or of the housekeeping.
         receiver_seconds: Silence of the receiver.
         worker_seconds: Silence of the worker, also while it loads a model.

@@ -1,4 +1,4 @@
-"""Reading ``node.yaml`` and the environment into :class:`Settings`; all errors told at once."""
+"""Loading of ``node.yaml`` and the environment, with all errors reported at once."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from dicom_node.errors import ConfigurationError
-from dicom_node.settings.mistakes import (
+from dicom_node.settings.messages import (
     Place,
     key_path,
-    sentence,
+    message_of,
     unknown_variables,
-    yaml_sentence,
+    yaml_message,
 )
 from dicom_node.settings.models import Settings
 from dicom_node.settings.sections import TlsSettings
@@ -30,7 +30,7 @@ DEFAULT_RULES = "rules.yaml"
 
 LEDGER_FILE = "ledger.db"
 EARLIER_LEDGER = Path("var/ledger.db")
-"""Where the default was before it followed ``storage``, from the configuration's folder."""
+"""Former default, relative to the configuration's folder, before it followed ``storage``."""
 
 BACKENDS = ("sqlite", "postgresql")
 
@@ -38,19 +38,18 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 def load_settings(path: Path | None = None) -> Settings:
-    """Read the configuration file, let the environment override it, check everything.
+    """Read the configuration file and the environment, which overrides it, and validate them.
 
     Args:
-        path: The YAML file; without one ``node.yaml`` of the working directory if there is one,
-            else the environment alone.
+        path: The YAML file; None for ``node.yaml`` of the working directory if it exists, else the
+            environment alone.
 
     Returns:
-        Settings whose ``storage`` and SQLite path are absolute (relative ones start at the
-        file's folder).
+        Settings with absolute paths (relative ones start at the file's folder).
 
     Raises:
-        ConfigurationError: One sentence a line, each naming the file or variable, the key and
-            what to do.
+        ConfigurationError: One message a line, each with the file or variable, the key and the
+            remedy.
     """
     file = path if path is not None else (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
     source = file.name if file else "environment"
@@ -62,12 +61,12 @@ def load_settings(path: Path | None = None) -> Settings:
 
 
 def _validate(values: dict[str, Any], source: str, problems: list[str]) -> Settings:
-    """Check the values; what goes wrong here comes after ``problems`` in one error."""
+    """Validate the values; errors join ``problems`` in one exception."""
     settings: Settings | None = None
     try:
         settings = _YamlSettings(**values)
     except ValidationError as error:
-        problems.extend(sentence(detail, source) for detail in error.errors())
+        problems.extend(message_of(detail, source) for detail in error.errors())
     except SettingsError as error:
         problems.append(f"environment: {error}; lists and groups are written as JSON.")
     if problems or settings is None:
@@ -76,7 +75,7 @@ def _validate(values: dict[str, Any], source: str, problems: list[str]) -> Setti
 
 
 class _YamlSettings(Settings):
-    """Settings in which the environment overrides what the file (the constructor) says."""
+    """Settings in which the environment overrides the file (the constructor's arguments)."""
 
     @classmethod
     def settings_customise_sources(cls, *args: Any, **sources: Any) -> tuple[Any, ...]:
@@ -92,7 +91,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             " with `dicom-node init`."
         ) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigurationError(yaml_sentence(error, path.name)) from error
+        raise ConfigurationError(yaml_message(error, path.name)) from error
     if values is None:
         return {}
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
@@ -103,12 +102,12 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _filled_in(values: dict[str, Any], source: str, problems: list[str]) -> dict[str, Any]:
-    """The values with the environment's for each ``${NAME}``."""
+    """Replace ``${NAME}`` in all values."""
     try:
         return {name: _substitute(item, (name,), source, problems) for name, item in values.items()}
     except RecursionError as error:
         raise ConfigurationError(
-            f"{source}: lists or groups stand in each other without end; write them out."
+            f"{source}: lists or groups contain themselves; write them out."
         ) from error
 
 
@@ -137,7 +136,7 @@ def _substitute(value: Any, place: Place, source: str, problems: list[str]) -> A
 
 
 def _resolved(settings: Settings, folder: Path, source: str) -> Settings:
-    """Make the paths absolute, starting at the folder of the configuration file."""
+    """Make the paths absolute, relative to the folder of the configuration file."""
     audit_file = settings.audit.file
     paths: Mapping[str, Any] = {
         "storage": _absolute(settings.storage, folder),
@@ -152,7 +151,7 @@ def _resolved(settings: Settings, folder: Path, source: str) -> Settings:
 
 
 def _located(settings: Settings, folder: Path, source: str) -> str:
-    """The database's URL with an absolute file, or with the driver that this program brings."""
+    """Return the database URL with an absolute file, or with the driver of this program."""
     if not settings.database:
         path = _default_ledger(_absolute(settings.storage, folder), folder)
         return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
@@ -168,20 +167,20 @@ def _located(settings: Settings, folder: Path, source: str) -> str:
 
 
 def _database_url(text: str, source: str) -> URL:
-    """The URL in its parts; a complaint does not repeat it, since it may hold a password."""
+    """Parse the URL; a message does not repeat it, since it may contain a password."""
     try:
         url = make_url(text)
     except (ArgumentError, ValueError) as error:
         raise ConfigurationError(
-            f"{source}: 'database' is no database URL; write sqlite:///path/to/ledger.db, and in a"
-            " password %40 for @, %3A for : and %2F for /."
+            f"{source}: 'database' is not a database URL; write sqlite:///path/to/ledger.db, and in"
+            " a password %40 for @, %3A for : and %2F for /."
         ) from error
     if url.get_backend_name() not in BACKENDS:
         raise ConfigurationError(
-            f"{source}: 'database' names a database which this program cannot use;"
+            f"{source}: 'database' names a database that this program cannot use;"
             " write sqlite:///path/to/ledger.db or postgresql+psycopg://user@host/name."
         )
-    if "@" in (url.host or ""):  # the rest of a password, which would stand in every message
+    if "@" in (url.host or ""):  # the rest of a password, which would appear in every message
         raise ConfigurationError(
             f"{source}: 'database' has an @ in its password or host; write %40 for it."
         )
@@ -189,13 +188,13 @@ def _database_url(text: str, source: str) -> URL:
 
 
 def _default_ledger(storage: Path, folder: Path) -> Path:
-    """The ledger in the storage folder; one that an earlier version made elsewhere stays."""
+    """Return the ledger in the storage folder, or the one that an earlier version has left."""
     inside, earlier = storage / LEDGER_FILE, (folder / EARLIER_LEDGER).resolve()
     return earlier if earlier.is_file() and not inside.is_file() else inside
 
 
 def _rules_file(named: Path | None, folder: Path) -> Path | None:
-    """The rules file named, else ``rules.yaml`` beside the configuration if there is one."""
+    """Return the rules file named, else ``rules.yaml`` beside the configuration if it exists."""
     if named is not None:
         return _absolute(named, folder)
     beside = folder / DEFAULT_RULES

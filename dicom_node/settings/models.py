@@ -1,6 +1,6 @@
-"""The whole configuration; ``sections`` has its groups of keys.
+"""Settings of the whole configuration; ``sections`` has its groups of keys.
 
-Every key is optional but ``ae_title`` and at least one destination. Unknown keys are refused.
+Every key is optional except ``ae_title`` and ``destinations``. Unknown keys are refused.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ ENV_DELIMITER = "__"
 
 
 def _kind_of_peer(value: Any) -> str:
-    """Which kind of peer an entry describes: one with a ``url`` speaks DICOMweb."""
+    """Return the kind of a peer: one with a ``url`` speaks DICOMweb."""
     has_url = "url" in value if isinstance(value, dict) else hasattr(value, "url")
     return "web" if has_url else "dicom"
 
 
 def _need_tls(wanted: bool, info: ValidationInfo) -> None:
     if wanted and info.data.get("tls", "wrong and already reported") is None:
-        raise ValueError("TLS needs certificate, key and authorities, name the files under `tls`")
+        raise ValueError("TLS needs certificate, key and authorities, give their files under `tls`")
 
 
 AnyPeer = Annotated[
@@ -56,16 +56,16 @@ AnyPeer = Annotated[
 
 
 class Settings(BaseSettings):
-    """The whole configuration, checked and immutable.
+    """The whole configuration, validated and immutable.
 
     Attributes:
-        storage: Absolute folder of inbox, outbox, quarantine and reports.
-        storage_access: Who may read what the node writes there: its own user, or the group too.
+        storage: Absolute path of the folder of inbox, outbox, quarantine and reports.
+        storage_access: Read access to the storage folder: the node's own user, or its group too.
         database: SQLAlchemy URL of the ledger; a SQLite path in it is absolute. Reading the
             configuration puts ``ledger.db`` in the storage folder where none is named.
-        complete_after_seconds: A series with no new image for so long is complete.
-        destinations: Names of the peers that get the derived series, where no rule says otherwise.
-        rules: The rules file; None when there is none.
+        complete_after_seconds: Time without a new image after which a series is complete.
+        destinations: Names of the peers that get the derived series, unless a rule overrides them.
+        rules: The rules file; None for none.
     """
 
     model_config = SettingsConfigDict(
@@ -126,7 +126,7 @@ class Settings(BaseSettings):
     def _names_are_unique(cls, peers: tuple[AnyPeer, ...]) -> tuple[AnyPeer, ...]:
         twice = [name for name, count in Counter(peer.name for peer in peers).items() if count > 1]
         if twice:
-            raise ValueError(f"the name {twice[0]!r} stands twice, give each peer its own")
+            raise ValueError(f"the name {twice[0]!r} occurs twice, give each peer its own")
         return peers
 
     @field_validator("destinations")
@@ -134,51 +134,51 @@ class Settings(BaseSettings):
     def _destinations_are_peers(
         cls, destinations: tuple[str, ...], info: ValidationInfo
     ) -> tuple[str, ...]:
-        if "peers" not in info.data:  # the peers themselves are wrong and already reported
+        if "peers" not in info.data:  # the peers are wrong themselves, which is reported
             return destinations
         known = sorted(peer.name for peer in info.data["peers"])
         unknown = [name for name in destinations if name not in known]
         if unknown:
-            raise ValueError(f"{unknown[0]!r} is no peer, name one of {known} or add it to peers")
+            raise ValueError(f"{unknown[0]!r} is not a peer, use one of {known} or add it to peers")
         return destinations
 
     @property
     def inbox_folder(self) -> Path:
-        """Received images, by series."""
+        """Folder of received images, by series."""
         return self.storage / "inbox"
 
     @property
     def outbox_folder(self) -> Path:
-        """Derived images, by job."""
+        """Folder of derived images, by job."""
         return self.storage / "outbox"
 
     @property
     def quarantine_folder(self) -> Path:
-        """Images whose bytes contradict an image of the same SOP Instance UID."""
+        """Folder of images that differ from an earlier one of the same SOP Instance UID."""
         return self.storage / "quarantine"
 
     @property
     def unknown_folder(self) -> Path:
-        """Images and results that no ledger knows."""
+        """Folder of images and results that are in no ledger."""
         return self.storage / "unknown"
 
     @property
     def reports_folder(self) -> Path:
-        """Run reports, one JSON file a job."""
+        """Folder of run reports, one JSON file for each job."""
         return self.storage / "reports"
 
     @property
     def crashes_folder(self) -> Path:
-        """How processes of this node ended that did not end by themselves."""
+        """Folder of the crash records of this node's processes."""
         return self.storage / "crashes"
 
     @property
     def metrics_folder(self) -> Path:
-        """What the processes count, by host."""
+        """Folder of the processes' metrics, by host."""
         return self.storage / "metrics"
 
     def peer(self, name: str) -> PeerSettings | WebPeerSettings:
-        """The peer of that name.
+        """Return the peer of a name.
 
         Raises:
             ConfigurationError: No peer has this name.
@@ -187,10 +187,13 @@ class Settings(BaseSettings):
             if peer.name == name:
                 return peer
         known = ", ".join(sorted(peer.name for peer in self.peers)) or "none"
-        raise ConfigurationError(f"peer {name!r} is not in the configuration; known peers: {known}")
+        raise ConfigurationError(
+            f"Peer {name!r} is not in the configuration: add it to `peers`, or use a known one"
+            f" ({known})."
+        )
 
     def dicom_peer(self, name: str) -> PeerSettings:
-        """The peer of that name, which must speak DIMSE.
+        """Return the peer of a name, which must speak DIMSE.
 
         Raises:
             ConfigurationError: No peer has this name, or it speaks DICOMweb.
@@ -198,4 +201,4 @@ class Settings(BaseSettings):
         peer = self.peer(name)
         if isinstance(peer, PeerSettings):
             return peer
-        raise ConfigurationError(f"peer {name!r} speaks DICOMweb: name one with an AE title.")
+        raise ConfigurationError(f"Peer {name!r} speaks DICOMweb: use one with an AE title.")

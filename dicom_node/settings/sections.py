@@ -1,4 +1,4 @@
-"""The groups of keys in ``node.yaml``, with types, limits and defaults."""
+"""Settings groups of ``node.yaml``, with types, limits and defaults."""
 
 from __future__ import annotations
 
@@ -27,19 +27,20 @@ from dicom_node.settings.values import (
 
 
 class Section(BaseModel):
-    """A group of keys; unknown ones are refused and nothing changes after reading."""
+    """A group of keys: immutable, and unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ListenSettings(Section):
-    """Where the receiver listens and how many associations it takes.
+    """Address of the receiver, and limits of its associations.
 
     Attributes:
-        max_associations_per_peer: Of one calling title at one address.
-        max_associations_per_address: Of all titles at one address; null: see `most_of_address`.
-        tls: Take mutual TLS connections only, with the files of ``tls``.
-        processes: Receiver processes that share the port.
+        max_associations_per_peer: Limit for one calling AE title at one address.
+        max_associations_per_address: Limit for all AE titles at one address; null for the default
+            of `address_limit`.
+        tls: Accept mutual TLS connections only, with the files of ``tls``.
+        processes: Number of receiver processes that share the port.
     """
 
     host: Host = "0.0.0.0"
@@ -51,11 +52,11 @@ class ListenSettings(Section):
     processes: Annotated[int, Field(ge=1, le=16)] = 1
 
     @property
-    def most_of_address(self) -> int:
-        """How many associations one address gets: what is set, or four fifths of all places.
+    def address_limit(self) -> int:
+        """Maximum number of associations of one address: as set, or four fifths of all.
 
-        A gateway may be the only sender of a site: a single title behind it is held to its own
-        limit only.
+        A gateway may be the only sender of a site: the default never limits a single AE title
+        behind it further than its own limit.
         """
         if self.max_associations_per_address is not None:
             return self.max_associations_per_address
@@ -63,12 +64,12 @@ class ListenSettings(Section):
 
 
 class AcceptSettings(Section):
-    """Who may send what; an empty ``calling`` or ``hosts`` list admits any.
+    """Senders and objects that are accepted; an empty ``calling`` or ``hosts`` list admits any.
 
     Attributes:
         hosts: Addresses and networks such as ``192.0.2.10`` or ``192.0.2.0/24``.
-        enhanced_ct: Take Enhanced CT Image Storage too; such images are kept and skipped.
-        max_image_mib: Largest data set of one image.
+        enhanced_ct: Accept Enhanced CT Image Storage too; such images are stored and skipped.
+        max_image_mib: Maximum size of one image's data set.
     """
 
     require_called_ae: bool = True
@@ -83,8 +84,8 @@ class PeerSettings(Section):
 
     Attributes:
         storage_commitment: A job is DONE only when this peer has committed to every image.
-        commitment_seconds: How long to wait for its report before asking again.
-        tls: Speak mutual TLS with it, with the files of ``tls``.
+        commitment_seconds: Time to wait for its report before the request is repeated.
+        tls: Use mutual TLS, with the files of ``tls``.
     """
 
     name: Name
@@ -97,13 +98,13 @@ class PeerSettings(Section):
 
 
 class WebPeerSettings(Section):
-    """A DICOMweb server that takes derived series by STOW-RS (PS3.18 section 10.5).
+    """A DICOMweb server that receives derived series by STOW-RS (PS3.18 section 10.5).
 
     Attributes:
         url: The service root, such as ``https://pacs.example/dicom-web``.
-        token: Sent as a bearer token.
-        username: For basic authentication, with ``password``.
-        accept_empty_answer: Take an answer 200 without a body for "all stored", against PS3.18.
+        token: Bearer token.
+        username: User of basic authentication, with ``password``.
+        accept_empty_answer: Treat status 200 without a body as "all stored", against PS3.18.
     """
 
     name: Name
@@ -115,11 +116,11 @@ class WebPeerSettings(Section):
 
 
 class TlsSettings(Section):
-    """This node's certificate and whom it trusts, as PEM files; used for both directions.
+    """This node's certificate and the authorities that it trusts, as PEM files, both ways.
 
     Attributes:
         authorities: Certificates that sign the peers', or the peers' own.
-        key_password: Of the key, if it is encrypted.
+        key_password: Password of the key, if it is encrypted.
     """
 
     certificate: Path
@@ -129,11 +130,11 @@ class TlsSettings(Section):
 
 
 class CompletionSettings(Section):
-    """What keeps a series waiting longer, or shorter, than ``complete_after_seconds``.
+    """Exceptions from ``complete_after_seconds``.
 
     Attributes:
-        gap_after_seconds: A series with a hole is given up after so long without a new image.
-        at_most_seconds: A series is complete at this age, even if images keep coming.
+        gap_after_seconds: Time without a new image after which a series with a gap is complete.
+        at_most_seconds: Age at which a series is complete, even if images keep arriving.
     """
 
     gap_after_seconds: Seconds = 600.0
@@ -141,13 +142,13 @@ class CompletionSettings(Section):
 
 
 class OffPeakSettings(Section):
-    """The hours, local time, in which off-peak jobs run; they may span midnight."""
+    """Hours in local time in which off-peak jobs run; they may span midnight."""
 
     begin: Hour = time(19)
     end: Hour = time(7)
 
     def holds_at(self, moment: float) -> bool:
-        """Whether a moment, seconds since 1970, lies within the hours; equal ends mean always."""
+        """Whether a time, in seconds since 1970, is off-peak; equal ends mean always."""
         clock = datetime.fromtimestamp(moment).time()
         if self.begin < self.end:
             return self.begin <= clock < self.end
@@ -155,7 +156,7 @@ class OffPeakSettings(Section):
 
 
 class ModelSettings(Section):
-    """Which denoiser runs; ``steps`` null takes the default of its card."""
+    """The denoiser and its parameters; ``steps`` null for the default of its model card."""
 
     name: Name = "man"
     device: Annotated[str, Field(min_length=1)] = "auto"
@@ -164,10 +165,11 @@ class ModelSettings(Section):
 
 
 class DerivedSettings(Section):
-    """How the derived series is labelled.
+    """Attributes of the derived series.
 
     Attributes:
-        description_suffix: Ends the Series Description; ``{model}`` and ``{strength}`` are filled.
+        description_suffix: Suffix of the Series Description, in which ``{model}`` and
+            ``{strength}`` are filled in.
     """
 
     series_number_offset: Annotated[int, Field(ge=1)] = 1000
@@ -177,10 +179,11 @@ class DerivedSettings(Section):
 
 
 class RetrySettings(Section):
-    """How often and how patiently a passing fault is tried again.
+    """Attempts and delays after a transient fault.
 
     Attributes:
-        attempts: Of one stage of a job. A peer that is away and a full disk use up none.
+        attempts: Maximum attempts of one stage of a job; an unreachable peer or a full disk uses
+            up none.
     """
 
     attempts: Annotated[int, Field(ge=1)] = 10
@@ -188,19 +191,19 @@ class RetrySettings(Section):
     longest_delay_seconds: Seconds = 3600.0
 
     def delay_seconds(self, attempt: int) -> float:
-        """Pause after a failed attempt (the first is 1): doubled each time, up to the longest."""
+        """Return the delay after a failed attempt (the first is 1): doubled up to the maximum."""
         return backoff_seconds(attempt, self.first_delay_seconds, self.longest_delay_seconds)
 
 
 class RetentionSettings(Section):
-    """When finished work leaves the disk and how much of it stays free.
+    """Retention of finished work, and free disk space.
 
     Attributes:
-        days: Age at which finished series and their results go.
-        quarantine_days: Age at which images in quarantine go.
-        report_days: Age at which run reports go.
-        disk_high_watermark: Above this share of the disk finished series go before their time.
-        disk_reserve_gib: Below this much free disk nothing is received.
+        days: Age at which finished series and their results are deleted.
+        quarantine_days: Age at which images in quarantine are deleted.
+        report_days: Age at which run reports are deleted.
+        disk_high_watermark: Used share of the disk above which finished series are deleted early.
+        disk_reserve_gib: Free disk space below which nothing is received.
     """
 
     days: Days = 3.0
@@ -216,10 +219,10 @@ class RetentionSettings(Section):
 
 
 class WebSettings(Section):
-    """Where status page, metrics and health are served.
+    """Address of the status page, the metrics and the health check.
 
     Attributes:
-        allowed_hosts: Names beside the machine's own by which browsers and Prometheus call it.
+        allowed_hosts: Host names, besides the machine's own, that browsers and Prometheus use.
     """
 
     host: Host = "127.0.0.1"
@@ -236,10 +239,10 @@ class SyslogSettings(Section):
 
 
 class AuditSettings(Section):
-    """Where DICOM audit messages go (PS3.15 A.5); nowhere unless one of both is named.
+    """Destinations of DICOM audit messages (PS3.15 A.5); none by default.
 
     Attributes:
-        patient: What stands for the patient's identifier, which PS3.15 demands in transfers.
+        patient: Form of the patient's identifier, which PS3.15 requires in transfers.
     """
 
     file: Path | None = None
@@ -248,7 +251,7 @@ class AuditSettings(Section):
 
 
 class EmailSettings(Section):
-    """A mail server and who gets the mail."""
+    """A mail server, the sender and the recipients."""
 
     host: Host
     port: Port = 25
@@ -260,21 +263,21 @@ class EmailSettings(Section):
 
 
 class WebhookSettings(Section):
-    """An address that gets a JSON document by HTTP POST."""
+    """A URL that receives a JSON document by HTTP POST."""
 
     url: WebAddress
     token: SecretStr | None = None
 
 
 class NotifySettings(Section):
-    """Who is told when a job has failed for good."""
+    """Channels for notifications of failed jobs and problems of the node."""
 
     email: EmailSettings | None = None
     webhook: WebhookSettings | None = None
 
 
 class LoggingSettings(Section):
-    """How log lines look and which are written."""
+    """Format and level of the log."""
 
     format: Literal["console", "json"] = "console"
     level: Literal["debug", "info", "warning", "error"] = "info"

@@ -11,8 +11,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from dicom_node.description_suffix import check_suffix
 
-AE_TITLE_LENGTH = 16
-"""Longest AE title (PS3.5 section 6.2, VR AE)."""
+MAX_AE_TITLE_CHARACTERS = 16
+"""PS3.5 section 6.2, VR AE."""
 
 GIB = 1 << 30
 """Bytes of one GiB."""
@@ -21,10 +21,10 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?")
 
 
 def _ae_title(value: str) -> str:
-    """PS3.5 section 6.2: at most 16 ASCII characters, no backslash, no control, not only spaces."""
+    """Check an AE title (PS3.5 section 6.2): 1 to 16 printable ASCII characters, no backslash."""
     stripped = value.strip(" ")
     printable = all(" " <= letter <= "~" and letter != "\\" for letter in stripped)
-    if not stripped or len(stripped) > AE_TITLE_LENGTH or not printable:
+    if not stripped or len(stripped) > MAX_AE_TITLE_CHARACTERS or not printable:
         raise ValueError("an AE title has 1 to 16 plain letters, digits or signs and no backslash")
     return stripped
 
@@ -39,19 +39,19 @@ def _web_address(value: str) -> str:
         usable = False
     if not usable:
         raise ValueError(
-            "a web address names a host and a port between 1 and 65535; in a password %40 stands"
+            "a web address has a host and a port between 1 and 65535; in a password write %40"
             " for @, %3A for :, %2F for / and %23 for #"
         ) from None
     return value.rstrip("/")
 
 
 def _service_root(value: str) -> str:
-    """A DICOMweb service root: it stands in logs and on the page, so it holds no secret."""
+    """Check a DICOMweb service root, which appears in logs and so may hold no secret."""
     address = _web_address(value)
     parts = urlsplit(address)
     if parts.username is not None or parts.password is not None:
         raise ValueError(
-            "an address holds no user name and no password, write them as `username` and"
+            "a service root holds no user name and no password, write them as `username` and"
             " `password` (or `token`), best with an environment variable"
         )
     if parts.query or parts.fragment:
@@ -64,16 +64,16 @@ def _service_root(value: str) -> str:
 def _host_name(value: str) -> str:
     if _HOST_NAME.fullmatch(value) is None:
         raise ValueError(
-            "a host name stands alone, without https:// and without port, such as"
+            "a host name is written without https:// and without port, such as"
             " node.hospital.example"
         )
     return value
 
 
 def _hour(value: object) -> object:
-    """YAML reads 19:00 without quotes as the number 1140."""
+    """Refuse a number: YAML reads 19:00 without quotes as 1140."""
     if isinstance(value, int | float):
-        raise ValueError('an hour stands in quotes, such as "19:00"')
+        raise ValueError('put an hour in quotes, such as "19:00"')
     return value
 
 

@@ -1,4 +1,4 @@
-"""The node as an operator sees it: health, metrics, status as JSON and as a page; read-only."""
+"""Read-only web server: health check, metrics, and status as JSON and as a page."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Connections of the web server under limits: nobody holds a place without asking for something.
+"""Connection limits of the web server: idle clients cannot exhaust it.
 
-uvicorn waits for ever for the rest of a request and counts who waits like who asks, so that a few
-dozen half requests would keep everybody out.
+uvicorn waits without limit for the rest of a request and counts incomplete requests like others, so
+that a few dozen of them would block all clients.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 @dataclass(frozen=True)
 class Limits:
-    """What one client, and all together, may take.
+    """Limits on connections.
 
     Attributes:
-        max_connections: At a time; a new one takes the place of one that has not asked yet.
-        request_seconds: For a whole request, from its connection or from the answer before it.
-        connection_seconds: For a connection with all that goes over it.
+        max_connections: Number at a time; a further one replaces one that waits for its request.
+        request_seconds: Time for a complete request, from connecting or from the last response.
+        connection_seconds: Total time of a connection.
     """
 
     max_connections: int = 64
@@ -34,7 +34,7 @@ DEFAULT_LIMITS = Limits()
 
 
 class LimitedConnection(H11Protocol):
-    """One connection of a client, as uvicorn serves it, with a deadline for each request.
+    """An HTTP connection of uvicorn with a deadline for each request.
 
     Args:
         limits: Deadlines and the number of connections.
@@ -48,7 +48,7 @@ class LimitedConnection(H11Protocol):
 
     @property
     def made_at(self) -> float:
-        """When the connection was made, on the event loop's clock."""
+        """Time of connecting, on the event loop's clock."""
         return self._made_at
 
     @property
@@ -58,33 +58,33 @@ class LimitedConnection(H11Protocol):
 
     @property
     def waits(self) -> bool:
-        """Whether a whole request has yet to come."""
+        """Whether no complete request has arrived."""
         return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a client, in place of another if need be."""
+        """Accept a client, replacing another one if necessary."""
         super().connection_made(transport)
         self._watch()
-        if (victim := superfluous(self._open(), self._limits.max_connections)) is not None:
+        if (victim := excess_connection(self._open(), self._limits.max_connections)) is not None:
             victim.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the client."""
+        """Cancel the deadline of a client that has gone."""
         if self._timer is not None:
             self._timer.cancel()
         super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
-        """Wait for the next request, again for a limited time."""
+        """Set the deadline of the next request."""
         self._watch()
         super().on_response_complete()
 
     def _watch(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self.loop.call_later(self._limits.request_seconds, self._look)
+        self._timer = self.loop.call_later(self._limits.request_seconds, self._check)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         age = self.loop.time() - self._made_at
         if self.waits or age >= self._limits.connection_seconds:
             self.transport.abort()
@@ -99,10 +99,10 @@ class LimitedConnection(H11Protocol):
         ]
 
 
-def superfluous(
+def excess_connection(
     connections: Iterable[LimitedConnection], max_connections: int
 ) -> LimitedConnection | None:
-    """Choose whose place is needed: of the address that holds most, who has waited longest."""
+    """Choose the connection to close: of the address with most, the one that waits longest."""
     every = list(connections)
     held = Counter(one.address for one in every)
     waiting = [one for one in every if one.waits]

@@ -1,6 +1,6 @@
-"""The status as a document, for ``/api/status`` and the page. No identifier of a patient is in it.
+"""Status document for ``/api/status`` and the page, without any identifier of a patient.
 
-A series is named by the short hash that the logs use.
+A series is identified by the short hash that the logs use.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from dicom_node.health import Snapshot, troubles_of, verdict
+from dicom_node.health import Snapshot, find_problems, health_document
 from dicom_node.health.snapshot import Queues
 from dicom_node.ledger.model import Job
 from dicom_node.ledger.pauses import Pause
@@ -21,14 +21,13 @@ Document = dict[str, Any]
 
 
 def status_document(snapshot: Snapshot, *, ae_title: str) -> Document:
-    """Everything that is shown, as JSON can carry it; ages are in seconds."""
-    troubles = troubles_of(snapshot)
+    """Return everything that is displayed as JSON values; ages are in seconds."""
     queues = snapshot.queues
     return {
         "ae_title": ae_title,
         "version": PRODUCT_VERSION,
         "at": datetime.fromtimestamp(snapshot.at, UTC).isoformat(timespec="seconds"),
-        **verdict(troubles),
+        **health_document(find_problems(snapshot)),
         "disk": {
             "free_bytes": snapshot.disk_free,
             "total_bytes": snapshot.disk_total,

@@ -1,8 +1,8 @@
-"""Guard before the web pages: names that count as this node's, headers, a limit of answers.
+"""Guard of the web pages: accepted host names, security headers, limit of concurrent requests.
 
-A page of somebody else's in a browser of the hospital may give its own host name the address of
-this node (DNS rebinding) and would then read the status as its own. Its requests carry that name in
-the header Host, which a page cannot change; so a name that nobody gave this node is refused.
+A foreign page in a browser of the hospital may map its own host name to the address of this node
+(DNS rebinding) and could then read the status as its own. Its requests carry that name in the
+header Host, which a page cannot change, so names that are not this node's are refused.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dicom_node.settings import WebSettings
 
-MAX_ANSWERS = 16
-"""So many pages are made at a time; health is asked for beside them."""
+MAX_REQUESTS = 16
+"""Concurrent requests, to which those of health checks do not count."""
 
 HEALTH_PATHS = frozenset({"/healthz", "/livez"})
 
@@ -32,65 +32,65 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-"""Of every answer: the page loads nothing, runs nothing and stands in no frame."""
+"""Headers of every response: the page loads nothing, runs nothing and is in no frame."""
 
 _MISDIRECTED = (
-    "This node is not known by the name that was asked for: add the name to `web.allowed_hosts` in"
+    "The host name of this request is not one of this node: add it to `web.allowed_hosts` in"
     " node.yaml and restart the node.\n"
 )
-_BUSY = "Too many requests at a time: come again.\n"
+_BUSY = "Too many requests at a time: try again later.\n"
 
 
 def names_of(web: WebSettings) -> frozenset[str]:
-    """The host names by which the status server may be called; addresses always count."""
+    """Return the accepted host names of the status server; IP addresses are always accepted."""
     own = ("localhost", socket.gethostname(), web.host, *web.allowed_hosts)
     return frozenset(_plain(name) for name in own)
 
 
 class Guard:
-    """Refuses foreign names and too many requests, and sets the headers of every answer.
+    """ASGI middleware that refuses foreign host names and excess requests, and adds headers.
 
     Args:
-        application: What answers.
-        names: Host names that count as this node's (`names_of`).
-        max_answers: Pages that are made at a time.
+        application: The application behind it.
+        names: Accepted host names (`names_of`).
+        max_requests: Limit of concurrent requests.
     """
 
     def __init__(
-        self, application: ASGIApp, names: frozenset[str], *, max_answers: int = MAX_ANSWERS
+        self, application: ASGIApp, names: frozenset[str], *, max_requests: int = MAX_REQUESTS
     ) -> None:
         self._application, self._names = application, names
-        self._max_answers, self._answering = max_answers, 0
+        self._max_requests, self._active = max_requests, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request (ASGI)."""
+        """Handle one request (ASGI)."""
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        if not self._knows(Headers(scope=scope).get("host", "")):
+        if not self._accepts(Headers(scope=scope).get("host", "")):
             refusal = PlainTextResponse(_MISDIRECTED, status_code=421)
             await refusal(scope, receive, send_guarded)
         elif scope["path"] in HEALTH_PATHS:
             await self._application(scope, receive, send_guarded)
         else:
-            await self._in_turn(scope, receive, send_guarded)
+            await self._limited(scope, receive, send_guarded)
 
-    async def _in_turn(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._answering >= self._max_answers:
+    async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._active >= self._max_requests:
             refusal = PlainTextResponse(_BUSY, status_code=503, headers={"Retry-After": "5"})
             await refusal(scope, receive, send)
             return
-        self._answering += 1
+        self._active += 1
         try:
             await self._application(scope, receive, send)
         finally:
-            self._answering -= 1
+            self._active -= 1
 
-    def _knows(self, host: str) -> bool:
-        """Whether a header Host names this node; a browser never leaves it out."""
+    def _accepts(self, host: str) -> bool:
+        """Whether a header Host is one of this node; browsers never omit it."""
         name = _plain(_without_port(host))
         return not host or name in self._names or _is_address(name)
 
@@ -106,7 +106,7 @@ def _plain(name: str) -> str:
 
 
 def _is_address(name: str) -> bool:
-    """An address is no name that somebody else could have given this node."""
+    """Whether a name is an IP address, which DNS rebinding cannot forge."""
     try:
         ip_address(name)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The node's state as Prometheus metrics, beside what its processes count (``telemetry``)."""
+"""Prometheus metrics: the state of the node, and what its processes count (``telemetry``)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
 
 from dicom_node import telemetry
-from dicom_node.health import KINDS, Snapshot, troubles_of
+from dicom_node.health import KINDS, Snapshot, find_problems
 from dicom_node.health.snapshot import Queues
 from dicom_node.ledger.states import DeliveryState, JobState, SeriesState
 from dicom_node.product import PRODUCT_VERSION
@@ -21,7 +21,7 @@ MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def render_metrics(settings: Settings, snapshot: Snapshot) -> bytes:
-    """All metrics in the text format of Prometheus."""
+    """Render all metrics in the text format of Prometheus."""
     registry = CollectorRegistry()
     telemetry.collect_into(registry, settings.metrics_folder)
     registry.register(_State(lambda: snapshot))
@@ -37,13 +37,13 @@ class _State(Collector):
         info = InfoMetricFamily(f"{PREFIX}build", "Version of the node.")
         info.add_metric([], {"version": PRODUCT_VERSION})
         yield info
-        troubles = Counter(trouble.kind for trouble in troubles_of(snapshot))
-        yield _gauge("healthy", "Whether the health check passes.", float(not troubles))
+        problems = Counter(problem.kind for problem in find_problems(snapshot))
+        yield _gauge("healthy", "Whether the health check passes.", float(not problems))
         yield _gauges(
             "troubles",
-            "Troubles that the node has, by kind.",
+            "Problems of the node, by kind.",
             "kind",
-            {kind.name: float(troubles[kind.name]) for kind in KINDS},
+            {kind.name: float(problems[kind.name]) for kind in KINDS},
         )
         yield _gauge(
             "ledger_up", "Whether the ledger can be read.", float(snapshot.queues is not None)
@@ -55,7 +55,7 @@ class _State(Collector):
         )
         yield _gauges(
             "unknown_files",
-            "Images, and results of whole series, that no ledger knows.",
+            "Images, and results of whole series, that are in no ledger.",
             "kind",
             {"image": snapshot.unknown_images, "result": snapshot.unknown_results},
         )
@@ -68,13 +68,13 @@ class _State(Collector):
 def _life(snapshot: Snapshot) -> Iterator[GaugeMetricFamily]:
     yield _gauges(
         "part_silent_seconds",
-        "Seconds since a part last said that it goes on.",
+        "Seconds since the last heartbeat of a part.",
         "part",
         dict(snapshot.silent_seconds),
     )
     yield _gauges(
         "sweep_silent_seconds",
-        "Seconds since a sweep of the housekeeping last ended well.",
+        "Seconds since the last success of a housekeeping sweep.",
         "sweep",
         {sweep.name: sweep.silent_seconds for sweep in snapshot.sweeps},
     )
@@ -88,10 +88,14 @@ def _life(snapshot: Snapshot) -> Iterator[GaugeMetricFamily]:
 
 def _disk(snapshot: Snapshot) -> Iterator[GaugeMetricFamily]:
     if snapshot.disk_free is not None and snapshot.disk_total is not None:
-        yield _gauge("disk_free_bytes", "Bytes free under the storage.", snapshot.disk_free)
-        yield _gauge("disk_total_bytes", "Bytes of the storage's disk.", snapshot.disk_total)
+        yield _gauge(
+            "disk_free_bytes", "Free bytes on the disk of the storage.", snapshot.disk_free
+        )
+        yield _gauge(
+            "disk_total_bytes", "Size of the disk of the storage in bytes.", snapshot.disk_total
+        )
     yield _gauge(
-        "disk_reserve_bytes", "Bytes below which nothing is received.", snapshot.disk_reserve
+        "disk_reserve_bytes", "Free bytes below which nothing is received.", snapshot.disk_reserve
     )
 
 
@@ -109,7 +113,7 @@ def _queues(queues: Queues, now: float) -> Iterator[GaugeMetricFamily]:
     yield _gauges("jobs", "Jobs by state.", "state", jobs)
     yield _gauges(
         "waiting_seconds",
-        "Age of the oldest work that waits in a stage; 0 when none does.",
+        "Age of the oldest work that waits in a stage; 0 for none.",
         "stage",
         ages,
     )
@@ -122,7 +126,7 @@ def _queues(queues: Queues, now: float) -> Iterator[GaugeMetricFamily]:
     )
     yield _gauges(
         "delivery_waiting_seconds",
-        "Age of the oldest results that a destination has not got yet.",
+        "Age of the oldest results that a destination has not received.",
         "destination",
         sending,
     )

@@ -1,4 +1,4 @@
-"""The web server: its routes, and its thread beside the housekeeping."""
+"""Web server: its routes, and its thread in the housekeeping process."""
 
 from __future__ import annotations
 
@@ -22,10 +22,16 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from dicom_node.errors import ConfigurationError
-from dicom_node.health import Severity, Snapshot, take_snapshot, troubles_of, verdict
+from dicom_node.health import (
+    Severity,
+    Snapshot,
+    find_problems,
+    health_document,
+    take_snapshot,
+)
 from dicom_node.health.ages import age_in_words
 from dicom_node.health.snapshot import CertificateDays
-from dicom_node.heartbeat import Silences
+from dicom_node.heartbeat import HeartbeatAges
 from dicom_node.ledger.engine import Ledger, open_when_ready
 from dicom_node.logs import get_logger
 from dicom_node.settings import Settings, WebSettings
@@ -38,16 +44,16 @@ log = get_logger(__name__)
 
 BACKLOG = 64
 STOP_SECONDS = 5.0
-IDLE_SECONDS = 5
+KEEP_ALIVE_SECONDS = 5
 
 
 class WebServer:
-    """Shows the node; every answer is made from the ledger and the disk as they are then.
+    """Handlers of the routes; every response takes a new snapshot of the node.
 
     Args:
-        settings: Address, storage, reserve.
-        ledger: The ledger; read only.
-        certificate_days: Days that each certificate has left.
+        settings: Settings of the node.
+        ledger: The ledger, which is only read.
+        certificate_days: Function that returns the days left of each certificate.
     """
 
     def __init__(
@@ -55,11 +61,11 @@ class WebServer:
     ) -> None:
         self._settings, self._ledger = settings, ledger
         self._certificate_days = certificate_days
-        self._silences = Silences()
+        self._heartbeat_ages = HeartbeatAges()
         self._page = _page()
 
     def application(self) -> Starlette:
-        """The routes; each is answered in a thread, since the ledger may keep it waiting."""
+        """Return the application; its handlers run in threads, since the ledger may block."""
         return Starlette(
             routes=[
                 Route("/", self._status_page),
@@ -70,35 +76,35 @@ class WebServer:
             ]
         )
 
-    def _look(self) -> Snapshot:
+    def _snapshot(self) -> Snapshot:
         return take_snapshot(
             self._settings,
             self._ledger,
             certificate_days=self._certificate_days,
-            silences=self._silences,
+            ages=self._heartbeat_ages,
             now=time.time(),
         )
 
     def _health(self, _request: Request) -> Response:
-        body = verdict(troubles_of(self._look()))
+        body = health_document(find_problems(self._snapshot()))
         return JSONResponse(body, status_code=200 if body["healthy"] else 503)
 
     def _life(self, _request: Request) -> Response:
-        """For whoever restarts what has stopped: no restart brings a destination back."""
-        body = verdict(troubles_of(self._look()))
+        """Fail only where a restart may help, for liveness probes."""
+        body = health_document(find_problems(self._snapshot()))
         code = 503 if body["status"] == Severity.UNHEALTHY else 200
         return JSONResponse(body, status_code=code)
 
     def _metrics(self, _request: Request) -> Response:
-        text = render_metrics(self._settings, self._look())
+        text = render_metrics(self._settings, self._snapshot())
         return Response(text, media_type=MEDIA_TYPE)
 
     def _status(self, _request: Request) -> Response:
-        document = status_document(self._look(), ae_title=self._settings.ae_title)
+        document = status_document(self._snapshot(), ae_title=self._settings.ae_title)
         return JSONResponse(document)
 
     def _status_page(self, _request: Request) -> Response:
-        document = status_document(self._look(), ae_title=self._settings.ae_title)
+        document = status_document(self._snapshot(), ae_title=self._settings.ae_title)
         return HTMLResponse(self._page.render(**document))
 
 
@@ -110,19 +116,19 @@ def web_served(
     should_stop: Callable[[], bool] = lambda: False,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Iterator[int | None]:
-    """Serve while the block runs, if ``web`` is configured.
+    """Run the web server within the block, if ``web`` is configured.
 
     Args:
         settings: Address, storage and ledger.
-        certificate_days: How long the certificates are still good.
-        should_stop: Asked while the ledger's server is away.
-        limits: What clients may take.
+        certificate_days: Function that returns the days left of each certificate.
+        should_stop: Whether to stop; polled while the ledger's server is unreachable.
+        limits: Limits on connections.
 
     Yields:
         The TCP port; None when there is no web server.
 
     Raises:
-        ConfigurationError: The address or port cannot be had, or the ledger cannot be used.
+        ConfigurationError: The address or port is not available, or the ledger cannot be used.
         StorageError: The ledger cannot be opened.
     """
     if settings.web is None:
@@ -156,7 +162,7 @@ def _uvicorn(application: ASGIApp, limits: Limits) -> uvicorn.Server:
             server_header=False,
             lifespan="off",
             ws="none",
-            timeout_keep_alive=IDLE_SECONDS,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=1,
         )
     )
@@ -176,21 +182,20 @@ def _listen(web: WebSettings) -> socket.socket:
     except OSError as error:
         if listener is not None:
             listener.close()
-        why = (
-            "is in use" if error.errno == errno.EADDRINUSE else f"cannot be had ({error.strerror})"
-        )
+        in_use = error.errno == errno.EADDRINUSE
+        reason = "is in use" if in_use else f"is not available ({error.strerror})"
         raise ConfigurationError(
-            f"Port {web.port} on {web.host} {why}: the status page is not served; change `web` in"
-            " node.yaml, or write `web: null`."
+            f"Port {web.port} on {web.host} {reason}: the status page is not served; change `web`"
+            " in node.yaml, or write `web: null`."
         ) from error
 
 
 def _page() -> Template:
     text = resources.files("dicom_node.web").joinpath("templates/status.html").read_text("utf-8")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["age"] = _words
+    environment.filters["age"] = _age
     return environment.from_string(text)
 
 
-def _words(seconds: float | None) -> str:
+def _age(seconds: float | None) -> str:
     return "–" if seconds is None else age_in_words(seconds)

@@ -28,7 +28,12 @@ from dicom_node.logs import configure_logging
 from dicom_node.processes.parts import run_part
 from dicom_node.sending.calls import send_files
 from dicom_node.settings import PeerSettings, Settings, load_settings
-from dicom_node.settings.exposure import open_door, plain_secrets, readable_files, readable_secrets
+from dicom_node.settings.exposure import (
+    open_listeners,
+    plain_secrets,
+    readable_files,
+    readable_secrets,
+)
 
 GROUP_AND_OTHERS = 0o077
 
@@ -191,7 +196,7 @@ def test_passwords_that_others_can_read_in_the_file_are_found(
 def test_a_door_that_is_open_to_everybody_is_told(
     made: Made, changes: dict[str, Any], open_to_all: bool
 ) -> None:
-    sentences = list(open_door(made(**changes)))
+    sentences = list(open_listeners(made(**changes)))
     assert any("may send images" in one for one in sentences) is open_to_all
 
 
@@ -200,7 +205,7 @@ def test_the_shipped_settings_are_told_to_be_open(
 ) -> None:
     assert run_command("init", tmp_path / "site").returncode == 0
     settings = load_settings(tmp_path / "site" / "node.yaml")
-    assert "0.0.0.0:11112 may send images, under any AE title" in next(open_door(settings))
+    assert "0.0.0.0:11112 may send images, under any AE title" in next(open_listeners(settings))
     done = run_command("check", "-c", tmp_path / "site" / "node.yaml", "--json")
     assert '"open doors",\n    "verdict": "warning"' in done.stdout
 

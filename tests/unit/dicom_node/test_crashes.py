@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from support.ledger_factory import START, House, NodeFixture
 
-from dicom_node.crashes import OUT_OF_MEMORY, CrashRecord, causes_in, crash_of
+from dicom_node.crashes import OUT_OF_MEMORY, CrashRecord, crash_causes, read_crash
 from dicom_node.housekeeping import completion
 from dicom_node.housekeeping.completion import note_crashes
 from dicom_node.ledger.jobs import claim
@@ -67,7 +67,7 @@ def run(node: NodeFixture, body: str, act: str) -> int:
 
 def release(node: NodeFixture, now: float = START) -> None:
     """What housekeeping does every few seconds."""
-    causes = causes_in(node.settings.crashes_folder, is_dead)
+    causes = crash_causes(node.settings.crashes_folder, is_dead)
     release_lost_leases(node.ledger, now=now, attempts=10, is_dead=is_dead, crash=causes)
 
 
@@ -125,7 +125,7 @@ def test_whose_process_stopped_goes_behind_what_waits(node: NodeFixture) -> None
 
 def test_a_graceful_end_leaves_no_record(node: NodeFixture) -> None:
     with CrashRecord(node.settings.crashes_folder, "w") as record, record.holding("job 1"):
-        assert crash_of(node.settings.crashes_folder, "w", lambda _: True) is None
+        assert read_crash(node.settings.crashes_folder, "w", lambda _: True) is None
     assert list(node.settings.crashes_folder.iterdir()) == []
 
 
@@ -146,7 +146,7 @@ def test_a_kill_for_want_of_memory_counts(
 
 
 def cause(node: NodeFixture, dead: Callable[[str], bool]) -> str:
-    return causes_in(node.settings.crashes_folder, dead)("w")
+    return crash_causes(node.settings.crashes_folder, dead)("w")
 
 
 def test_a_series_whose_inspection_kills_is_parked_and_the_others_go_on(
@@ -163,7 +163,7 @@ def test_a_series_whose_inspection_kills_is_parked_and_the_others_go_on(
     found = {series.series_uid: series for series in list_series(node.ledger)}
     parked = found.pop(uid)
     assert parked.state == SeriesState.SKIPPED
-    assert parked.reason.startswith("Parked: looking at its headers has ended the process twice")
+    assert parked.reason.startswith("Parked: reading its headers has killed the process twice")
     assert [series.state for series in found.values()] == [SeriesState.ENQUEUED]
     assert len(list_jobs(node.ledger)) == 1
 

@@ -296,5 +296,5 @@ class Ears:
     def __init__(self, told: threading.Event) -> None:
         self._told = told
 
-    def tell_troubles(self, _now: float) -> None:
+    def notify_problems(self, _now: float) -> None:
         self._told.set()

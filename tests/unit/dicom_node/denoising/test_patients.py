@@ -10,7 +10,7 @@ from support.ledger_factory import START, House, NodeFixture
 
 from dicom_node.denoising.models import ModelDenoise
 from dicom_node.denoising.worker import Worker
-from dicom_node.housekeeping.notification import News
+from dicom_node.housekeeping.notification import FailureMessage
 from dicom_node.ledger.deliveries import Sent, claim_delivery, confirm, note_sent
 from dicom_node.ledger.model import Job
 from dicom_node.ledger.operations import list_jobs, unnotified
@@ -56,7 +56,7 @@ def assert_refused(node: NodeFixture, job: Job, what: str) -> None:
     assert "The series holds images of several patients" in job.reason
     assert what in job.reason
     assert job in unnotified(node.ledger)
-    told = News("DENOISE", "host", [job]).text
+    told = FailureMessage("DENOISE", "host", [job]).text
     assert job.reason in told
     assert not [secret for secret in SECRETS if secret in told]
 

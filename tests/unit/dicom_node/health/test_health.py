@@ -14,9 +14,9 @@ from support.peers import free_port, run_command
 from support.web_server import all_parts_run, ask, serving
 
 from dicom_node import telemetry
-from dicom_node.health import KINDS, take_snapshot, troubles_of
+from dicom_node.health import KINDS, find_problems, take_snapshot
 from dicom_node.health.refusals import note_turned_away
-from dicom_node.heartbeat import Silences, SweepBeats
+from dicom_node.heartbeat import HeartbeatAges, SweepBeats
 from dicom_node.ledger.commitment_requests import accept_request
 from dicom_node.ledger.commitments import await_commitment, begin_commitment
 from dicom_node.ledger.deliveries import claim_delivery, postpone, refuse
@@ -182,7 +182,7 @@ def test_a_refusal_is_told_at_once_while_another_destination_keeps_the_job_open(
     refuse(node.ledger, delivery.id, owner="s", reason="no CT here", now=now)
     (trouble,) = found(node)
     assert (trouble.kind, trouble.severity) == ("failed", "degraded")
-    assert trouble.text.startswith("pacs has not taken the results of 1 job ")
+    assert trouble.text.startswith("pacs has not accepted the results of 1 job, ")
     assert f"`dicom-node jobs show {job.id}`" in trouble.text
     seen_to(node.ledger, job.id, now=now)
     assert found(node) == []
@@ -231,11 +231,11 @@ def test_sweeps_of_an_earlier_run_are_not_overdue_after_a_start(
 
 def test_silence_is_counted_on_a_clock_that_nobody_sets() -> None:
     ticks = iter([0.0, 0.0, 10.0, 20.0, 30.0])
-    silences = Silences(lambda: next(ticks))
-    assert silences.look({"work": 1000.0}, now=1005.0) == {"work": 5.0}
-    assert silences.look({"work": 1000.0}, now=-2600.0) == {"work": 15.0}, "set back"
-    assert silences.look({"work": 4620.0}, now=1e9) == {"work": 10.0}, "set forward"
-    assert silences.look({"work": 4620.0}, now=4630.0) == {"work": 20.0}
+    ages = HeartbeatAges(lambda: next(ticks))
+    assert ages.seconds_since({"work": 1000.0}, now=1005.0) == {"work": 5.0}
+    assert ages.seconds_since({"work": 1000.0}, now=-2600.0) == {"work": 15.0}, "set back"
+    assert ages.seconds_since({"work": 4620.0}, now=1e9) == {"work": 10.0}, "set forward"
+    assert ages.seconds_since({"work": 4620.0}, now=4630.0) == {"work": 20.0}
 
 
 def test_a_clock_of_before_this_program_is_wrong(node: NodeFixture) -> None:
@@ -263,4 +263,4 @@ def found(node: NodeFixture) -> list[Any]:
 
 
 def troubles_at(node: NodeFixture, now: float) -> list[Any]:
-    return troubles_of(take_snapshot(node.settings, node.ledger, now=now))
+    return find_problems(take_snapshot(node.settings, node.ledger, now=now))

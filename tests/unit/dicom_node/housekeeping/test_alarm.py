@@ -13,12 +13,12 @@ from support.ledger_factory import NodeFixture
 from support.web_server import all_parts_run
 
 from dicom_node import telemetry
-from dicom_node.health import Severity, Trouble
-from dicom_node.housekeeping.alarm import LASTING_SECONDS, SILENCE_SECONDS, Alarm, alarm
+from dicom_node.health import Problem, Severity
+from dicom_node.housekeeping.alarm import MIN_PROBLEM_SECONDS, MIN_REPEAT_SECONDS, Alarm, alarm
 
-PACS_AWAY = Trouble("send", Severity.DEGRADED, "Results for pacs have waited 35 min.")
-FULL = Trouble("disk", Severity.UNHEALTHY, "The disk is full.")
-FAILED = Trouble("failed", Severity.DEGRADED, "1 job has failed.")
+PACS_AWAY = Problem("send", Severity.DEGRADED, "Results for pacs have waited 35 min.")
+FULL = Problem("disk", Severity.UNHEALTHY, "The disk is full.")
+FAILED = Problem("failed", Severity.DEGRADED, "1 job has failed.")
 
 
 @pytest.fixture
@@ -47,44 +47,44 @@ def told(hook: Collected) -> list[list[str]]:
 def test_a_trouble_that_lasts_is_told_once(node: NodeFixture, hook: Collected) -> None:
     found = [PACS_AWAY, FAILED]
     watch = Alarm(node.settings, lambda: found)
-    watch.tell_troubles(0.0)
-    watch.tell_troubles(LASTING_SECONDS - 1)
+    watch.notify_problems(0.0)
+    watch.notify_problems(MIN_PROBLEM_SECONDS - 1)
     assert hook.items == []
     for seconds in (0.0, 30.0, 60.0):
-        watch.tell_troubles(LASTING_SECONDS + seconds)
+        watch.notify_problems(MIN_PROBLEM_SECONDS + seconds)
     assert told(hook) == [["send"]]
     assert b"35 min" in hook.items[0]
     found.append(FULL)
-    watch.tell_troubles(1000.0)
-    watch.tell_troubles(1000.0 + LASTING_SECONDS)
+    watch.notify_problems(1000.0)
+    watch.notify_problems(1000.0 + MIN_PROBLEM_SECONDS)
     assert told(hook) == [["send"], ["disk"]]
 
 
 def test_what_comes_and_goes_is_not_told_each_time(node: NodeFixture, hook: Collected) -> None:
-    found: list[Trouble] = []
+    found: list[Problem] = []
     watch = Alarm(node.settings, lambda: found)
     for number in range(10):
         found[:] = [PACS_AWAY] if number % 2 else []
-        for seconds in (0.0, LASTING_SECONDS):
-            watch.tell_troubles(number * 2 * LASTING_SECONDS + seconds)
+        for seconds in (0.0, MIN_PROBLEM_SECONDS):
+            watch.notify_problems(number * 2 * MIN_PROBLEM_SECONDS + seconds)
     assert told(hook) == [["send"]]
     found[:] = []
-    watch.tell_troubles(SILENCE_SECONDS)
+    watch.notify_problems(MIN_REPEAT_SECONDS)
     found[:] = [PACS_AWAY]
-    for seconds in (0.0, LASTING_SECONDS):
-        watch.tell_troubles(2 * SILENCE_SECONDS + seconds)
+    for seconds in (0.0, MIN_PROBLEM_SECONDS):
+        watch.notify_problems(2 * MIN_REPEAT_SECONDS + seconds)
     assert told(hook) == [["send"], ["send"]]
 
 
 def test_a_channel_that_is_away_hears_it_later(node: NodeFixture, hook: Collected) -> None:
     watch = Alarm(node.settings, lambda: [PACS_AWAY])
     hook.refusing = True
-    watch.tell_troubles(0.0)
-    watch.tell_troubles(200.0)
+    watch.notify_problems(0.0)
+    watch.notify_problems(200.0)
     hook.refusing = False
-    watch.tell_troubles(230.0)
+    watch.notify_problems(230.0)
     assert hook.items == []
-    watch.tell_troubles(260.0)
+    watch.notify_problems(260.0)
     assert told(hook) == [["send"]]
 
 
@@ -94,6 +94,6 @@ def test_the_alarm_of_a_node_looks_as_its_health_check_does(
     all_parts_run(node)
     watch = alarm(node.ledger, node.settings)
     node.job(now=time.time() - 2 * node.settings.health.denoise_seconds)
-    watch.tell_troubles(0.0)
-    watch.tell_troubles(LASTING_SECONDS)
+    watch.notify_problems(0.0)
+    watch.notify_problems(MIN_PROBLEM_SECONDS)
     assert told(hook) == [["denoise"]]

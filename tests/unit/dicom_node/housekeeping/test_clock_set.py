@@ -15,7 +15,7 @@ from support.peers import wait_until
 
 from dicom_node.errors import StorageError
 from dicom_node.housekeeping import run_housekeeping
-from dicom_node.housekeeping.clock_watch import FORGIVING_SECONDS, ClockWatch
+from dicom_node.housekeeping.clock_watch import GRACE_SECONDS, ClockWatch
 from dicom_node.housekeeping.completion import Completion
 from dicom_node.housekeeping.queue import Queue
 from dicom_node.housekeeping.retention import SECONDS_PER_DAY
@@ -220,7 +220,7 @@ def test_nothing_is_deleted_for_an_age_that_it_has_not(
     clocks.wall += step
     house.enforce_retention(watch.unhurried())
     assert [series.state for series in list_series(node.ledger)] == [SeriesState.SKIPPED]
-    clocks.pass_by(FORGIVING_SECONDS)
+    clocks.pass_by(GRACE_SECONDS)
     clocks.pass_by(3 * SECONDS_PER_DAY)
     house.enforce_retention(watch.unhurried())
     assert [series.state for series in list_series(node.ledger)] == [SeriesState.PURGED]

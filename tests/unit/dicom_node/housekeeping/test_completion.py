@@ -25,7 +25,7 @@ from dicom_node.ledger.operations import list_jobs
 from dicom_node.ledger.purging import purge_old_series
 from dicom_node.ledger.series import Series, list_series
 from dicom_node.ledger.states import JobState, SeriesState
-from dicom_node.rules import LiveRules, Priority
+from dicom_node.rules import Priority, ReloadableRules
 from dicom_node.settings import DerivedSettings, Settings
 
 QUIET, GAP, AT_MOST = 10, 100, 1000
@@ -300,7 +300,7 @@ def test_rules_decide_and_may_be_read_again(tmp_path: Path, scan: list[Path]) ->
     work = "{priority: off_peak, strength: 0.25, destinations: archive}"
     text = f"rules:\n- name: slow\n  source_ae: CTSCAN\n  denoise: {work}\n"
     node = node_with(tmp_path, text)
-    rules = LiveRules(node.settings)
+    rules = ReloadableRules(node.settings)
     sweep = Completion(node.ledger, node.inbox, node.settings, rules).complete_series
     node.arrive_files(scan)
     sweep(START + QUIET)

@@ -13,7 +13,7 @@ from support.ledger_factory import START, NodeFixture
 from support.peers import free_port
 
 from dicom_node.housekeeping.channel import MAX_DELAY_SECONDS
-from dicom_node.housekeeping.message import SHOWN_JOBS
+from dicom_node.housekeeping.message import MAX_JOBS
 from dicom_node.housekeeping.notification import Notification
 from dicom_node.ledger.jobs import claim, fail
 from dicom_node.ledger.operations import retry
@@ -114,13 +114,13 @@ def test_a_job_that_fails_again_after_a_retry_is_told_again(
 
 def test_jobs_that_fail_together_are_told_together(tmp_path: Path, hook: Collected) -> None:
     node = NodeFixture(tmp_path, notify=to_hook(hook.port))
-    for number in range(SHOWN_JOBS + 2):
+    for number in range(MAX_JOBS + 2):
         fail_a_job(node, series_uid=f"1.{number + 3}")
     notification = Notification(node.ledger, node.settings)
     notification.notify(START)
     notification.notify(START + 10)
     (document,) = told(hook)
-    assert len(document["jobs"]) == SHOWN_JOBS
+    assert len(document["jobs"]) == MAX_JOBS
     assert "and 2 more" in document["text"]
 
 

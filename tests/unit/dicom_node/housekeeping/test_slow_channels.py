@@ -17,7 +17,7 @@ from support.ledger_factory import NodeFixture
 from dicom_node.errors import PeerError
 from dicom_node.housekeeping.background import in_background
 from dicom_node.housekeeping.mail import Mail
-from dicom_node.housekeeping.message import Channel, News
+from dicom_node.housekeeping.message import Channel, FailureMessage
 from dicom_node.housekeeping.webhook import Webhook
 from dicom_node.settings import EmailSettings, WebhookSettings
 
@@ -100,9 +100,9 @@ def hook(port: int, seconds: float, address: str = "127.0.0.1") -> Webhook:
 
 
 @pytest.fixture
-def news(tmp_path: Path) -> Iterator[News]:
+def news(tmp_path: Path) -> Iterator[FailureMessage]:
     node = NodeFixture(tmp_path)
-    yield News("DENOISE", "host", [node.job()])
+    yield FailureMessage("DENOISE", "host", [node.job()])
     node.ledger.close()
 
 
@@ -120,9 +120,9 @@ OK = b"HTTP/1.1 200 OK\r\n"
         say(*itertools.repeat(b"HTTP/1.1 100 Continue\r\n\r\n", 50), drop=b"H"),
     ],
 )
-def test_a_web_hook_that_does_not_end_is_given_up(news: News, behave: Behaviour) -> None:
-    with server(behave) as port, pytest.raises(PeerError, match="did not take a message"):
-        hook(port, SHORT_SECONDS).tell(news)
+def test_a_web_hook_that_does_not_end_is_given_up(news: FailureMessage, behave: Behaviour) -> None:
+    with server(behave) as port, pytest.raises(PeerError, match="did not accept a message"):
+        hook(port, SHORT_SECONDS).send(news)
 
 
 @pytest.mark.parametrize(
@@ -136,15 +136,17 @@ def test_a_web_hook_that_does_not_end_is_given_up(news: News, behave: Behaviour)
         say(b"220 a\r\n250 b\r\n250 c\r\n250 d\r\n354 e\r\n", drop=b"2"),
     ],
 )
-def test_a_mail_server_that_does_not_end_is_given_up(news: News, behave: Behaviour) -> None:
-    with server(behave) as port, pytest.raises(PeerError, match="did not take a mail"):
-        mail(port, SHORT_SECONDS).tell(news)
+def test_a_mail_server_that_does_not_end_is_given_up(
+    news: FailureMessage, behave: Behaviour
+) -> None:
+    with server(behave) as port, pytest.raises(PeerError, match="did not accept a mail"):
+        mail(port, SHORT_SECONDS).send(news)
 
 
-def test_a_mail_server_that_hangs_in_the_tls_handshake_is_given_up(news: News) -> None:
+def test_a_mail_server_that_hangs_in_the_tls_handshake_is_given_up(news: FailureMessage) -> None:
     behave = say(b"220 a\r\n", b"250-b\r\n250 STARTTLS\r\n", b"220 go on\r\n", drop=b"\x16")
-    with server(behave) as port, pytest.raises(PeerError, match="did not take a mail"):
-        mail(port, SHORT_SECONDS, starttls=True).tell(news)
+    with server(behave) as port, pytest.raises(PeerError, match="did not accept a mail"):
+        mail(port, SHORT_SECONDS, starttls=True).send(news)
 
 
 @pytest.mark.parametrize(
@@ -163,23 +165,23 @@ def test_a_mail_server_that_hangs_in_the_tls_handshake_is_given_up(news: News) -
     ],
 )
 def test_an_endless_answer_takes_little_memory(
-    news: News, make: Callable[[int, float], Channel], behave: Behaviour
+    news: FailureMessage, make: Callable[[int, float], Channel], behave: Behaviour
 ) -> None:
     with server(behave) as port:
         tracemalloc.start()
         try:
             with pytest.raises(PeerError):
-                make(port, MANY_SECONDS).tell(news)
+                make(port, MANY_SECONDS).send(news)
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
     assert peak < SMALL_BYTES
 
 
-def test_news_get_through_to_servers_that_answer(news: News) -> None:
+def test_news_get_through_to_servers_that_answer(news: FailureMessage) -> None:
     with mail_collector() as mails, web_collector() as hooks:
-        mail(mails.port, PATIENT_SECONDS).tell(news)
-        hook(hooks.port, PATIENT_SECONDS, "user:pass%40word@127.0.0.1").tell(news)
+        mail(mails.port, PATIENT_SECONDS).send(news)
+        hook(hooks.port, PATIENT_SECONDS, "user:pass%40word@127.0.0.1").send(news)
     assert len(mails.items) == 1
     assert hooks.items[0].startswith(b"Basic dXNlcjpwYXNzQHdvcmQ={")  # user:pass@word
 

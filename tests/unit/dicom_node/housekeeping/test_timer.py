@@ -10,7 +10,7 @@ from support.ledger_factory import NodeFixture
 from dicom_node.errors import StorageError
 from dicom_node.heartbeat import SweepBeats
 from dicom_node.housekeeping.clock_watch import ClockWatch
-from dicom_node.housekeeping.timer import REPEAT_SECONDS, Round, Rounds
+from dicom_node.housekeeping.timer import REPEAT_SECONDS, ScheduledSweep, SweepTimer
 from dicom_node.logs import configure_logging
 
 
@@ -24,9 +24,9 @@ def test_the_same_failure_is_logged_once_a_minute(
 
     configure_logging(node.settings.logging, process="serve")
     watch = ClockWatch(lambda _: None)
-    item = Round(sweep, REPEAT_SECONDS / 60)
-    rounds = Rounds((item,), watch, SweepBeats(node.settings.storage / "beats"))
+    item = ScheduledSweep(sweep, REPEAT_SECONDS / 60)
+    timer = SweepTimer((item,), watch, SweepBeats(node.settings.storage / "beats"))
     for _ in range(123):
-        rounds.run(item)
+        timer.run(item)
     logging.getLogger().handlers[0].flush()
     assert capfd.readouterr().err.count("sweep failed") == 3 + 1

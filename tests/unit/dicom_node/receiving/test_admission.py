@@ -103,7 +103,7 @@ def test_a_place_is_kept_while_images_come() -> None:
     [({}, 20), ({"max_associations": 8}, 10), ({"max_associations_per_address": 3}, 3)],
 )
 def test_an_address_gets_four_fifths_unless_it_is_set(listen: dict[str, int], most: int) -> None:
-    assert ListenSettings.model_validate(listen).most_of_address == most
+    assert ListenSettings.model_validate(listen).address_limit == most
 
 
 @pytest.mark.parametrize(

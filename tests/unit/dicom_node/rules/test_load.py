@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support.ledger_factory import settings_in
 
 from dicom_node.errors import ConfigurationError
-from dicom_node.rules import LiveRules, load_rules, rules_of
+from dicom_node.rules import ReloadableRules, load_rules, read_rules
 
 PEERS = ["pacs", "archive"]
 
@@ -26,21 +26,21 @@ def write(folder: Path, text: str) -> Path:
 
 def mistakes(folder: Path, text: str) -> list[str]:
     with pytest.raises(ConfigurationError) as told:
-        rules_of(write(folder, text), peers=PEERS)
+        read_rules(write(folder, text), peers=PEERS)
     return str(told.value).splitlines()
 
 
 @pytest.mark.parametrize("text", ["", "rules:", "rules: []", "# nothing\n"])
 def test_no_rules_are_no_mistake(tmp_path: Path, text: str) -> None:
-    assert rules_of(write(tmp_path, text), peers=PEERS).rules == ()
+    assert read_rules(write(tmp_path, text), peers=PEERS).rules == ()
 
 
 def test_the_template_is_valid_and_so_are_its_examples(tmp_path: Path) -> None:
     template = Path(__file__).parents[4] / "dicom_node" / "templates" / "rules.yaml"
     text = template.read_text(encoding="utf-8")
-    assert rules_of(write(tmp_path, text), peers=PEERS).rules == ()
+    assert read_rules(write(tmp_path, text), peers=PEERS).rules == ()
     examples = [line.removeprefix("#") for line in text.partition("rules: []")[2].splitlines()]
-    rules = rules_of(write(tmp_path, "\n".join(examples)), peers=PEERS).rules
+    rules = read_rules(write(tmp_path, "\n".join(examples)), peers=PEERS).rules
     assert [rule.name for rule in rules][-2:] == ["stroke protocol", "thick slices can wait"]
 
 
@@ -49,22 +49,22 @@ def test_the_template_is_valid_and_so_are_its_examples(tmp_path: Path) -> None:
     [
         (
             "SliceTickness: 1",
-            "'SliceTickness' is no DICOM keyword (did you mean 'SliceThickness'?)",
+            "'SliceTickness' is not a DICOM keyword (did you mean 'SliceThickness'?)",
         ),
-        ("slicethickness: 1", "no DICOM keyword (did you mean 'SliceThickness'?)"),
-        ("xyz: 1", "'xyz' is no DICOM keyword, write it as PS3.6 does"),
+        ("slicethickness: 1", "not a DICOM keyword (did you mean 'SliceThickness'?)"),
+        ("xyz: 1", "'xyz' is not a DICOM keyword, write it as in PS3.6"),
         ("SliceThickness: {atleast: 1}", "is not a known key (did you mean 'at_least'?)"),
         (
             "SliceThickness: {}",
-            "say what it must be: equals, matches, at_least, at_most or present",
+            "give a test: equals, matches, at_least, at_most or present",
         ),
-        ("SliceThickness: thin", "SliceThickness is a number, and 'thin' is none"),
+        ("SliceThickness: thin", "SliceThickness is a number, and 'thin' is not"),
         ("SliceThickness: {matches: a}", "is a number, use equals, at_least or at_most"),
         ("SliceThickness: {at_least: 3, at_most: 1}", "at_least is greater than at_most"),
         ("SliceThickness: {at_least: thin}", "'match.SliceThickness.at_least' is 'thin'"),
         ("SliceThickness: {at_least: .nan}", "should be a finite number"),
         ("SeriesDescription: {at_most: 3}", "SeriesDescription is text, use equals or matches"),
-        ("SeriesDescription: {matches: '('}", "it is no regular expression"),
+        ("SeriesDescription: {matches: '('}", "it is not a regular expression"),
         ("SeriesDescription: {present: false, equals: a}", "an absent attribute has no value"),
         ("StationName: 0123", "StationName is text, put the value in quotes"),
         ("BurnedInAnnotation: NO", "put the value in quotes"),
@@ -72,7 +72,7 @@ def test_the_template_is_valid_and_so_are_its_examples(tmp_path: Path) -> None:
         ("PixelData: x", "PixelData cannot be compared"),
         ("SourceImageSequence: x", "SourceImageSequence cannot be compared"),
         ("TransferSyntaxUID: x", "TransferSyntaxUID cannot be compared"),
-        ("1: x", "'1' is no DICOM keyword"),
+        ("1: x", "'1' is not a DICOM keyword"),
     ],
 )
 def test_a_mistaken_condition_is_told_with_its_line(
@@ -92,20 +92,26 @@ def test_a_mistaken_condition_is_told_with_its_line(
         ("rules: [", "is not valid YAML"),
         ("rulez: []", "'rulez' is not a known key (did you mean 'rules'?)"),
         ("rules:\n- hello", "line 2: rule 1: it is 'hello': keys were expected"),
-        ("rules:\n- name: a", "say either `skip: reason` or `denoise: {...}`"),
-        ("rules:\n- {skip: a, denoise: {}}", "say either `skip: reason` or `denoise: {...}`"),
-        ("rules:\n- {skip: a}\n- {skip: }", "rule 2: it is wrong: say either"),
+        ("rules:\n- name: a", "give either `skip: reason` or `denoise: {...}`"),
+        ("rules:\n- {skip: a, denoise: {}}", "give either `skip: reason` or `denoise: {...}`"),
+        ("rules:\n- {skip: a}\n- {skip: }", "rule 2: it is wrong: give either"),
         ("rules:\n- {skip: a, nam: b}", "'nam' is not a known key (did you mean 'name'?)"),
         ("rules:\n- {skip: a, source_ae: 'A\\B'}", "an AE title has 1 to 16"),
-        ("rules:\n- {skip: a, skip: b}", "'skip' stands twice"),
-        ("rules:\n- {skip: a, name: b}\n- {skip: a, name: b}", "the name 'b' stands twice"),
+        ("rules:\n- {skip: a, skip: b}", "'skip' occurs twice"),
+        ("rules:\n- {skip: a, name: b}\n- {skip: a, name: b}", "the name 'b' occurs twice"),
         ("rules:\n- denoise: {strenght: 1}", "'denoise.strenght' is not a known key (did you mean"),
         ("rules:\n- denoise: {strength: 2}", "'denoise.strength' is 2: input should be less than"),
         ("rules:\n- denoise: {priority: high}", "'denoise.priority' is 'high': input should be"),
         ("rules:\n- denoise: {incomplete: no}", "'denoise.incomplete' is False: input should be"),
         ("rules:\n- denoise: {destinations: []}", "'denoise.destinations' is []"),
-        ("rules:\n- denoise: {destinations: pcas}", "no peer in node.yaml (did you mean 'pacs'?)"),
-        ("rules:\n- denoise: {destinations: [x]}", "no peer in node.yaml (known: archive, pacs)"),
+        (
+            "rules:\n- denoise: {destinations: pcas}",
+            "not a peer in node.yaml (did you mean 'pacs'?)",
+        ),
+        (
+            "rules:\n- denoise: {destinations: [x]}",
+            "not a peer in node.yaml (known: archive, pacs)",
+        ),
         ("rules:\n- denoise: {model: mann}", "There is no model named 'mann'; known are"),
         ("rules: &a\n- *a", "write it out in full"),
     ],
@@ -132,10 +138,10 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="No such file"):
-        rules_of(tmp_path / "rules.yaml", peers=PEERS)
+        read_rules(tmp_path / "rules.yaml", peers=PEERS)
     (tmp_path / "rules.yaml").write_bytes(b"rules: \xff\xfe")
     with pytest.raises(ConfigurationError, match="is not valid YAML"):
-        rules_of(tmp_path / "rules.yaml", peers=PEERS)
+        read_rules(tmp_path / "rules.yaml", peers=PEERS)
 
 
 def test_without_a_file_there_are_no_rules(tmp_path: Path) -> None:
@@ -144,7 +150,7 @@ def test_without_a_file_there_are_no_rules(tmp_path: Path) -> None:
 
 def test_a_broken_file_is_refused_and_the_old_rules_stay(tmp_path: Path) -> None:
     file = write(tmp_path, "rules:\n- skip: a\n")
-    live = LiveRules(settings_in(tmp_path, rules=file))
+    live = ReloadableRules(settings_in(tmp_path, rules=file))
     write(tmp_path, "rules:\n- skipp: b\n")
     assert not live.reload()
     assert [rule.skip for rule in live.rules] == ["a"]
@@ -181,4 +187,4 @@ def test_whatever_the_file_holds_the_answer_is_rules_or_sentences(
     file = tmp_path / "rules.yaml"
     file.write_text(yaml.safe_dump({"rules": rules}) if text is None else text, "utf-8")
     with suppress(ConfigurationError):
-        rules_of(file, peers=PEERS)
+        read_rules(file, peers=PEERS)

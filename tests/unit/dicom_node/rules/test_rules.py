@@ -18,7 +18,7 @@ from dicom_node.rules import (
     Skip,
     decide,
     explain,
-    rules_of,
+    read_rules,
 )
 
 WORK = Denoise(model="man", strength=1.0, destinations=("pacs",))
@@ -40,7 +40,7 @@ def ask(tmp_path: Path) -> Any:
     def explained(text: str, *series: Dataset, source_ae: str = "") -> Explanation:
         file = tmp_path / "rules.yaml"
         file.write_text(textwrap.dedent(text))
-        rules = rules_of(file, peers=["pacs", "archive"]).rules
+        rules = read_rules(file, peers=["pacs", "archive"]).rules
         return explain(series, otherwise=WORK, rules=rules, source_ae=source_ae)
 
     return explained

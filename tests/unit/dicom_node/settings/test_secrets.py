@@ -182,4 +182,4 @@ def test_a_number_as_password_is_asked_for_in_quotes(tmp_path: Path) -> None:
 
 def test_a_key_glued_to_its_value_is_cut_off(tmp_path: Path) -> None:
     words = said(tmp_path / "node.yaml", f"ae_title: A\nnotify: {{webhook: {{token:{CANARY}}}}}\n")
-    assert "'notify.webhook.token…' is not a known key (a space stands after the colon" in words
+    assert "'notify.webhook.token…' is not a known key (put a space after the colon" in words

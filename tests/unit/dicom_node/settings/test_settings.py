@@ -153,12 +153,12 @@ def test_all_errors_are_told_at_once_by_file_key_and_remedy(
         SMALLEST.replace("[pacs]", "[pax]") + "listen: {prot: 1, port: 99999}\nweb: {ip: 1}",
     )
     assert told == [
-        "environment: DICOM_NODE_LISTN__PORT is no setting (did you mean 'listen'?);"
+        "environment: DICOM_NODE_LISTN__PORT is not a setting (did you mean 'listen'?);"
         " correct or unset it.",
         "node.yaml: 'listen.port' is wrong: input should be less than or equal to 65535;"
         " correct it.",
         "node.yaml: 'listen.prot' is not a known key (did you mean 'port'?); correct or remove it.",
-        "node.yaml: 'destinations' is wrong: 'pax' is no peer, name one of ['pacs'] or add it to"
+        "node.yaml: 'destinations' is wrong: 'pax' is not a peer, use one of ['pacs'] or add it to"
         " peers.",
         "DICOM_NODE_RETRY__ATTEMPTS: 'retry.attempts' is wrong: input should be a valid integer,"
         " unable to parse string as an integer; correct it.",
@@ -204,7 +204,7 @@ def test_two_peers_of_one_name_are_refused(tmp_path: Path) -> None:
     twice = SMALLEST.replace(
         "destinations", "  - {name: pacs, ae_title: B, host: h, port: 104}\ndestinations"
     )
-    assert "the name 'pacs' stands twice" in errors(tmp_path, twice)[0]
+    assert "the name 'pacs' occurs twice" in errors(tmp_path, twice)[0]
 
 
 def test_a_missing_file_names_itself(tmp_path: Path) -> None:

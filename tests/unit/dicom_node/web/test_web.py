@@ -63,7 +63,7 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
     with serving(settings.settings) as port:
         answer = ask(port, "/healthz")
     assert answer.status == 503
-    assert "make room" in answer.json()["reasons"][0]
+    assert "free some space" in answer.json()["reasons"][0]
 
 
 def test_a_ledger_that_is_gone_is_told(node: NodeFixture) -> None:

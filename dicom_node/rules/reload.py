@@ -1,4 +1,4 @@
-"""The rules in force, which can be read again while the node runs."""
+"""Rules in force, which can be reloaded while the node runs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from dicom_node.settings import Settings
 log = get_logger(__name__)
 
 
-class LiveRules:
-    """The site's rules, as they were when last read without a mistake.
+class ReloadableRules:
+    """The site's rules, as last read without an error.
 
     Args:
-        settings: Names the file and the peers.
+        settings: Path of the file, and the peers.
 
     Raises:
-        ConfigurationError: The file has mistakes.
+        ConfigurationError: The file has errors.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -36,16 +36,16 @@ class LiveRules:
 
     @property
     def path(self) -> Path | None:
-        """The file; None when the configuration names none."""
+        """The rules file; None when none is configured."""
         return self._settings.rules
 
     @property
     def sha256(self) -> str:
-        """Hash of the file as last read, with mistakes or without; empty without a file."""
+        """Hash of the file as last read, whether valid or not; empty without a file."""
         return self._sha256
 
     def reload(self) -> bool:
-        """Read the file again; with mistakes in it the old rules stay, and this returns False."""
+        """Read the file again; on errors the old rules stay in force and False is returned."""
         self._sha256 = self._hash()
         try:
             self._rules = load_rules(self._settings)
@@ -58,5 +58,5 @@ class LiveRules:
     def _hash(self) -> str:
         try:
             return hashlib.sha256(self.path.read_bytes()).hexdigest() if self.path else ""
-        except OSError:  # reading the rules says why
+        except OSError:  # reported by load_rules
             return ""

@@ -1,4 +1,4 @@
-"""Troubles of the node itself: ledger, storage, disk, parts, sweeps, clock, certificates."""
+"""Problems of the node itself: ledger, storage, disk, parts, sweeps, clock, certificates."""
 
 from __future__ import annotations
 
@@ -15,28 +15,29 @@ PARTS = {
     "deliver": "sender",
     "serve": "housekeeping",
 }
-"""A worker is silent while a model is loaded, and between two steps on a slow machine."""
+"""Command and name of each part. A worker is silent while it loads a model, and between two steps
+on a slow machine."""
 
-EARLIEST_MOMENT = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
-"""This program is younger: an earlier clock is wrong."""
+MIN_PLAUSIBLE_TIME = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+"""In seconds since 1970; this program is younger, so an earlier clock is wrong."""
 
 MAX_CLOCK_DIFFERENCE_SECONDS = 60.0
-"""Hosts that share a ledger may differ by so much."""
+"""Tolerated difference between the clocks of hosts that share a ledger."""
 
 
 def ledger(snapshot: Snapshot) -> Iterator[str]:
-    """The ledger cannot be read."""
+    """Report a ledger that cannot be read."""
     if snapshot.queues is None:
         yield f"The ledger cannot be read: {snapshot.fault}"
 
 
 def custody(snapshot: Snapshot) -> Iterator[str]:
-    """Ledger and storage do not belong together."""
+    """Report a ledger and a storage that do not belong together."""
     yield from snapshot.custody
 
 
 def unknown(snapshot: Snapshot) -> Iterator[str]:
-    """Received images are in no ledger."""
+    """Report received images that are in no ledger."""
     if snapshot.unknown_images:
         yield (
             f"{snapshot.unknown_images} images are in no ledger and will be deleted after"
@@ -46,18 +47,18 @@ def unknown(snapshot: Snapshot) -> Iterator[str]:
 
 
 def disk(snapshot: Snapshot) -> Iterator[str]:
-    """The storage cannot be read or is full."""
+    """Report a storage that cannot be read or is full."""
     if snapshot.disk_free is None:
         yield "The storage folder cannot be read."
     elif snapshot.disk_free < snapshot.disk_reserve:
         yield (
             f"Only {snapshot.disk_free / GIB:.1f} GiB are free, less than the reserve of"
-            f" {snapshot.disk_reserve / GIB:.1f} GiB: nothing is received; make room."
+            f" {snapshot.disk_reserve / GIB:.1f} GiB: nothing is received; free some space."
         )
 
 
 def parts(snapshot: Snapshot) -> Iterator[str]:
-    """A part does not run."""
+    """Report parts that do not run."""
     limits = snapshot.limits
     allowed = {"receive": limits.receiver_seconds, "work": limits.worker_seconds}
     for part, name in PARTS.items():
@@ -65,11 +66,11 @@ def parts(snapshot: Snapshot) -> Iterator[str]:
         if silent is None:
             yield f"The {name} has not been started: run `dicom-node {part}`."
         elif silent > allowed.get(part, limits.part_seconds):
-            yield f"The {name} has not been heard of for {silent:.0f} s: see its log."
+            yield f"The {name} has sent no heartbeat for {silent:.0f} s: see its log."
 
 
 def sweeps(snapshot: Snapshot) -> Iterator[str]:
-    """A sweep of the housekeeping is late."""
+    """Report sweeps of the housekeeping that are late."""
     for sweep in snapshot.sweeps:
         if sweep.silent_seconds > sweep.interval_seconds + snapshot.limits.sweep_seconds:
             yield (
@@ -80,8 +81,8 @@ def sweeps(snapshot: Snapshot) -> Iterator[str]:
 
 
 def clock(snapshot: Snapshot) -> Iterator[str]:
-    """This machine's clock is wrong."""
-    if snapshot.at < EARLIEST_MOMENT:
+    """Report a wrong clock of this machine."""
+    if snapshot.at < MIN_PLAUSIBLE_TIME:
         shown = datetime.fromtimestamp(snapshot.at, UTC).isoformat(timespec="minutes")
         yield f"This machine's clock says {shown}, which is wrong: check its time service."
     ahead = snapshot.ahead_of_database_seconds
@@ -94,18 +95,18 @@ def clock(snapshot: Snapshot) -> Iterator[str]:
 
 
 def door(snapshot: Snapshot) -> Iterator[str]:
-    """Senders find no place for longer than a passing crowd explains."""
+    """Report senders that are turned away for longer than a short peak."""
     run = snapshot.turned_away
     if run is not None and run.seconds > snapshot.limits.door_seconds:
         yield (
             f"Senders have been turned away for {age_in_words(run.seconds)},"
-            f" {run.per_minute:.1f} a minute, because every place is held: the log of the receiver"
-            " says whose associations they are; raise `listen.max_associations` if they are needed."
+            f" {run.per_minute:.1f} a minute, because all associations are in use: the log of the"
+            " receiver says by whom; raise `listen.max_associations` if they are needed."
         )
 
 
 def certificates(snapshot: Snapshot) -> Iterator[str]:
-    """A certificate has expired."""
+    """Report expired certificates."""
     for name, days in snapshot.certificate_days.items():
         if days <= 0:
             yield f"The certificate {name} has expired: renew it and restart the node."

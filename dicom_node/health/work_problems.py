@@ -1,4 +1,4 @@
-"""Troubles of the work: what is owed and does not move for longer than the settings allow."""
+"""Problems of the work: failed, or waiting longer than the settings allow."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dicom_node.ledger.states import JobState
 
 
 def failed_jobs(snapshot: Snapshot) -> Iterator[str]:
-    """Jobs, or deliveries of jobs that are still open, have failed and nobody has seen to it."""
+    """Report failed jobs, and failed deliveries of jobs that are still open."""
     count = snapshot.queues.counts.jobs.get(JobState.FAILED, 0) if snapshot.queues else 0
     if count:
         what = "1 job has failed and waits" if count == 1 else f"{count} jobs have failed and wait"
@@ -22,13 +22,14 @@ def failed_jobs(snapshot: Snapshot) -> Iterator[str]:
     for name, kept in refused.items():
         results = "1 job" if kept.jobs == 1 else f"{kept.jobs} jobs"
         yield (
-            f"{name} has not taken the results of {results} and is not asked again by itself:"
+            f"{name} has not accepted the results of {results}, which are not sent again by"
+            " themselves:"
             f" `dicom-node jobs show {kept.first}` says why; then `dicom-node jobs retry ID`."
         )
 
 
 def series_late(snapshot: Snapshot) -> Iterator[str]:
-    """A series is not complete."""
+    """Report a series that is not complete in time."""
     since = snapshot.queues.waiting.arriving if snapshot.queues else None
     if _is_late(snapshot, since, snapshot.arriving_limit_seconds):
         yield (
@@ -38,7 +39,7 @@ def series_late(snapshot: Snapshot) -> Iterator[str]:
 
 
 def denoising_late(snapshot: Snapshot) -> Iterator[str]:
-    """A job has no results."""
+    """Report a job without results."""
     if snapshot.queues is None:
         return
     waiting, limits = snapshot.queues.waiting, snapshot.limits
@@ -54,18 +55,18 @@ def denoising_late(snapshot: Snapshot) -> Iterator[str]:
 
 
 def sending_late(snapshot: Snapshot) -> Iterator[str]:
-    """A destination has not got results."""
+    """Report results that a destination has not received."""
     send = snapshot.queues.waiting.send if snapshot.queues else {}
     for name, since in send.items():
         if _is_late(snapshot, since, snapshot.limits.send_seconds):
             yield (
                 f"Results for {name} have waited {_age(snapshot, since)}: `dicom-node echo {name}`"
-                " asks whether it is there, `dicom-node status` says why they wait."
+                " tests the connection, `dicom-node status` gives the reason."
             )
 
 
 def commitments_late(snapshot: Snapshot) -> Iterator[str]:
-    """A storage commitment is not answered, by a destination or by this node."""
+    """Report a storage commitment without an answer, by a destination or by this node."""
     if snapshot.queues is None:
         return
     waiting, limit = snapshot.queues.waiting, snapshot.limits.commitment_seconds
@@ -84,13 +85,13 @@ def commitments_late(snapshot: Snapshot) -> Iterator[str]:
 
 
 def paused_long(snapshot: Snapshot) -> Iterator[str]:
-    """An operator's pause lasts long."""
+    """Report a pause that an operator may have forgotten."""
     pauses = snapshot.queues.counts.pauses if snapshot.queues else ()
     for pause in pauses:
         if _is_late(snapshot, pause.since, snapshot.limits.paused_seconds):
             yield (
                 f"{pause.stage} has been paused for {_age(snapshot, pause.since)}:"
-                f" `dicom-node jobs resume {pause.stage}` lets it go on."
+                f" `dicom-node jobs resume {pause.stage}` ends the pause."
             )
 
 

@@ -1,4 +1,4 @@
-"""Secrets that are written into ``node.yaml`` itself and not taken from the environment."""
+"""Detection of secrets that ``node.yaml`` itself contains."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pathlib import Path
 
 import yaml
 
-from dicom_node.settings.mistakes import secret_names
+from dicom_node.settings.messages import secret_names
 
 _VARIABLE = re.compile(r"\$\{\w+\}")
 _ADDRESS_WITH_PASSWORD = re.compile(r"\w+://[^/@:]*:(?P<password>[^@]+)@")
 
 
 def holds_secrets(path: Path) -> bool:
-    """Whether somebody who reads this file learns a password or token from it."""
+    """Whether the file itself contains a password or token."""
     try:
         return _is_secret(yaml.safe_load(path.read_text(encoding="utf-8")), named=False)
-    except (OSError, yaml.YAMLError, ValueError, RecursionError):  # told when it is loaded
+    except (OSError, yaml.YAMLError, ValueError, RecursionError):  # loading reports it
         return False
 
 

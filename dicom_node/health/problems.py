@@ -1,7 +1,7 @@
-"""Every trouble that the node can have: a pure function each of what the node looks like.
+"""Registry of the problems that the node can have, each a pure function of its snapshot.
 
-A new kind is one function from a snapshot to sentences, and one line in `KINDS`. Page, health
-check, status command, metrics and notifications show it from then on.
+A new kind is one function from a snapshot to messages and one line in `KINDS`. Status page, health
+check, status command, metrics and notifications then include it.
 """
 
 from __future__ import annotations
@@ -11,15 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from dicom_node.health.owed import (
-    commitments_late,
-    denoising_late,
-    failed_jobs,
-    paused_long,
-    sending_late,
-    series_late,
-)
-from dicom_node.health.running import (
+from dicom_node.health.node_problems import (
     certificates,
     clock,
     custody,
@@ -31,14 +23,22 @@ from dicom_node.health.running import (
     unknown,
 )
 from dicom_node.health.snapshot import Snapshot
+from dicom_node.health.work_problems import (
+    commitments_late,
+    denoising_late,
+    failed_jobs,
+    paused_long,
+    sending_late,
+    series_late,
+)
 
 
 class Severity(StrEnum):
-    """How bad a trouble is.
+    """Severity of a problem.
 
     Attributes:
-        DEGRADED: Something owed does not move; a person or another system must act.
-        UNHEALTHY: The node itself does not do its work.
+        DEGRADED: Work makes no progress; a person or another system must act.
+        UNHEALTHY: The node itself does not work.
     """
 
     DEGRADED = "degraded"
@@ -47,11 +47,11 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of trouble.
+    """A kind of problem.
 
     Attributes:
-        name: The label in metrics and documents.
-        find: Finds its instances, a full sentence each, without any identity of a patient.
+        name: Label in metrics and documents.
+        find: Function that yields a message for each instance, without any identity of a patient.
     """
 
     name: str
@@ -60,8 +60,8 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """One trouble that the node has."""
+class Problem:
+    """One problem of the node."""
 
     kind: str
     severity: Severity
@@ -85,31 +85,31 @@ KINDS = (
     Kind("paused", Severity.DEGRADED, paused_long),
     Kind("certificate", Severity.DEGRADED, certificates),
 )
-"""Worst first, as they are shown."""
+"""All kinds, worst first, as they are displayed."""
 
 
-def troubles_of(snapshot: Snapshot) -> list[Trouble]:
-    """Every trouble that the node has, worst first; empty when everything is in order."""
+def find_problems(snapshot: Snapshot) -> list[Problem]:
+    """Return all problems of the node, worst first."""
     return [
-        Trouble(kind.name, kind.severity, text) for kind in KINDS for text in kind.find(snapshot)
+        Problem(kind.name, kind.severity, text) for kind in KINDS for text in kind.find(snapshot)
     ]
 
 
-def status_of(troubles: Sequence[Trouble]) -> str:
-    """``healthy``, ``degraded`` or ``unhealthy``."""
-    severities = {trouble.severity for trouble in troubles}
+def status_of(problems: Sequence[Problem]) -> str:
+    """Return ``healthy``, ``degraded`` or ``unhealthy``."""
+    severities = {problem.severity for problem in problems}
     worst = (severity for severity in (Severity.UNHEALTHY, Severity.DEGRADED))
     return next((severity.value for severity in worst if severity in severities), "healthy")
 
 
-def verdict(troubles: Sequence[Trouble]) -> dict[str, Any]:
-    """The node's health as a document, for programs."""
+def health_document(problems: Sequence[Problem]) -> dict[str, Any]:
+    """Return the health of the node as a JSON document."""
     return {
-        "healthy": not troubles,
-        "status": status_of(troubles),
-        "reasons": [trouble.text for trouble in troubles],
+        "healthy": not problems,
+        "status": status_of(problems),
+        "reasons": [problem.text for problem in problems],
         "troubles": [
-            {"kind": trouble.kind, "severity": trouble.severity.value, "text": trouble.text}
-            for trouble in troubles
+            {"kind": problem.kind, "severity": problem.severity.value, "text": problem.text}
+            for problem in problems
         ],
     }
