@@ -1,4 +1,4 @@
-"""Where audit messages go: a file and a syslog collector (RFC 5424). Neither can stop the node."""
+"""Destinations of audit messages: a file and a syslog collector (RFC 5424), neither blocking."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from dicom_node.tls import client_context, public_context
 
 log = get_logger(__name__)
 
-QUEUE_LENGTH = 10_000
-"""So many messages wait for a collector that is away; then the newest are lost and counted."""
+MAX_QUEUED_MESSAGES = 10_000
+"""Messages that wait for an unreachable collector; further ones are lost and counted."""
 
 FIRST_DELAY_SECONDS = 1.0
 MAX_DELAY_SECONDS = 60.0
 NETWORK_SECONDS = 10.0
-"""Longest wait for one step of the network."""
+"""Timeout of one network operation."""
 
 FLUSH_SECONDS = 2.0
-"""How long a process that ends waits for the last messages to go out."""
+"""Time that an ending process waits until the last messages are sent."""
 
 _SECURITY_FACILITY = 10
 _WARNING, _NOTICE = 4, 5
@@ -41,13 +41,13 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Destination(Protocol):
-    """Takes audit messages; neither method raises or blocks for long."""
+    """Receiver of audit messages; neither method raises or blocks for long."""
 
     def write(self, message: Message) -> None:
-        """Take one message."""
+        """Accept one message."""
 
     def close(self) -> None:
-        """Hand on what waits, for a short time."""
+        """Send waiting messages, for a short time."""
 
 
 class FileDestination:
@@ -81,13 +81,13 @@ class FileDestination:
             self._failing = True
 
     def close(self) -> None:
-        """Nothing waits."""
+        """Do nothing, as no message waits."""
 
     def _append(self, line: bytes) -> None:
-        """In one write to the end, so that the lines of several processes do not mix."""
+        """Append a line in one write, so that the lines of several processes do not mix."""
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
         try:
-            _leave_to_owner(descriptor, self._path.parent)
+            _give_to_owner(descriptor, self._path.parent)
             if line:
                 os.write(descriptor, line)
         finally:
@@ -95,14 +95,14 @@ class FileDestination:
 
 
 class SyslogDestination:
-    """Sends messages to a collector from a thread of its own (PS3.15 section A.6).
+    """Sends messages to a collector from its own thread (PS3.15 section A.6).
 
-    Over UDP (RFC 5426) nobody learns what is lost on the way. Over TLS (RFC 5425) messages wait
-    while the collector is away.
+    Over UDP (RFC 5426) losses on the way remain unknown. Over TLS (RFC 5425) messages wait while
+    the collector is unreachable.
 
     Args:
         settings: Address and transport.
-        tls: Certificates for TLS; without them the system's authorities count.
+        tls: Certificates for TLS; None for the system's authorities.
 
     Raises:
         ConfigurationError: The files of ``tls`` cannot be used.
@@ -111,7 +111,7 @@ class SyslogDestination:
     def __init__(self, settings: SyslogSettings, tls: TlsSettings | None) -> None:
         self._settings = settings
         self._context = _context(tls) if settings.transport == "tls" else None
-        self._waiting: queue.Queue[bytes | None] = queue.Queue(QUEUE_LENGTH)
+        self._waiting: queue.Queue[bytes | None] = queue.Queue(MAX_QUEUED_MESSAGES)
         self._ending = threading.Event()
         self._connection: socket.socket | None = None
         self._reachable = True
@@ -126,9 +126,9 @@ class SyslogDestination:
             telemetry.audit_lost(1)
 
     def close(self) -> None:
-        """Give the thread a short time to send what waits."""
+        """Give the thread a short time to send waiting messages."""
         self._ending.set()
-        with suppress(queue.Full):  # then it is sending, and sees that it ends
+        with suppress(queue.Full):  # then the thread is sending, and notices the event
             self._waiting.put_nowait(None)
         self._thread.join(FLUSH_SECONDS)
         left = sum(item is not None for item in self._waiting.queue)
@@ -161,7 +161,7 @@ class SyslogDestination:
         return True
 
     def _send(self, line: bytes) -> None:
-        if self._connection is not None and self._context and _hung_up(self._connection):
+        if self._connection is not None and self._context and _is_closed(self._connection):
             self._disconnect()
         if self._connection is None:
             self._connection = self._connect()
@@ -192,7 +192,7 @@ class SyslogDestination:
 
 
 def syslog_line(message: Message) -> bytes:
-    """A message as RFC 5424 writes it, with the facility and message id of PS3.15 section A.6."""
+    """Format a message by RFC 5424, with the facility and message ID of PS3.15 section A.6."""
     severity = _NOTICE if message.outcome is Outcome.SUCCESS else _WARNING
     when = datetime.fromtimestamp(message.when or time.time(), UTC).isoformat("T", "milliseconds")
     header = (
@@ -202,8 +202,8 @@ def syslog_line(message: Message) -> bytes:
     return header.encode("ascii", "replace") + _BYTE_ORDER_MARK + message.to_xml().encode()
 
 
-def _leave_to_owner(descriptor: int, folder: Path) -> None:
-    """Let a file that root has made belong to the user of its folder, who writes it else."""
+def _give_to_owner(descriptor: int, folder: Path) -> None:
+    """Give a file that root has created to the owner of its folder, who writes it otherwise."""
     made, around = os.fstat(descriptor), folder.stat()
     if os.geteuid() == 0 and made.st_size == 0 and made.st_uid != around.st_uid:
         os.fchown(descriptor, around.st_uid, around.st_gid)
@@ -213,8 +213,8 @@ def _context(tls: TlsSettings | None) -> ssl.SSLContext:
     return client_context(tls) if tls is not None else public_context()
 
 
-def _hung_up(connection: socket.socket) -> bool:
-    """A collector sends nothing: what can be read is the end, and the next write would be lost."""
+def _is_closed(connection: socket.socket) -> bool:
+    """Whether the collector has closed: it sends nothing else, and the next write would be lost."""
     connection.settimeout(0.0)
     try:
         return not connection.recv(1)

@@ -12,12 +12,12 @@ from ipaddress import ip_address
 from xml.etree import ElementTree as ET
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML 1.0 cannot carry; a hostile peer can put it into an AE title."""
+"""Characters that XML 1.0 excludes; a hostile peer can put them into an AE title."""
 
 _SPACE = re.compile(r"\s")
 
 WITHHELD = "withheld"
-"""The schema wants a name beside each identifier; a patient's stands in no message."""
+"""Name of a participant object, which the schema requires; no message contains a patient's."""
 
 APPLICATION_SERVER = "4"
 """AuditSourceTypeCode (PS3.15 section A.5.1.2.1)."""
@@ -32,7 +32,7 @@ class Code:
     meaning: str
 
     def element(self, tag: str) -> ET.Element:
-        """The value as an element of that name."""
+        """Make an element of the value."""
         return _element(
             tag,
             {
@@ -44,7 +44,7 @@ class Code:
 
 
 def dcm(value: str, meaning: str) -> Code:
-    """A code of the DICOM controlled terminology (PS3.16 annex D)."""
+    """Make a code of the DICOM controlled terminology (PS3.16 annex D)."""
     return Code(value, "DCM", meaning)
 
 
@@ -84,14 +84,14 @@ class Outcome(Enum):
 
 @dataclass(frozen=True)
 class Participant:
-    """Who took part (``ActiveParticipantContents``).
+    """Active participant of an event (``ActiveParticipantContents``).
 
     Attributes:
-        user_id: Process id, AE title, host name or login of a person.
-        user_name: More on a person; empty when there is nothing more.
-        ae_title: Its AE title; empty when it has none.
-        host: Its name or address; empty when unknown.
-        requestor: Whether it began what is told.
+        user_id: Process ID, AE title, host name or login of a person.
+        user_name: Further description of a person; empty for none.
+        ae_title: AE title; empty for none.
+        host: Host name or address; empty when unknown.
+        requestor: Whether it initiated the event.
     """
 
     user_id: str
@@ -102,7 +102,7 @@ class Participant:
     user_name: str = ""
 
     def element(self) -> ET.Element:
-        """The participant as an element."""
+        """Make an element of the participant."""
         attributes = {"UserID": self.user_id}
         if self.ae_title:
             attributes["AlternativeUserID"] = f"AETITLES={self.ae_title}"
@@ -120,14 +120,14 @@ class Participant:
 
 @dataclass(frozen=True)
 class Subject:
-    """What it was about (``ParticipantObjectIdentificationContents``).
+    """Object of an event (``ParticipantObjectIdentificationContents``).
 
     Attributes:
-        identifier: Its identifier, of the kind ``id_type``.
-        type_code: ``1`` a person, ``2`` a system object.
-        role_code: ``1`` a patient, ``3`` a report, None when not said.
-        name: The name that the schema wants.
-        details: Free text by kind; written as base64, since it may hold what others sent.
+        identifier: Identifier of the kind ``id_type``.
+        type_code: ``1`` for a person, ``2`` for a system object.
+        role_code: ``1`` for a patient, ``3`` for a report, None for none.
+        name: Name, which the schema requires.
+        details: Free text by kind; encoded as base64, since it may contain text from peers.
         instances: Number of instances by SOP class.
     """
 
@@ -140,7 +140,7 @@ class Subject:
     instances: Mapping[str, int] = field(default_factory=dict)
 
     def element(self) -> ET.Element:
-        """The subject as an element."""
+        """Make an element of the object."""
         attributes = {
             "ParticipantObjectID": self.identifier,
             "ParticipantObjectTypeCode": self.type_code,
@@ -171,9 +171,9 @@ class Message:
     """One audit message.
 
     Attributes:
-        source: Who reports (``AuditSourceID``).
-        when: Seconds since 1970.
-        description: Why it failed; empty when it did not.
+        source: Reporting system (``AuditSourceID``).
+        when: Time of the event, seconds since 1970.
+        description: Reason of a failure; empty for a success.
     """
 
     event: Code
@@ -187,13 +187,13 @@ class Message:
     when: float = 0.0
 
     def to_xml(self) -> str:
-        """The message as XML on one line."""
+        """Return the message as XML on one line."""
         root = ET.Element("AuditMessage")
         root.extend(self._elements())
         return ET.tostring(root, encoding="unicode")
 
     def _elements(self) -> Iterator[ET.Element]:
-        """In the order of the schema."""
+        """Yield the elements in the order of the schema."""
         yield self._identification()
         for participant in self.participants:
             yield participant.element()
@@ -228,7 +228,7 @@ def _element(
 
 
 def _clean(text: str) -> str:
-    """One line that XML can carry. Spaces stay as many as they are: titles may differ in them."""
+    """Make text valid XML on one line; inner spaces stay, as AE titles may differ in them."""
     return _SPACE.sub(" ", _NOT_XML.sub("\ufffd", text)).strip()
 
 

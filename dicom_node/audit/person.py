@@ -1,4 +1,4 @@
-"""The person at the command line, as an audit message names who acted."""
+"""Audit participant of the person at the command line."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 from dicom_node.audit.message import Participant
 
 LOGIN_FILE = Path("/proc/self/loginuid")
-"""Who logged in, as the kernel remembers it across `su` and `sudo`."""
+"""Login user ID, which the kernel keeps across `su` and `sudo`."""
 
-NOBODY = 0xFFFFFFFF
-"""A process that no login began has this number there."""
+NO_LOGIN = 0xFFFFFFFF
+"""Content of the file for a process without a login."""
 
 
 def person() -> Participant:
-    """Make the participant for whoever runs this process: the login, and the user it acts as."""
+    """Make the participant for the user of this process: login, and effective user."""
     acting = os.geteuid()
     login = _login()
     here = Participant(_name(acting if login is None else login), host=socket.gethostname())
@@ -31,7 +31,7 @@ def _login() -> int | None:
         number = int(LOGIN_FILE.read_text(encoding="ascii"))
     except (OSError, ValueError):
         return None
-    return None if number == NOBODY else number
+    return None if number == NO_LOGIN else number
 
 
 def _name(user: int) -> str:

@@ -1,4 +1,4 @@
-"""What stands for a patient's identifier in audit messages."""
+"""Pseudonyms of patient identifiers in audit messages."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from dicom_node.errors import StorageError
 
 KEY_NAME = "audit.key"
 KEY_BYTES = 32
-PSEUDONYM_LENGTH = 32
+PSEUDONYM_CHARACTERS = 32
 
 Pseudonym = Callable[[str], str]
 
 
 def keyed_pseudonym(storage: Path) -> Pseudonym:
-    """A keyed hash: the same patient has the same sign at this site, and nobody can guess it back.
+    """Make a keyed hash (HMAC-SHA-256): one pseudonym for each patient of this site.
 
-    Identifiers of patients are short numbers: a hash without a key is undone by trying them all.
-    The key is made at the first use and stays with the storage, so that all hosts share it.
+    Patient identifiers are short numbers, so a hash without a key could be reversed by trying them
+    all. The key is made at the first use and stays with the storage, so that all hosts share it.
 
     Raises:
         StorageError: The key cannot be read or written.
@@ -40,18 +40,18 @@ def keyed_pseudonym(storage: Path) -> Pseudonym:
         digest = hmac.new(
             key, identifier.strip().encode(errors="replace"), hashlib.sha256
         ).hexdigest()
-        return digest[:PSEUDONYM_LENGTH]
+        return digest[:PSEUDONYM_CHARACTERS]
 
     return pseudonym
 
 
 def plain(identifier: str) -> str:
-    """The identifier itself."""
+    """Return the identifier itself, without surrounding spaces."""
     return identifier.strip()
 
 
 def _site_key(path: Path) -> bytes:
-    """The key, made when there is none; of several processes that begin at once, one makes it."""
+    """Read the key, or make it; of several processes that start at once, one makes it."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}")

@@ -1,4 +1,4 @@
-"""The audit trail: what happened, as the messages of PS3.15 section A.5.3."""
+"""Audit trail: events of the node as messages of PS3.15 section A.5.3."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ class Peer:
     """Another system.
 
     Attributes:
-        ae_title: Empty for one that speaks DICOMweb or has not said it.
-        host: Name or address; empty when unknown.
+        ae_title: AE title; empty for DICOMweb, or before it is known.
+        host: Host name or address; empty when unknown.
     """
 
     ae_title: str
     host: str
 
     def participant(self) -> Participant:
-        """This system in a message."""
+        """Make the audit participant of this system."""
         name = self.ae_title or self.host or UNKNOWN
         return Participant(user_id=name, ae_title=self.ae_title, host=self.host)
 
 
 class Audit:
-    """Writes audit messages to the destinations; does nothing when there is none.
+    """Writes audit messages to the destinations; does nothing without a destination.
 
-    Nothing here raises or waits: an audit trail that is away does not stop the node.
+    No method raises or waits: an unreachable collector does not stop the node.
 
     Args:
-        ae_title: This node's.
-        destinations: Where messages go.
-        pseudonym: What stands for a patient's identifier.
+        ae_title: AE title of this node.
+        destinations: Destinations of the messages.
+        pseudonym: Function from a patient's identifier to its pseudonym.
     """
 
     def __init__(
@@ -58,12 +58,12 @@ class Audit:
         self._own = Participant(user_id=str(os.getpid()), ae_title=ae_title, host=host)
 
     @property
-    def wants_transfers(self) -> bool:
-        """Whether anybody is told; if not, no patient's identifier need be read."""
+    def is_enabled(self) -> bool:
+        """Whether there is a destination; if not, no patient's identifier need be read."""
         return bool(self._destinations)
 
     def application(self, *, started: bool) -> None:
-        """This process starts or stops (A.5.3.1)."""
+        """Record the start or stop of this process (A.5.3.1)."""
         event_type = xml.APPLICATION_START if started else xml.APPLICATION_STOP
         self._write(
             Message(
@@ -76,56 +76,56 @@ class Audit:
         )
 
     def incoming(self, peer: Peer) -> Transfer:
-        """What a peer sends over one association."""
+        """Begin to record what a peer sends over one association."""
         sender = replace(peer.participant(), role=xml.SOURCE_ROLE, requestor=True)
         receiver = replace(self._own, role=xml.DESTINATION_ROLE)
         return self._transfer((sender, receiver), fresh=Action.CREATE)
 
     def outgoing(self, peer: Peer) -> Transfer:
-        """What this node sends a peer in one go."""
+        """Begin to record what this node sends to a peer in one transfer."""
         sender = replace(self._own, role=xml.SOURCE_ROLE, requestor=True)
         receiver = replace(peer.participant(), role=xml.DESTINATION_ROLE)
         return self._transfer((sender, receiver), fresh=Action.READ)
 
     def security_alert(self, description: str, *, peer: Peer) -> None:
-        """A peer was refused, or could not prove who it is (A.5.3.11).
+        """Record that a peer was refused or could not be authenticated (A.5.3.11).
 
         Args:
-            description: What happened, without any identity of a patient.
-            peer: Who it was about.
+            description: Description of the event, without any identity of a patient.
+            peer: The peer.
         """
         other = peer.participant()
         subject = _alert_subject(other.user_id, xml.NODE_ID, description)
         self._alert(xml.NODE_AUTHENTICATION, (self._own, other), subject, failure=description)
 
     def act(self, act: str, *, subject: str, failure: str = "") -> None:
-        """A person has used the command line to change what the node does (A.5.3.11).
+        """Record a command by which a person changes what the node does (A.5.3.11).
 
         Args:
             act: The command, such as ``jobs retry``.
-            subject: On what, such as ``job/17``.
-            failure: Why nothing came of it; empty when it was done.
+            subject: Its object, such as ``job/17``.
+            failure: Reason of a failure; empty for a success.
         """
-        if not self.wants_transfers:
+        if not self.is_enabled:
             return
         about = _alert_subject(f"dicom-node:{subject}", xml.URI, f"dicom-node {act} {subject}")
         participants = (self._own, person())
         self._alert(xml.RESTRICTED_FUNCTION, participants, about, failure=failure)
 
     def rules(self, path: Path, *, sha256: str, failure: str = "") -> None:
-        """The rules of a file are in force from now on, or were refused (A.5.3.11).
+        """Record that the rules of a file are in force, or were refused (A.5.3.11).
 
         Args:
             path: The file.
-            sha256: Of its bytes.
-            failure: Why the old rules stay; empty when these count.
+            sha256: Hash of its content.
+            failure: Reason of the refusal; empty when the rules are in force.
         """
         about = _alert_subject(path.absolute().as_uri(), xml.URI, f"rules with SHA-256 {sha256}")
         own = replace(self._own, requestor=True)
         self._alert(xml.SOFTWARE_CONFIGURATION, (own,), about, failure=failure)
 
     def close(self) -> None:
-        """Hand on what waits, for a short time."""
+        """Send waiting messages, for a short time."""
         for destination in self._destinations:
             destination.close()
 
@@ -146,7 +146,7 @@ class Audit:
         )
 
     def _transfer(self, participants: tuple[Participant, ...], *, fresh: Action) -> Transfer:
-        def tell(
+        def write(
             event: Code,
             action: Action,
             content: Content,
@@ -165,7 +165,7 @@ class Audit:
                 )
             )
 
-        return Transfer(tell if self.wants_transfers else None, fresh=fresh)
+        return Transfer(write if self.is_enabled else None, fresh=fresh)
 
     def _subjects(self, content: Content, instances: Mapping[str, int]) -> tuple[Subject, Subject]:
         known = content.patient_id.strip()
@@ -176,9 +176,9 @@ class Audit:
         )
 
     def _write(self, message: Message) -> None:
-        told = replace(message, when=time.time())
+        dated = replace(message, when=time.time())
         for destination in self._destinations:
-            destination.write(told)
+            destination.write(dated)
 
 
 def _alert_subject(identifier: str, kind: Code, description: str) -> Subject:
@@ -186,12 +186,12 @@ def _alert_subject(identifier: str, kind: Code, description: str) -> Subject:
     return Subject(identifier, kind, type_code="2", details=details)
 
 
-SILENT = Audit("", (), plain)
-"""Tells nobody."""
+NO_AUDIT = Audit("", (), plain)
+"""Audit trail without destinations."""
 
 
 def open_audit(settings: Settings) -> Audit:
-    """The audit trail of this process, as configured.
+    """Open the audit trail of this process as configured.
 
     Raises:
         ConfigurationError: The file or the certificates cannot be used.

@@ -1,4 +1,4 @@
-"""What goes over one association, told once for each patient and study."""
+"""Record of one transfer of instances, with one message for each patient and study."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from dicom_node.audit.message import (
 
 @dataclass(frozen=True)
 class Content:
-    """What one message may be about: one patient (A.5.3.7) and one study."""
+    """Scope of one message: one patient (A.5.3.7) and one study."""
 
     study_uid: str
     patient_id: str
 
 
-class Tell(Protocol):
-    """Writes a message about a transfer."""
+class WriteTransfer(Protocol):
+    """Function that writes a message about a transfer."""
 
     def __call__(
         self,
@@ -35,32 +35,32 @@ class Tell(Protocol):
         failure: str,
         /,
     ) -> None:
-        """Write it, with the number of instances by SOP class."""
+        """Write the message, with the number of instances by SOP class."""
 
 
 Counts = Counter[str]
-"""Instances by SOP class."""
+"""Number of instances by SOP class."""
 
 
 class Transfer:
-    """Counts what goes over one association, and tells it once when it ends; made by `Audit`.
+    """Counts the instances of one transfer and writes the messages at its end; made by `Audit`.
 
     Args:
-        tell: Writes a message; None when nobody listens.
-        fresh: The action of images that the receiver had not before, as far as is known.
+        write: Writer of the messages; None without a destination.
+        fresh: Action for images that are new to the receiver, as far as is known.
     """
 
-    def __init__(self, tell: Tell | None, *, fresh: Action) -> None:
-        self._tell, self._fresh = tell, fresh
+    def __init__(self, write: WriteTransfer | None, *, fresh: Action) -> None:
+        self._write, self._fresh = write, fresh
         self._arrived: dict[tuple[Content, Action], Counts] = {}
         self._announced: dict[Content, Counts] = {}
 
     def begin(self, *, study_uid: str, patient_id: str, sop_class_uid: str, images: int) -> None:
-        """Say that images will be sent (A.5.3.3)."""
-        if self._tell is not None:
+        """Write that images will be sent (A.5.3.3)."""
+        if self._write is not None:
             content, counts = Content(study_uid, patient_id), Counter({sop_class_uid: images})
             self._announced.setdefault(content, Counter()).update(counts)
-            self._tell(BEGIN_TRANSFERRING, Action.EXECUTE, content, counts, "")
+            self._write(BEGIN_TRANSFERRING, Action.EXECUTE, content, counts, "")
 
     def add(
         self,
@@ -74,32 +74,32 @@ class Transfer:
         """Count images that have arrived.
 
         Args:
-            study_uid: Their study.
-            patient_id: Their patient, as the header says it.
-            sop_class_uid: Their SOP class.
-            held: Whether the receiver had the same bytes before.
-            images: How many.
+            study_uid: Study Instance UID.
+            patient_id: Patient ID as in the header.
+            sop_class_uid: SOP Class UID.
+            held: Whether the receiver already had the same bytes.
+            images: Number of images.
         """
-        if self._tell is not None:
+        if self._write is not None:
             action = Action.READ if held else self._fresh
             key = Content(study_uid, patient_id), action
             self._arrived.setdefault(key, Counter())[sop_class_uid] += images
 
     def end(self, failure: str = "") -> None:
-        """Tell what has arrived (A.5.3.7), one message a patient, study and action.
+        """Write what has arrived (A.5.3.7), one message for each patient, study and action.
 
-        What failed has a message of its own (A.5.2), with the images that were announced and have
-        not arrived.
+        A failure has its own message (A.5.2), with the images that were announced and have not
+        arrived.
 
         Args:
-            failure: Why the transfer ended before its end; empty when it did not.
+            failure: Why the transfer ended early; empty for a complete transfer.
         """
-        if self._tell is None:
+        if self._write is None:
             return
         missing = {content: Counter(counts) for content, counts in self._announced.items()}
         for (content, action), counts in self._arrived.items():
-            self._tell(INSTANCES_TRANSFERRED, action, content, counts, "")
+            self._write(INSTANCES_TRANSFERRED, action, content, counts, "")
             missing.setdefault(content, Counter()).subtract(counts)
         for content, counts in missing.items() if failure else ():
-            self._tell(INSTANCES_TRANSFERRED, self._fresh, content, +counts, failure)
+            self._write(INSTANCES_TRANSFERRED, self._fresh, content, +counts, failure)
         self._arrived, self._announced = {}, {}

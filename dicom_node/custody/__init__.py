@@ -1,7 +1,7 @@
-"""Ledger and storage folder as one: the identity that they share, and files that no ledger knows.
+"""Custody of received images: ledger and storage folder as one unit with a shared identity.
 
-Neither the ledger nor the storage folder may decide alone what becomes of a received image: a
-ledger that was lost, mistyped or put back from a backup knows less than the folder holds.
+Neither the ledger nor the storage folder decides alone about a received image: a ledger that was
+lost, mistyped or restored from a backup knows less than the folder contains.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What keeps a storage folder from doing its service, for health check, status and ``check``."""
+"""Faults of custody, for the health check, the status display and ``check``."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from dicom_node.settings import Settings
 
 
 def custody_faults(custody: Custody | None, settings: Settings) -> tuple[str, ...]:
-    """What is wrong between ledger and storage, a sentence each; empty when nothing is.
+    """Return messages about faults between ledger and storage; empty for none.
 
     Args:
-        custody: None when it is known already that the ledger cannot be read.
-        settings: Where the folders are.
+        custody: None when the ledger is known to be unreadable.
+        settings: Paths of the folders.
     """
     fault = custody.fault() if custody is not None else ""
     return (*([fault] if fault else ()), *_unwritable(settings))
 
 
 def _unwritable(settings: Settings) -> Iterator[str]:
-    """A file system that was mounted read-only, as after a fault of its disk, or a wrong owner."""
+    """Report a file system mounted read-only, as after a disk fault, or a wrong owner."""
     folders = (settings.storage, settings.inbox_folder, settings.outbox_folder)
     for folder in folders:
         if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):

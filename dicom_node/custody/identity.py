@@ -1,8 +1,8 @@
-"""Whether this ledger and this storage folder belong together; compared before every write.
+"""Identity shared by ledger and storage folder, compared before every write.
 
-The first start gives both the same identity: first the ledger its row, then the folder its file. A
-pair in which one side has none (made by an earlier version, or restored without it) is joined only
-where the ledger knows files of the folder. Everything else waits for a person.
+The first start gives both the same identity: first a row to the ledger, then a file to the folder.
+A pair in which one side has none (made by an earlier version, or restored without it) is joined
+only if the ledger knows files of the folder. Everything else waits for a person.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from dicom_node.store.outbox import Outbox
 log = get_logger(__name__)
 
 MAX_FILES_COMPARED = 10_000
-"""So many files of a folder without identity are looked up in the ledger, at most."""
+"""Limit of the files of a folder without identity that are looked up in the ledger."""
 
 CHECK_SECONDS = 1.0
-"""How old a comparison may be that is followed by another before anything is answered."""
+"""Maximum age of a comparison that is repeated before anything is confirmed."""
 
 REMIND_SECONDS = 60.0
-"""How often a part that waits for the right ledger says so in the log."""
+"""Interval of the log line of a part that waits for the right ledger."""
 
 
 class Custody:
@@ -39,10 +39,10 @@ class Custody:
 
     Args:
         ledger: The ledger, open.
-        settings: Where the storage folder is.
+        settings: Path of the storage folder.
 
     Attributes:
-        ledger: The same; nothing can be written to it while the two do not belong together.
+        ledger: The ledger, guarded: a write fails while the two do not belong together.
     """
 
     def __init__(self, ledger: Ledger, settings: Settings) -> None:
@@ -51,7 +51,7 @@ class Custody:
         self._verified_at = float("-inf")
 
     def verify(self) -> None:
-        """See that both belong together; new ones are joined.
+        """Check that both belong together; new ones are joined.
 
         Raises:
             StorageError: They do not, or one of them cannot be read.
@@ -63,7 +63,7 @@ class Custody:
             raise self._mismatch()
 
     def fault(self) -> str:
-        """What :meth:`verify` finds wrong; empty when nothing is."""
+        """Return the message of :meth:`verify`; empty when both belong together."""
         try:
             self.verify()
         except StorageError as error:
@@ -71,7 +71,7 @@ class Custody:
         return ""
 
     def check(self) -> None:
-        """As :meth:`verify`, but identities no more than once in :data:`CHECK_SECONDS`.
+        """Check as :meth:`verify`, but identities at most once in :data:`CHECK_SECONDS`.
 
         Raises:
             StorageError: As :meth:`verify`.
@@ -84,30 +84,30 @@ class Custody:
     def wait(
         self, should_stop: Callable[[], bool], *, meanwhile: Callable[[], None] = lambda: None
     ) -> bool:
-        """Wait until both belong together: the right disk may be mounted later.
+        """Wait until both belong together, as the right disk may be mounted later.
 
         Args:
-            should_stop: Asked once a second, as is ``meanwhile``.
-            meanwhile: Called while it waits.
+            should_stop: Whether to stop; polled once a second.
+            meanwhile: Function that is called once a second during the wait.
 
         Returns:
-            Whether they do; False when told to stop before.
+            Whether they belong together; False when stopped before.
         """
-        told_at = float("-inf")
+        logged_at = float("-inf")
         while fault := self.fault():
             if should_stop():
                 return False
-            if time.monotonic() - told_at >= REMIND_SECONDS:
+            if time.monotonic() - logged_at >= REMIND_SECONDS:
                 log.error("waiting for the right ledger and storage", reason=fault)
-                told_at = time.monotonic()
+                logged_at = time.monotonic()
             meanwhile()
             time.sleep(WAIT_SECONDS)
         return True
 
     def adopt(self) -> bool:
-        """Join both, whatever they knew of each other; returns whether anything changed.
+        """Join both unconditionally; return whether anything changed.
 
-        The folder's identity stays where it has one: other ledgers of it are then refused.
+        An existing identity of the folder is kept, so that its other ledgers are refused.
 
         Raises:
             StorageError: One of them cannot be written.
@@ -127,7 +127,7 @@ class Custody:
             raise self._mismatch()
 
     def _join(self, here: str | None, there: str | None) -> tuple[str | None, str | None]:
-        """Give an identity to the side that has none, where that is safe."""
+        """Give an identity to the side without one, where that is safe."""
         storage, fits = self._settings.storage, False
         if here is None:
             fits = self._knows_files() if there else self._fits()
@@ -138,7 +138,7 @@ class Custody:
         return here, there
 
     def _fits(self) -> bool:
-        """Whether a ledger and a folder that both have no identity can be a pair."""
+        """Whether a ledger and a folder without identities can be a pair."""
         if self._holds_files():
             return self._knows_files()
         return not row.counts_on_files(self._plain)
@@ -153,11 +153,11 @@ class Custody:
     def _knows_files(self) -> bool:
         return row.knows_any(self._plain, *self._files(MAX_FILES_COMPARED))
 
-    def _files(self, most: int) -> tuple[list[str], list[str]]:
-        """Images of the inbox and results of the outbox."""
+    def _files(self, limit: int) -> tuple[list[str], list[str]]:
+        """Return images of the inbox and results of the outbox, up to a limit of each."""
         inbox = Inbox(self._settings.inbox_folder, self._settings.quarantine_folder)
-        names = list(islice(inbox.names(), most))
-        return names, Outbox(self._settings.outbox_folder).oldest_first()[:most]
+        names = list(islice(inbox.names(), limit))
+        return names, Outbox(self._settings.outbox_folder).oldest_first()[:limit]
 
     def _mismatch(self) -> StorageError:
         url = make_url(self._settings.database)
@@ -171,11 +171,11 @@ class Custody:
 
 
 def open_custody(settings: Settings, should_stop: Callable[[], bool]) -> Custody:
-    """Open the ledger for a part of the node, which says so when it is not the storage's.
+    """Open the ledger for a part of the node, and log when it is not the storage's.
 
     Raises:
         ConfigurationError: The ledger was written by a newer version of this program.
-        StorageError: The file cannot be opened, or the wait for a server was broken off.
+        StorageError: The file cannot be opened, or the wait for a server was interrupted.
     """
     custody = Custody(open_when_ready(settings.database, should_stop), settings)
     if fault := custody.fault():

@@ -1,4 +1,4 @@
-"""Setting aside what no ledger knows; nothing received is deleted because a ledger is ignorant."""
+"""Setting aside of files that are in no ledger, instead of deleting them."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from dicom_node.store.outbox import Outbox
 from dicom_node.store.unknown import Unknown
 
 UNKNOWN_SECONDS = 3600.0
-"""An image that is in no ledger after so long has lost its receiver, or its ledger."""
+"""Age after which an image that is in no ledger has lost its receiver, or its ledger."""
 
 
 @dataclass(frozen=True)
 class SetAside:
-    """How many images and results were moved to ``unknown``."""
+    """Numbers of images and results that were moved to ``unknown``."""
 
     images: int
     results: int
 
 
 def set_aside_unknown(custody: Custody, settings: Settings, *, before: float) -> SetAside:
-    """Move images and results to ``unknown`` that the storage's own ledger does not know.
+    """Move images and results that the storage's own ledger does not know to ``unknown``.
 
-    What has come again since, and is entered now, leaves ``unknown``.
+    Images that have since been sent again and entered are removed from ``unknown``.
 
     Args:
-        custody: Ledger and storage; nothing is done while they do not belong together.
-        settings: Where the folders are.
-        before: Files that were touched after this, seconds since 1970, may still be entered.
+        custody: Ledger and storage, which must belong together.
+        settings: Paths of the folders.
+        before: Time in seconds since 1970; younger files may still be entered.
 
     Raises:
         StorageError: Ledger and storage do not belong together, or the disk is not writable.
@@ -65,7 +65,7 @@ def _set_aside_results(
 
 
 def _drop_known(custody: Custody, inbox: Inbox, unknown: Unknown) -> None:
-    """Delete the copies of images that were sent again: the same bytes are in the inbox."""
+    """Delete the copies of images that were sent again, whose bytes are in the inbox."""
     names = unknown.names()
     for name in sorted(entered_names(custody.ledger, names)) if names else ():
         if inbox.path(name).is_file():

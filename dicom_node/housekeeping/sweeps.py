@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from dicom_node import telemetry
-from dicom_node.audit import SILENT, Audit
+from dicom_node.audit import NO_AUDIT, Audit
 from dicom_node.crashes import CrashRecord
 from dicom_node.custody import Custody, open_custody
 from dicom_node.heartbeat import SweepBeats
@@ -46,7 +46,7 @@ def run_housekeeping(
     *,
     should_stop: Callable[[], bool],
     should_reload: Callable[[], bool] = lambda: False,
-    audit: Audit = SILENT,
+    audit: Audit = NO_AUDIT,
 ) -> None:
     """Run the sweeps until this process is to stop; a sweep in progress is completed.
 

@@ -11,6 +11,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from dicom_node.ledger.engine import Ledger, repeated
 from dicom_node.ledger.jobs import LEASE_SECONDS
+from dicom_node.ledger.series import CLOCK_SLACK_SECONDS
 from dicom_node.ledger.states import CLOSED, DeliveryState, JobState, SeriesState
 from dicom_node.ledger.tables import (
     CommitmentRequestRow,
@@ -21,9 +22,6 @@ from dicom_node.ledger.tables import (
     PauseRow,
     SeriesRow,
 )
-
-CLOCK_SLACK_SECONDS = 60.0
-"""Hosts that share a ledger may differ by so much."""
 
 READING_SECONDS = 1.0
 """A moment may have been read so long before it was written."""

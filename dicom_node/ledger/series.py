@@ -14,7 +14,8 @@ from dicom_node.ledger.states import SeriesState
 from dicom_node.ledger.tables import InstanceRow, SeriesRow
 
 CLOCK_SLACK_SECONDS = 60.0
-"""What lies further than this in the future was written before the clock was set back."""
+"""Tolerated difference between the clocks of hosts that share a ledger. A time further in the
+future was written before the clock was set back."""
 
 
 @dataclass(frozen=True)

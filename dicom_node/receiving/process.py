@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Callable
 
-from dicom_node.audit import SILENT, Audit
+from dicom_node.audit import NO_AUDIT, Audit
 from dicom_node.custody import open_custody
 from dicom_node.logs import get_logger
 from dicom_node.receiving.commitment import commitment_service
@@ -22,7 +22,7 @@ def run_receiver(
     settings: Settings,
     *,
     should_stop: Callable[[], bool],
-    audit: Audit = SILENT,
+    audit: Audit = NO_AUDIT,
     listener: socket.socket | None = None,
 ) -> None:
     """Receive until asked to stop; the body of ``dicom-node receive``.

@@ -26,7 +26,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from dicom_node import telemetry
-from dicom_node.audit import SILENT, Audit, Peer
+from dicom_node.audit import NO_AUDIT, Audit, Peer
 from dicom_node.ct.transfer_syntaxes import READABLE, UNCOMPRESSED
 from dicom_node.dimse.acceptor_connection import REQUEST_SECONDS, AcceptorConnection
 from dicom_node.dimse.services import Service
@@ -76,7 +76,7 @@ class Receiver:
         *,
         tls: ssl.SSLContext | None = None,
         services: Sequence[Service] = (),
-        audit: Audit = SILENT,
+        audit: Audit = NO_AUDIT,
         listener: socket.socket | None = None,
     ) -> None:
         self._settings, self._tls, self._listener = settings, tls, listener

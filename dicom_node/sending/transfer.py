@@ -38,7 +38,7 @@ def told_transfer(
         files: Images of one series.
         results: Filled within the block.
     """
-    if audit is None or not audit.wants_transfers or not files:
+    if audit is None or not audit.is_enabled or not files:
         yield
         return
     content = _content(files[0])

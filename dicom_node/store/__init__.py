@@ -1,1 +1,1 @@
-"""Files on disk: what was received and what was derived, each complete or not there at all."""
+"""Durable files on disk: received and derived images, each complete or absent."""

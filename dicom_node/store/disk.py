@@ -1,4 +1,4 @@
-"""How full a disk is."""
+"""Disk usage."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from typing import Protocol
 
 
 class Usage(Protocol):
-    """Bytes of a file system, as ``shutil.disk_usage`` gives them."""
+    """Usage of a file system in bytes, as returned by ``shutil.disk_usage``."""
 
     @property
     def used(self) -> int:
-        """What is written."""
+        """Used bytes."""
 
     @property
     def free(self) -> int:
-        """What may still be written; the rest is kept for root."""
+        """Bytes available to this user; the rest is reserved for root."""
 
 
 def used_share(usage: Usage) -> float:
-    """How full a file system is, 0 to 1, as ``df`` tells it."""
+    """Return the used share of a file system, 0 to 1, as ``df`` computes it."""
     return usage.used / (usage.used + usage.free)

@@ -1,4 +1,4 @@
-"""An image on its way to disk: written and hashed while it arrives, named when it is whole."""
+"""Draft of an image file: written and hashed as it arrives, and named when complete."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from dicom_node.store.durable import PART_SUFFIX, disk_faults, start_writing_bac
 
 
 class Draft:
-    """A file that is being written; it is locked, so that no sweep takes it for a leftover.
+    """A file that is being written, locked so that no sweep mistakes it for a leftover.
 
     Args:
-        folder: On the file system of the final place.
-        meta: What comes before the data set.
+        folder: Folder on the file system of the final path.
+        meta: Bytes before the data set.
     """
 
     def __init__(self, folder: Path, meta: bytes) -> None:
@@ -49,7 +49,7 @@ class Draft:
         self.discard()
 
     def write(self, fragment: bytes | memoryview) -> None:
-        """Add to the data set.
+        """Append to the data set.
 
         Raises:
             StorageError: The disk is full or not writable.
@@ -61,22 +61,22 @@ class Draft:
         self.size += len(fragment)
 
     def sha256(self) -> str:
-        """Of the data set so far."""
+        """Return the hash of the data set so far."""
         return self._hash.hexdigest()
 
     def data_set(self) -> memoryview:
-        """The data set so far, to be looked at; mapped, not read."""
+        """Return the data set so far, as a read-only memory map."""
         if self.size == self._meta_size:
             return memoryview(b"")
         mapped = mmap.mmap(self._descriptor, self.size, access=mmap.ACCESS_READ)
         return memoryview(mapped)[self._meta_size :]
 
     def become(self, path: Path) -> None:
-        """Get a name and bring the content to the disk; the caller synchronises the folder.
+        """Link the file to its final path and flush its content; the caller flushes the folder.
 
-        The name comes before the fsync, which on a journaling file system then covers both. After a
-        power cut between the two the file may be torn: no ledger knows it, and the next image of
-        this name does not trust it.
+        The link precedes the fsync, which on a journaling file system then covers both. After a
+        power failure between the two the file may be torn: it is in no ledger, and the next image
+        of this name verifies it.
 
         Raises:
             OSError: The disk is full or not writable.
@@ -90,7 +90,7 @@ class Draft:
         self.discard()
 
     def discard(self) -> None:
-        """Close and remove what has no other name; more than once is no harm."""
+        """Close and remove the draft unless it has its final name; may be called repeatedly."""
         if self._descriptor >= 0:
             with suppress(OSError):
                 self._part.unlink()
@@ -98,7 +98,7 @@ class Draft:
             self._descriptor = -1
 
     def _settle(self, path: Path) -> None:
-        """The same content has that name already, unless a power cut has torn it."""
+        """Keep the existing file if its content is the same; replace it if it is torn."""
         with path.open("rb") as there:
             if os.fstat(there.fileno()).st_size == self.size:
                 there.seek(self._meta_size)

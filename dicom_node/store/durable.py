@@ -1,7 +1,7 @@
-"""Writing files so that they are complete on disk, or not there, whatever happens meanwhile.
+"""Durable writing: after any interruption a file is complete or absent.
 
-A file is written under a name ending in ``.part`` in its own folder, synchronised, renamed, and
-then the folder is synchronised: only now does the name survive a power cut.
+A file is written under a name ending in ``.part`` in its own folder, flushed and renamed. Then the
+folder is flushed, after which the name survives a power failure.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from pathlib import Path
 from dicom_node.errors import StorageError
 
 PART_SUFFIX = ".part"
-"""Ending of files that are still being written."""
+"""Suffix of files that are still being written."""
 
-HASH_LENGTH = 24
-"""Hex digits of a UID's hash in file names: 96 bits, no chance of two UIDs meeting."""
+HASH_DIGITS = 24
+"""Hexadecimal digits of a UID's hash in file names: 96 bits, so that collisions are negligible."""
 
 
 def hashed(uid: str) -> str:
-    """File name for a UID: no identity, no separators, always the same."""
-    return hashlib.sha256(uid.encode()).hexdigest()[:HASH_LENGTH]
+    """Return the file name for a UID: a hash, which reveals no identity."""
+    return hashlib.sha256(uid.encode()).hexdigest()[:HASH_DIGITS]
 
 
 def write_durably(path: Path, parts: Sequence[bytes]) -> None:
-    """Write a file so that it is there in whole, or not at all.
+    """Write a file so that it is complete or absent.
 
     Raises:
         StorageError: The disk is full or not writable; nothing is left behind.
@@ -51,9 +51,9 @@ def write_durably(path: Path, parts: Sequence[bytes]) -> None:
 
 
 def start_writing_back(descriptor: int, offset: int, length: int) -> None:
-    """Have the kernel begin to write bytes to the disk, so that the later fsync finds them there.
+    """Have the kernel begin to write bytes to the disk before the fsync that follows later.
 
-    Halves what an fsync costs whoever waits for it. A hint: where it is unknown nothing happens.
+    This halves the time of the fsync. It is a hint, without effect where it is not supported.
     """
     if hasattr(os, "posix_fadvise"):
         with suppress(OSError):
@@ -61,7 +61,7 @@ def start_writing_back(descriptor: int, offset: int, length: int) -> None:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether some process, here or on another host, holds a lock on a file."""
+    """Whether any process, here or on another host, holds a lock on a file."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError:
@@ -76,7 +76,7 @@ def is_locked(path: Path) -> bool:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and its parents; each new name is made durable in the folder above."""
+    """Make a folder and its parents, each flushed in its parent folder."""
     if folder.is_dir():
         return
     make_folder(folder.parent)
@@ -85,17 +85,17 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Bring a file's content to the disk."""
+    """Flush a file's content to the disk."""
     _sync(path, os.O_RDONLY)
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk."""
+    """Flush the names in a folder to the disk."""
     _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
 
 
 def last_written(path: Path) -> float:
-    """When a file, or the list of names in a folder, was last changed; never if it has gone."""
+    """Return the last change of a file or of a folder's names; infinity if it is missing."""
     try:
         return path.stat().st_mtime
     except FileNotFoundError:
@@ -103,7 +103,7 @@ def last_written(path: Path) -> float:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder in one step (a rename), then delete what was in it."""
+    """Remove a folder in one step (a rename), then delete its content."""
     doomed = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}{PART_SUFFIX}")
     try:
         folder.rename(doomed)
@@ -113,7 +113,7 @@ def remove_tree(folder: Path) -> None:
 
 
 def remove_leftover(path: Path) -> None:
-    """Delete a half-written file, or a folder half-way through its removal."""
+    """Delete an incomplete file, or a folder whose removal was interrupted."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -122,7 +122,7 @@ def remove_leftover(path: Path) -> None:
 
 @contextmanager
 def disk_faults(folder: Path) -> Iterator[None]:
-    """Turn what the operating system says of a disk into a :class:`StorageError`."""
+    """Convert an operating system error into a :class:`StorageError`."""
     try:
         yield
     except OSError as error:

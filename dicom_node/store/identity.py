@@ -1,4 +1,4 @@
-"""The identity of a storage folder: a file that its ledger's must equal."""
+"""Identity of a storage folder: a file that must equal the identity in its ledger."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _IDENTITY = re.compile(r"[0-9a-f]{32}")
 
 
 def new_identity() -> str:
-    """An identity that nothing else has."""
+    """Return a new, unique identity."""
     return uuid.uuid4().hex
 
 
 def read_identity(storage: Path) -> str | None:
-    """A storage folder's identity; None when it has none.
+    """Read the identity of a storage folder; None when it has none.
 
     Raises:
-        StorageError: The file cannot be read, or holds something else.
+        StorageError: The file cannot be read, or contains something else.
     """
     path = storage / IDENTITY_FILE
     try:
@@ -41,14 +41,14 @@ def read_identity(storage: Path) -> str | None:
         ) from error
     if not _IDENTITY.fullmatch(found):
         raise StorageError(
-            f"{path} does not hold an identity: put it back from a backup, or delete it and run"
+            f"{path} does not contain an identity: restore it from a backup, or delete it and run"
             " `dicom-node adopt`."
         )
     return found
 
 
 def give_identity(storage: Path, value: str, *, replace: bool = False) -> None:
-    """Give a storage folder an identity, durably; one that it has stays unless told otherwise.
+    """Give a storage folder an identity, durably; an existing one stays unless `replace`.
 
     Raises:
         StorageError: The folder cannot be written.

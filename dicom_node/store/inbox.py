@@ -1,7 +1,7 @@
-"""The inbox: received images as they came, one folder a series.
+"""Inbox: received images as they arrived, one folder for each series.
 
-File names are made of hashes: of the series and SOP Instance UID, and of the content. Other bytes
-under a known UID therefore never overwrite anything, and no name tells who the patient is.
+File names consist of hashes of the Series and SOP Instance UIDs and of the content. Different bytes
+under a known UID therefore never overwrite anything, and no name reveals an identity.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ from dicom_node.store.durable import (
 
 
 def folder_of(series_uid: str) -> str:
-    """Name of a series' folder."""
+    """Return the name of a series' folder."""
     return hashed(series_uid)
 
 
 def inbox_name(series_uid: str, sop_uid: str, sha256: str) -> str:
-    """Name of an image relative to the inbox.
+    """Return the name of an image relative to the inbox.
 
     Args:
         series_uid: Series Instance UID.
         sop_uid: SOP Instance UID.
-        sha256: Of the data set.
+        sha256: Hash of the data set.
     """
     return f"{folder_of(series_uid)}/{hashed(sop_uid)}-{sha256[:16]}.dcm"
 
 
 @dataclass(frozen=True)
 class StoredFile:
-    """An image that is durable on disk, once its folder is synchronised.
+    """An image that is durable on disk once its folder is flushed.
 
     Attributes:
         name: File name relative to the inbox, as the ledger keeps it.
-        path: The file.
-        sha256: Of the data set, without file meta information.
-        size: Bytes of the file.
+        path: Path of the file.
+        sha256: Hash of the data set, without file meta information.
+        size: Size of the file in bytes.
     """
 
     name: str
@@ -71,10 +71,10 @@ class Inbox:
         self._quarantine = quarantine
 
     def begin(self, meta: bytes) -> Draft:
-        """Begin to take an image in, whose data set comes piece by piece.
+        """Begin to store an image whose data set arrives in fragments.
 
         Args:
-            meta: Preamble, ``DICM`` and the file meta information group.
+            meta: Preamble, ``DICM`` and the file meta information.
 
         Raises:
             StorageError: The disk is full or not writable.
@@ -84,9 +84,9 @@ class Inbox:
             return Draft(self.root, meta)
 
     def keep(self, draft: Draft, *, series_uid: str, sop_uid: str) -> StoredFile:
-        """Give a whole image its name. It is durable when its folder is synchronised after this.
+        """Give a complete image its name; it is durable once its folder is flushed afterwards.
 
-        The same data set again leaves the file which is there as it is, unless it was cut short.
+        An existing file of the same data set stays, unless it is torn.
 
         Raises:
             StorageError: The disk is full or not writable.
@@ -100,7 +100,7 @@ class Inbox:
         return StoredFile(name=name, path=path, sha256=sha256, size=draft.size)
 
     def put(self, meta: bytes, dataset: bytes, *, series_uid: str, sop_uid: str) -> StoredFile:
-        """Make a whole image durable; the ledger comes next, then the answer to the sender.
+        """Store a complete image durably; the ledger comes next, then the response to the sender.
 
         Raises:
             StorageError: The disk is full or not writable.
@@ -113,11 +113,11 @@ class Inbox:
         return stored
 
     def path(self, name: str) -> Path:
-        """Where the image of that name is."""
+        """Return the path of an image."""
         return self.root / name
 
     def quarantine(self, stored: StoredFile) -> Path:
-        """Set an image aside that contradicts one of the same SOP Instance UID.
+        """Move an image that differs from one of the same SOP Instance UID to quarantine.
 
         Raises:
             StorageError: The disk is full or not writable.
@@ -130,7 +130,7 @@ class Inbox:
         return aside
 
     def discard(self, stored: StoredFile) -> None:
-        """Delete an image that was not entered in the ledger, and that its sender is refused.
+        """Delete an image that was not entered in the ledger and is refused to its sender.
 
         Raises:
             StorageError: The disk is not writable.
@@ -139,9 +139,9 @@ class Inbox:
             stored.path.unlink(missing_ok=True)
 
     def put_back(self, source: Path, name: str) -> None:
-        """Give an image that was set aside its name in the inbox again, as :meth:`keep` does.
+        """Link an image that was set aside to its name in the inbox, as :meth:`keep` does.
 
-        It stays where it is too: the caller removes it when the ledger has entered the image.
+        The source stays: the caller removes it once the ledger has entered the image.
 
         Raises:
             StorageError: The disk is not writable.
@@ -154,27 +154,27 @@ class Inbox:
             sync_folder(path.parent)
 
     def remove_images(self, names: Sequence[str]) -> None:
-        """Delete images; for retention, under the ledger's write lock."""
+        """Delete images, for retention, under the ledger's write lock."""
         with disk_faults(self.root):
             for name in names:
                 self.path(name).unlink(missing_ok=True)
             for folder in {self.path(name).parent for name in names}:
-                with suppress(OSError):  # it has gone, or holds what no ledger knows
+                with suppress(OSError):  # missing, or with files that are in no ledger
                     folder.rmdir()
 
     def names(self) -> Iterator[str]:
-        """All images, by the names that the ledger keeps."""
+        """Yield the names of all images, as in the ledger."""
         return (str(path.relative_to(self.root)) for path in self.root.glob("*/*.dcm"))
 
     def series_untouched_since(self, moment: float) -> Iterator[list[str]]:
-        """Names of the images to which nobody came since (seconds since 1970), series by series."""
+        """Yield, by series, the names of images not written since a time, seconds since 1970."""
         for folder in self.root.glob("*/"):
             old = [path.name for path in folder.glob("*.dcm") if last_written(path) < moment]
             if old:
                 yield [f"{folder.name}/{name}" for name in sorted(old)]
 
     def sweep_leftovers(self) -> int:
-        """Delete what dead receivers left half-written; what a living one writes is locked."""
+        """Delete incomplete files of dead receivers; those of living ones are locked."""
         leftovers = [*self.root.glob(f"*{PART_SUFFIX}"), *self.root.glob(f"*/*{PART_SUFFIX}")]
         dead = [leftover for leftover in leftovers if not is_locked(leftover)]
         for leftover in dead:

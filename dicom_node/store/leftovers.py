@@ -1,4 +1,4 @@
-"""Files nobody needs any more: too old, or left half written by a process that died."""
+"""Deletion of old files, and of incomplete files of dead processes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from dicom_node.store.durable import (
 
 
 def remove_old_files(folder: Path, *, before: float) -> int:
-    """Delete the files under a folder that were last written before a moment.
+    """Delete the files under a folder that were last written before a time, and empty folders.
 
     Args:
-        folder: May be missing.
+        folder: The folder, which may be missing.
         before: Seconds since 1970.
 
     Returns:
-        How many files went; folders that became empty go too.
+        Number of deleted files.
 
     Raises:
         StorageError: The folder cannot be written.
@@ -32,18 +32,18 @@ def remove_old_files(folder: Path, *, before: float) -> int:
         for path in old:
             path.unlink(missing_ok=True)
             if path.parent != folder:
-                with contextlib.suppress(OSError):  # other files are in it still
+                with contextlib.suppress(OSError):  # it still has other files
                     path.parent.rmdir()
     return len(old)
 
 
 def sweep_parts(folder: Path, busy: Callable[[], Collection[str]]) -> int:
-    """Delete half-written files whose job nobody works on; returns how many went.
+    """Delete incomplete files whose job no worker has claimed; return their number.
 
     Args:
-        folder: May be missing.
-        busy: Tells the tokens of jobs that somebody works on. Asked after looking at the disk:
-            whoever writes has claimed before, so that no file in use is taken.
+        folder: The folder, which may be missing.
+        busy: Function that returns the tokens of claimed jobs. It is called after the folder is
+            listed: a worker claims before it writes, so that no file in use is deleted.
     """
     parts = sorted(folder.glob(f"*{PART_SUFFIX}"))
     taken = busy() if parts else ()

@@ -1,4 +1,4 @@
-"""The outbox: derived images, one folder a job, which appears in one step when it is complete."""
+"""Outbox: derived images, one folder for each job, which appears atomically when complete."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Outbox:
         self.root = root
 
     def stage(self, token: str) -> Path:
-        """A fresh folder to write a job's images into; nobody else looks at it.
+        """Make a private folder for a job's images.
 
         Raises:
             StorageError: The disk is full or not writable.
@@ -42,9 +42,9 @@ class Outbox:
         return staging
 
     def commit(self, token: str, staging: Path) -> tuple[Path, ...]:
-        """Make a staged folder the job's result, in one step that survives a power cut.
+        """Make a staged folder the job's result, atomically and durably.
 
-        A result that is there already stays: it belongs to the same job.
+        An existing result stays: it belongs to the same job.
 
         Returns:
             The job's files.
@@ -65,21 +65,21 @@ class Outbox:
         return self.committed(token)
 
     def committed(self, token: str) -> tuple[Path, ...]:
-        """A job's files in order of name; empty when it has no durable result."""
+        """Return a job's files in order of name; empty when it has no durable result."""
         folder = self.root / token
         return tuple(sorted(folder.iterdir())) if folder.is_dir() else ()
 
     def tokens(self) -> set[str]:
-        """The jobs that have a result here."""
+        """Return the tokens of jobs with a result."""
         return set(self.oldest_first())
 
     def oldest_first(self) -> list[str]:
-        """The jobs that have a result here, the one that was made first in front."""
+        """Return the tokens of jobs with a result, oldest result first."""
         made = self.made_at()
         return sorted(made, key=lambda token: (made[token], token))
 
     def made_at(self) -> dict[str, float]:
-        """The jobs that have a result here, and when it was made, seconds since 1970."""
+        """Return the tokens of jobs with a result, and its time, seconds since 1970."""
         folders = self.root.iterdir() if self.root.is_dir() else ()
         return {
             folder.name: last_written(folder)
@@ -88,7 +88,7 @@ class Outbox:
         }
 
     def discard(self, staging: Path) -> None:
-        """Throw a staged folder away."""
+        """Delete a staged folder."""
         shutil.rmtree(staging, ignore_errors=True)
 
     def remove(self, token: str) -> None:
@@ -97,10 +97,9 @@ class Outbox:
             remove_tree(self.root / token)
 
     def sweep_leftovers(self, busy: Callable[[], Collection[str]]) -> int:
-        """Delete what workers that died had staged; returns how many folders went.
+        """Delete staged folders of dead workers; return their number.
 
         Args:
-            busy: Tells the tokens of jobs that somebody works on. Asked after looking at the
-                disk: whoever stages has claimed before, so that no folder in use is taken.
+            busy: Function that returns the tokens of claimed jobs; see `sweep_parts`.
         """
         return sweep_parts(self.root, busy)

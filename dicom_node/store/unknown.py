@@ -1,7 +1,7 @@
-"""The folder ``unknown``: images and results that no ledger knows, kept for a person to decide.
+"""Folder ``unknown``: images and results that are in no ledger, kept for a person to decide.
 
-Images lie under the names that they had in the inbox, results under their job's token. Their age
-counts from the moment when they were set aside.
+Images have the names that they had in the inbox, results their job's token. Their age counts from
+the time when they were set aside.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dicom_node.store.leftovers import remove_old_files
 
 
 class Unknown:
-    """What was set aside.
+    """Images and results that were set aside.
 
     Args:
         root: The folder, on the file system of inbox and outbox.
@@ -34,33 +34,33 @@ class Unknown:
         self._images, self._results = root / "inbox", root / "outbox"
 
     def path(self, name: str) -> Path:
-        """Where the image of that name is."""
+        """Return the path of an image."""
         return self._images / name
 
     def names(self) -> list[str]:
-        """The images, by the names that they had in the inbox."""
+        """Return the images, by the names that they had in the inbox."""
         return sorted(str(path.relative_to(self._images)) for path in self._images.glob("*/*.dcm"))
 
     def tokens(self) -> list[str]:
-        """The results, the one that was set aside first in front."""
+        """Return the tokens of the results, in the order in which they were set aside."""
         folders = self._results.iterdir() if self._results.is_dir() else ()
         found = [folder.name for folder in folders if folder.suffix != PART_SUFFIX]
         return sorted(found, key=lambda token: (self.result_set_at(token), token))
 
     def set_at(self, name: str) -> float:
-        """When an image was set aside, seconds since 1970; infinite when it has gone."""
+        """Return when an image was set aside, seconds since 1970; infinity if missing."""
         return last_written(self.path(name))
 
     def result_count(self, token: str) -> int:
-        """How many images a result has."""
+        """Return the number of images of a result."""
         return sum(1 for _ in (self._results / token).glob("*"))
 
     def result_set_at(self, token: str) -> float:
-        """When a result was set aside, seconds since 1970; infinite when it has gone."""
+        """Return when a result was set aside, seconds since 1970; infinity if missing."""
         return last_written(self._results / token)
 
     def set_aside_image(self, source: Path, name: str) -> None:
-        """Move an image out of the inbox; another file of this name stays as it is.
+        """Move an image out of the inbox; an existing file of this name stays.
 
         Raises:
             StorageError: The disk is not writable.
@@ -74,7 +74,7 @@ class Unknown:
             source.rename(aside)
             sync_folder(aside.parent)
             sync_folder(source.parent)
-        with suppress(OSError):  # other images are in it still
+        with suppress(OSError):  # it still has other images
             source.parent.rmdir()
 
     def set_aside_result(self, source: Path, token: str) -> None:
@@ -105,7 +105,7 @@ class Unknown:
             remove_tree(self._results / token)
 
     def remove_old(self, before: float) -> tuple[int, int]:
-        """Delete what was set aside before a moment, seconds since 1970: images, results."""
+        """Delete what was set aside before a time, seconds since 1970; count images and results."""
         images = remove_old_files(self._images, before=before)
         old = [token for token in self.tokens() if self.result_set_at(token) < before]
         for token in old:

@@ -168,7 +168,7 @@ def test_a_person_is_named_by_the_login_and_the_user_acted_as(
     monkeypatch.setattr(person, "LOGIN_FILE", login)
     own = pwd.getpwuid(os.geteuid()).pw_name
     assert (person.person().user_id, person.person().user_name) == (own, "")
-    login.write_text(f"{person.NOBODY}")
+    login.write_text(f"{person.NO_LOGIN}")
     assert person.person().user_id == own
     login.write_text("54321")
     assert (person.person().user_id, person.person().user_name) == ("54321", f"as {own}")

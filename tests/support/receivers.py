@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from dicom_node.audit import SILENT, Audit
+from dicom_node.audit import NO_AUDIT, Audit
 from dicom_node.ledger.engine import Ledger, open_ledger
 from dicom_node.receiving.receiver import Receiver
 from dicom_node.receiving.reception import Reception
@@ -34,7 +34,7 @@ def settings_in(folder: Path, **changes: Any) -> Settings:
 class Running:
     """A receiver in this process, and what it kept."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, audit: Audit = SILENT) -> None:
+    def __init__(self, settings: Settings, ledger: Ledger, audit: Audit = NO_AUDIT) -> None:
         self.settings = settings
         self.ledger = ledger
         self.receiver = Receiver(settings, Reception(settings, ledger), audit=audit)
@@ -58,7 +58,7 @@ def starting(folder: Path) -> Iterator[Start]:
     """What starts receivers with changed settings; they end with the block."""
     running: list[Running] = []
 
-    def begin(*, audit: Audit = SILENT, **changes: Any) -> Running:
+    def begin(*, audit: Audit = NO_AUDIT, **changes: Any) -> Running:
         settings = settings_in(folder, **changes)
         node = Running(settings, open_ledger(settings.database), audit)
         node.receiver.start()

@@ -228,7 +228,7 @@ def test_titles_that_differ_in_a_space_stay_two() -> None:
 
 def test_without_destinations_nothing_is_done(tmp_path: Path) -> None:
     audit = open_audit(settings(tmp_path, {}))
-    assert not audit.wants_transfers
+    assert not audit.is_enabled
     audit.application(started=True)
     transfer = audit.incoming(SCANNER)
     transfer.add(**IMAGE)

@@ -25,7 +25,7 @@ def test_a_part_beats_whenever_it_asks_whether_to_stop(tmp_path: Path) -> None:
 def test_a_part_tells_the_audit_trail_that_it_starts_and_stops(tmp_path: Path) -> None:
     settings = settings_in(tmp_path, audit={"file": tmp_path / "audit.log"})
     with observed("work", settings) as audit:
-        assert audit.wants_transfers
+        assert audit.is_enabled
     told = (tmp_path / "audit.log").read_text(encoding="utf-8")
     assert [code in told for code in ("110120", "110121")] == [True, True]
 
