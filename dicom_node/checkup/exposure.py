@@ -7,7 +7,12 @@ from pathlib import Path
 
 from dicom_node.checkup.verdict import Checks, CheckWarning
 from dicom_node.settings import Settings
-from dicom_node.settings.exposure import open_listeners, plain_secrets, readable_files, readable_secrets
+from dicom_node.settings.exposure import (
+    open_listeners,
+    plain_secrets,
+    readable_files,
+    readable_secrets,
+)
 
 
 def checks(settings: Settings, config: Path) -> Checks:
@@ -15,7 +20,9 @@ def checks(settings: Settings, config: Path) -> Checks:
     yield "private files", lambda: _none(_readable(settings, config), "Nobody else can read them.")
     yield (
         "open doors",
-        lambda: _none(open_listeners(settings), "Only systems named in the configuration have access."),
+        lambda: _none(
+            open_listeners(settings), "Only systems named in the configuration have access."
+        ),
     )
     yield "secrets", lambda: _none(plain_secrets(settings), "None is sent without encryption.")
 

@@ -21,7 +21,7 @@ from dicom_node.store.unknown import Unknown
 
 SECONDS_PER_DAY = 86_400.0
 
-CLOCK_SLACK_SECONDS = 300.0
+MAX_CLOCK_DIFFERENCE_SECONDS = 300.0
 """Tolerated difference between the clocks of hosts that share a ledger."""
 
 BACKUP_DAYS = 30.0
@@ -160,7 +160,7 @@ def _clock(settings: Settings) -> str:
     finally:
         ledger.close()
     ahead = (newest or 0.0) - time.time()
-    if ahead > CLOCK_SLACK_SECONDS:
+    if ahead > MAX_CLOCK_DIFFERENCE_SECONDS:
         raise CheckWarning(
             f"The ledger's newest entry lies {ahead / 60:.0f} minutes ahead of this machine's"
             " clock, which is or was wrong: check that it is synchronised (NTP)."

@@ -24,13 +24,13 @@ destinations: [pacs]
 derived: {description_suffix: "%s"}
 """
 WRONG = {
-    " {modell}": "between braces it may say",
-    " {strength:.1f}": "between braces it may say",
-    " {}": "between braces it may say",
-    " {model} {model}": "stands in it twice",
-    " A\\\\B": "a Series Description cannot end so",
-    "降噪": "a Series Description cannot end so",
-    "x" * 33: "a Series Description cannot end so",
+    " {modell}": "are allowed between braces",
+    " {strength:.1f}": "are allowed between braces",
+    " {}": "are allowed between braces",
+    " {model} {model}": "occurs twice",
+    " A\\\\B": "a Series Description cannot end like this",
+    "降噪": "a Series Description cannot end like this",
+    "x" * 33: "a Series Description cannot end like this",
 }
 
 

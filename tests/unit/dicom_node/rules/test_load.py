@@ -113,7 +113,7 @@ def test_a_mistaken_condition_is_told_with_its_line(
             "not a peer in node.yaml (known: archive, pacs)",
         ),
         ("rules:\n- denoise: {model: mann}", "There is no model named 'mann'; known are"),
-        ("rules: &a\n- *a", "write it out in full"),
+        ("rules: &a\n- *a", "write its content out in full"),
     ],
 )
 def test_a_mistake_says_what_to_do(tmp_path: Path, text: str, told: str) -> None:

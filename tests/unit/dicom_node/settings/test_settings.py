@@ -171,8 +171,8 @@ def test_all_errors_are_told_at_once_by_file_key_and_remedy(
     [
         ("", "'ae_title' is missing; add it."),
         (SMALLEST.replace("DENOISE", "A_TITLE_THAT_IS_TOO_LONG"), "1 to 16 plain letters"),
-        (SMALLEST.replace("port: 4242", "port: 4242, tls: true"), "name the files under `tls`"),
-        (SMALLEST + "listen: {tls: true}", "name the files under `tls`"),
+        (SMALLEST.replace("port: 4242", "port: 4242, tls: true"), "give their files under `tls`"),
+        (SMALLEST + "listen: {tls: true}", "give their files under `tls`"),
         (SMALLEST.replace("port: 4242", "prot: 4242"), "'peers.0.prot' is not a known key (did"),
         (SMALLEST + "audit: {syslog: {hots: a}}", "'audit.syslog.hots' is not a known key (did"),
         (SMALLEST.replace("[pacs]", "[]"), "'destinations'"),
@@ -180,15 +180,18 @@ def test_all_errors_are_told_at_once_by_file_key_and_remedy(
             SMALLEST.replace("127.0.0.1", "'${NO_SUCH_VARIABLE}'"),
             "${NO_SUCH_VARIABLE}, which is not",
         ),
-        (SMALLEST + "guard: {limits: {drift_fad: [1, 2]}}", "'drift_fad' is no check of the guard"),
+        (
+            SMALLEST + "guard: {limits: {drift_fad: [1, 2]}}",
+            "'drift_fad' is not a check of the guard",
+        ),
         (
             SMALLEST + "guard: {limits: {noise: [2, 1]}}",
             "noise needs a limit to flag of at least 0",
         ),
         (SMALLEST + "guard: {seeds: 1}", "one seed has no spread"),
-        (SMALLEST + "off_peak: {begin: 19:00}", "an hour stands in quotes"),
-        (SMALLEST + "database: mysql://ledger", "which this program cannot use"),
-        (SMALLEST + "database: ledger.db", "'database' is no database URL"),
+        (SMALLEST + "off_peak: {begin: 19:00}", "put an hour in quotes"),
+        (SMALLEST + "database: mysql://ledger", "that this program cannot use"),
+        (SMALLEST + "database: ledger.db", "'database' is not a database URL"),
         (SMALLEST + "database: 'sqlite://'", "'database' needs a file"),
         ("ae_title: [", "is not valid YAML; line 1, column"),
         ("- a list", "`key: value` lines"),
@@ -220,7 +223,7 @@ def test_bad_json_in_the_environment_is_told(
 
 
 def test_an_unknown_peer_is_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="known peers: pacs"):
+    with pytest.raises(ConfigurationError, match=r"use a known one \(pacs\)"):
         load(tmp_path, SMALLEST).peer("archive")
 
 

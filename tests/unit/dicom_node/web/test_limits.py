@@ -228,5 +228,5 @@ def test_names_of_the_node_are_those_that_somebody_gave_it() -> None:
 def test_a_name_with_more_than_a_name_is_refused(tmp_path: Path, name: str) -> None:
     file = tmp_path / "node.yaml"
     file.write_text(f"ae_title: A\nweb: {{allowed_hosts: ['{name}']}}\n")
-    with pytest.raises(ConfigurationError, match="a host name stands alone"):
+    with pytest.raises(ConfigurationError, match="a host name is written without"):
         load_settings(file)
