@@ -11,11 +11,12 @@ import pytest
 from support.ledger_factory import START, NodeFixture
 
 from dicom_node.custody import UNKNOWN_SECONDS, Custody
-from dicom_node.housekeeping.retention import GIB, REMIND_SECONDS, SECONDS_PER_DAY, Retention
+from dicom_node.housekeeping.retention import REMIND_SECONDS, SECONDS_PER_DAY, Retention
 from dicom_node.ledger.jobs import claim, derived
 from dicom_node.ledger.operations import cancel, list_jobs
 from dicom_node.ledger.series import list_series
 from dicom_node.ledger.states import SeriesState
+from dicom_node.settings import GIB
 
 SIZE = 100 * GIB
 
