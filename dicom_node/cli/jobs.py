@@ -14,9 +14,9 @@ from dicom_node.cli.configuration import ConfigPath, read_settings
 from dicom_node.cli.output import AsJson, moment, write_json, write_table
 from dicom_node.ledger import history, operations, pauses
 from dicom_node.ledger.engine import Ledger, open_ledger
-from dicom_node.ledger.jobs import NORMAL, OFF_PEAK, URGENT
 from dicom_node.ledger.model import Delivery, Job
 from dicom_node.ledger.states import DeliveryState, JobState
+from dicom_node.work_order import Priority
 
 JobId = Annotated[int, typer.Argument(metavar="ID", help="Number of the job.")]
 Stage = Annotated[
@@ -25,7 +25,7 @@ Stage = Annotated[
         metavar="[STAGE]", help="denoise, send or send:PEER; default: denoise and send."
     ),
 ]
-PRIORITIES = {URGENT: "urgent", NORMAL: "normal", OFF_PEAK: "off-peak"}
+PRIORITIES = {priority: priority.name.lower().replace("_", "-") for priority in Priority}
 
 
 def register(app: typer.Typer) -> None:

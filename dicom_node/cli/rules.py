@@ -18,7 +18,7 @@ from dicom_node.rules import (
     Explanation,
     Rule,
     Skip,
-    default_work,
+    default_order,
     explain,
     load_rules,
     read_rules,
@@ -54,7 +54,7 @@ def rules_test(
 ) -> None:
     """Show the rule that matches each series, and why earlier rules do not."""
     settings = read_settings(config)
-    rules, default = _rules(settings, rules_file), default_work(settings)
+    rules, default = _rules(settings, rules_file), default_order(settings)
     results = []
     for name, files in _series(paths):
         headers = [load(file, pixels=False) for file in files]
@@ -72,7 +72,7 @@ def rules_check(
 ) -> None:
     """Check the rules file for mistakes, and list the rules in order."""
     settings = read_settings(config)
-    rules, default = _rules(settings, rules_file), default_work(settings)
+    rules, default = _rules(settings, rules_file), default_order(settings)
     lines = [(one.name, _conditions(one), _words(one.decision(default))) for one in rules]
     lines.append((OTHERWISE, "original axial CT images", _words(default)))
     if as_json:

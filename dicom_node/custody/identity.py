@@ -15,7 +15,7 @@ from sqlalchemy import Connection, make_url
 
 from dicom_node.errors import StorageError
 from dicom_node.ledger import identity as row
-from dicom_node.ledger.engine import WAIT_SECONDS, Ledger, open_when_ready
+from dicom_node.ledger.engine import RECONNECT_SECONDS, Ledger, open_when_ready
 from dicom_node.logs import get_logger
 from dicom_node.settings import Settings
 from dicom_node.store import identity as file
@@ -101,7 +101,7 @@ class Custody:
                 log.error("waiting for the right ledger and storage", reason=fault)
                 logged_at = time.monotonic()
             meanwhile()
-            time.sleep(WAIT_SECONDS)
+            time.sleep(RECONNECT_SECONDS)
         return True
 
     def adopt(self) -> bool:

@@ -1,4 +1,4 @@
-"""The derived files of a series, made while later slices are denoised: all of them, or none."""
+"""Write the derived files of a series while later slices are denoised: all of them, or none."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from dicom_node.errors import StorageError
 
 
 class Derivation:
-    """Makes each slice's file in a thread of its own, in order.
+    """Write the files of all slices in order, in one thread of its own.
 
     A slice takes some 10 ms, nearly all of it in Python, so a second thread would gain nothing.
 
     Args:
         source: The series that is denoised.
-        files: Where each slice's file is written.
-        provenance: What denoises it.
-        options: How the derived series is labelled.
-        missing: Which slices the source lacked.
-        thread: Does the work.
+        files: Path of each slice's file.
+        provenance: Model and settings.
+        options: Labels of the derived series.
+        missing: Slices that the source lacked, in words.
+        thread: Runs the work.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Derivation:
             one.result()
 
     def add_guard_objections(self, flagged: str) -> None:
-        """Say in all files what the guard objects to; every slice must have been put.
+        """Write the guard's objections into all files; every slice must have been put.
 
         Raises:
             UnreadableFile: The header of a slice cannot be written.
@@ -103,7 +103,7 @@ def deriving(
     options: DeriveOptions,
     missing: str,
 ) -> Iterator[Derivation]:
-    """Derive a series behind its denoising.
+    """Derive a series while it is denoised.
 
     The files are made in a hidden folder beside their places and moved there at the end, when the
     block is left without an error; otherwise nothing stays.
@@ -111,9 +111,9 @@ def deriving(
     Args:
         source: The series that is denoised.
         targets: The place of each slice's file, all in one folder that is there.
-        provenance: What denoises it.
-        options: How the derived series is labelled.
-        missing: Which slices the source lacked.
+        provenance: Model and settings.
+        options: Labels of the derived series.
+        missing: Slices that the source lacked, in words.
 
     Yields:
         Takes the slices.
@@ -151,4 +151,4 @@ def _move(files: Sequence[Path], targets: Sequence[Path]) -> None:
 
 
 def _not_writable(path: Path, error: OSError) -> StorageError:
-    return StorageError(f"{path} cannot be written: {error.strerror or 'write error'}")
+    return StorageError(f"{path} cannot be written: {error.strerror or 'write error'}.")

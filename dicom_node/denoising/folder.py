@@ -1,4 +1,4 @@
-"""A folder in, derived series out: the node's work without its network."""
+"""Denoise a folder of DICOM files without a network: the offline command."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from dicom_node.ct.slices.completeness import completeness_of
 from dicom_node.denoising.report import ImplausibleResult, RunReport
 from dicom_node.denoising.series import DenoiseOptions, denoise_series
 from dicom_node.errors import InputError
-from dicom_node.rules import Denoise, Rule, Skip, decide
+from dicom_node.rules import Rule, Skip, decide
+from dicom_node.work_order import WorkOrder
 from man_core import Denoiser
 
 Load = Callable[[str], Denoiser]
-"""Gives the denoiser of a name."""
+"""Returns the denoiser of a name."""
 
 OnSeries = Callable[[str, int, int], None]
 """Called with (name of the series or file, slices done, slices in all)."""
@@ -26,15 +27,15 @@ OnSeries = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class SeriesOutcome:
-    """What became of one series, or of one file that belongs to none.
+    """Outcome of one series, or of one file that belongs to none.
 
     Attributes:
         name: Folder below the input and series number, or the file's name.
         destination: Folder of the derived files; None when there are none.
-        report: What was done, with what the guard found; None when nothing was.
-        skipped: Why the series is not for us; None when it is.
-        error: Why it failed; None when it did not.
-        rule: Name of the rule that took the series; empty where none did.
+        report: Report of the denoising, with the findings of the guard; None without any.
+        skipped: Reason for which the series was skipped; None when it was not.
+        error: Reason for which it failed; None when it did not.
+        rule: Name of the rule that matched the series; empty where none did.
     """
 
     name: str
@@ -47,15 +48,15 @@ class SeriesOutcome:
 
 @dataclass(frozen=True)
 class Orders:
-    """What decides about each series, beside the default work.
+    """Settings that decide about each series, beside the default work.
 
     Attributes:
-        rules: The site's rules; the first that takes a series wins, as in the node.
-        source_ae: AE title of the sender that rules shall assume; files name none.
-        model: What rules call the default denoiser; empty: the name on its card.
-        load: Gives the denoiser that a rule names; None: every series gets the default one.
-        strength: Goes before what rules say; None: it does not.
-        incomplete: Take what is there of a series with missing slices, and say so in the header.
+        rules: The site's rules; the first that matches a series wins, as in the node.
+        source_ae: AE title of the sender that rules assume; files name none.
+        model: Name of the default denoiser in rules; empty: the name on its card.
+        load: Returns the denoiser that a rule names; None: every series gets the default one.
+        strength: Overrides the strength of rules; None: it does not.
+        incomplete: Denoise a series with missing slices all the same; its headers then say so.
     """
 
     rules: Sequence[Rule] = ()
@@ -84,9 +85,9 @@ def denoise_folder(
         source: A folder, or a single file.
         destination: Folder for the derived files, made when missing.
         denoiser: A method ready to run, for every series for which no rule names another.
-        options: Strength, where no rule says another, and labels.
+        options: Strength, where no rule sets another, and labels.
         on_progress: See ``OnSeries``.
-        orders: Rules, and what goes before them.
+        orders: Rules, and the options that override them.
 
     Returns:
         One outcome per series, then one per file that looks like DICOM and cannot be read. One
@@ -123,7 +124,7 @@ def _one_series(
     orders: Orders,
 ) -> SeriesOutcome:
     headers = [load(path, pixels=False) for path in series.files]
-    otherwise = Denoise(orders.model or denoiser.info.name, options.strength, destinations=())
+    otherwise = WorkOrder(orders.model or denoiser.info.name, options.strength, destinations=())
     decision = decide(headers, otherwise=otherwise, rules=orders.rules, source_ae=orders.source_ae)
     if isinstance(decision, Skip):
         return SeriesOutcome(series.name, skipped=decision.reason, rule=decision.rule)

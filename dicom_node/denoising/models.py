@@ -1,4 +1,4 @@
-"""The worker's denoising: the models of ``man_core``, each loaded once."""
+"""Models of ``man_core`` as the worker uses them, each loaded once."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dicom_node import telemetry
-from dicom_node.denoising.report import ImplausibleResult
+from dicom_node.denoising.report import ImplausibleResult, RunReport
 from dicom_node.errors import DeviceFault, ModelUnavailable
 from dicom_node.ledger.model import Job
 from dicom_node.logs import get_logger
 from dicom_node.settings import GuardSettings, ModelSettings, Settings, guard_limits
 
 if TYPE_CHECKING:
-    from dicom_node.denoising.series import GuardOptions
+    from dicom_node.denoising.series import DenoiseOptions, GuardOptions
     from man_core import Denoiser, DenoiseReport
 
 log = get_logger(__name__)
 
 EARLIER_GONE = "its earlier images had left the node before these came"
-"""What late slices say for which the rest of the series is no longer there to be checked."""
+"""Missing slices of late images whose series was purged before they could be checked with it."""
 
 
 def load_model(wanted: ModelSettings) -> Denoiser:
@@ -38,7 +38,7 @@ def load_model(wanted: ModelSettings) -> Denoiser:
 
 
 class ModelDenoise:
-    """Denoises with the models of ``man_core``; each is loaded once.
+    """Denoise with the models of ``man_core``; each is loaded once.
 
     Args:
         settings: Default model, device, steps, labels of the derived series.
@@ -53,12 +53,18 @@ class ModelDenoise:
         self.denoiser(settings.model.name)
 
     def denoiser(self, name: str) -> Denoiser:
-        """The denoiser of that name, loaded at its first use."""
+        """Return the denoiser of a name, loaded at its first use."""
         if name not in self._loaded:
             loaded = load_model(self._settings.model.model_copy(update={"name": name}))
             self._loaded[name] = loaded
             log.info("model loaded", model=name, version=loaded.info.version)
         return self._loaded[name]
+
+    def derived_series_uid(self, job: Job) -> str:
+        """See :class:`dicom_node.denoising.worker.Denoise`."""
+        from dicom_node.denoising.series import derived_series_uid
+
+        return derived_series_uid(job.series_uid, self.denoiser(job.model), self._options(job))
 
     def __call__(
         self,
@@ -68,7 +74,7 @@ class ModelDenoise:
         job: Job,
         only: Collection[Path] | None,
         should_stop: Callable[[], bool],
-    ) -> str:
+    ) -> RunReport:
         """See :class:`dicom_node.denoising.worker.Denoise`.
 
         Raises:
@@ -77,12 +83,8 @@ class ModelDenoise:
         """
         import torch
 
-        from dicom_node.ct.derived.provenance import DeriveOptions
-        from dicom_node.denoising.series import DenoiseOptions, denoise_series
+        from dicom_node.denoising.series import denoise_series
 
-        derived = DeriveOptions(**self._settings.derived.model_dump())
-        guard = guard_options(self._settings.guard)
-        options = DenoiseOptions(strength=job.strength, derived=derived, guard=guard)
         missing = EARLIER_GONE if only is not None and len(only) == len(files) else job.gap
         denoiser = self.denoiser(job.model)
         try:
@@ -90,28 +92,40 @@ class ModelDenoise:
                 files,
                 folder,
                 denoiser,
-                options,
+                self._options(job),
                 only=only,
                 missing=missing,
                 should_stop=should_stop,
             )
         except torch.AcceleratorError as error:
-            raise DeviceFault(f"the device {denoiser.device} failed: look at its driver") from error
+            raise DeviceFault(
+                f"The device {denoiser.device} failed: look at its driver."
+            ) from error
         except ImplausibleResult as error:
-            _tell(error.report.denoise)
+            _report_findings(error.report.denoise)
             raise
-        _tell(report.denoise)
-        return report.to_json()
+        _report_findings(report.denoise)
+        return report
+
+    def _options(self, job: Job) -> DenoiseOptions:
+        from dicom_node.ct.derived.provenance import DeriveOptions
+        from dicom_node.denoising.series import DenoiseOptions
+
+        return DenoiseOptions(
+            strength=job.strength,
+            derived=DeriveOptions(**self._settings.derived.model_dump()),
+            guard=guard_options(self._settings.guard),
+        )
 
 
 def guard_options(settings: GuardSettings) -> GuardOptions:
-    """What the settings say of the guard."""
+    """Return the guard's options as the settings give them."""
     from dicom_node.denoising.series import GuardOptions
 
     return GuardOptions(settings.action, guard_limits(settings.limits), settings.seeds)
 
 
-def _tell(report: DenoiseReport) -> None:
+def _report_findings(report: DenoiseReport) -> None:
     """Count what the guard found, and log what it objects to."""
     for finding in report.findings:
         telemetry.guard_verdict(finding.check, finding.verdict)

@@ -1,9 +1,10 @@
-"""One series from files to derived files, for the node's worker and the offline command alike."""
+"""Denoise one series of files into derived files, for the worker and the offline command."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -33,13 +34,13 @@ from man_core import (
 
 @dataclass(frozen=True)
 class GuardOptions:
-    """What follows from an implausible result.
+    """Treatment of implausible results.
 
     Attributes:
-        action: ``block`` writes nothing where a finding blocks, ``flag`` lets everything pass and
-            reports it, ``off`` does not look.
-        limits: From which value on a result is flagged or blocked.
-        seeds: How many seeds the spread is taken over; 0: not at all.
+        action: ``block`` writes nothing where a finding blocks, ``flag`` writes everything and
+            reports the findings, ``off`` makes no checks.
+        limits: Values from which on a result is flagged or blocked.
+        seeds: Number of seeds for the spread over seeds; 0: it is not measured.
     """
 
     action: Literal["block", "flag", "off"] = "block"
@@ -49,12 +50,12 @@ class GuardOptions:
 
 @dataclass(frozen=True)
 class DenoiseOptions:
-    """What a site sets for its denoised series.
+    """Site options of denoised series.
 
     Attributes:
         strength: 0 leaves the source, 1 is the model's own result.
-        derived: How the derived series is labelled.
-        guard: What follows from an implausible result.
+        derived: Labels of the derived series.
+        guard: Treatment of implausible results.
     """
 
     strength: float = 1.0
@@ -80,10 +81,12 @@ def denoise_series(
         destination: Folder for the derived files, made when missing; same names are replaced.
         denoiser: A method ready to run.
         options: Strength and labels.
-        only: Derive these files alone; the others show that all belong together. None: all.
-        missing: Which slices are missing; the series is then taken as it is, and says so.
+        only: Derive these files alone; the others serve to check that all belong together. None:
+            all.
+        missing: Missing slices, in words; the series is then denoised as it is, and its headers
+            say so.
         on_progress: Called with (slices denoised, slices in all).
-        should_stop: Asked before every batch of slices.
+        should_stop: Called before every batch of slices.
 
     Returns:
         The report, which names the derived files.
@@ -97,18 +100,81 @@ def denoise_series(
     """
     source = read_series(files, contiguous=not missing, only=only)
     targets = _targets(source, files, destination)
-    seed = series_seed(source.series_uid, denoiser.info.digest)
-    provenance = Provenance.of(
-        denoiser.info, steps=denoiser.steps, strength=options.strength, seed=seed
+    run = _Run(source, denoiser, options, should_stop)
+    with deriving(source, targets, run.provenance, options.derived, missing) as derivation:
+        report = run.report(run.denoised(derivation, on_progress), targets, missing)
+        if options.guard.action == "block" and report.denoise.verdict is Verdict.BLOCK:
+            raise ImplausibleResult(replace(report, files=(), blocked=True))
+        if report.denoise.objections:
+            sentences = (one.sentence for one in report.denoise.objections)
+            derivation.add_guard_objections("; ".join(sentences))
+        spread = run.uncertainty()
+    return replace(report, uncertainty=spread)
+
+
+def derived_series_uid(source_uid: str, denoiser: Denoiser, options: DenoiseOptions) -> str:
+    """Return the Series Instance UID that a derived series gets, before it is made.
+
+    Args:
+        source_uid: Series Instance UID of the source.
+        denoiser: A method ready to run.
+        options: Strength and labels.
+    """
+    provenance = _provenance(source_uid, denoiser, options)
+    return derived_uid(source_uid, provenance.key(options.derived))
+
+
+def _provenance(source_uid: str, denoiser: Denoiser, options: DenoiseOptions) -> Provenance:
+    return Provenance.of(
+        denoiser.info,
+        steps=denoiser.steps,
+        strength=options.strength,
+        seed=series_seed(source_uid, denoiser.info.digest),
     )
-    with deriving(source, targets, provenance, options.derived, missing) as derivation:
-        result = _denoise(
-            source, denoiser, provenance, options.guard, derivation, on_progress, should_stop
-        )
-        report = RunReport(
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One series on its way through one denoiser."""
+
+    source: CtSeries
+    denoiser: Denoiser
+    options: DenoiseOptions
+    should_stop: Callable[[], bool] | None
+
+    @cached_property
+    def provenance(self) -> Provenance:
+        return _provenance(self.source.series_uid, self.denoiser, self.options)
+
+    def denoised(
+        self, derivation: Derivation, on_progress: Callable[[int, int], None] | None
+    ) -> DenoiseReport:
+        """Denoise the volume and hand its slices to the derivation."""
+        guard = self.options.guard
+        try:
+            _, report = denoise_volume(
+                self.source.volume,
+                self.denoiser,
+                self.source.condition,
+                seed=self.provenance.seed,
+                strength=self.provenance.strength,
+                padding=self.source.padding,
+                limits=None if guard.action == "off" else guard.limits,
+                on_result=derivation.put,
+                on_progress=on_progress,
+                should_stop=self.should_stop,
+            )
+        except ModelError as error:
+            raise ModelUnavailable(str(error)) from error
+        return report
+
+    def report(self, result: DenoiseReport, files: tuple[Path, ...], missing: str) -> RunReport:
+        """Report the run, as yet without its uncertainty."""
+        source = self.source
+        return RunReport(
             source_series_uid=source.series_uid,
-            derived_series_uid=derived_uid(source.series_uid, provenance.key(options.derived)),
-            files=targets,
+            derived_series_uid=derived_series_uid(source.series_uid, self.denoiser, self.options),
+            files=files,
             regular=source.regular,
             product_version=PRODUCT_VERSION,
             denoise=result,
@@ -116,62 +182,24 @@ def denoise_series(
             remarks=source.remarks,
             patient_marks=marks_of(source.headers, source.series_uid),
         )
-        if options.guard.action == "block" and result.verdict is Verdict.BLOCK:
-            raise ImplausibleResult(replace(report, files=(), blocked=True))
-        if result.objections:
-            derivation.add_guard_objections("; ".join(one.sentence for one in result.objections))
-        spread = _uncertainty(source, denoiser, provenance, options.guard.seeds, should_stop)
-    return replace(report, uncertainty=spread)
 
-
-def _denoise(
-    source: CtSeries,
-    denoiser: Denoiser,
-    settings: Provenance,
-    guard: GuardOptions,
-    derivation: Derivation,
-    on_progress: Callable[[int, int], None] | None,
-    should_stop: Callable[[], bool] | None,
-) -> DenoiseReport:
-    try:
-        _, report = denoise_volume(
-            source.volume,
-            denoiser,
-            source.condition,
-            seed=settings.seed,
-            strength=settings.strength,
-            padding=source.padding,
-            limits=None if guard.action == "off" else guard.limits,
-            on_result=derivation.put,
-            on_progress=on_progress,
-            should_stop=should_stop,
-        )
-    except ModelError as error:
-        raise ModelUnavailable(str(error)) from error
-    return report
-
-
-def _uncertainty(
-    source: CtSeries,
-    denoiser: Denoiser,
-    settings: Provenance,
-    seeds: int,
-    should_stop: Callable[[], bool] | None,
-) -> UncertaintySummary | None:
-    if not seeds:
-        return None
-    try:
-        _, summary = spread_over_seeds(
-            source.volume,
-            denoiser,
-            source.condition,
-            seeds=range(settings.seed, settings.seed + seeds),
-            strength=settings.strength,
-            should_stop=should_stop,
-        )
-    except ModelError as error:
-        raise ModelUnavailable(str(error)) from error
-    return summary
+    def uncertainty(self) -> UncertaintySummary | None:
+        """Return the spread over seeds, where the options ask for it."""
+        seeds, first = self.options.guard.seeds, self.provenance.seed
+        if not seeds:
+            return None
+        try:
+            _, summary = spread_over_seeds(
+                self.source.volume,
+                self.denoiser,
+                self.source.condition,
+                seeds=range(first, first + seeds),
+                strength=self.provenance.strength,
+                should_stop=self.should_stop,
+            )
+        except ModelError as error:
+            raise ModelUnavailable(str(error)) from error
+        return summary
 
 
 def _targets(source: CtSeries, files: Sequence[Path], destination: Path) -> tuple[Path, ...]:
@@ -179,16 +207,16 @@ def _targets(source: CtSeries, files: Sequence[Path], destination: Path) -> tupl
         destination.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         why = error.strerror or "not a folder"
-        raise StorageError(f"{destination} cannot be made a folder: {why}") from error
+        raise StorageError(f"{destination} cannot be made a folder: {why}.") from error
     targets = tuple(destination / name for name in _names(source.headers))
     originals = {path.resolve() for path in files}
     if any(target.resolve() in originals for target in targets):
-        raise InputError(f"{destination} holds the original images: write to another folder")
+        raise InputError(f"{destination} holds the original images: write to another folder.")
     return targets
 
 
 def _names(headers: Sequence[Dataset]) -> list[str]:
-    """By instance number where every slice has its own, else by place in the series."""
+    """Name by instance number where every slice has its own, else by place in the series."""
     numbers = [number(header, "InstanceNumber") for header in headers]
     if None in numbers or len(set(numbers)) < len(numbers):
         numbers = [float(place) for place in range(1, len(headers) + 1)]

@@ -15,16 +15,17 @@ from dicom_node.ct.slices.completeness import Completeness, completeness_of
 from dicom_node.errors import InputError
 from dicom_node.ledger.crashes import MAX_DEATHS
 from dicom_node.ledger.engine import Ledger
-from dicom_node.ledger.jobs import Work, enqueue
+from dicom_node.ledger.jobs import enqueue
 from dicom_node.ledger.leases import is_dead
 from dicom_node.ledger.lineage import uncovered_names
 from dicom_node.ledger.series import Series, complete, note_death, quiet_series, skip, undecided
 from dicom_node.ledger.states import SeriesState
 from dicom_node.logs import get_logger, reason_of, short_hash
 from dicom_node.memory import header_bytes, memory_limited
-from dicom_node.rules import Decision, Denoise, ReloadableRules, Skip, decide, default_work
+from dicom_node.rules import Decision, ReloadableRules, Skip, decide, default_order
 from dicom_node.settings import Settings
 from dicom_node.store.inbox import Inbox
+from dicom_node.work_order import WorkOrder
 
 log = get_logger(__name__)
 
@@ -144,39 +145,39 @@ class Completion:
     def _decide(self, series: Series, now: float, headers: Sequence[Dataset] | None = None) -> None:
         headers = headers or list(self._headers(series))
         decision = self._decision(series, headers)
-        if isinstance(decision, Denoise):
+        if isinstance(decision, WorkOrder):
             remark = localizer_remark(len(headers) - len(without_localizers(headers)))
-            work = _work(decision, remark)
-            if not self._only_localizers_came_late(series, work):
-                self._enqueue(series, work, now)
+            order = replace(decision, remark=remark)
+            if not self._only_localizers_came_late(series, order):
+                self._enqueue(series, order, now)
                 return
             decision = Skip(ONLY_LATE_LOCALIZERS, decision.rule)
         if skip(self._ledger, series, reason=decision.reason, rule=decision.rule, now=now):
             log.info("series skipped", reason=decision.reason, rule=decision.rule, **_known(series))
 
-    def _enqueue(self, series: Series, work: Work, now: float) -> None:
-        job = enqueue(self._ledger, series, work, now=now)
+    def _enqueue(self, series: Series, order: WorkOrder, now: float) -> None:
+        job = enqueue(self._ledger, series, order, now=now)
         if job is not None:
             fields = {
                 "generation": job.generation,
                 "missing": series.gap,
                 "rule": job.rule,
-                "remark": work.remark,
+                "remark": order.remark,
             }
             given = {key: value for key, value in fields.items() if value}
             log.info("series complete", job=job.id, **given, **_known(series))
 
-    def _only_localizers_came_late(self, series: Series, work: Work) -> bool:
+    def _only_localizers_came_late(self, series: Series, order: WorkOrder) -> bool:
         """Whether all images that earlier jobs do not cover are localizers."""
-        if series.generation == 1 or not work.remark:
+        if series.generation == 1 or not order.remark:
             return False
-        fresh = list(self._loaded(series, uncovered_names(self._ledger, series, work)))
+        fresh = list(self._loaded(series, uncovered_names(self._ledger, series, order)))
         return bool(fresh) and all(map(is_localizer, fresh))
 
     def _decision(self, series: Series, headers: Sequence[Dataset]) -> Decision:
         decision = decide(
             headers,
-            otherwise=default_work(self._settings),
+            otherwise=default_order(self._settings),
             rules=self._rules.rules,
             source_ae=series.source_ae,
         )
@@ -198,17 +199,6 @@ class Completion:
                 yield load(self._inbox.path(name), pixels=False)
             except InputError:
                 log.warning("image cannot be read", series=short_hash(series.series_uid))
-
-
-def _work(decision: Denoise, remark: str) -> Work:
-    return Work(
-        decision.model,
-        decision.strength,
-        decision.destinations,
-        priority=decision.priority,
-        rule=decision.rule,
-        remark=remark,
-    )
 
 
 def _evidence(series: Series, headers: Sequence[Dataset]) -> Completeness:

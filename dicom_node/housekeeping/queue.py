@@ -25,7 +25,7 @@ class Queue:
     def __init__(self, ledger: Ledger, settings: Settings) -> None:
         self._ledger, self._settings = ledger, settings
         delays = [p.commitment_seconds for p in settings.peers if isinstance(p, PeerSettings)]
-        self._longest_plan_seconds = max(settings.retry.longest_delay_seconds, *delays, 0.0)
+        self._max_plan_seconds = max(settings.retry.longest_delay_seconds, *delays, 0.0)
 
     def release_leases(self, now: float) -> None:
         """Return the jobs of processes that died."""
@@ -63,8 +63,6 @@ class Queue:
 
     def correct_clock(self, now: float) -> None:
         """Correct planned times from before the clock was set back."""
-        plans = correct_clock(
-            self._ledger, longest_plan_seconds=self._longest_plan_seconds, now=now
-        )
+        plans = correct_clock(self._ledger, max_plan_seconds=self._max_plan_seconds, now=now)
         if plans:
             log.warning("the clock was set back: plans brought forward", plans=plans)

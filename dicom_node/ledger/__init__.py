@@ -1,1 +1,1 @@
-"""The ledger: which series came, what was done with them, and whether the results arrived."""
+"""The ledger: a database of received series, the jobs on them, and the delivery of the results."""

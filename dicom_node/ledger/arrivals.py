@@ -1,4 +1,4 @@
-"""How images enter the ledger: many at once, each compared with what is known."""
+"""Record arrived images: many at once, each compared with the images that are known."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlalchemy.orm import Session
 
 from dicom_node.ledger.engine import Ledger, repeated
-from dicom_node.ledger.fast_path import enter_ordinary
+from dicom_node.ledger.fast_path import insert_arriving
 from dicom_node.ledger.history import move_series, note
 from dicom_node.ledger.series import CLOCK_SLACK_SECONDS
 from dicom_node.ledger.states import SeriesState
 from dicom_node.ledger.tables import InstanceRow, SeriesRow
 
-NAMES_PER_QUESTION = 500
+MAX_NAMES_PER_QUERY = 500
 
 
 class Recorded(StrEnum):
-    """What an arrived image was to the ledger."""
+    """Relation of an arrived image to the ledger."""
 
     NEW = "new"
     DUPLICATE = "duplicate"
@@ -60,32 +60,31 @@ def record_instances(
     now: float,
     exists: Callable[[Arrival], bool],
 ) -> list[Recorded]:
-    """Enter images whose files are durable: the ordinary in one transaction, others in another.
+    """Record images whose files are durable: new ones of arriving series first, then all others.
 
-    Only after this may a sender hear "success". An image that is new to a series which had been
-    complete reopens it as the next generation. The same bytes again change nothing (but bring
-    back a file that retention had deleted).
+    Only after this may a sender be answered with success. A new image of a series that had been
+    complete reopens the series as its next generation. The same bytes again change nothing (but
+    bring back a file that retention had deleted).
 
     Args:
         ledger: The ledger.
         arrivals: The images, in the order of their arrival.
         now: Seconds since 1970.
-        exists: Is the file still in the inbox? Asked under the series' lock, because retention
-            may have removed the folder since the file was written.
+        exists: Returns whether the file is still in the inbox; called under the series' lock,
+            because retention may have removed the folder since the file was written.
 
     Returns:
         For each NEW, DUPLICATE (the same bytes were here), CONFLICT (other bytes are known under
         this SOP Instance UID: the ledger keeps the first, the caller quarantines this file),
-        GONE (the file is no longer there, nothing was entered: the sender should try again) or
-        OTHER_STUDY (the series is known in another study, nothing was entered: the caller refuses
-        the image).
+        GONE (the file is missing, nothing was recorded: the sender should try again) or OTHER_STUDY
+        (the series is known in another study, nothing was recorded: the caller refuses the image).
 
     Raises:
-        StorageError: The database is not there. What was entered all the same is a duplicate when
-            it comes again.
+        StorageError: The database cannot be used. Images that were recorded all the same are
+            duplicates when they come again.
     """
     with ledger.transaction() as connection:
-        entered = enter_ordinary(connection, arrivals, now=now, exists=exists)
+        entered = insert_arriving(connection, arrivals, now=now, exists=exists)
     others = [arrival for at, arrival in enumerate(arrivals) if at not in entered]
     rest = iter(_enter_others(ledger, others, now, exists) if others else ())
     return [Recorded.NEW if at in entered else next(rest) for at in range(len(arrivals))]
@@ -95,7 +94,7 @@ def record_instances(
 def _enter_others(
     ledger: Ledger, arrivals: Sequence[Arrival], now: float, exists: Callable[[Arrival], bool]
 ) -> list[Recorded]:
-    """Compare images with what is known, lock their series and enter what is new."""
+    """Lock the series of images, compare each with the known ones and record the new."""
     with ledger.write() as session:
         series = _lock_series(session, {arrival.series_uid for arrival in arrivals})
         present = [exists(arrival) for arrival in arrivals]
@@ -111,16 +110,16 @@ def _enter_others(
 
 
 def entered_names(ledger: Ledger, names: Sequence[str]) -> set[str]:
-    """Those of these inbox files that belong to an image which the ledger counts on."""
+    """Return those of these inbox files that belong to an image which the ledger relies on."""
     with ledger.read() as session:
         return names_entered(session, names)
 
 
 def names_entered(session: Session, names: Sequence[str]) -> set[str]:
-    """The same, within a transaction."""
+    """Return the same within a transaction."""
     found: set[str] = set()
-    for begin in range(0, len(names), NAMES_PER_QUESTION):
-        asked = names[begin : begin + NAMES_PER_QUESTION]
+    for begin in range(0, len(names), MAX_NAMES_PER_QUERY):
+        asked = names[begin : begin + MAX_NAMES_PER_QUERY]
         chosen = select(InstanceRow.name).where(
             InstanceRow.name.in_(asked), InstanceRow.purged.is_(False)
         )
@@ -150,7 +149,7 @@ class _Entry:
                 return Recorded.OTHER_STUDY
             if known is not None:
                 return Recorded.CONFLICT
-        _be_heard(series, self._now)
+        _restart_quiet_time(series, self._now)
         if known is None:
             self._add(series, arrival)
             return Recorded.NEW
@@ -187,7 +186,7 @@ class _Entry:
 
 @dataclass(frozen=True)
 class _Known:
-    """What the ledger knows of an image; no ``id`` yet when it came in the same transaction."""
+    """An image as the ledger knows it; without ``id`` when it came in the same transaction."""
 
     id: int | None
     sha256: str
@@ -215,20 +214,20 @@ def _known(
     }
 
 
-def _be_heard(series: SeriesRow, now: float) -> None:
-    """Begin the quiet time anew; a moment far ahead was written before the clock was set back."""
+def _restart_quiet_time(series: SeriesRow, now: float) -> None:
+    """Restart the quiet time; a moment far ahead was written before the clock was set back."""
     ahead = series.last_arrival_at > now + CLOCK_SLACK_SECONDS
     series.last_arrival_at = now if ahead else max(series.last_arrival_at, now)
 
 
 def _lock_series(session: Session, uids: Collection[str]) -> dict[str, SeriesRow]:
-    """The known series of these UIDs, locked in one order so that no two wait crosswise."""
+    """Return the known series of these UIDs, locked in one order to avoid deadlocks."""
     chosen = select(SeriesRow).where(SeriesRow.series_uid.in_(uids)).order_by(SeriesRow.series_uid)
     return {row.series_uid: row for row in session.scalars(chosen.with_for_update())}
 
 
 def _add_series(session: Session, arrivals: Sequence[Arrival], now: float) -> dict[str, SeriesRow]:
-    """Make the series of these arrivals, unless another receiver just did; locked."""
+    """Insert the series of these arrivals, unless another receiver just did, and lock them."""
     first = {arrival.series_uid: arrival for arrival in reversed(arrivals)}
     if not first:
         return {}

@@ -1,4 +1,4 @@
-"""Clocks that were wrong: moments that they left in the ledger are brought to the right time."""
+"""Reset times that a wrong clock wrote in the future, and follow a clock that was set."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Update, case, func, select, text, update
 from sqlalchemy.orm import InstrumentedAttribute
 
+from dicom_node.ledger.claim import LEASE_SECONDS
 from dicom_node.ledger.engine import Ledger, repeated
-from dicom_node.ledger.jobs import LEASE_SECONDS
 from dicom_node.ledger.series import CLOCK_SLACK_SECONDS
 from dicom_node.ledger.states import CLOSED, DeliveryState, JobState, SeriesState
 from dicom_node.ledger.tables import (
@@ -23,8 +23,8 @@ from dicom_node.ledger.tables import (
     SeriesRow,
 )
 
-READING_SECONDS = 1.0
-"""A moment may have been read so long before it was written."""
+MAX_WRITE_DELAY_SECONDS = 1.0
+"""Longest time between reading the clock for a moment and writing it."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class ClockStep:
     """A step of the wall clock, set forward or back.
 
     Attributes:
-        by_seconds: How far; negative when it was set back.
-        within_seconds: How long ago it happened, at most.
+        by_seconds: Its size; negative when the clock was set back.
+        within_seconds: Longest time since it happened.
         now: Seconds since 1970, after the step.
     """
 
@@ -42,16 +42,16 @@ class ClockStep:
     now: float
 
     def moved(self, moment: Moment) -> ColumnElement[Any]:
-        """A past moment by the new time; one that was written after the step stays."""
+        """Return a past moment by the new time; one that was written after the step stays."""
         return case((self._is_new(moment), moment), else_=moment + self.by_seconds)
 
     def planned(self, moment: Moment, written: Moment) -> ColumnElement[Any]:
-        """The same for a moment ahead, by when its row was written."""
+        """Return a planned moment by the new time; ``written`` tells when it was planned."""
         return case((self._is_new(written), moment), else_=moment + self.by_seconds)
 
     def _is_new(self, moment: Moment) -> ColumnElement[bool]:
-        begin = self.now - self.within_seconds - READING_SECONDS
-        return moment.between(begin, self.now + READING_SECONDS)
+        begin = self.now - self.within_seconds - MAX_WRITE_DELAY_SECONDS
+        return moment.between(begin, self.now + MAX_WRITE_DELAY_SECONDS)
 
 
 Moment = InstrumentedAttribute[float] | InstrumentedAttribute[float | None]
@@ -59,7 +59,7 @@ Moment = InstrumentedAttribute[float] | InstrumentedAttribute[float | None]
 
 @repeated
 def follow_clock(ledger: Ledger, step: ClockStep) -> None:
-    """Bring every open moment in the ledger to the new time of a clock that was set.
+    """Shift every open time in the ledger to the new time of a clock that was set.
 
     What has waited a minute has waited a minute still: no series completes early, no retry waits
     longer, and whoever holds a lease has a whole one from now on. History and finished work keep
@@ -124,15 +124,15 @@ def _of_peers(step: ClockStep) -> Iterator[Update]:
 
 
 def _of_leases(step: ClockStep) -> Iterator[Update]:
-    """Whoever holds one has a whole one."""
+    """Give every owner a whole lease."""
     until = step.now + LEASE_SECONDS
     for table in (JobRow, DeliveryRow, CommitmentRequestRow):
         yield update(table).where(table.owner.is_not(None)).values(lease_until=until)
 
 
 @repeated
-def correct_clock(ledger: Ledger, *, longest_plan_seconds: float, now: float) -> int:
-    """Bring plans back that were made by a clock since set back: nobody waits for them for years.
+def correct_clock(ledger: Ledger, *, max_plan_seconds: float, now: float) -> int:
+    """Reset plans and leases that a clock which was since set back wrote in the future.
 
     A machine that starts with a wrong clock plans in the future. Once the clock is right, a pause
     that ends later than any may is over, and a lease that is longer than any ends as one that was
@@ -140,13 +140,13 @@ def correct_clock(ledger: Ledger, *, longest_plan_seconds: float, now: float) ->
 
     Args:
         ledger: The ledger.
-        longest_plan_seconds: As far ahead as anything may be planned.
+        max_plan_seconds: Longest time ahead that anything is planned.
         now: Seconds since 1970.
 
     Returns:
-        How many plans were brought back.
+        Number of plans and leases that were reset.
     """
-    latest = now + longest_plan_seconds + CLOCK_SLACK_SECONDS
+    latest = now + max_plan_seconds + CLOCK_SLACK_SECONDS
     lease = now + LEASE_SECONDS
     corrected = 0
     with ledger.write() as session:
@@ -160,13 +160,13 @@ def correct_clock(ledger: Ledger, *, longest_plan_seconds: float, now: float) ->
 
 
 def newest_moment(ledger: Ledger) -> float | None:
-    """When the newest transition happened by the clock of then; None in an empty ledger."""
+    """Return the time of the newest transition by the clock of then; None in an empty ledger."""
     with ledger.read() as session:
         return session.scalar(select(func.max(HistoryRow.at)))
 
 
 def seconds_ahead_of_server(ledger: Ledger, *, clock: Callable[[], float]) -> float | None:
-    """By how much a clock is ahead of the database server's; None where there is no server."""
+    """Return the lead of a clock over the database server's; None where there is no server."""
     if ledger.engine.dialect.name != "postgresql":
         return None
     with ledger.read() as session:

@@ -1,6 +1,6 @@
-"""Storage commitment that this node asks of its destinations (PS3.4 annex J, as SCU).
+"""Storage commitment requests of this node to its destinations (PS3.4 annex J, as SCU).
 
-A request is in the ledger before it goes out, so that no report is ever unknown.
+A request is in the ledger before it is sent, so that no report is ever unknown.
 """
 
 from __future__ import annotations
@@ -10,64 +10,15 @@ from collections.abc import Collection, Mapping
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from dicom_node.ledger.deliveries import locked, owned
 from dicom_node.ledger.engine import Ledger, repeated
 from dicom_node.ledger.history import move_delivery
 from dicom_node.ledger.model import Delivery, delivery_of
-from dicom_node.ledger.rollup import roll_up
+from dicom_node.ledger.rollup import lock_delivery, roll_up
 from dicom_node.ledger.states import DeliveryState
 from dicom_node.ledger.tables import CommitmentRow, DeliveryRow, SentRow
 from dicom_node.settings import RetrySettings
 
 DEFAULT_RETRY = RetrySettings()
-
-
-@repeated
-def begin_commitment(
-    ledger: Ledger, delivery_id: int, *, owner: str, transaction_uid: str, now: float
-) -> None:
-    """Note that storage commitment is about to be asked for; before the N-ACTION is sent.
-
-    Raises:
-        LeaseLost: The delivery is no longer this owner's.
-    """
-    with ledger.write() as session:
-        row = owned(session, delivery_id, owner)
-        session.add(
-            CommitmentRow(transaction_uid=transaction_uid, delivery_id=row.id, requested_at=now)
-        )
-
-
-@repeated
-def await_commitment(
-    ledger: Ledger,
-    delivery_id: int,
-    *,
-    owner: str,
-    transaction_uid: str,
-    deadline: float,
-    now: float,
-) -> Delivery:
-    """The destination has taken the request: COMMITTING until its report, at most to ``deadline``.
-
-    Returns:
-        The delivery; in whatever state the report has brought it, if that was here first.
-
-    Raises:
-        LeaseLost: The delivery is no longer this owner's.
-    """
-    asked = select(CommitmentRow).where(
-        CommitmentRow.transaction_uid == transaction_uid, CommitmentRow.answered_at.is_not(None)
-    )
-    with ledger.write() as session:
-        row = locked(session, delivery_id)
-        if row is not None and session.scalar(asked) is not None:
-            return delivery_of(row)
-        row = owned(session, delivery_id, owner)
-        row.next_at = deadline
-        move_delivery(session, row, DeliveryState.COMMITTING, now=now)
-        roll_up(session, row.job, now=now, owner=owner)
-        return delivery_of(row)
 
 
 @repeated
@@ -80,10 +31,10 @@ def report(
     now: float,
     retry: RetrySettings = DEFAULT_RETRY,
 ) -> bool:
-    """Enter the report of a destination; it may come early, late, and more than once.
+    """Record the report of a destination; it may come early, late, and more than once.
 
     When the destination has now committed to every image, the delivery is CONFIRMED. Images to
-    which it could not commit are forgotten, to be sent again: the delivery is PENDING, or REFUSED
+    which it could not commit are sent again: the delivery is PENDING, or REFUSED
     once its attempts are spent.
 
     Args:
@@ -92,7 +43,7 @@ def report(
         committed: SOP Instance UIDs to which the destination commits.
         failed: SOP Instance UID to failure reason (PS3.3 section C.14.1.1) of the others.
         now: Seconds since 1970.
-        retry: How often and when a delivery is tried again.
+        retry: Number and delays of the attempts.
 
     Returns:
         False when no request has this transaction UID.
@@ -100,7 +51,7 @@ def report(
     asked = select(CommitmentRow).where(CommitmentRow.transaction_uid == transaction_uid)
     with ledger.write() as session:
         request = session.scalar(asked)
-        row = locked(session, request.delivery_id) if request else None
+        row = lock_delivery(session, request.delivery_id) if request else None
         if request is None or row is None:
             return False
         if request.answered_at is None:
@@ -112,9 +63,9 @@ def report(
 
 @repeated
 def overdue(ledger: Ledger, *, now: float, retry: RetrySettings = DEFAULT_RETRY) -> list[Delivery]:
-    """Give up waiting for reports that are overdue: the deliveries are PENDING, to be asked again.
+    """Return deliveries with an overdue report to PENDING, to request commitment again.
 
-    Nothing is sent again: what was stored stays noted. No attempt is spent, since the destination
+    Nothing is sent again: the stored images stay noted. No attempt is spent, since the destination
     may be away.
     """
     late = select(DeliveryRow.id).where(
@@ -131,7 +82,7 @@ def _give_up(
     ledger: Ledger, delivery_id: int, *, now: float, retry: RetrySettings
 ) -> Delivery | None:
     with ledger.write() as session:
-        row = locked(session, delivery_id)
+        row = lock_delivery(session, delivery_id)
         if row is None or row.state != DeliveryState.COMMITTING or row.next_at > now:
             return None
         row.next_at = now + retry.delay_seconds(row.attempts + row.waits)
@@ -160,7 +111,7 @@ def _settle(
     retry: RetrySettings,
     now: float,
 ) -> None:
-    """Bring a delivery where a report leaves it."""
+    """Bring a delivery into the state that follows from a report."""
     if row.state == DeliveryState.CONFIRMED:
         return
     kept = select(func.count()).where(

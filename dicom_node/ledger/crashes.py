@@ -1,4 +1,4 @@
-"""Work whose process ended: back behind what waits, or left alone where it was the work's doing."""
+"""Release the work of processes that ended: queue it again, or park it where it was the cause."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PARKED = (
 )
 
 MAX_DEATHS = 2
-"""Work that has killed so many processes is left alone until an operator wants it tried again."""
+"""Processes that a job may kill before it is parked until an operator retries it."""
 
 
 @repeated
@@ -32,15 +32,15 @@ def release_job(
     now: float,
     attempts: int,
 ) -> Job:
-    """Take a job, and those of its deliveries that are lost, from the processes that held them.
+    """Release a job, and those of its deliveries that are lost, from the processes that held them.
 
     Args:
         ledger: The ledger.
         job_id: The job.
-        is_lost: Tells of an owner and the end of its lease whether the work is lost.
-        crash: What ended an owner if its own work did; empty for any other end.
+        is_lost: Returns from an owner and the end of its lease whether the work is lost.
+        crash: Returns the cause of an owner's end if its own work was it; empty for any other end.
         now: Seconds since 1970.
-        attempts: How many claims a job or delivery gets.
+        attempts: Claims that a job or delivery gets.
     """
     with ledger.write() as session:
         row = session.get_one(JobRow, job_id, with_for_update=True)
@@ -61,7 +61,7 @@ def release_job(
 
 
 def _note_death(row: JobRow, cause: str) -> str:
-    """Count a death that was the work's own; what to say of how the process ended."""
+    """Count the process's end if the work was its cause; return the reason for the job."""
     if not cause:
         return _DIED
     row.deaths += 1

@@ -1,25 +1,27 @@
-"""Deliveries as their owners see them: the results of one job on their way to one destination.
+"""Deliveries: the results of one job on their way to one destination, claimed one by one.
 
-A delivery is leased as a job is: claimed by one process, kept by a heartbeat, ended by name. One
-destination that is away holds up no other. Every move rolls up into the state of the job.
+A destination that is away holds up no other. Every transition rolls up into the state of the job.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import ScalarSelect, and_, or_, select, update
+from sqlalchemy import ScalarSelect, Select, and_, or_, select
 from sqlalchemy.orm import Session
 
+from dicom_node.ledger.claim import LEASE_SECONDS, Claim, Clock, take
 from dicom_node.ledger.engine import Ledger, repeated
+from dicom_node.ledger.fault import Fault
 from dicom_node.ledger.history import move_delivery, move_job, note
-from dicom_node.ledger.jobs import LEASE_SECONDS, LeaseLost
 from dicom_node.ledger.model import Delivery, Job, delivery_of, job_of, stored_count
-from dicom_node.ledger.rollup import roll_up
+from dicom_node.ledger.rollup import lock_delivery, roll_up
 from dicom_node.ledger.series import CLOCK_SLACK_SECONDS
 from dicom_node.ledger.states import SENDABLE, DeliveryState, JobState, WrongState
-from dicom_node.ledger.tables import DeliveryRow, JobRow, PauseRow, SentRow
+from dicom_node.ledger.tables import CommitmentRow, DeliveryRow, JobRow, PauseRow, SentRow
+from dicom_node.settings import RetrySettings
 
 
 @dataclass(frozen=True)
@@ -35,38 +37,33 @@ class Sent:
     status: int
 
 
-@repeated
 def claim_delivery(
-    ledger: Ledger,
-    destination: str,
-    *,
-    owner: str,
-    lease_seconds: float = LEASE_SECONDS,
-    now: float,
-) -> Delivery | None:
-    """Take the next delivery to a destination; nobody else gets it while the lease lasts.
+    ledger: Ledger, destination: str, *, owner: str, clock: Clock = time.time
+) -> DeliveryClaim | None:
+    """Claim the next delivery to a destination; nobody else gets it while the lease lasts.
 
-    Urgent ones come first, of equals the one that has waited longest. While sending, or sending to
-    this destination, is paused there is none.
+    Urgent ones come first, of equals the one that has waited longest. None while sending, or
+    sending to this destination, is paused.
     """
-    take = (
-        update(DeliveryRow)
-        .where(
-            DeliveryRow.id == _next_one(destination, now),
-            DeliveryRow.state == DeliveryState.PENDING,
-        )
-        .values(
-            state=DeliveryState.SENDING,
-            owner=owner,
-            lease_until=now + lease_seconds,
-            attempts=DeliveryRow.attempts + 1,
-            updated_at=now,
-        )
-        .returning(DeliveryRow)
-        .execution_options(synchronize_session=False)
+    delivery = _claimed(ledger, destination, owner=owner, now=clock())
+    if delivery is None:
+        return None
+    return DeliveryClaim(ledger=ledger, owner=owner, clock=clock, delivery=delivery)
+
+
+@repeated
+def _claimed(ledger: Ledger, destination: str, *, owner: str, now: float) -> Delivery | None:
+    taking = take(
+        DeliveryRow,
+        _next_one(destination, now),
+        DeliveryRow.state == DeliveryState.PENDING,
+        owner=owner,
+        until=now + LEASE_SECONDS,
+        state=DeliveryState.SENDING,
+        updated_at=now,
     )
     with ledger.write() as session:
-        row = session.scalar(take)
+        row = session.scalar(taking)
         if row is None:
             return None
         note(session, row, DeliveryState.PENDING, "", now)
@@ -99,190 +96,196 @@ def _next_one(destination: str, now: float) -> ScalarSelect[int]:
     )
 
 
-@repeated
-def beat_delivery(
-    ledger: Ledger,
-    delivery_id: int,
-    *,
-    owner: str,
-    lease_seconds: float = LEASE_SECONDS,
-    now: float,
-) -> bool:
-    """Extend the lease; False when the delivery is no longer this owner's."""
-    beat = (
-        update(DeliveryRow)
-        .where(DeliveryRow.id == delivery_id, DeliveryRow.owner == owner)
-        .values(lease_until=now + lease_seconds)
-        .returning(DeliveryRow.id)
-        .execution_options(synchronize_session=False)
-    )
-    with ledger.write() as session:
-        return session.scalar(beat) is not None
+@dataclass(frozen=True, kw_only=True)
+class DeliveryClaim(Claim[DeliveryRow, Delivery]):
+    """A delivery in the hands of the process that sends it.
 
-
-def waiting_destinations(ledger: Ledger) -> list[str]:
-    """Names of the destinations to which something is still owed."""
-    owed = (
-        select(DeliveryRow.destination)
-        .join(JobRow, JobRow.id == DeliveryRow.job_id)
-        .where(DeliveryRow.state == DeliveryState.PENDING, JobRow.state.in_(SENDABLE))
-        .distinct()
-        .order_by(DeliveryRow.destination)
-    )
-    with ledger.read() as session:
-        return list(session.scalars(owed))
-
-
-def sent_names(ledger: Ledger, delivery_id: int) -> set[str]:
-    """File names of the images that this destination has stored."""
-    with ledger.read() as session:
-        chosen = select(SentRow.name).where(SentRow.delivery_id == delivery_id)
-        return set(session.scalars(chosen))
-
-
-def uncommitted(ledger: Ledger, delivery_id: int) -> dict[str, str]:
-    """The stored images to which this destination has not committed: file name to SOP UID."""
-    chosen = select(SentRow.name, SentRow.sop_uid).where(
-        SentRow.delivery_id == delivery_id, SentRow.committed_at.is_(None)
-    )
-    with ledger.read() as session:
-        return {row.name: row.sop_uid for row in session.execute(chosen)}
-
-
-@repeated
-def note_sent(
-    ledger: Ledger, delivery_id: int, *, owner: str, sent: Mapping[str, Sent], now: float
-) -> bool:
-    """Note images, by file name, that a destination has stored.
-
-    Returns:
-        True when the destination now has every derived image of the job.
-
-    Raises:
-        LeaseLost: The delivery is no longer this owner's.
+    Attributes:
+        delivery: The delivery when it was claimed.
     """
-    with ledger.write() as session:
-        row = owned(session, delivery_id, owner)
-        chosen = select(SentRow.name).where(SentRow.delivery_id == row.id)
-        known = set(session.scalars(chosen))
-        session.add_all(
-            SentRow(delivery_id=row.id, name=name, sop_uid=item.sop_uid, status=item.status, at=now)
-            for name, item in sent.items()
-            if name not in known
+
+    delivery: Delivery
+
+    table = DeliveryRow
+
+    @property
+    def id(self) -> int:
+        """Number of the delivery."""
+        return self.delivery.id
+
+    def __str__(self) -> str:
+        return f"The delivery of job {self.delivery.job_id} to {self.delivery.destination}"
+
+    def sent_names(self) -> set[str]:
+        """Return the file names of the images that the destination has stored."""
+        with self.ledger.read() as session:
+            return set(session.scalars(_names_sent(self.id)))
+
+    def uncommitted(self) -> dict[str, str]:
+        """Return the stored images without a commitment: file name to SOP Instance UID."""
+        stored = select(SentRow).where(SentRow.delivery_id == self.id)
+        with self.ledger.read() as session:
+            rows = session.scalars(stored.where(SentRow.committed_at.is_(None)))
+            return {row.name: row.sop_uid for row in rows}
+
+    def note_sent(self, sent: Mapping[str, Sent]) -> bool:
+        """Note images, by file name, that the destination has stored.
+
+        Returns:
+            True when the destination now has every derived image of the job.
+
+        Raises:
+            LeaseLost: The delivery is no longer this owner's.
+        """
+        now = self.clock()
+
+        def act(session: Session, row: DeliveryRow) -> bool:
+            known = set(session.scalars(_names_sent(row.id)))
+            session.add_all(
+                SentRow(
+                    delivery_id=row.id, name=name, sop_uid=item.sop_uid, status=item.status, at=now
+                )
+                for name, item in sent.items()
+                if name not in known
+            )
+            session.flush()
+            return stored_count(row) == row.job.derived_count
+
+        return self.change(act)
+
+    def confirm(self) -> Delivery:
+        """Mark the delivery CONFIRMED: the destination has every image.
+
+        Raises:
+            LeaseLost: The delivery is no longer this owner's.
+            WrongState: Images are missing.
+        """
+
+        def act(row: DeliveryRow, now: float) -> None:
+            if stored_count(row) != row.job.derived_count:
+                raise WrongState(
+                    f"{row.destination} does not have every image of job {row.job_id}."
+                )
+            row.confirmed_at = now
+
+        return self._move(DeliveryState.CONFIRMED, act)
+
+    def begin_commitment(self, transaction_uid: str) -> None:
+        """Note that storage commitment is about to be asked for; before the N-ACTION is sent.
+
+        Raises:
+            LeaseLost: The delivery is no longer this owner's.
+        """
+        now = self.clock()
+
+        def act(session: Session, row: DeliveryRow) -> None:
+            session.add(
+                CommitmentRow(transaction_uid=transaction_uid, delivery_id=row.id, requested_at=now)
+            )
+
+        self.change(act)
+
+    def await_commitment(self, transaction_uid: str, *, wait_seconds: float) -> Delivery:
+        """Mark the delivery COMMITTING: the destination has taken the request and owes a report.
+
+        Args:
+            transaction_uid: Of the request.
+            wait_seconds: Time that the report may take.
+
+        Returns:
+            The delivery; in whatever state the report has brought it, if that came first.
+
+        Raises:
+            LeaseLost: The delivery is no longer this owner's.
+        """
+        now = self.clock()
+        answered = select(CommitmentRow).where(
+            CommitmentRow.transaction_uid == transaction_uid, CommitmentRow.answered_at.is_not(None)
         )
-        session.flush()
-        return stored_count(row) == row.job.derived_count
 
+        def act(session: Session) -> Delivery:
+            row = self.locked(session)
+            if row is not None and session.scalar(answered) is not None:
+                return delivery_of(row)
+            row = self.owned(session)
+            row.next_at = now + wait_seconds
+            return self._moved(session, row, DeliveryState.COMMITTING, now)
 
-def confirm(ledger: Ledger, delivery_id: int, *, owner: str, now: float) -> Delivery:
-    """The destination has every image: CONFIRMED.
+        return self.transact(act)
 
-    Raises:
-        LeaseLost: The delivery is no longer this owner's.
-        WrongState: Images are missing.
-    """
+    def retry_later(self, reason: str, *, delay_seconds: float, counted: bool = True) -> Delivery:
+        """Return the delivery to PENDING; an attempt that found nobody there does not count."""
 
-    def change(session: Session, row: DeliveryRow) -> None:
-        if stored_count(row) != row.job.derived_count:
-            raise WrongState(f"{row.destination} does not have every image of job {row.job_id}.")
-        row.confirmed_at = now
-        move_delivery(session, row, DeliveryState.CONFIRMED, now=now)
+        def act(row: DeliveryRow, now: float) -> None:
+            row.next_at = now + delay_seconds
+            if not counted:
+                row.attempts, row.waits = row.attempts - 1, row.waits + 1
 
-    return _as_owner(ledger, delivery_id, owner, now, change)
+        return self._move(DeliveryState.PENDING, act, reason)
 
+    def fail(self, reason: str) -> Delivery:
+        """Mark the delivery REFUSED."""
+        return self._move(DeliveryState.REFUSED, lambda _row, _now: None, reason)
 
-def postpone(
-    ledger: Ledger,
-    delivery_id: int,
-    *,
-    owner: str,
-    reason: str,
-    next_at: float,
-    counted: bool = True,
-    now: float,
-) -> Delivery:
-    """A passing fault: PENDING, to be tried again at ``next_at``; raises ``LeaseLost``.
+    def give_back(self) -> Delivery:
+        """Return the delivery to PENDING on stopping; the attempt does not count.
 
-    ``counted`` says whether the attempt is spent; one that found the destination away is not.
-    """
+        Raises:
+            LeaseLost: The delivery is no longer this owner's.
+        """
 
-    def change(session: Session, row: DeliveryRow) -> None:
-        row.next_at = next_at
-        if not counted:
-            row.attempts, row.waits = row.attempts - 1, row.waits + 1
-        move_delivery(session, row, DeliveryState.PENDING, now=now, reason=reason)
+        def act(row: DeliveryRow, now: float) -> None:
+            row.attempts, row.next_at = row.attempts - 1, now
 
-    return _as_owner(ledger, delivery_id, owner, now, change)
+        return self._move(DeliveryState.PENDING, act)
 
+    def results_lost(self) -> Job:
+        """Mark the job FAILED: its derived files are missing, and a retry begins with denoising.
 
-def refuse(ledger: Ledger, delivery_id: int, *, owner: str, reason: str, now: float) -> Delivery:
-    """A lasting fault, or the attempts are spent: REFUSED; raises ``LeaseLost``."""
+        Raises:
+            LeaseLost: The delivery is no longer this owner's.
+        """
+        now = self.clock()
 
-    def change(session: Session, row: DeliveryRow) -> None:
-        move_delivery(session, row, DeliveryState.REFUSED, now=now, reason=reason)
+        def act(session: Session, held: DeliveryRow) -> Job:
+            row = held.job
+            for delivery in row.deliveries:
+                if delivery.state in (DeliveryState.SENDING, DeliveryState.COMMITTING):
+                    move_delivery(session, delivery, DeliveryState.PENDING, now=now)
+            row.derived_at, row.derived_count = None, 0
+            again = f"`dicom-node jobs retry {row.id}` makes them again"
+            reason = f"its derived files are missing; {again}"
+            move_job(session, row, JobState.FAILED, now=now, reason=reason, owner=self.owner)
+            return job_of(row)
 
-    return _as_owner(ledger, delivery_id, owner, now, change)
+        return self.change(act)
 
+    def fault(self, error: Exception, retry: RetrySettings) -> Fault:
+        """Judge an error of the sending."""
+        return Fault.of(error, self.delivery, retry)
 
-def give_back_delivery(ledger: Ledger, delivery_id: int, *, owner: str, now: float) -> Delivery:
-    """Stopped on request before the end: the attempt does not count; raises ``LeaseLost``."""
+    def locked(self, session: Session) -> DeliveryRow | None:
+        """Lock the job and its deliveries' transitions with it."""
+        return lock_delivery(session, self.id)
 
-    def change(session: Session, row: DeliveryRow) -> None:
-        row.attempts, row.next_at = row.attempts - 1, now
-        move_delivery(session, row, DeliveryState.PENDING, now=now)
+    def _move(
+        self, after: DeliveryState, act: Callable[[DeliveryRow, float], None], reason: str = ""
+    ) -> Delivery:
+        now = self.clock()
 
-    return _as_owner(ledger, delivery_id, owner, now, change)
+        def moved(session: Session, row: DeliveryRow) -> Delivery:
+            act(row, now)
+            return self._moved(session, row, after, now, reason)
 
+        return self.change(moved)
 
-@repeated
-def results_lost(ledger: Ledger, job_id: int, *, owner: str, now: float) -> Job:
-    """The derived files have gone from the disk: FAILED, and a retry begins with denoising.
-
-    Raises:
-        LeaseLost: This owner holds none of the job's deliveries.
-    """
-    with ledger.write() as session:
-        row = session.get(JobRow, job_id, with_for_update=True)
-        if row is None or all(delivery.owner != owner for delivery in row.deliveries):
-            raise LeaseLost(f"job {job_id} is no longer sent by this process.")
-        for delivery in row.deliveries:
-            if delivery.state in (DeliveryState.SENDING, DeliveryState.COMMITTING):
-                move_delivery(session, delivery, DeliveryState.PENDING, now=now)
-        row.derived_at, row.derived_count = None, 0
-        reason = f"its derived files are gone; `dicom-node jobs retry {job_id}` makes them anew"
-        move_job(session, row, JobState.FAILED, now=now, reason=reason, owner=owner)
-        return job_of(row)
-
-
-def locked(session: Session, delivery_id: int) -> DeliveryRow | None:
-    """A delivery whose job is locked, and with the job all of its deliveries' transitions."""
-    job = session.scalar(
-        select(JobRow)
-        .join(DeliveryRow, DeliveryRow.job_id == JobRow.id)
-        .where(DeliveryRow.id == delivery_id)
-        .with_for_update(of=JobRow)
-    )
-    return next((row for row in job.deliveries if row.id == delivery_id), None) if job else None
-
-
-def owned(session: Session, delivery_id: int, owner: str) -> DeliveryRow:
-    """A delivery of this owner, its job locked; raises ``LeaseLost`` if it is another's."""
-    row = locked(session, delivery_id)
-    if row is None or row.owner != owner:
-        raise LeaseLost("the delivery no longer belongs to this process.")
-    return row
-
-
-@repeated
-def _as_owner(
-    ledger: Ledger,
-    delivery_id: int,
-    owner: str,
-    now: float,
-    change: Callable[[Session, DeliveryRow], None],
-) -> Delivery:
-    with ledger.write() as session:
-        row = owned(session, delivery_id, owner)
-        change(session, row)
-        roll_up(session, row.job, now=now, owner=owner)
+    def _moved(
+        self, session: Session, row: DeliveryRow, after: DeliveryState, now: float, reason: str = ""
+    ) -> Delivery:
+        move_delivery(session, row, after, now=now, reason=reason)
+        roll_up(session, row.job, now=now, owner=self.owner)
         return delivery_of(row)
+
+
+def _names_sent(delivery_id: int) -> Select[str]:
+    return select(SentRow.name).where(SentRow.delivery_id == delivery_id)

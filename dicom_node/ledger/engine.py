@@ -1,11 +1,11 @@
-"""Opening the ledger: engine, pragmas, migrations.
+"""Open the ledger: engine, pragmas, migrations.
 
 SQLite runs in WAL mode with ``synchronous=FULL``: an image is answered with success only when its
 row survives a power cut. Transactions that write take the write lock at their start (BEGIN
 IMMEDIATE), because a reader that turns writer half-way fails at once with "database is locked".
 
 PostgreSQL has no such lock, so every transaction locks the rows that it decides about, always in
-the order series, job, delivery. Should two of them yet meet crosswise, PostgreSQL breaks one off
+the order series, job, delivery. Should two of them deadlock all the same, PostgreSQL rolls one back
 and :func:`repeated` runs it again.
 """
 
@@ -31,16 +31,16 @@ from dicom_node.logs import get_logger
 log = get_logger(__name__)
 
 BUSY_TIMEOUT_MS = 30_000
-"""How long a writer waits for the one before it; far longer than any transaction of ours."""
+"""Time that a writer waits for the one before it; far longer than any transaction of ours."""
 
-CONNECT_SECONDS = 10
-"""How long a PostgreSQL server may take to answer."""
+CONNECT_TIMEOUT_SECONDS = 10
+"""Time within which a PostgreSQL server must answer."""
 
-WAIT_SECONDS = 1.0
-"""How long a part of the node waits before it calls a server again that is away."""
+RECONNECT_SECONDS = 1.0
+"""Pause before a part of the node connects again to a server that is away."""
 
-REPETITIONS = 5
-"""How often a transaction is run that the database breaks off because of another."""
+MAX_TRANSACTION_ATTEMPTS = 5
+"""Attempts for a transaction that the database rolls back in favour of another."""
 
 _BEGIN = "ledger_begin"
 
@@ -57,7 +57,7 @@ _T = TypeVar("_T")
 
 
 class BrokenOff(StorageError):  # noqa: N818 - the name says what happened
-    """The database broke a transaction off in favour of another; running it again succeeds."""
+    """The database rolled a transaction back in favour of another; running it again succeeds."""
 
 
 Guard = Callable[[Connection], None]
@@ -65,7 +65,7 @@ Guard = Callable[[Connection], None]
 
 
 def _unguarded(_connection: Connection) -> None:
-    """Whoever only looks, or has no storage folder, writes unguarded."""
+    """Allow every write: the ledger is only read, or has no storage folder."""
 
 
 @dataclass(frozen=True)
@@ -83,18 +83,18 @@ class Ledger:
     guard: Guard = _unguarded
 
     def guarded(self, guard: Guard) -> Ledger:
-        """The same ledger on the same connections, with a guard."""
+        """Return the same ledger on the same connections, with a guard."""
         return replace(self, guard=guard)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session that only reads."""
+        """Open a session that only reads."""
         with self._present(), _faults(), Session(self.engine, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """A transaction that holds the write lock; commits at the end, rolls back on any error."""
+        """Open a transaction with the write lock; commit at the end, roll back on any error."""
         writing = self.engine.execution_options(**{_BEGIN: "IMMEDIATE"})
         with (
             self._present(),
@@ -107,14 +107,14 @@ class Ledger:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """As :meth:`write`, without a session: a third cheaper, for what comes by the thousand."""
+        """Open a transaction without a session: a third cheaper, for statements by the thousand."""
         writing = self.engine.execution_options(**{_BEGIN: "IMMEDIATE"})
         with self._present(), _faults(), writing.begin() as connection:
             self.guard(connection)
             yield connection
 
     def check_file(self) -> None:
-        """See that the open file is the one at its path; cheap enough to ask for every image.
+        """Check that the open file is the one at its path; cheap enough for every image.
 
         Raises:
             StorageError: It was deleted or replaced.
@@ -124,7 +124,7 @@ class Ledger:
 
     @contextmanager
     def _present(self) -> Iterator[None]:
-        """See before and after that the open file is the one at its path."""
+        """Check before and after that the open file is the one at its path."""
         self.check_file()
         yield
         self.check_file()
@@ -135,7 +135,7 @@ class Ledger:
 
 
 def open_ledger(url: str) -> Ledger:
-    """Open the ledger, create it if need be and bring its tables up to date.
+    """Open the ledger, create it if necessary and bring its tables up to date.
 
     Safe when several processes do it at once. A SQLite ledger of an earlier version is copied
     beside itself before its tables change.
@@ -162,12 +162,12 @@ def open_ledger(url: str) -> Ledger:
 def open_when_ready(url: str, should_stop: Callable[[], bool]) -> Ledger:
     """Open the ledger as :func:`open_ledger` does, but wait for a database server that is away.
 
-    For the parts of a node: a server that restarts must end none of them. A SQLite ledger is a
-    file of this machine; what is wrong with it does not pass by waiting.
+    A server that restarts must end no part of a node. A SQLite ledger is a
+    file of this machine; its faults do not pass by waiting.
 
     Raises:
         ConfigurationError: The ledger was written by a newer version of this program.
-        StorageError: The file cannot be opened, or the wait was broken off.
+        StorageError: The file cannot be opened, or the wait was interrupted.
     """
     while True:
         try:
@@ -176,17 +176,17 @@ def open_when_ready(url: str, should_stop: Callable[[], bool]) -> Ledger:
             if make_url(url).get_backend_name() == "sqlite" or should_stop():
                 raise
             log.error("waiting for the ledger", reason=str(error))
-            time.sleep(WAIT_SECONDS)
+            time.sleep(RECONNECT_SECONDS)
 
 
 def repeated(
     transaction: Callable[Concatenate[Ledger, _P], _T],
 ) -> Callable[Concatenate[Ledger, _P], _T]:
-    """Run a function of one transaction again when the database breaks it off."""
+    """Run a function of one transaction again when the database rolls it back."""
 
     @functools.wraps(transaction)
     def run(ledger: Ledger, /, *args: _P.args, **fields: _P.kwargs) -> _T:
-        for _ in range(REPETITIONS - 1):
+        for _ in range(MAX_TRANSACTION_ATTEMPTS - 1):
             try:
                 return transaction(ledger, *args, **fields)
             except BrokenOff:
@@ -198,16 +198,16 @@ def repeated(
 
 @contextmanager
 def _faults() -> Iterator[None]:
-    """Tell of a full, missing, locked or unreachable database in one sentence."""
+    """Report a full, missing, locked or unreachable database in one sentence."""
     try:
         yield
     except PoolTimeout as error:
-        raise StorageError("the ledger cannot be used: all its connections are busy.") from error
+        raise StorageError("The ledger cannot be used: all its connections are busy.") from error
     except DBAPIError as error:
         said = " ".join(str(error.orig).split())
         broken_off = getattr(error.orig, "sqlstate", None) in _BROKEN_OFF
         kind = BrokenOff if broken_off else StorageError
-        raise kind(f"the ledger cannot be used: {said}.") from error
+        raise kind(f"The ledger cannot be used: {said}.") from error
 
 
 def _opened(url: str) -> Ledger:
@@ -231,7 +231,7 @@ def _postgresql(url: URL) -> Engine:
         url,
         pool_pre_ping=True,
         connect_args={
-            "connect_timeout": CONNECT_SECONDS,
+            "connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "options": _POSTGRESQL,
             "application_name": "dicom-node",
         },
@@ -243,7 +243,7 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(
-            f"the ledger's folder {folder} cannot be made ({error.strerror}); check 'database'."
+            f"The ledger's folder {folder} cannot be made ({error.strerror}); check 'database'."
         ) from error
 
 

@@ -1,7 +1,7 @@
-"""The ordinary arrival: a new image of a series that is arriving. Two statements, no objects.
+"""Insert new images of a series that is still arriving, in two statements.
 
-While a series comes in, this is the case for all of its images but the first. Whatever else an
-image can be to the ledger is left to :mod:`dicom_node.ledger.arrivals`, at several times the cost.
+All images of a series but its first are such. Every other case is left to
+:mod:`dicom_node.ledger.arrivals`, which loads objects at several times the cost.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dicom_node.ledger.tables import InstanceRow, SeriesRow
 
 _NOW: BindParameter[float] = bindparam("now")
 
-_HEAR = (
+_TOUCH_SERIES = (
     update(SeriesRow)
     .where(SeriesRow.series_uid == bindparam("uid"), SeriesRow.state == SeriesState.ARRIVING)
     .values(
@@ -34,11 +34,11 @@ _HEAR = (
     )
     .returning(SeriesRow.id, SeriesRow.generation, SeriesRow.study_uid)
 )
-"""Locks the series and notes that it was heard of, if it is arriving."""
+"""Locks a series if it is arriving, and notes the time of its newest image."""
 
 
 class Arrived(Protocol):
-    """What is needed to know of an image."""
+    """The values of an image that its row keeps."""
 
     @property
     def series_uid(self) -> str:
@@ -65,7 +65,7 @@ class Arrived(Protocol):
         """Bytes of the file."""
 
 
-class _Heard(NamedTuple):
+class _ArrivingSeries(NamedTuple):
     """A series that is arriving."""
 
     id: int
@@ -76,28 +76,29 @@ class _Heard(NamedTuple):
 _Arrived = TypeVar("_Arrived", bound=Arrived)
 
 
-def enter_ordinary(
+def insert_arriving(
     connection: Connection,
     arrivals: Sequence[_Arrived],
     *,
     now: float,
     exists: Callable[[_Arrived], bool],
 ) -> set[int]:
-    """Enter what is ordinary among these arrivals.
+    """Insert the images that are new in a series which is arriving.
 
     Args:
         connection: In a transaction that writes.
         arrivals: The images, in the order of their arrival.
         now: Seconds since 1970.
-        exists: Is the file still in the inbox? Asked while the series is locked.
+        exists: Returns whether the file is still in the inbox; called while the series is locked.
 
     Returns:
-        The places of those entered as new; about the others nothing is known.
+        The indices of those inserted; about the others nothing is known.
     """
     postgresql = connection.dialect.name == "postgresql"
     insert = _INSERT_POSTGRESQL if postgresql else _INSERT_SQLITE
     series = {
-        uid: _hear(connection, uid, now) for uid in sorted({item.series_uid for item in arrivals})
+        uid: _touch_series(connection, uid, now)
+        for uid in sorted({item.series_uid for item in arrivals})
     }
     entered = set()
     for place, arrival in enumerate(arrivals):
@@ -109,13 +110,13 @@ def enter_ordinary(
     return entered
 
 
-def _hear(connection: Connection, uid: str, now: float) -> _Heard | None:
-    row = connection.execute(_HEAR, {"uid": uid, "now": now}).one_or_none()
-    return None if row is None else _Heard(*row)
+def _touch_series(connection: Connection, uid: str, now: float) -> _ArrivingSeries | None:
+    row = connection.execute(_TOUCH_SERIES, {"uid": uid, "now": now}).one_or_none()
+    return None if row is None else _ArrivingSeries(*row)
 
 
 def _insert(
-    connection: Connection, insert: Insert, arrival: Arrived, series: _Heard, now: float
+    connection: Connection, insert: Insert, arrival: Arrived, series: _ArrivingSeries, now: float
 ) -> bool:
     values = {
         "series_id": series.id,

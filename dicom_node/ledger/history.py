@@ -1,4 +1,4 @@
-"""The history of every transition: rows are added, never changed or deleted."""
+"""History of every transition: rows are added, never changed or deleted."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Event:
 
     Attributes:
         at: Seconds since 1970.
-        destination: Whose delivery it was; empty for the job itself.
+        destination: Destination of the delivery; empty for the job itself.
         before: State left; empty for the first.
         after: State entered.
-        owner: Process that worked, empty where none did.
-        reason: Why, in one sentence; empty where the state says it.
+        owner: Process that worked; empty where none did.
+        reason: Reason in words; empty where the state says enough.
     """
 
     at: float
@@ -42,7 +42,7 @@ class Event:
 
 
 def of_job(ledger: Ledger, job_id: int) -> list[Event]:
-    """All transitions of one job and of its deliveries, oldest first."""
+    """Return all transitions of one job and of its deliveries, oldest first."""
     chosen = select(HistoryRow).where(HistoryRow.job_id == job_id).order_by(HistoryRow.id)
     with ledger.read() as session:
         return [
@@ -84,9 +84,9 @@ def note(
 def move_series(
     session: Session, row: SeriesRow, after: SeriesState, *, now: float, reason: str = ""
 ) -> None:
-    """Bring a series into its next state; raises ``WrongState`` where none of the table's."""
+    """Bring a series into its next state; raises ``WrongState`` where the table has none such."""
     before = SeriesState(row.state)
-    check_transition(SERIES_TRANSITIONS, before, after, "the series")
+    check_transition(SERIES_TRANSITIONS, before, after, "The series")
     row.state, row.reason = after, reason
     note(session, row, before, reason, now)
 
@@ -100,13 +100,13 @@ def move_job(
     reason: str = "",
     owner: str | None = None,
 ) -> None:
-    """Bring a job into its next state; raises ``WrongState`` where none of the table's.
+    """Bring a job into its next state; raises ``WrongState`` where the table has none such.
 
-    The lease ends with every transition but the claim, which sets it by itself. A job that leaves
-    FAILED is told of again should it come back there.
+    The lease ends with every transition but the claim, which sets it by itself. A job that fails
+    again after a retry is notified again.
     """
     before = JobState(row.state)
-    check_transition(TRANSITIONS, before, after, f"job {row.id}")
+    check_transition(TRANSITIONS, before, after, f"Job {row.id}")
     row.state, row.reason, row.updated_at, row.notified_at = after, reason, now, None
     note(session, row, before, reason, now, owner=owner)
     row.owner = row.lease_until = None
@@ -115,12 +115,12 @@ def move_job(
 def move_delivery(
     session: Session, row: DeliveryRow, after: DeliveryState, *, now: float, reason: str = ""
 ) -> None:
-    """Bring a delivery into its next state; raises ``WrongState`` where none of the table's.
+    """Bring a delivery into its next state; raises ``WrongState`` where the table has none such.
 
     The lease ends with every transition but the claim, which sets it by itself.
     """
     before = DeliveryState(row.state)
-    what = f"the delivery of job {row.job_id} to {row.destination}"
+    what = f"The delivery of job {row.job_id} to {row.destination}"
     check_transition(DELIVERY_TRANSITIONS, before, after, what)
     row.state, row.reason, row.updated_at = after, reason, now
     note(session, row, before, reason, now)

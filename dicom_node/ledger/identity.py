@@ -1,4 +1,4 @@
-"""The identity that a ledger shares with its storage folder, and what both know of each other."""
+"""Identity that a ledger shares with its storage folder, and checks that both belong together."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _IDENTITY = text("SELECT value FROM identity")
 
 
 def identity_of(connection: Connection) -> str | None:
-    """The identity, read within a transaction; None when the ledger has none."""
+    """Return the identity within a transaction; None when the ledger has none."""
     found = connection.execute(_IDENTITY).scalar()
     return None if found is None else str(found)
 
 
 def read_identity(ledger: Ledger) -> str | None:
-    """The ledger's identity; None when it has none yet.
+    """Return the ledger's identity; None when it has none yet.
 
     Raises:
         StorageError: The ledger cannot be used.
@@ -40,7 +40,7 @@ def give_identity(ledger: Ledger, value: str, *, instead_of: str | None = None) 
         instead_of: The one that it has; None: only when it has none.
 
     Returns:
-        The identity that it has now.
+        The identity that the ledger now has.
     """
     with ledger.write() as session:
         if session.connection().dialect.name == "postgresql":
@@ -55,20 +55,20 @@ def give_identity(ledger: Ledger, value: str, *, instead_of: str | None = None) 
 
 
 def is_unused(ledger: Ledger) -> bool:
-    """Whether the ledger has never known a series."""
+    """Return whether the ledger has never known a series."""
     with ledger.read() as session:
         return session.scalar(select(SeriesRow.id).limit(1)) is None
 
 
 def counts_on_files(ledger: Ledger) -> bool:
-    """Whether the ledger knows an image whose file must be in the inbox."""
+    """Return whether the ledger knows an image whose file must be in the inbox."""
     with ledger.read() as session:
         present = select(InstanceRow.id).where(InstanceRow.purged.is_(False))
         return session.scalar(present.limit(1)) is not None
 
 
 def knows_any(ledger: Ledger, names: Sequence[str], tokens: Collection[str]) -> bool:
-    """Whether the ledger knows one of these images of an inbox or results of an outbox."""
+    """Return whether the ledger knows one of these inbox images or outbox results."""
     if tokens and set(tokens) - stray_tokens(ledger, tokens):
         return True
     return bool(names and entered_names(ledger, names))

@@ -1,8 +1,6 @@
-"""Earlier jobs of a series: the tokens of their results and reports, and what they cover."""
+"""Earlier jobs of a series: the tokens of their results and reports, and the images they cover."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
@@ -12,13 +10,11 @@ from dicom_node.ledger.model import Job
 from dicom_node.ledger.series import Series
 from dicom_node.ledger.states import JobState
 from dicom_node.ledger.tables import InstanceRow, JobRow, SeriesRow
-
-if TYPE_CHECKING:
-    from dicom_node.ledger.jobs import Work
+from dicom_node.work_order import WorkOrder
 
 
-def covered(session: Session, series_id: int, generation: int, work: Work) -> int:
-    """Up to which generation earlier jobs make all images into the same results; 0 for none.
+def covered(session: Session, series_id: int, generation: int, order: WorkOrder) -> int:
+    """Return the generation up to which earlier jobs make the same results; 0 for none.
 
     Each covers the images from its ``since_generation`` on; one that failed leaves a hole, and what
     comes after it is not covered.
@@ -26,11 +22,11 @@ def covered(session: Session, series_id: int, generation: int, work: Work) -> in
     earlier = select(JobRow).where(
         JobRow.series_id == series_id,
         JobRow.generation < generation,
-        JobRow.model == work.model,
-        JobRow.strength == work.strength,
+        JobRow.model == order.model,
+        JobRow.strength == order.strength,
         JobRow.state.not_in((JobState.FAILED, JobState.CANCELLED)),
     )
-    wanted, up_to = set(work.destinations), 0
+    wanted, up_to = set(order.destinations), 0
     for row in session.scalars(earlier.order_by(JobRow.generation)):
         same = {delivery.destination for delivery in row.deliveries} == wanted
         if same and row.since_generation <= up_to:
@@ -38,10 +34,10 @@ def covered(session: Session, series_id: int, generation: int, work: Work) -> in
     return up_to
 
 
-def uncovered_names(ledger: Ledger, series: Series, work: Work) -> list[str]:
-    """Inbox names of the images of which no earlier job makes the same results."""
+def uncovered_names(ledger: Ledger, series: Series, order: WorkOrder) -> list[str]:
+    """Return the inbox names of the images of which no earlier job makes the same results."""
     with ledger.read() as session:
-        since = covered(session, series.id, series.generation, work)
+        since = covered(session, series.id, series.generation, order)
         chosen = select(InstanceRow.name).where(
             InstanceRow.series_id == series.id,
             InstanceRow.generation > since,
@@ -51,7 +47,7 @@ def uncovered_names(ledger: Ledger, series: Series, work: Work) -> list[str]:
 
 
 def earlier_tokens(ledger: Ledger, job: Job) -> list[str]:
-    """Tokens of the jobs whose results this job's results join."""
+    """Return the tokens of the jobs whose results this job's results join."""
     joined = _derived_before(job).where(
         JobRow.generation <= job.since_generation,
         JobRow.model == job.model,
@@ -62,7 +58,7 @@ def earlier_tokens(ledger: Ledger, job: Job) -> list[str]:
 
 
 def former_tokens(ledger: Ledger, job: Job) -> list[str]:
-    """Tokens of all jobs that have derived anything of the series, whatever their settings."""
+    """Return the tokens of all jobs that have results of the series, whatever their settings."""
     with ledger.read() as session:
         return list(session.scalars(_derived_before(job)))
 

@@ -1,4 +1,4 @@
-"""How long work has waited: what an operator watches, beside the counts of ``operations``."""
+"""Waiting times: since when the oldest work waits in each stage."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from dicom_node.ledger.engine import Ledger
-from dicom_node.ledger.jobs import OFF_PEAK
 from dicom_node.ledger.states import CLOSED, DeliveryState, JobState, SeriesState
 from dicom_node.ledger.tables import (
     CommitmentRequestRow,
@@ -17,6 +16,7 @@ from dicom_node.ledger.tables import (
     JobRow,
     SeriesRow,
 )
+from dicom_node.work_order import Priority
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Refused:
     """Results that one destination has refused, of jobs that another destination keeps open.
 
     Attributes:
-        jobs: How many jobs.
+        jobs: Number of jobs.
         first: Number of the oldest of them.
     """
 
@@ -34,16 +34,16 @@ class Refused:
 
 @dataclass(frozen=True)
 class Waiting:
-    """Since when the oldest work waits, in seconds since 1970; None where nothing waits.
+    """Times since when the oldest work waits, seconds since 1970; None where nothing waits.
 
     Attributes:
         arriving: The oldest series that is not complete.
-        denoise: The oldest job whose results are not there yet, among those not failed.
-        off_peak: The same for jobs that wait for the quiet hours.
-        send: By destination, the oldest results that it has not got yet.
-        commit: By destination, the oldest storage commitment that it was asked for in vain.
+        denoise: The oldest job without results, among those not failed.
+        off_peak: The same for jobs that wait for the off-peak hours.
+        send: By destination, the oldest results that it has not received.
+        commit: By destination, its oldest unanswered request for storage commitment.
         reports: By AE title, the oldest report on storage commitment that this node owes.
-        refused: By destination, what it has refused for good while its job has not ended.
+        refused: By destination, the results that it refused while their job has not ended.
     """
 
     arriving: float | None = None
@@ -56,7 +56,7 @@ class Waiting:
 
 
 def waiting(ledger: Ledger) -> Waiting:
-    """Since when the oldest work waits in each stage."""
+    """Return since when the oldest work waits in each stage."""
     ended = {*CLOSED, JobState.FAILED}
     open_series = SeriesRow.state.in_((SeriesState.ARRIVING, SeriesState.COMPLETE))
     undone = JobRow.derived_at.is_(None) & JobRow.state.not_in(ended)
@@ -81,7 +81,7 @@ def waiting(ledger: Ledger) -> Waiting:
         .where(requests.reported_at.is_(None))
         .group_by(requests.requester)
     )
-    by_night = JobRow.priority >= OFF_PEAK
+    by_night = JobRow.priority >= Priority.OFF_PEAK
     oldest_job = select(func.min(JobRow.created_at)).where(undone)
     with ledger.read() as session:
         return Waiting(
@@ -96,7 +96,7 @@ def waiting(ledger: Ledger) -> Waiting:
 
 
 def _refused(session: Session) -> dict[str, Refused]:
-    """What destinations have refused, of jobs that are neither failed nor closed."""
+    """Return the refused results by destination, of jobs that are neither failed nor closed."""
     jobs, first = func.count(JobRow.id), func.min(JobRow.id)
     rows = session.execute(
         select(DeliveryRow.destination, jobs, first)

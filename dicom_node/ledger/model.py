@@ -1,4 +1,4 @@
-"""Jobs and deliveries as plain values, free of any session."""
+"""Jobs and deliveries as plain values, independent of any session."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from sqlalchemy.orm import object_session
 
 from dicom_node.ledger.states import DeliveryState, JobState
 from dicom_node.ledger.tables import DeliveryRow, JobRow, SentRow
+from dicom_node.work_order import Priority
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """The way of a job's results to one destination, at one moment.
+    """A delivery of a job's results to one destination, at one moment.
 
     Attributes:
         token: Name of the job's folder in the outbox.
         derived_count: Derived images of the job.
         attempts: Claims, this one included, but for those that ended in a wait.
-        waits: Pauses for faults that are none of the images', such as a destination away.
+        waits: Pauses for faults that are not the images', such as a destination that is away.
         confirmed: Images that the destination has stored.
         reason: Why it waits or was refused; empty otherwise.
-        next_at: When it may be tried again; while COMMITTING, until when a report is waited for.
+        next_at: Time of the next attempt; while COMMITTING, the deadline of the report.
         owner: Process that sends it, None when nobody does.
     """
 
@@ -50,12 +51,12 @@ class Job:
         token: Name of its folder in the outbox, never used twice.
         generation: Of the series; later ones contain late slices.
         since_generation: Images up to this generation are the work of an earlier job.
-        priority: 0 urgent, 1 normal, 2 off-peak.
+        priority: Place in the queue.
         rule: Name of the rule that ordered it; empty for the default.
-        gap: Which slices are missing; empty where none is known to be.
+        gap: Missing slices; empty where none is known to be.
         attempts: Claims for denoising, this one included, but for those that ended in a wait.
-        waits: Pauses for faults that are none of the job's, such as a full disk.
-        next_at: Not before this moment, seconds since 1970.
+        waits: Pauses for faults that are not the job's, such as a full disk.
+        next_at: Time of the next attempt, seconds since 1970.
         reason: Why it waits, failed or was cancelled; empty otherwise.
         derived_count: Derived images; 0 until they are durable.
         owner: Process that denoises it, None when nobody does.
@@ -70,7 +71,7 @@ class Job:
     state: JobState
     model: str
     strength: float
-    priority: int
+    priority: Priority
     rule: str
     gap: str
     attempts: int
@@ -85,7 +86,7 @@ class Job:
 
 
 def job_of(row: JobRow) -> Job:
-    """The value of a row; its session must still be open."""
+    """Return the value of a row; its session must still be open."""
     return Job(
         id=row.id,
         token=row.token,
@@ -96,7 +97,7 @@ def job_of(row: JobRow) -> Job:
         state=JobState(row.state),
         model=row.model,
         strength=row.strength,
-        priority=row.priority,
+        priority=Priority(row.priority),
         rule=row.rule,
         gap=row.gap,
         attempts=row.attempts,
@@ -112,7 +113,7 @@ def job_of(row: JobRow) -> Job:
 
 
 def delivery_of(row: DeliveryRow) -> Delivery:
-    """The value of a row; its session must still be open."""
+    """Return the value of a row; its session must still be open."""
     return Delivery(
         id=row.id,
         job_id=row.job_id,
@@ -132,7 +133,7 @@ def delivery_of(row: DeliveryRow) -> Delivery:
 
 
 def stored_count(row: DeliveryRow) -> int:
-    """How many images the destination has stored; the row's session must still be open."""
+    """Return the number of images that the destination has stored, in the row's open session."""
     session = object_session(row)
     counted = select(func.count()).where(SentRow.delivery_id == row.id)
     return (session.scalar(counted) or 0) if session else 0

@@ -1,4 +1,4 @@
-"""What operators and housekeeping do with jobs and deliveries that they do not own."""
+"""Operations on jobs and deliveries without a claim: by operators and housekeeping."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from dicom_node.ledger.rollup import roll_up, state_of
 from dicom_node.ledger.series import CLOCK_SLACK_SECONDS, count_series
 from dicom_node.ledger.states import (
     CLOSED,
-    SENDABLE,
     DeliveryState,
     JobState,
     SeriesState,
@@ -30,8 +29,8 @@ _UNDER_WAY = (JobState.QUEUED, JobState.DENOISING)
 _SENT = (JobState.DERIVED, JobState.SENDING)
 
 AT_ONCE = 0.0
-"""When a delivery that an operator retries is to go: before all others, and whatever its
-destination did before."""
+"""Due time of a delivery that an operator retries: before all others, and even if its destination
+was just away."""
 
 _RETRIED = "retried by an operator"
 
@@ -42,14 +41,14 @@ def _unknown_end(_owner: str) -> str:
 
 @dataclass(frozen=True)
 class LedgerStatus:
-    """The queue at a glance.
+    """Counts of the queue.
 
     Attributes:
-        series: How many series stand in each state; states without one are absent.
+        series: Number of series by state; states without any are absent.
         jobs: The same for jobs.
         deliveries: The same for the deliveries to each destination.
         pauses: The stages that an operator has paused.
-        oldest_open_at: When the oldest job was made that is neither DONE, CANCELLED nor FAILED.
+        oldest_open_at: Creation of the oldest job that is neither DONE, CANCELLED nor FAILED.
     """
 
     series: dict[SeriesState, int]
@@ -93,7 +92,7 @@ def status(ledger: Ledger) -> LedgerStatus:
 
 
 def list_jobs(ledger: Ledger, *, states: Collection[JobState] = (), limit: int = 50) -> list[Job]:
-    """The jobs in the given states (any when empty), newest first."""
+    """Return the jobs in the given states (any when empty), newest first."""
     chosen = select(JobRow).order_by(JobRow.id.desc()).limit(limit)
     if states:
         chosen = chosen.where(JobRow.state.in_(states))
@@ -102,7 +101,7 @@ def list_jobs(ledger: Ledger, *, states: Collection[JobState] = (), limit: int =
 
 
 def get_job(ledger: Ledger, job_id: int) -> Job:
-    """One job.
+    """Return one job.
 
     Raises:
         InputError: There is no job of this number.
@@ -110,25 +109,27 @@ def get_job(ledger: Ledger, job_id: int) -> Job:
     with ledger.read() as session:
         row = session.get(JobRow, job_id)
         if row is None:
-            raise InputError(f"there is no job {job_id}; `dicom-node jobs list` shows them all.")
+            raise InputError(f"There is no job {job_id}; `dicom-node jobs list` shows them all.")
         return job_of(row)
 
 
 @repeated
 def retry(ledger: Ledger, job_id: int, *, now: float) -> Job:
-    """Begin again at once, at the stage that is missing; refused destinations are tried again.
+    """Retry a job at once, from the first stage that is missing, at refused destinations too.
 
     Raises:
         InputError: There is no such job.
-        WrongState: There is nothing to be tried again, or its images are gone.
+        WrongState: The job is done or under way, or its images were purged.
     """
     with ledger.write() as session:
         row = _locked(session, job_id)
         waiting = [item for item in row.deliveries if _is_waiting(item)]
         if row.state in _UNDER_WAY or (row.state in _SENT and not waiting):
-            raise WrongState(f"job {job_id} is {row.state}: it is under way already.")
+            raise WrongState(f"Job {job_id} is {row.state}: it is under way already.")
+        if row.state == JobState.DONE:
+            raise WrongState(f"Job {job_id} is done already: every destination has its results.")
         if all(image.purged for image in row.series.instances):
-            raise WrongState(f"job {job_id} cannot be retried: its images were purged by age.")
+            raise WrongState(f"Job {job_id} cannot be retried: its images were purged by age.")
         for delivery in waiting:
             delivery.attempts, delivery.waits, delivery.next_at = 0, 0, AT_ONCE
             if delivery.state == DeliveryState.REFUSED:
@@ -137,27 +138,9 @@ def retry(ledger: Ledger, job_id: int, *, now: float) -> Job:
         return job_of(row)
 
 
-def wants_at_once(ledger: Ledger, destination: str) -> bool:
-    """Return whether an operator's retry asks for a destination now, even if it was just away."""
-    asked = (
-        select(DeliveryRow.id)
-        .join(JobRow, JobRow.id == DeliveryRow.job_id)
-        .where(
-            DeliveryRow.destination == destination,
-            DeliveryRow.state == DeliveryState.PENDING,
-            DeliveryRow.next_at == AT_ONCE,
-            JobRow.state.in_(SENDABLE),
-            JobRow.derived_at.is_not(None),
-        )
-        .limit(1)
-    )
-    with ledger.read() as session:
-        return session.scalar(asked) is not None
-
-
 @repeated
 def cancel(ledger: Ledger, job_id: int, *, now: float) -> Job:
-    """Stop a job for good; a process that works on it notices at its next heartbeat.
+    """Cancel a job; a process that works on it notices at its next heartbeat.
 
     Raises:
         InputError: There is no such job.
@@ -181,7 +164,7 @@ def release_lost_leases(
     is_dead: Callable[[str], bool] = lambda owner: False,
     crash: Callable[[str], str] = _unknown_end,
 ) -> list[Job]:
-    """Return the jobs and deliveries of processes that died to where they can be claimed again.
+    """Make the jobs and deliveries of processes that died claimable again.
 
     What was in hand when ``attempts`` processes stopped is FAILED, or REFUSED, instead of tried for
     ever; a job that has itself killed ``MAX_DEATHS`` is so too. All go behind what waits already.
@@ -189,9 +172,10 @@ def release_lost_leases(
     Args:
         ledger: The ledger.
         now: Seconds since 1970; leases that end before are lost.
-        attempts: How many claims a job or delivery gets.
-        is_dead: Tells of an owner that its process is known to be gone: no need to wait.
-        crash: What ended an owner if its own work did; empty for a kill, a power cut, a lost host.
+        attempts: Claims that a job or delivery gets.
+        is_dead: Returns whether an owner's process is known to have ended: no need to wait.
+        crash: Returns the cause of an owner's end if its own work was it; empty for a kill, a power
+            cut, a lost host.
 
     Returns:
         The jobs released, and those whose deliveries were.
@@ -216,7 +200,7 @@ def release_lost_leases(
 
 @repeated
 def wake_waiting(ledger: Ledger, *, now: float) -> list[Job]:
-    """Return every job to QUEUED whose pause before the next denoising is over."""
+    """Return every job to QUEUED whose pause before the next attempt is over."""
     due = select(JobRow).where(
         JobRow.state == JobState.RETRY_WAIT,
         JobRow.derived_at.is_(None),
@@ -230,7 +214,7 @@ def wake_waiting(ledger: Ledger, *, now: float) -> list[Job]:
 
 
 def unnotified(ledger: Ledger) -> list[Job]:
-    """The FAILED jobs of which nobody has been told yet, oldest first."""
+    """Return the FAILED jobs that were not yet notified, oldest first."""
     chosen = select(JobRow).where(JobRow.state == JobState.FAILED, JobRow.notified_at.is_(None))
     with ledger.read() as session:
         return [job_of(row) for row in session.scalars(chosen.order_by(JobRow.updated_at))]
@@ -238,36 +222,36 @@ def unnotified(ledger: Ledger) -> list[Job]:
 
 @repeated
 def mark_notified(ledger: Ledger, job_id: int, *, now: float) -> None:
-    """Somebody has been told that a job has FAILED; once it is retried this is forgotten."""
-    told = update(JobRow).where(JobRow.id == job_id, JobRow.state == JobState.FAILED)
+    """Note that a job's failure was notified; a retry clears the note."""
+    failed = update(JobRow).where(JobRow.id == job_id, JobRow.state == JobState.FAILED)
     with ledger.write() as session:
-        session.execute(told.values(notified_at=now))
+        session.execute(failed.values(notified_at=now))
 
 
 def closed_tokens(ledger: Ledger, *, before: float) -> set[str]:
-    """Outbox folders of jobs that were DONE or CANCELLED before a moment."""
+    """Return the outbox folders of jobs that were DONE or CANCELLED before a moment."""
     chosen = select(JobRow.token).where(JobRow.state.in_(CLOSED), JobRow.updated_at < before)
     with ledger.read() as session:
         return set(session.scalars(chosen))
 
 
 def busy_tokens(ledger: Ledger) -> set[str]:
-    """Outbox folders of the jobs that somebody works on."""
+    """Return the outbox folders of the jobs that a process works on."""
     with ledger.read() as session:
         return set(session.scalars(select(JobRow.token).where(JobRow.owner.is_not(None))))
 
 
 def _locked(session: Session, job_id: int) -> JobRow:
-    """A job, locked together with its series, so that retention cannot take its images."""
+    """Return a job, locked with its series so that retention cannot purge its images."""
     of_job = select(JobRow.series_id).where(JobRow.id == job_id).scalar_subquery()
     series = select(SeriesRow.id).where(SeriesRow.id == of_job).with_for_update()
     if session.scalar(series) is None:
-        raise InputError(f"there is no job {job_id}; `dicom-node jobs list` shows them all.")
+        raise InputError(f"There is no job {job_id}; `dicom-node jobs list` shows them all.")
     return session.get_one(JobRow, job_id, with_for_update=True)
 
 
 def _is_waiting(delivery: DeliveryRow) -> bool:
-    """Whether nobody has it in hand; its destination may be away for all."""
+    """Return whether no process has the delivery in hand."""
     return delivery.state in (DeliveryState.PENDING, DeliveryState.REFUSED)
 
 
@@ -275,6 +259,6 @@ def _begin_again(session: Session, row: JobRow, now: float) -> None:
     after = JobState.QUEUED if row.derived_at is None else state_of(row.deliveries)
     row.attempts = row.waits = row.deaths = 0
     row.next_at = now
-    if after != row.state or row.state == JobState.DONE:  # which the table refuses
+    if after != row.state:
         move_job(session, row, after, now=now, reason=_RETRIED)
     roll_up(session, row, now=now)

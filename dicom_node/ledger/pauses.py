@@ -1,4 +1,4 @@
-"""Stages that an operator has paused: what is under way is finished, nothing new is begun."""
+"""Pauses of stages: work under way is finished, no new work is begun."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Pause:
 
 @repeated
 def pause(ledger: Ledger, stage: str, *, reason: str, now: float) -> None:
-    """Begin nothing more in a stage until :func:`resume`; pausing twice changes the reason.
+    """Pause a stage until :func:`resume`; pausing it twice changes the reason.
 
     Raises:
         InputError: There is no such stage.
@@ -44,7 +44,7 @@ def pause(ledger: Ledger, stage: str, *, reason: str, now: float) -> None:
 
 @repeated
 def resume(ledger: Ledger, stage: str) -> bool:
-    """Let a stage go on; False when it was not paused.
+    """Resume a stage; return False when it was not paused.
 
     Raises:
         InputError: There is no such stage.
@@ -58,7 +58,7 @@ def resume(ledger: Ledger, stage: str) -> bool:
 
 
 def list_pauses(ledger: Ledger) -> list[Pause]:
-    """The paused stages, longest first."""
+    """Return the paused stages, longest first."""
     with ledger.read() as session:
         rows = session.scalars(select(PauseRow).order_by(PauseRow.since, PauseRow.stage))
         return [Pause(row.stage, row.reason, row.since) for row in rows]
@@ -67,4 +67,4 @@ def list_pauses(ledger: Ledger) -> list[Pause]:
 def _check(stage: str) -> None:
     kind, _, destination = stage.partition(":")
     if stage not in ("denoise", "send") and not (kind == "send" and destination):
-        raise InputError(f"there is no stage {stage!r}; write {STAGES}.")
+        raise InputError(f"There is no stage {stage!r}; write {STAGES}.")

@@ -1,7 +1,7 @@
-"""A SQLite file that connections have open, compared with what lies at its path.
+"""Check that an open SQLite file is still the one at its path.
 
 SQLite goes on writing into a file that was deleted or replaced, and reports success: what is
-committed there is gone with the last connection.
+committed there is lost with the last connection.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from sqlalchemy import Engine, event
 from dicom_node.errors import StorageError
 
 _Inode = tuple[int, int]
-"""Device and number."""
+"""Device and inode number."""
 
 
 class LedgerFile:
-    """Remembers which file, and which write-ahead log beside it, this process has open.
+    """The database file, and the write-ahead log beside it, that this process has open.
 
     Args:
         path: The database file.
@@ -32,13 +32,13 @@ class LedgerFile:
         self._log: _Inode | None = None
 
     def watch(self, engine: Engine) -> None:
-        """Follow the connections that an engine opens and closes."""
+        """Track the connections that an engine opens and closes."""
         event.listen(engine, "do_connect", lambda *_: self.check())
         event.listen(engine, "connect", lambda *_: self._opened())
         event.listen(engine, "close", lambda *_: self._closed())
 
     def check(self) -> None:
-        """Compare the open file with what lies at the path.
+        """Compare the open file with the one at the path.
 
         Raises:
             StorageError: The ledger, or its write-ahead log, was deleted or replaced.

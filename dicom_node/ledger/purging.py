@@ -1,4 +1,4 @@
-"""Series whose files may leave the disk: nobody waits for them any more."""
+"""Purge old series: remove the images that no job needs any more."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def purge_old_series(
     remove: Remove,
     limit: int | None = None,
 ) -> list[str]:
-    """Forget the files of series that nobody waits for any more, oldest first.
+    """Purge the series that no job needs any more, oldest first.
 
-    A series goes when its last image came before ``before`` and all of its jobs are DONE or
-    CANCELLED, or it was skipped. One with unsent or failed work stays. Each goes in a transaction
-    of its own, so that receiving is never held up for long.
+    A series is purged when its last image came before ``before`` and all of its jobs are DONE or
+    CANCELLED, or it was skipped. One with unsent or failed work stays. Each is purged in a
+    transaction of its own, so that receiving is never blocked for long.
 
     Args:
         ledger: The ledger.
         before: Seconds since 1970.
         now: Seconds since 1970.
-        remove: Takes names of images and removes them from the inbox; called under the series'
+        remove: Removes images by name from the inbox; called under the series'
             lock, so that no image can be entered whose file is just being removed. A file that the
             ledger does not know stays, whatever series it is of.
-        limit: At most so many.
+        limit: Largest number of series; None: all.
 
     Returns:
         UIDs of the purged series.

@@ -1,7 +1,8 @@
-"""The state of a job whose results are durable: it follows from the states of its deliveries."""
+"""Roll up deliveries into the state of their job, once its results are durable."""
 
 from __future__ import annotations
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dicom_node.ledger.history import move_job
@@ -12,7 +13,7 @@ _UNDER_WAY = (DeliveryState.SENDING, DeliveryState.COMMITTING)
 
 
 def state_of(deliveries: list[DeliveryRow]) -> JobState:
-    """The state in which these deliveries leave their job."""
+    """Return the state of a job with these deliveries."""
     if all(row.state == DeliveryState.CONFIRMED for row in deliveries):
         return JobState.DONE
     if any(row.state in _UNDER_WAY for row in deliveries):
@@ -24,9 +25,9 @@ def state_of(deliveries: list[DeliveryRow]) -> JobState:
 
 
 def roll_up(session: Session, job: JobRow, *, now: float, owner: str = "") -> None:
-    """Bring a job where its deliveries leave it; in the transaction that moved one of them.
+    """Bring a job into the state of its deliveries, in the transaction that moved one of them.
 
-    A cancelled job stays cancelled, and one without results is not the deliveries' business.
+    A cancelled job stays cancelled, and one without results does not depend on deliveries.
 
     Args:
         session: The transaction.
@@ -45,10 +46,21 @@ def roll_up(session: Session, job: JobRow, *, now: float, owner: str = "") -> No
     job.next_at = min(waiting, default=now)
 
 
+def lock_delivery(session: Session, delivery_id: int) -> DeliveryRow | None:
+    """Return a delivery whose job is locked, and with it all of the job's transitions."""
+    job = session.scalar(
+        select(JobRow)
+        .join(DeliveryRow, DeliveryRow.job_id == JobRow.id)
+        .where(DeliveryRow.id == delivery_id)
+        .with_for_update(of=JobRow)
+    )
+    return next((row for row in job.deliveries if row.id == delivery_id), None) if job else None
+
+
 def _reason(deliveries: list[DeliveryRow], after: JobState) -> str:
-    """What a job waits for or failed by: the first delivery that says it."""
-    telling = {
+    """Return why a job waits or failed: the reason of the first such delivery."""
+    decisive = {
         JobState.RETRY_WAIT: DeliveryState.PENDING,
         JobState.FAILED: DeliveryState.REFUSED,
     }.get(after)
-    return next((row.reason for row in deliveries if row.state == telling and row.reason), "")
+    return next((row.reason for row in deliveries if row.state == decisive and row.reason), "")

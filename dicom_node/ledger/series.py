@@ -1,4 +1,4 @@
-"""Series in the ledger: quiet time, completion, skipping. How images enter: ``arrivals``."""
+"""Series in the ledger: quiet time, completion, skipping. Images are recorded in ``arrivals``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Series:
 
     Attributes:
         began_at: First arrival of this generation, seconds since 1970.
-        gap: Which slices are missing; empty where none is known to be.
+        gap: Missing slices; empty where none is known to be.
         rule: Name of the rule that decided about it; empty for the default or none yet.
         purged: Whether retention has deleted images of it, which ``names`` lacks.
         deaths: Processes that its inspection has killed.
@@ -49,7 +49,7 @@ class Series:
 def quiet_series(
     ledger: Ledger, *, quiet_seconds: float, at_most_seconds: float, now: float
 ) -> list[Series]:
-    """The ARRIVING series that got no image for so long, or that are older than the maximum."""
+    """Return the ARRIVING series that were quiet for so long, or are older than the maximum."""
     ahead = now + CLOCK_SLACK_SECONDS
     waiting = select(SeriesRow).where(
         SeriesRow.state == SeriesState.ARRIVING,
@@ -74,8 +74,8 @@ def complete(ledger: Ledger, series: Series, *, gap: str, forced: bool, now: flo
 
     Args:
         ledger: The ledger.
-        series: As :func:`quiet_series` gave it.
-        gap: Which slices are missing; empty where none is known to be.
+        series: As :func:`quiet_series` returned it.
+        gap: Missing slices; empty where none is known to be.
         forced: Also when images have come since ``series`` was read.
         now: Seconds since 1970.
 
@@ -94,16 +94,13 @@ def complete(ledger: Ledger, series: Series, *, gap: str, forced: bool, now: flo
 
 
 def undecided(ledger: Ledger) -> list[Series]:
-    """The COMPLETE series: nobody has decided yet, or whoever was about to has died.
-
-    Oldest arrival first.
-    """
+    """Return the COMPLETE series, oldest arrival first: a rule has yet to decide about them."""
     return list_series(ledger, states=[SeriesState.COMPLETE], limit=None)[::-1]
 
 
 @repeated
 def skip(ledger: Ledger, series: Series, *, reason: str, rule: str = "", now: float) -> bool:
-    """Mark a COMPLETE series SKIPPED; False when a late slice has reopened it meanwhile."""
+    """Mark a COMPLETE series SKIPPED; return False when a late slice has reopened it."""
     with ledger.write() as session:
         row = awaiting_decision(session, series)
         if row is None:
@@ -122,7 +119,7 @@ def note_death(ledger: Ledger, series_id: int) -> None:
 
 
 def awaiting_decision(session: Session, series: Series) -> SeriesRow | None:
-    """The row of a series if it is still COMPLETE in that generation, locked."""
+    """Return the row of a series, locked, if it is still COMPLETE in that generation."""
     row = session.get(SeriesRow, series.id, with_for_update=True)
     if row is None or row.state != SeriesState.COMPLETE or row.generation != series.generation:
         return None
@@ -132,7 +129,7 @@ def awaiting_decision(session: Session, series: Series) -> SeriesRow | None:
 def list_series(
     ledger: Ledger, *, states: Collection[SeriesState] = (), limit: int | None = 50
 ) -> list[Series]:
-    """The series in the given states (any when empty), newest arrival first; None: all."""
+    """Return the series in the given states (any when empty), newest arrival first."""
     chosen = select(SeriesRow).order_by(SeriesRow.last_arrival_at.desc()).limit(limit)
     if states:
         chosen = chosen.where(SeriesRow.state.in_(states))
@@ -141,7 +138,7 @@ def list_series(
 
 
 def count_series(ledger: Ledger) -> dict[SeriesState, int]:
-    """How many series stand in each state; states without one are absent."""
+    """Return the number of series by state; states without any are absent."""
     counted = select(SeriesRow.state, func.count()).group_by(SeriesRow.state)
     with ledger.read() as session:
         return {SeriesState(state): count for state, count in session.execute(counted)}
@@ -149,7 +146,7 @@ def count_series(ledger: Ledger) -> dict[SeriesState, int]:
 
 @repeated
 def _clock_was_set_back(ledger: Ledger, series_ids: Sequence[int], now: float) -> None:
-    """Let series that arrived "in the future" be quiet from now on, not an hour from now."""
+    """Start the quiet time now for series that arrived "in the future"."""
     late = update(SeriesRow).where(
         SeriesRow.id.in_(series_ids), SeriesRow.last_arrival_at > now + CLOCK_SLACK_SECONDS
     )

@@ -1,4 +1,4 @@
-"""The states of series, jobs and deliveries, and which may follow which; all else is an error.
+"""States of series, jobs and deliveries, and their transitions; all others are errors.
 
 ::
 
@@ -26,7 +26,7 @@ from dicom_node.errors import InputError
 
 
 class SeriesState(StrEnum):
-    """Where a received series stands."""
+    """States of a received series."""
 
     ARRIVING = "ARRIVING"
     COMPLETE = "COMPLETE"
@@ -36,7 +36,7 @@ class SeriesState(StrEnum):
 
 
 class JobState(StrEnum):
-    """Where the work on one generation of a series stands."""
+    """States of the work on one generation of a series."""
 
     QUEUED = "QUEUED"
     DENOISING = "DENOISING"
@@ -49,7 +49,7 @@ class JobState(StrEnum):
 
 
 class DeliveryState(StrEnum):
-    """Where the sending of one job's results to one destination stands."""
+    """States of the delivery of one job's results to one destination."""
 
     PENDING = "PENDING"
     SENDING = "SENDING"
@@ -59,7 +59,7 @@ class DeliveryState(StrEnum):
 
 
 class WrongState(InputError):  # noqa: N818 - the name says what is wrong
-    """What was asked cannot follow the present state."""
+    """The requested change cannot follow the present state."""
 
 
 _S, _J, _D = SeriesState, JobState, DeliveryState
@@ -106,7 +106,7 @@ DELIVERY_TRANSITIONS: Mapping[DeliveryState, frozenset[DeliveryState]] = Mapping
 )
 
 CLOSED = frozenset({JobState.DONE, JobState.CANCELLED})
-"""States in which nothing of a job is owed to anybody any more."""
+"""States of a job of which nothing remains to be done."""
 
 SENDABLE = frozenset({JobState.DERIVED, JobState.SENDING, JobState.RETRY_WAIT})
 """States of a job whose pending deliveries may be claimed, once its results are durable."""

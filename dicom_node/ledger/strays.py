@@ -1,7 +1,7 @@
-"""Files of which the ledger knows nothing: entered nowhere, or in a ledger that was lost.
+"""Find files that the ledger does not know: never recorded, or in a ledger that was lost.
 
 A receiver that dies between an image's file and its row leaves such a file, and so does a ledger
-that was put back from a backup: nobody can tell which images were answered with success.
+that was restored from a backup: nobody can tell which images were answered with success.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from dicom_node.ledger.tables import JobRow
 
 @repeated
 def take_unentered(ledger: Ledger, names: Sequence[str], take: Callable[[str], None]) -> list[str]:
-    """Take those images out of the inbox that the ledger does not count on.
+    """Take the images out of the inbox that the ledger does not know.
 
     Args:
         ledger: The ledger.
-        names: Of files in the inbox.
-        take: Moves a file elsewhere; called while no image can be entered. One that comes again
-            just now is not entered without its file, and its sender hears so.
+        names: Files in the inbox.
+        take: Moves a file elsewhere; called while no image can be recorded. One that comes again
+            just then is not recorded without its file, and its sender is answered accordingly.
 
     Returns:
         Names of the images taken.
@@ -42,7 +42,7 @@ def take_unentered(ledger: Ledger, names: Sequence[str], take: Callable[[str], N
 
 @contextmanager
 def _nothing_entered(ledger: Ledger) -> Iterator[Session]:
-    """A transaction during which no image is entered: whoever enters one locks its series first."""
+    """Open a transaction in which no image is recorded: recording locks its series first."""
     with ledger.write() as session:
         if ledger.engine.dialect.name == "postgresql":  # SQLite has one writer at a time anyway
             session.execute(text("LOCK TABLE series IN EXCLUSIVE MODE"))
@@ -50,6 +50,6 @@ def _nothing_entered(ledger: Ledger) -> Iterator[Session]:
 
 
 def stray_tokens(ledger: Ledger, tokens: Collection[str]) -> set[str]:
-    """Those outbox folders that belong to no job."""
+    """Return the outbox folders that belong to no job."""
     with ledger.read() as session:
         return set(tokens) - set(session.scalars(select(JobRow.token)))

@@ -1,4 +1,4 @@
-"""The ledger's tables. A change here goes with a migration in ``migrations/versions``.
+"""Tables of the ledger. A change here needs a migration in ``migrations/versions``.
 
 Times are seconds since 1970 (UTC). No column holds who a patient is: series and images are known
 by their UIDs only.
@@ -29,7 +29,7 @@ NAMING = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
 }
-"""Constraints have names of their own, so that a later migration can address them."""
+"""Names of constraints, so that a later migration can address them."""
 
 
 class Real(TypeDecorator[float]):
@@ -51,10 +51,10 @@ class Base(DeclarativeBase):
 
 
 class SeriesRow(Base):
-    """One received series; ``generation`` counts how often slices came after it was complete.
+    """One received series; ``generation`` grows when slices come after it was complete.
 
-    ``began_at`` is the first arrival of the present generation. ``gap`` says which slices are
-    missing, empty where nothing is known to be. ``rule`` decided about the series. ``deaths``
+    ``began_at`` is the first arrival of the present generation. ``gap`` names the missing slices,
+    empty where none is known to be. ``rule`` decided about the series. ``deaths``
     counts the processes that its inspection has killed.
     """
 
@@ -101,7 +101,7 @@ class JobRow(Base):
     ``token`` names the job's folder in the outbox and is never used twice. ``derived_at`` is set
     once the derived files are durable. ``owner`` and ``lease_until`` are set while a process
     denoises. Images up to ``since_generation`` are the work of an earlier job. ``waits`` counts
-    pauses for faults that are none of the job's, such as a full disk; ``attempts`` all others.
+    pauses for faults that are not the job's, such as a full disk; ``attempts`` all others.
     ``deaths`` counts the processes that the work has killed.
     """
 
@@ -144,10 +144,10 @@ class JobRow(Base):
 
 
 class DeliveryRow(Base):
-    """One job's results on their way to one destination, the leased unit of sending.
+    """The delivery of one job's results to one destination, the leased unit of sending.
 
-    ``next_at`` is when a PENDING one may be tried again, and until when a COMMITTING one waits for
-    its report. ``waits`` counts pauses for faults that are none of the images', such as a
+    ``next_at`` is the next attempt of a PENDING one, and the deadline of the report for a
+    COMMITTING one. ``waits`` counts pauses for faults that are not the images', such as a
     destination that is away; ``attempts`` all other claims.
     """
 
@@ -224,7 +224,7 @@ class CommitmentRequestRow(Base):
 
 
 class IdentityRow(Base):
-    """The one row that says to which storage folder this ledger belongs."""
+    """The one row that names the storage folder to which this ledger belongs."""
 
     __tablename__ = "identity"
     __table_args__ = (CheckConstraint("id = 1", name="only_one"),)
@@ -234,7 +234,7 @@ class IdentityRow(Base):
 
 
 class PauseRow(Base):
-    """A stage of the line in which nothing is begun until an operator lets it go on."""
+    """A stage in which no work is begun until an operator resumes it."""
 
     __tablename__ = "pause"
 

@@ -1,4 +1,4 @@
-"""Bringing the tables up to date, with a copy of what was there before."""
+"""Bring the tables up to date, after a copy of the earlier ledger."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LOCK = 0x6D616E6E6F6465
 
 
 def upgrade(connection: Connection) -> None:
-    """Run the migrations that are missing, in the transaction that is open.
+    """Run the missing migrations in the open transaction.
 
     Raises:
         ConfigurationError: The ledger was written by a newer version of this program.
@@ -43,7 +43,7 @@ def upgrade(connection: Connection) -> None:
         command.upgrade(config, "head")
     except (CommandError, ResolutionError) as error:
         raise ConfigurationError(
-            f"the ledger was written by another version of this program (this one knows"
+            f"The ledger was written by another version of this program (this one knows"
             f" {newest}); install that version or use another 'database'."
         ) from error
 
@@ -56,7 +56,7 @@ def _config(connection: Connection) -> Config:
 
 
 def _copy(connection: Connection, revision: str) -> None:
-    """Keep the ledger as it is in ``ledger.db.<revision>.backup``, durably, before it changes.
+    """Copy the ledger durably to ``ledger.db.<revision>.backup`` before it changes.
 
     The open transaction holds the write lock, so the copy is of one moment; another connection
     may read meanwhile.
@@ -76,7 +76,7 @@ def _copy(connection: Connection, revision: str) -> None:
         _sync(copy.parent)
     except (OSError, sqlite3.Error) as error:
         raise StorageError(
-            f"the ledger cannot be copied to {copy.name} before its upgrade ({error}); make room"
+            f"The ledger cannot be copied to {copy.name} before its upgrade ({error}); make room"
             f" in {copy.parent}."
         ) from error
 

@@ -5,21 +5,19 @@ from __future__ import annotations
 from dicom_node.rules.decision import Explanation, decide, explain
 from dicom_node.rules.document import Rule, Rules
 from dicom_node.rules.load import NO_RULES, load_rules, read_rules
-from dicom_node.rules.outcome import Decision, Denoise, Priority, Skip, default_work
+from dicom_node.rules.outcome import Decision, Skip, default_order
 from dicom_node.rules.reload import ReloadableRules
 
 __all__ = [
     "NO_RULES",
     "Decision",
-    "Denoise",
     "Explanation",
-    "Priority",
     "ReloadableRules",
     "Rule",
     "Rules",
     "Skip",
     "decide",
-    "default_work",
+    "default_order",
     "explain",
     "load_rules",
     "read_rules",

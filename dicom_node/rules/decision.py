@@ -14,7 +14,8 @@ from pydicom import Dataset
 
 from dicom_node.ct.scope import reason_out_of_scope, reason_unprocessable
 from dicom_node.rules.document import Rule
-from dicom_node.rules.outcome import Decision, Denoise, Skip
+from dicom_node.rules.outcome import Decision, Skip
+from dicom_node.work_order import WorkOrder
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Explanation:
 def decide(
     headers: Sequence[Dataset],
     *,
-    otherwise: Denoise,
+    otherwise: WorkOrder,
     rules: Sequence[Rule] = (),
     source_ae: str = "",
 ) -> Decision:
@@ -54,7 +55,7 @@ def decide(
 def explain(
     headers: Sequence[Dataset],
     *,
-    otherwise: Denoise,
+    otherwise: WorkOrder,
     rules: Sequence[Rule] = (),
     source_ae: str = "",
 ) -> Explanation:

@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from dicom_node.rules.condition import Condition
-from dicom_node.rules.outcome import Decision, Denoise, Incomplete, Priority, Skip
+from dicom_node.rules.outcome import Decision, Skip
 from dicom_node.settings.sections import Section
 from dicom_node.settings.values import AeTitle, Name
+from dicom_node.work_order import Incomplete, Priority, WorkOrder
 
 TESTS = frozenset(Condition.model_fields) - {"keyword"}
 
@@ -48,8 +49,8 @@ Conditions = Annotated[dict[str, Condition], BeforeValidator(_conditions)]
 AeTitles = Annotated[tuple[AeTitle, ...], BeforeValidator(_listed)]
 
 
-class Work(Section):
-    """Work order of a rule; node.yaml supplies what it omits.
+class Overrides(Section):
+    """Values of a work order that a rule sets; node.yaml has those that it leaves out.
 
     Attributes:
         model: Name of the denoiser, or path of its card.
@@ -67,16 +68,12 @@ class Work(Section):
     priority: Literal["urgent", "normal", "off_peak"] = "normal"
     incomplete: Incomplete = "skip"
 
-    def over(self, default: Denoise, rule: str) -> Denoise:
-        """Return the default work with this rule's changes."""
-        changes = {
-            "model": self.model,
-            "strength": self.strength,
-            "destinations": self.destinations,
-        }
+    def applied_to(self, default: WorkOrder, rule: str) -> WorkOrder:
+        """Return the default order with the values of this rule."""
+        given = {"model": self.model, "strength": self.strength, "destinations": self.destinations}
         return replace(
             default,
-            **{key: value for key, value in changes.items() if value is not None},  # type: ignore[arg-type]
+            **{key: value for key, value in given.items() if value is not None},  # type: ignore[arg-type]
             priority=Priority[self.priority.upper()],
             incomplete=self.incomplete,
             rule=rule,
@@ -98,7 +95,7 @@ class Rule(Section):
     match: Conditions = {}  # noqa: RUF012 - pydantic copies it
     source_ae: AeTitles = ()
     skip: Name | None = None
-    denoise: Annotated[Work | None, BeforeValidator(_nothing_said)] = None
+    denoise: Annotated[Overrides | None, BeforeValidator(_nothing_said)] = None
 
     @model_validator(mode="after")
     def _decides_one_thing(self) -> Self:
@@ -106,11 +103,11 @@ class Rule(Section):
             raise ValueError("give either `skip: reason` or `denoise: {...}`")
         return self
 
-    def decision(self, default: Denoise) -> Decision:
+    def decision(self, default: WorkOrder) -> Decision:
         """Return the decision about a series that this rule matches."""
         if self.denoise is None:
             return Skip(self.skip or "", rule=self.name)
-        return self.denoise.over(default, self.name)
+        return self.denoise.applied_to(default, self.name)
 
 
 class Rules(Section):

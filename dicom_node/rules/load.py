@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from dicom_node.errors import ConfigurationError
-from dicom_node.rules.document import TESTS, Rule, Rules, Work
+from dicom_node.rules.document import TESTS, Overrides, Rule, Rules
 from dicom_node.settings import Settings
 from dicom_node.settings.messages import Place, clause_of, suggestion
 from man_core import ModelError, find_model
@@ -147,13 +147,13 @@ def _known_at(place: Place) -> Collection[str]:
         return Rules.model_fields
     if len(place) == RULE_DEPTH + 1:
         return Rule.model_fields
-    return Work.model_fields if place[RULE_DEPTH] == "denoise" else TESTS
+    return Overrides.model_fields if place[RULE_DEPTH] == "denoise" else TESTS
 
 
 def _unknown_names(rules: Rules, peers: Collection[str]) -> Iterator[tuple[Place, str]]:
     """Report destinations and models that do not exist."""
     for number, rule in enumerate(rules.rules):
-        work = rule.denoise or Work()
+        work = rule.denoise or Overrides()
         below: Place = ("rules", number, "denoise")
         for index, name in enumerate(work.destinations or ()):
             if name not in peers:

@@ -1,66 +1,82 @@
-"""A courier brings deliveries to one destination, one at a time."""
+"""Couriers: each sends deliveries to one destination, one at a time."""
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from dicom_node import telemetry
+from dicom_node.audit import Audit
 from dicom_node.dimse.status import NO_SUCH_SOP_INSTANCE, SUCCESS
-from dicom_node.ledger.commitments import await_commitment, begin_commitment, report
-from dicom_node.ledger.deliveries import (
-    Sent,
-    claim_delivery,
-    confirm,
-    give_back_delivery,
-    note_sent,
-    postpone,
-    results_lost,
-    sent_names,
-    uncommitted,
-)
-from dicom_node.ledger.jobs import LeaseLost
-from dicom_node.ledger.leases import Heartbeat, settle_delivery_fault
-from dicom_node.ledger.model import Delivery
-from dicom_node.ledger.operations import wants_at_once
+from dicom_node.ledger.claim import LeaseLost
+from dicom_node.ledger.commitments import report
+from dicom_node.ledger.deliveries import DeliveryClaim, Sent, claim_delivery
+from dicom_node.ledger.engine import Ledger
+from dicom_node.ledger.leases import Heartbeat
+from dicom_node.ledger.pending import wants_at_once
 from dicom_node.logs import bound, get_logger, short_hash
-from dicom_node.sending.depot import Depot
 from dicom_node.sending.outcome import SendResult, is_absence, not_stored
 from dicom_node.sending.ports import (
     CommittingSession,
     Report,
     Session,
     ShouldStop,
+    Transport,
 )
-from dicom_node.sending.transfer import count, told_transfer
-from dicom_node.settings import PeerSettings
+from dicom_node.sending.transfer import audited_transfer, count
+from dicom_node.settings import PeerSettings, Settings
+from dicom_node.store.outbox import Outbox
 
 log = get_logger(__name__)
 
-NOTED_TOGETHER = 50
-"""So many images are noted in the ledger at once; a crash costs no more than sending them again."""
+NOTE_BATCH_SIZE = 50
+"""Images that are noted in the ledger at once; a crash costs no more than sending them again."""
 
-REPORT_SECONDS = 1.0
-"""How long a report on storage commitment is waited for on the association that asked for it."""
+REPORT_WAIT_SECONDS = 1.0
+"""Time to wait for a report on storage commitment on the association that asked for it."""
 
-LONGEST_ABSENCE_SECONDS = 300.0
-"""A destination that is away is called at least so often: it gets its images soon after it is back,
-however long it was away."""
+MAX_ABSENCE_SECONDS = 300.0
+"""Longest pause before a destination that is away is called again: it gets its images soon after it
+is back, however long it was away."""
+
+
+@dataclass(frozen=True)
+class SendingContext:
+    """Resources that the couriers and the reporter of one process share.
+
+    Attributes:
+        ledger: Where deliveries and reports are claimed.
+        outbox: Where the derived images are.
+        transport: The ways to other systems.
+        settings: Peers, own AE title, retries.
+        owner: Name of this process in the ledger.
+        audit: Records every transfer.
+        clock: Seconds since 1970.
+    """
+
+    ledger: Ledger
+    outbox: Outbox
+    transport: Transport
+    settings: Settings
+    owner: str
+    audit: Audit | None = None
+    clock: Callable[[], float] = time.time
 
 
 class Courier:
-    """Brings deliveries to one destination.
+    """Send deliveries to one destination.
 
     Args:
         destination: Its name in the configuration, or one that has left it.
-        depot: What it works with.
+        context: The resources of this process.
     """
 
-    def __init__(self, destination: str, depot: Depot) -> None:
-        self._destination, self._depot = destination, depot
-        self._ledger, self._owner, self._clock = depot.ledger, depot.owner, depot.clock
+    def __init__(self, destination: str, context: SendingContext) -> None:
+        self._destination, self._context = destination, context
+        self._ledger, self._clock = context.ledger, context.clock
         self._absences = 0
         self._away_until = 0.0
 
@@ -68,7 +84,7 @@ class Courier:
     def is_away(self) -> bool:
         """Whether the destination was away a moment ago; a clock set back ends the wait."""
         wait = self._away_until - self._clock()
-        return 0 < wait <= LONGEST_ABSENCE_SECONDS
+        return 0 < wait <= MAX_ABSENCE_SECONDS
 
     def is_due(self) -> bool:
         """Return whether to call: the destination was not just away, or an operator asks for it.
@@ -79,78 +95,80 @@ class Courier:
         return not self.is_away or wants_at_once(self._ledger, self._destination)
 
     def deliver(self, should_stop: ShouldStop) -> bool:
-        """Make the next delivery; returns whether there was one.
+        """Make the next delivery; return whether there was one.
 
-        Only what the destination has not yet is sent. Whatever goes wrong is settled in the ledger.
+        Only images that the destination lacks are sent. Every fault is settled in the ledger.
 
         Raises:
             StorageError: The ledger cannot be used.
         """
         if not self.is_due():
             return False
-        now = self._clock()
-        delivery = claim_delivery(self._ledger, self._destination, owner=self._owner, now=now)
-        if delivery is None:
+        claim = claim_delivery(
+            self._ledger, self._destination, owner=self._context.owner, clock=self._clock
+        )
+        if claim is None:
             return False
+        delivery = claim.delivery
         with (
             bound(job=delivery.job_id, series=short_hash(delivery.series_uid)),
-            Heartbeat(self._ledger, delivery, owner=self._owner) as beat,
+            Heartbeat(claim) as beat,
         ):
             try:
-                self._attempt(delivery, lambda: should_stop() or beat.lost.is_set())
+                self._attempt(claim, lambda: should_stop() or beat.lost.is_set())
             except LeaseLost:
                 log.warning("delivery left to its new owner", destination=self._destination)
         return True
 
-    def _attempt(self, delivery: Delivery, stopped: ShouldStop) -> None:
+    def _attempt(self, claim: DeliveryClaim, stopped: ShouldStop) -> None:
         begin = time.perf_counter()
-        files = {path.name: path for path in self._depot.outbox.committed(delivery.token)}
+        delivery = claim.delivery
+        files = {path.name: path for path in self._context.outbox.committed(delivery.token)}
         if len(files) != delivery.derived_count:
-            job_id, now = delivery.job_id, self._clock()
-            lost = results_lost(self._ledger, job_id, owner=self._owner, now=now)
-            log.error("job stopped", state=lost.state, reason=lost.reason)
+            job = claim.results_lost()
+            log.error("job stopped", state=job.state, reason=job.reason)
             return
         try:
-            self._hand_over(delivery, files, stopped)
+            self._hand_over(claim, files, stopped)
         except LeaseLost:
             raise
         except Exception as error:
-            self._settle(delivery, error)
+            self._settle(claim, error)
         else:
             self._absences, self._away_until = 0, 0.0
             telemetry.stage_seconds("send", time.perf_counter() - begin)
 
     def _hand_over(
-        self, delivery: Delivery, files: Mapping[str, Path], stopped: ShouldStop
+        self, claim: DeliveryClaim, files: Mapping[str, Path], stopped: ShouldStop
     ) -> None:
-        peer = self._depot.settings.peer(self._destination)
-        sent = sent_names(self._ledger, delivery.id)
+        peer = self._context.settings.peer(self._destination)
+        sent = claim.sent_names()
         missing = [path for name, path in files.items() if name not in sent]
-        transport = self._depot.transport
+        transport = self._context.transport
         if isinstance(peer, PeerSettings) and peer.storage_commitment:
             with transport.open_committing(peer, missing) as committing:
-                if self._send(delivery, committing, missing, stopped):
-                    self._commit(delivery, peer, committing, files)
+                if self._send(claim, committing, missing, stopped):
+                    self._commit(claim, peer, committing, files)
             return
         with transport.open(peer, missing) as session:
-            complete = self._send(delivery, session, missing, stopped)
+            complete = self._send(claim, session, missing, stopped)
         if complete:
-            confirm(self._ledger, delivery.id, owner=self._owner, now=self._clock())
+            claim.confirm()
             log.info("delivery confirmed", destination=self._destination)
 
     def _send(
-        self, delivery: Delivery, session: Session, missing: Sequence[Path], stopped: ShouldStop
+        self, claim: DeliveryClaim, session: Session, missing: Sequence[Path], stopped: ShouldStop
     ) -> bool:
-        """Send what is missing; False when told to stop before the end and given back."""
+        """Send the missing images; return False when stopped before the end and given back."""
         begin = time.perf_counter()
-        peer = self._depot.settings.peer(self._destination)
+        peer = self._context.settings.peer(self._destination)
         results: list[SendResult] = []
-        with told_transfer(self._depot.audit, peer, missing, results):
-            self._transfer(delivery, session, stopped, results)
+        with audited_transfer(self._context.audit, peer, missing, results):
+            self._transfer(claim, session, stopped, results)
         if not all(result.ok for result in results):
             raise not_stored(self._destination, results)
         if len(results) < len(missing):
-            give_back_delivery(self._ledger, delivery.id, owner=self._owner, now=self._clock())
+            claim.give_back()
             log.info("delivery given back", destination=self._destination)
             return False
         seconds = round(time.perf_counter() - begin, 2)
@@ -159,99 +177,93 @@ class Courier:
 
     def _transfer(
         self,
-        delivery: Delivery,
+        claim: DeliveryClaim,
         session: Session,
         stopped: ShouldStop,
         results: list[SendResult],
     ) -> None:
-        """Send, and note what has arrived, also when the connection breaks in between."""
+        """Send, and note the stored images, also when the connection breaks in between."""
         noted = 0
         try:
             for result in session.send(stopped):
                 count(self._destination, result)
                 results.append(result)
-                if len(results) - noted >= NOTED_TOGETHER:
-                    self._note(delivery, results[noted:])
+                if len(results) - noted >= NOTE_BATCH_SIZE:
+                    self._note(claim, results[noted:])
                     noted = len(results)
         finally:
-            self._note(delivery, results[noted:])
+            self._note(claim, results[noted:])
 
-    def _note(self, delivery: Delivery, results: Sequence[SendResult]) -> None:
+    def _note(self, claim: DeliveryClaim, results: Sequence[SendResult]) -> None:
         sent = {
             result.path.name: Sent(result.sop_instance_uid, result.status or SUCCESS)
             for result in results
             if result.ok
         }
         if sent:
-            now = self._clock()
-            note_sent(self._ledger, delivery.id, owner=self._owner, sent=sent, now=now)
+            claim.note_sent(sent)
 
     def _commit(
         self,
-        delivery: Delivery,
+        claim: DeliveryClaim,
         peer: PeerSettings,
         session: CommittingSession,
         files: Mapping[str, Path],
     ) -> None:
-        """Ask for storage commitment to everything that the destination has stored."""
-        stored = uncommitted(self._ledger, delivery.id)
+        """Request storage commitment for all images that the destination has stored."""
+        stored = claim.uncommitted()
         # 2.25 and a random UUID is a UID of nobody's root (PS3.5, B.2).
         uid = f"2.25.{uuid.uuid4().int}"
-        id_, owner = delivery.id, self._owner
-        begin_commitment(self._ledger, id_, owner=owner, transaction_uid=uid, now=self._clock())
+        claim.begin_commitment(uid)
         session.ask_commitment(
             uid,
             [files[name] for name in stored],
             on_report=self._take_report,
-            wait_seconds=REPORT_SECONDS,
+            wait_seconds=REPORT_WAIT_SECONDS,
         )
-        now = self._clock()
-        settled = await_commitment(
-            self._ledger,
-            id_,
-            owner=owner,
-            transaction_uid=uid,
-            deadline=now + peer.commitment_seconds,
-            now=now,
-        )
+        settled = claim.await_commitment(uid, wait_seconds=peer.commitment_seconds)
         log.info("commitment asked", destination=self._destination, state=settled.state)
 
-    def _take_report(self, told: Report) -> int:
-        """Enter a report that came on the association of the request; the status to answer."""
+    def _take_report(self, answer: Report) -> int:
+        """Record a report that came on the association of the request; return the status."""
         known = report(
             self._ledger,
-            told.transaction_uid,
-            committed=told.committed,
-            failed=told.failed,
+            answer.transaction_uid,
+            committed=answer.committed,
+            failed=answer.failed,
             now=self._clock(),
-            retry=self._depot.settings.retry,
+            retry=self._context.settings.retry,
         )
         return SUCCESS if known else NO_SUCH_SOP_INSTANCE
 
-    def _settle(self, delivery: Delivery, error: Exception) -> None:
-        retry, now = self._depot.settings.retry, self._clock()
-        if not is_absence(error):
-            settle_delivery_fault(
-                self._ledger, delivery, error, owner=self._owner, retry=retry, now=now
-            )
+    def _settle(self, claim: DeliveryClaim, error: Exception) -> None:
+        retry = self._context.settings.retry
+        if is_absence(error):
+            self._note_absence(claim, error)
             return
-        # It is the destination that is away, not this delivery that is wrong: no attempt is spent,
-        # and the deliveries behind it need not find out for themselves.
-        self._absences += 1
-        self._away_until = now + min(retry.delay_seconds(self._absences), LONGEST_ABSENCE_SECONDS)
-        postpone(
-            self._ledger,
-            delivery.id,
-            owner=self._owner,
-            reason=str(error),
-            next_at=self._away_until,
-            now=now,
-            counted=False,
+        settled = claim.settle(error, retry)
+        log.warning(
+            "delivery stopped",
+            destination=self._destination,
+            state=settled.state,
+            attempt=claim.delivery.attempts + claim.delivery.waits,
+            reason=settled.reason,
         )
+
+    def _note_absence(self, claim: DeliveryClaim, error: Exception) -> None:
+        """Put off the delivery and those behind it, which need not find out for themselves.
+
+        It is the destination that is away, not this delivery that is wrong: no attempt is spent.
+        """
+        self._absences += 1
+        delay = self._context.settings.retry.delay_seconds(self._absences)
+        delay = min(delay, MAX_ABSENCE_SECONDS)
+        settled = claim.retry_later(str(error), delay_seconds=delay, counted=False)
+        self._away_until = settled.next_at
         log.warning(
             "destination away",
             destination=self._destination,
             calls=self._absences,
-            seconds=round(self._away_until - now),
+            seconds=round(delay),
             reason=str(error),
         )

@@ -1,4 +1,4 @@
-"""What the sender needs of the network; ``dicom_node.sending.routes`` has the real one."""
+"""Interfaces of the sender to the network; ``dicom_node.sending.routes`` implements them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ShouldStop = Callable[[], bool]
 
 
 class Report(Protocol):
-    """What a peer says of a request for storage commitment."""
+    """A peer's report on a request for storage commitment."""
 
     @property
     def transaction_uid(self) -> str:
@@ -22,18 +22,18 @@ class Report(Protocol):
 
     @property
     def committed(self) -> Collection[str]:
-        """SOP Instance UIDs that it has committed to."""
+        """SOP Instance UIDs to which it has committed."""
 
     @property
     def failed(self) -> Mapping[str, int]:
-        """SOP Instance UIDs that it has not, with its failure reason."""
+        """Failure reason by SOP Instance UID of those to which it has not."""
 
 
 class Session(Protocol):
     """Sends the files it was opened for."""
 
     def send(self, should_stop: ShouldStop) -> Iterator[SendResult]:
-        """One result a file, in order; ends early when told to stop.
+        """Yield one result per file, in order; end early on ``should_stop``.
 
         Raises:
             PeerError: The peer cannot be reached or refuses.
@@ -51,7 +51,7 @@ class CommittingSession(Session, Protocol):
         on_report: Callable[[Report], int],
         wait_seconds: float,
     ) -> None:
-        """Ask the peer to commit to files, and wait a little for its report.
+        """Request storage commitment for files, and wait briefly for the report.
 
         Raises:
             PeerError: The peer cannot be reached or does not take the request.
@@ -59,17 +59,17 @@ class CommittingSession(Session, Protocol):
 
 
 class Transport(Protocol):
-    """The ways to other systems."""
+    """Routes to other systems."""
 
     def open(
         self, peer: PeerSettings | WebPeerSettings, files: Sequence[Path]
     ) -> AbstractContextManager[Session]:
-        """A session that sends files to a peer; raises ``UnreadableFile``."""
+        """Open a session that sends files to a peer; raises ``UnreadableFile``."""
 
     def open_committing(
         self, peer: PeerSettings, files: Sequence[Path]
     ) -> AbstractContextManager[CommittingSession]:
-        """The same, with storage commitment."""
+        """Open a session with storage commitment."""
 
     def report(
         self,
@@ -78,11 +78,11 @@ class Transport(Protocol):
         items: Sequence[tuple[str, str]],
         held: Collection[str],
     ) -> None:
-        """Report to a peer which of the instances it asked about this node holds.
+        """Report to a peer the instances, of those it asked about, that this node holds.
 
         Args:
-            peer: Who asked.
-            transaction_uid: As it was asked.
+            peer: The requester.
+            transaction_uid: Of the request.
             items: SOP Class UID and SOP Instance UID of each.
             held: SOP Instance UIDs, of those, that this node has.
 

@@ -1,88 +1,71 @@
-"""The reporter tells peers which images, of those they asked about, this node holds."""
+"""Reports on storage commitment to the peers that asked this node for it."""
 
 from __future__ import annotations
 
 from dicom_node.errors import NodeError
-from dicom_node.ledger.commitment_requests import (
-    PendingReport,
-    claim_report,
-    held,
-    report_later,
-    reported,
-)
-from dicom_node.ledger.jobs import LeaseLost
+from dicom_node.ledger.claim import LeaseLost
+from dicom_node.ledger.commitment_requests import ReportClaim, claim_report, held
+from dicom_node.ledger.leases import Heartbeat
 from dicom_node.logs import get_logger
-from dicom_node.sending.depot import Depot
+from dicom_node.sending.courier import SendingContext
 from dicom_node.settings import PeerSettings
 
 log = get_logger(__name__)
 
-MOST_ATTEMPTS = 100
-"""With an hour between two, a peer may be away for days; after that it has to ask again."""
-
 
 class Reporter:
-    """Answers requests for storage commitment (PS3.4, annex J), each on its own association.
+    """Reports which of the instances that a peer asked about this node holds (PS3.4, annex J).
+
+    Each report goes out on an association of its own.
 
     Args:
-        depot: What it works with.
+        context: The resources of this process.
     """
 
-    def __init__(self, depot: Depot) -> None:
-        self._depot = depot
+    def __init__(self, context: SendingContext) -> None:
+        self._context = context
 
     def report(self) -> bool:
-        """Answer the next request; returns whether there was one.
+        """Answer the next request; return whether there was one.
 
         Raises:
             StorageError: The ledger cannot be used.
         """
-        depot = self._depot
-        pending = claim_report(depot.ledger, owner=depot.owner, now=depot.clock())
-        if pending is None:
+        context = self._context
+        claim = claim_report(context.ledger, owner=context.owner, clock=context.clock)
+        if claim is None:
             return False
-        try:
-            self._answer(pending)
-        except LeaseLost:
-            log.warning("report left to its new owner", peer=pending.requester)
+        with Heartbeat(claim):
+            try:
+                self._answer(claim)
+            except LeaseLost:
+                log.warning("report left to its new owner", peer=claim.request.requester)
         return True
 
-    def _answer(self, pending: PendingReport) -> None:
-        depot = self._depot
-        peer = self._peer(pending.requester)
+    def _answer(self, claim: ReportClaim) -> None:
+        request, context = claim.request, self._context
+        peer = self._peer(request.requester)
         if peer is None:
             log.warning(
                 "no report on storage commitment: no peer has this AE title, name one in node.yaml",
-                peer=pending.requester,
+                peer=request.requester,
             )
-            self._end(pending)
+            claim.reported()
             return
-        found = held(depot.ledger, [sop_uid for _, sop_uid in pending.items])
+        found = held(context.ledger, [sop_uid for _, sop_uid in request.items])
         try:
-            depot.transport.report(peer, pending.transaction_uid, pending.items, found)
+            context.transport.report(peer, request.transaction_uid, request.items, found)
         except NodeError as error:
-            self._put_off(pending, error)
+            log.warning("commitment not reported", peer=request.requester, reason=str(error))
+            claim.settle(error, context.settings.retry)
         else:
-            self._end(pending)
+            claim.reported()
             log.info(
-                "commitment reported", peer=peer.name, asked=len(pending.items), held=len(found)
+                "commitment reported", peer=peer.name, asked=len(request.items), held=len(found)
             )
 
     def _peer(self, ae_title: str) -> PeerSettings | None:
-        for peer in self._depot.settings.peers:
+        for peer in self._context.settings.peers:
             if isinstance(peer, PeerSettings) and peer.ae_title == ae_title:
                 return peer
         return None
-
-    def _put_off(self, pending: PendingReport, error: NodeError) -> None:
-        depot = self._depot
-        log.warning("commitment not reported", peer=pending.requester, reason=str(error))
-        if pending.attempts >= MOST_ATTEMPTS:
-            self._end(pending)
-            return
-        next_at = depot.clock() + depot.settings.retry.delay_seconds(pending.attempts)
-        report_later(depot.ledger, pending.id, owner=depot.owner, next_at=next_at)
-
-    def _end(self, pending: PendingReport) -> None:
-        depot = self._depot
-        reported(depot.ledger, pending.id, owner=depot.owner, now=depot.clock())

@@ -1,4 +1,4 @@
-"""One go of sending, as counters and the audit trail are told of it."""
+"""Audit messages and counters of one transfer."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class _Content:
 
 
 @contextmanager
-def told_transfer(
+def audited_transfer(
     audit: Audit | None,
     peer: PeerSettings | WebPeerSettings,
     files: Sequence[Path],
     results: Sequence[SendResult],
 ) -> Iterator[None]:
-    """Tell the audit trail that images go out, and which arrived (PS3.15, A.5.3.3 and A.5.3.7).
+    """Audit the begin and the end of a transfer of images (PS3.15, A.5.3.3 and A.5.3.7).
 
     Args:
-        audit: Whom to tell; None: nobody.
-        peer: Where the images go.
+        audit: The audit trail; None: no messages.
+        peer: Destination of the images.
         files: Images of one series.
         results: Filled within the block.
     """

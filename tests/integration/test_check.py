@@ -28,9 +28,7 @@ from support.peers import Ports, free_port, node, node_settings, write_node
 
 from dicom_node.checkup import ports
 from dicom_node.cli import main
-from dicom_node.ledger.deliveries import claim_delivery, refuse
 from dicom_node.ledger.engine import open_ledger
-from dicom_node.ledger.jobs import claim, derived, fail
 from dicom_node.ledger.pauses import pause
 from dicom_node.settings import load_settings
 
@@ -235,9 +233,8 @@ def test_a_disk_under_its_reserve_fails_and_above_its_watermark_warns(check: Che
 
 def test_failed_jobs_and_pauses_are_told(tmp_path: Path, check: Check) -> None:
     shop = NodeFixture(tmp_path / "node")
-    job = shop.job(now=time.time())
-    claim(shop.ledger, owner="w", off_peak=False, now=time.time())
-    fail(shop.ledger, job.id, owner="w", reason="broken", now=time.time())
+    shop.job(now=time.time())
+    shop.claim_job(time.time()).fail("broken")
     pause(shop.ledger, "send", reason="upgrade", now=time.time())
     verdict, detail = check()["queue"]
     assert verdict == "warning"
@@ -247,12 +244,10 @@ def test_failed_jobs_and_pauses_are_told(tmp_path: Path, check: Check) -> None:
 
 def test_what_one_of_two_destinations_has_refused_is_told(tmp_path: Path, check: Check) -> None:
     shop, now = NodeFixture(tmp_path / "node"), time.time()
-    job = shop.job(destinations=("pacs", "archive"), now=now)
-    claim(shop.ledger, owner="w", off_peak=False, now=now)
-    derived(shop.ledger, job.id, owner="w", count=1, now=now)
-    delivery = claim_delivery(shop.ledger, "archive", owner="s", now=now)
-    assert delivery is not None
-    refuse(shop.ledger, delivery.id, owner="s", reason="no CT here", now=now)
+    shop.job(destinations=("pacs", "archive"), now=now)
+    shop.claim_job(now).derived(1)
+    delivery = shop.claim_delivery("archive", now)
+    delivery.fail("no CT here")
     verdict, detail = check()["queue"]
     assert verdict == "warning"
     assert "archive has refused results (open jobs: 1)" in detail

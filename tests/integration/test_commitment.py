@@ -19,7 +19,7 @@ from pynetdicom.sop_class import (
 )
 from support.peers import free_port
 
-from dicom_node.ledger.commitment_requests import PendingReport, claim_report
+from dicom_node.ledger.commitment_requests import CommitmentRequest, claim_report
 from dicom_node.ledger.engine import Ledger, open_ledger
 from dicom_node.receiving.commitment import commitment_service
 from dicom_node.receiving.receiver import Receiver
@@ -37,11 +37,11 @@ class Node:
     settings: Settings
     ledger: Ledger
 
-    def owed(self) -> list[PendingReport]:
+    def owed(self) -> list[CommitmentRequest]:
         """Every report that is owed now."""
         found = []
-        while (report := claim_report(self.ledger, owner="test", now=LATER)) is not None:
-            found.append(report)
+        while (report := claim_report(self.ledger, owner="test", clock=lambda: LATER)) is not None:
+            found.append(report.request)
         return found
 
 

@@ -14,8 +14,7 @@ from typer.testing import CliRunner, Result
 from dicom_node.cli.entry import app
 from dicom_node.cli.output import moment
 from dicom_node.errors import ConfigurationError, InputError
-from dicom_node.ledger.deliveries import Sent, claim_delivery, note_sent, postpone
-from dicom_node.ledger.jobs import claim, derived
+from dicom_node.ledger.deliveries import Sent
 from dicom_node.ledger.operations import get_job
 from dicom_node.ledger.pauses import list_pauses
 from dicom_node.ledger.states import JobState
@@ -36,13 +35,11 @@ def run(node: NodeFixture, *words: str) -> Result:
 def waiting(node: NodeFixture) -> int:
     """A job with one of two images at its destination, which is away now."""
     job = node.job()
-    claim(node.ledger, owner="w", off_peak=False, now=START)
-    derived(node.ledger, job.id, owner="w", count=2, now=START)
-    delivery = claim_delivery(node.ledger, "pacs", owner="s", now=START)
-    assert delivery is not None
+    node.claim_job().derived(2)
+    delivery = node.claim_delivery("pacs")
     sent = {"1.dcm": Sent("1.9.1", 0)}
-    note_sent(node.ledger, delivery.id, owner="s", sent=sent, now=START)
-    postpone(node.ledger, delivery.id, owner="s", reason="away", next_at=START + 9, now=START)
+    delivery.note_sent(sent)
+    delivery.retry_later("away", delay_seconds=9)
     return job.id
 
 

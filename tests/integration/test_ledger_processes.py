@@ -41,25 +41,26 @@ node = NodeFixture(folder, database=os.environ["LEDGER"])
 WORK_ALL = (
     SET_UP
     + """
-from dicom_node.ledger.deliveries import Sent, beat_delivery, claim_delivery, confirm, note_sent
-from dicom_node.ledger.jobs import claim, derived, heartbeat
+from support.ledger_factory import at
+from dicom_node.ledger.deliveries import Sent, claim_delivery
+from dicom_node.ledger.jobs import claim_job
 from dicom_node.ledger.operations import release_lost_leases, status
 from dicom_node.ledger.states import JobState
 print("ready", flush=True)
 sys.stdin.readline()
 now, me = START + 1000, what
 while set(status(node.ledger).jobs) != {JobState.DONE}:
-    job = claim(node.ledger, owner=me, off_peak=True, now=now)
+    job = claim_job(node.ledger, owner=me, off_peak=True, clock=at(now))
     if job is not None:
-        assert heartbeat(node.ledger, job.id, owner=me, now=now)
-        derived(node.ledger, job.id, owner=me, count=1, now=now)
+        assert job.beat()
+        job.derived(1)
     release_lost_leases(node.ledger, now=now, attempts=9)
     for destination in ("pacs", "archive"):
-        sent = claim_delivery(node.ledger, destination, owner=me, now=now)
+        sent = claim_delivery(node.ledger, destination, owner=me, clock=at(now))
         if sent is not None:
-            assert beat_delivery(node.ledger, sent.id, owner=me, now=now)
-            assert note_sent(node.ledger, sent.id, owner=me, sent={"1": Sent("1", 0)}, now=now)
-            confirm(node.ledger, sent.id, owner=me, now=now)
+            assert sent.beat()
+            assert sent.note_sent({"1": Sent("1", 0)})
+            sent.confirm()
 """
 )
 
@@ -121,17 +122,16 @@ die()
 WORK = (
     SET_UP
     + """
-from dicom_node import worker
-def denoise(files, folder, *, job, only, should_stop):
-    for number, path in enumerate(files):
-        (folder / f"{number}.dcm").write_bytes(path.read_bytes())
+from dicom_node.denoising import worker
+from dicom_node.ledger.jobs import JobClaim
+from support.worker_stub import CopyDenoise
+def act(_job, _should_stop):
     if what == "in the middle":
         die()
-    return "{}"
 if what == "before the result is entered":
-    worker.derived = die
+    JobClaim.derived = die
 worker.Worker(
-    node.ledger, node.inbox, node.outbox, node.settings.reports_folder, denoise,
+    node.ledger, node.inbox, node.outbox, node.settings.reports_folder, CopyDenoise(act),
     node.settings.retry, clock=lambda: START,
 ).work_once(lambda: False)
 """

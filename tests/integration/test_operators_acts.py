@@ -28,7 +28,6 @@ from dicom_node.audit.message import (
     Participant,
 )
 from dicom_node.cli import main
-from dicom_node.ledger.jobs import claim, fail
 from dicom_node.processes.parts import run_part
 from dicom_node.settings import load_settings
 
@@ -61,8 +60,7 @@ def job(config: Path) -> int:
     """A job that has failed."""
     node = NodeFixture(config.parent)
     made = node.job(now=time.time())
-    claim(node.ledger, owner="w", off_peak=False, now=time.time())
-    fail(node.ledger, made.id, owner="w", reason="broken", now=time.time())
+    node.claim_job(time.time()).fail("broken")
     node.ledger.close()
     return made.id
 

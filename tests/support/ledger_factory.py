@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dicom_node.ledger.arrivals import Arrival, Recorded, record_instances
+from dicom_node.ledger.claim import Claim
+from dicom_node.ledger.deliveries import DeliveryClaim, claim_delivery
 from dicom_node.ledger.engine import Ledger, open_ledger
-from dicom_node.ledger.jobs import Work, enqueue
+from dicom_node.ledger.jobs import JobClaim, claim_job, enqueue
 from dicom_node.ledger.model import Job
 from dicom_node.ledger.series import Series, complete, quiet_series, undecided
 from dicom_node.settings import Settings
 from dicom_node.store.inbox import Inbox, StoredFile
 from dicom_node.store.outbox import Outbox
+from dicom_node.work_order import Priority, WorkOrder
 
 START = 1_000_000.0
 """The tests' clock begins here."""
 
 META = b"\x00" * 128 + b"DICM"
+
+_Claim = TypeVar("_Claim", bound=Claim[Any, Any])
+
+
+def at(now: float) -> Callable[[], float]:
+    """A clock that stands still."""
+    return lambda: now
+
+
+def later(claim: _Claim, now: float) -> _Claim:
+    """The same claim at another moment."""
+    return replace(claim, clock=at(now))
 
 
 def settings_in(folder: Path, **changes: Any) -> Settings:
@@ -121,17 +137,33 @@ class NodeFixture:
         *,
         destinations: Sequence[str] = ("pacs",),
         series_uid: str = "1.2",
-        priority: int = 1,
+        priority: Priority = Priority.NORMAL,
         strength: float = 1.0,
         now: float = START,
     ) -> Job:
         """A job waiting to be denoised, of a series of one image."""
         self.arrive(series_uid=series_uid, now=now - 100)
         (series,) = self.complete(now)
-        work = Work("identity", strength, destinations, priority)
-        job = enqueue(self.ledger, series, work, now=now)
+        order = WorkOrder("identity", strength, tuple(destinations), priority)
+        job = enqueue(self.ledger, series, order, now=now)
         assert job is not None
         return job
+
+    def claim_job(
+        self, now: float = START, *, owner: str = "w", off_peak: bool = False
+    ) -> JobClaim:
+        """The next job, claimed by a worker."""
+        claim = claim_job(self.ledger, owner=owner, off_peak=off_peak, clock=at(now))
+        assert claim is not None
+        return claim
+
+    def claim_delivery(
+        self, destination: str = "pacs", now: float = START, *, owner: str = "s"
+    ) -> DeliveryClaim:
+        """The next delivery to a destination, claimed by a sender."""
+        claim = claim_delivery(self.ledger, destination, owner=owner, clock=at(now))
+        assert claim is not None
+        return claim
 
 
 class House:

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 from pydicom import dcmread
 
-from dicom_node.ledger.jobs import claim, derived
 from dicom_node.ledger.operations import get_job
 from dicom_node.ledger.states import JobState
 from dicom_node.sending import Sender
-from dicom_node.sending.depot import Depot
+from dicom_node.sending.courier import SendingContext
 from dicom_node.sending.routes import PeerTransport
 from support.ct_factory import make_series
 from support.ledger_factory import START, NodeFixture
@@ -31,7 +30,7 @@ class SenderUnderTest:
         self.node = NodeFixture(folder, **options)
         self.now = START
         transport = PeerTransport(self.node.settings)
-        depot = Depot(
+        context = SendingContext(
             self.node.ledger,
             self.node.outbox,
             transport,
@@ -39,7 +38,7 @@ class SenderUnderTest:
             "s",
             clock=lambda: self.now,
         )
-        self.sender = Sender(depot)
+        self.sender = Sender(context)
         self.files: dict[str, Path] = {}
         names = [peer["name"] for peer in peers]
         self.jobs = [self._ready(number, names) for number in range(SERIES)]
@@ -47,11 +46,11 @@ class SenderUnderTest:
 
     def _ready(self, number: int, destinations: Sequence[str]) -> int:
         job = self.node.job(series_uid=f"1.2.{number}", destinations=destinations)
-        claim(self.node.ledger, owner="w", off_peak=False, now=START)
+        claim = self.node.claim_job()
         staging = self.node.outbox.stage(job.token)
         made = make_series(staging, SLICES, study=f"study {number}", seed=number)
         self.node.outbox.commit(job.token, staging)
-        derived(self.node.ledger, job.id, owner="w", count=len(made), now=START)
+        claim.derived(len(made))
         for path in self.node.outbox.committed(job.token):
             self.files[str(dcmread(path, stop_before_pixels=True).SOPInstanceUID)] = path
         return job.id

@@ -15,7 +15,6 @@ from support.ledger_factory import NodeFixture
 
 from dicom_node import telemetry
 from dicom_node.health.snapshot import take_snapshot
-from dicom_node.ledger.jobs import claim, derived
 from dicom_node.web.metrics import render_metrics
 
 REPOSITORY = Path(__file__).parents[2]
@@ -58,9 +57,8 @@ def count_everything() -> None:
 
 def put_everything(node: NodeFixture) -> None:
     """A result that its destination lacks."""
-    job = node.job()
-    claim(node.ledger, owner="w", off_peak=False, now=2e6)
-    derived(node.ledger, job.id, owner="w", count=1, now=2e6)
+    node.job()
+    node.claim_job(2e6).derived(1)
 
 
 def expressions() -> Iterator[tuple[str, str]]:

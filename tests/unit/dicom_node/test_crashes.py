@@ -17,11 +17,11 @@ from support.ledger_factory import START, House, NodeFixture
 from dicom_node.crashes import OUT_OF_MEMORY, CrashRecord, crash_causes, read_crash
 from dicom_node.housekeeping import completion
 from dicom_node.housekeeping.completion import note_crashes
-from dicom_node.ledger.jobs import claim
 from dicom_node.ledger.leases import is_dead
 from dicom_node.ledger.operations import get_job, list_jobs, release_lost_leases, retry
 from dicom_node.ledger.series import list_series
 from dicom_node.ledger.states import JobState, SeriesState
+from dicom_node.work_order import Priority
 
 PROCESS = """
 import os, sys
@@ -36,10 +36,11 @@ node = NodeFixture(Path({folder!r}))
 WORK = """
 from dicom_node.settings import RetrySettings
 from dicom_node.denoising.worker import Worker
-def denoise(files, folder, *, job, only, should_stop):
+from support.worker_stub import CopyDenoise
+def act(_job, _should_stop):
     {act}
 with CrashRecord(node.settings.crashes_folder, owner_name()) as record:
-    Worker(node.ledger, node.inbox, node.outbox, node.settings.reports_folder, denoise,
+    Worker(node.ledger, node.inbox, node.outbox, node.settings.reports_folder, CopyDenoise(act),
            node.settings.retry, record=record, clock=lambda: START).work_once(lambda: False)
 """
 
@@ -74,15 +75,13 @@ def release(node: NodeFixture, now: float = START) -> None:
 def test_a_job_that_aborts_its_worker_waits_behind_the_others_and_is_parked(
     node: NodeFixture,
 ) -> None:
-    killer = node.job(series_uid="1.2", priority=0)
+    killer = node.job(series_uid="1.2", priority=Priority.URGENT)
     innocent = node.job(series_uid="1.3", now=START + 200)
     assert run(node, WORK, ABORT) == -6
     release(node)
     job = get_job(node.ledger, killer.id)
     assert (job.state, job.reason) == (JobState.QUEUED, "its process died of it (Aborted)")
-    taken = claim(node.ledger, owner="w", off_peak=False, now=START)
-    assert taken is not None
-    assert taken.id == innocent.id
+    assert node.claim_job().id == innocent.id
     assert run(node, WORK, ABORT) == -6
     release(node)
     job = get_job(node.ledger, killer.id)
@@ -117,9 +116,7 @@ def test_whose_process_stopped_goes_behind_what_waits(node: NodeFixture) -> None
     second = node.job(series_uid="1.3", now=START + 200)
     run(node, WORK, KILL)
     release(node, now=START + 300)
-    taken = claim(node.ledger, owner="w", off_peak=False, now=START + 300)
-    assert taken is not None
-    assert taken.id == second.id
+    assert node.claim_job(START + 300).id == second.id
     assert get_job(node.ledger, first.id).state == JobState.QUEUED
 
 

@@ -1,4 +1,4 @@
-"""How many processes a job or the inspection of a series has killed."""
+"""Count the processes that a job or the inspection of a series has killed."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from dicom_node.errors import StorageError
 from dicom_node.housekeeping import run_housekeeping, sweeps
 from dicom_node.ledger.engine import Ledger, open_ledger
 from dicom_node.ledger.identity import read_identity
-from dicom_node.ledger.jobs import claim
+from dicom_node.ledger.jobs import claim_job
 from dicom_node.ledger.operations import list_jobs
 from dicom_node.ledger.states import JobState
 from dicom_node.ledger.strays import take_unentered
@@ -263,7 +263,7 @@ def test_jobs_are_worked_on_only_for_the_right_folder(node: NodeFixture, other: 
     node.job()
     identity_file(node).write_text("0" * 32)
     with pytest.raises(StorageError, match=MISMATCH):
-        claim(right.ledger, owner="w", off_peak=True, now=1e9)
+        claim_job(right.ledger, owner="w", off_peak=True, clock=lambda: 1e9)
     assert [job.state for job in list_jobs(node.ledger)] == [JobState.QUEUED]
 
 
@@ -284,7 +284,7 @@ def test_troubles_are_told_while_ledger_and_storage_do_not_belong_together(
     custody(node).verify()
     identity_file(node).write_text("0" * 32)
     monkeypatch.setattr(sweeps, "alarm", lambda *_: Ears(told))
-    monkeypatch.setattr("dicom_node.custody.identity.WAIT_SECONDS", 0.01)
+    monkeypatch.setattr("dicom_node.custody.identity.RECONNECT_SECONDS", 0.01)
     asked = iter(range(1000))
     run_housekeeping(node.settings, should_stop=lambda: told.is_set() or next(asked) > 100)
     assert told.is_set()

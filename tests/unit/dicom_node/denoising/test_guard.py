@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from pydicom import Dataset, dcmread
 from support.ct_factory import make_series
 from support.denoisers import ShiftingDenoiser
-from support.ledger_factory import START, House, NodeFixture
+from support.ledger_factory import START, House, NodeFixture, at
 
 from dicom_node import telemetry
 from dicom_node.ct.files import encode
@@ -21,7 +21,7 @@ from dicom_node.denoising.models import ModelDenoise
 from dicom_node.denoising.report import ImplausibleResult
 from dicom_node.denoising.series import DenoiseOptions, GuardOptions, denoise_series
 from dicom_node.denoising.worker import Worker
-from dicom_node.ledger.jobs import claim
+from dicom_node.ledger.jobs import claim_job
 from dicom_node.ledger.model import Job
 from dicom_node.ledger.operations import get_job, list_jobs, retry
 from dicom_node.ledger.states import JobState
@@ -79,7 +79,7 @@ def test_a_blocked_job_fails_for_good_and_nothing_of_it_can_be_sent(
 ) -> None:
     job, report = work(counted, monkeypatch, BLOCKED_HU)
     assert job.state == JobState.FAILED
-    assert job.reason.startswith("the guard blocked the result: ")
+    assert job.reason.startswith("The guard blocked the result: ")
     assert "the mean of soft tissue shifts by +20.0 HU" in job.reason
     assert list(counted.outbox.root.iterdir()) == []
     assert (report["verdict"], report["blocked"], report["files"]) == ("block", True, 0)
@@ -101,7 +101,7 @@ def test_a_flagged_result_is_sent_and_told(
 ) -> None:
     job, report = work(counted, monkeypatch, FLAGGED_HU)
     assert (job.state, report["verdict"]) == (JobState.DERIVED, "flag")
-    assert claim(counted.ledger, owner="w", off_peak=False, now=START + 20) is None
+    assert claim_job(counted.ledger, owner="w", off_peak=False, clock=at(START + 20)) is None
     found = {one["check"]: one for one in report["findings"]}
     assert found["drift_soft_tissue"]["verdict"] == "flag"
     assert found["drift_soft_tissue"]["value"] == pytest.approx(FLAGGED_HU, abs=0.1)

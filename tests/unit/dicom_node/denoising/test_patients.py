@@ -11,7 +11,7 @@ from support.ledger_factory import START, House, NodeFixture
 from dicom_node.denoising.models import ModelDenoise
 from dicom_node.denoising.worker import Worker
 from dicom_node.housekeeping.notification import FailureMessage
-from dicom_node.ledger.deliveries import Sent, claim_delivery, confirm, note_sent
+from dicom_node.ledger.deliveries import Sent
 from dicom_node.ledger.model import Job
 from dicom_node.ledger.operations import list_jobs, unnotified
 from dicom_node.ledger.purging import purge_old_series
@@ -44,11 +44,12 @@ def work(node: NodeFixture, now: float) -> Job:
 
 def deliver(node: NodeFixture) -> None:
     """The PACS takes what is derived."""
-    delivery = claim_delivery(node.ledger, "pacs", owner="s", now=START + 50)
-    assert delivery is not None
-    sent = {path.name: Sent(path.name, 0) for path in node.outbox.committed(delivery.token)}
-    note_sent(node.ledger, delivery.id, owner="s", sent=sent, now=START + 50)
-    confirm(node.ledger, delivery.id, owner="s", now=START + 50)
+    delivery = node.claim_delivery("pacs", START + 50)
+    sent = {
+        path.name: Sent(path.name, 0) for path in node.outbox.committed(delivery.delivery.token)
+    }
+    delivery.note_sent(sent)
+    delivery.confirm()
 
 
 def assert_refused(node: NodeFixture, job: Job, what: str) -> None:

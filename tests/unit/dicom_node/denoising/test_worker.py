@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from pydicom import dcmread
 from support.ledger_factory import START, House, NodeFixture
+from support.worker_stub import CopyDenoise
 
 from dicom_node.denoising.models import ModelDenoise
 from dicom_node.denoising.worker import Denoise, Worker
 from dicom_node.errors import DeviceFault, InputError, ModelUnavailable, StorageError
-from dicom_node.ledger.jobs import Work, claim, enqueue, source_names
+from dicom_node.ledger.jobs import enqueue, source_names
 from dicom_node.ledger.model import Job
 from dicom_node.ledger.operations import (
     cancel,
@@ -24,34 +24,8 @@ from dicom_node.ledger.operations import (
     wake_waiting,
 )
 from dicom_node.ledger.states import JobState
-from dicom_node.rules import Priority
 from dicom_node.settings import OffPeakSettings
-
-Act = Callable[[Job, Callable[[], bool]], None]
-
-
-class Denoiser:
-    """Copies the sources; ``act`` happens half-way."""
-
-    def __init__(self, act: Act = lambda job, should_stop: None) -> None:
-        self.calls = 0
-        self._act = act
-
-    def __call__(
-        self,
-        files: Sequence[Path],
-        folder: Path,
-        *,
-        job: Job,
-        only: Collection[Path] | None,
-        should_stop: Callable[[], bool],
-    ) -> str:
-        self.calls += 1
-        self.given, self.only = list(files), only
-        for number, path in enumerate(files):
-            (folder / f"{number:04d}.dcm").write_bytes(path.read_bytes())
-        self._act(job, should_stop)
-        return "{}"
+from dicom_node.work_order import Priority, WorkOrder
 
 
 def worker(
@@ -78,16 +52,16 @@ def never() -> bool:
     return False
 
 
-def raising(error: Exception) -> Denoiser:
+def raising(error: Exception) -> CopyDenoise:
     def act(_job: Job, _should_stop: Callable[[], bool]) -> None:
         raise error
 
-    return Denoiser(act)
+    return CopyDenoise(act)
 
 
 def test_a_series_becomes_a_durable_result(node: NodeFixture) -> None:
     queued = node.job()
-    assert worker(node, Denoiser()).work_once(never)
+    assert worker(node, CopyDenoise()).work_once(never)
     job = get_job(node.ledger, queued.id)
     assert (job.state, job.derived_count, job.attempts, job.owner) == (JobState.DERIVED, 1, 0, None)
     (file,) = node.outbox.committed(job.token)
@@ -97,7 +71,7 @@ def test_a_series_becomes_a_durable_result(node: NodeFixture) -> None:
 
 
 def test_an_idle_worker_says_so(node: NodeFixture) -> None:
-    assert not worker(node, Denoiser()).work_once(never)
+    assert not worker(node, CopyDenoise()).work_once(never)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +102,7 @@ def test_a_stopped_worker_gives_the_job_back(node: NodeFixture) -> None:
         assert should_stop()
         raise RuntimeError("stopped")
 
-    worker(node, Denoiser(act)).work_once(lambda: bool(stop))
+    worker(node, CopyDenoise(act)).work_once(lambda: bool(stop))
     job = get_job(node.ledger, queued.id)
     assert (job.state, job.attempts) == (JobState.QUEUED, 0)
     assert list(node.outbox.root.iterdir()) == []
@@ -136,7 +110,7 @@ def test_a_stopped_worker_gives_the_job_back(node: NodeFixture) -> None:
 
 def test_a_cancelled_job_is_left_alone(node: NodeFixture) -> None:
     queued = node.job()
-    denoise = Denoiser(lambda job, _should_stop: void(cancel(node.ledger, job.id, now=START)))
+    denoise = CopyDenoise(lambda job, _should_stop: void(cancel(node.ledger, job.id, now=START)))
     worker(node, denoise).work_once(never)
     assert get_job(node.ledger, queued.id).state == JobState.CANCELLED
 
@@ -148,13 +122,13 @@ def void(_value: object) -> None:
 def test_two_workers_on_one_job_make_one_result(node: NodeFixture) -> None:
     """The first is taken for dead while it works on; the second does the job."""
     queued = node.job()
-    second = Denoiser()
+    second = CopyDenoise()
 
     def act(_job: Job, _should_stop: Callable[[], bool]) -> None:
         release_lost_leases(node.ledger, now=START + 1000, attempts=3)
         assert worker(node, second, owner="w2").work_once(never)
 
-    worker(node, Denoiser(act)).work_once(never)
+    worker(node, CopyDenoise(act)).work_once(never)
     job = get_job(node.ledger, queued.id)
     assert (job.state, job.derived_count) == (JobState.DERIVED, 1)
     assert node.outbox.tokens() == {job.token}
@@ -164,12 +138,12 @@ def test_two_workers_on_one_job_make_one_result(node: NodeFixture) -> None:
 def test_a_whole_result_is_never_made_twice(node: NodeFixture) -> None:
     """Killed between the rename of the result and its entry in the ledger."""
     queued = node.job()
-    claim(node.ledger, owner="dead", off_peak=False, now=START)
+    node.claim_job(owner="dead")
     staging = node.outbox.stage(queued.token)
     (staging / "0001.dcm").write_bytes(b"derived")
     node.outbox.commit(queued.token, staging)
     release_lost_leases(node.ledger, now=START, attempts=3, is_dead=lambda owner: True)
-    denoise = Denoiser()
+    denoise = CopyDenoise()
     assert worker(node, denoise).work_once(never)
     assert denoise.calls == 0
     assert get_job(node.ledger, queued.id).state == JobState.DERIVED
@@ -237,7 +211,7 @@ def test_off_peak_jobs_wait_for_their_hours_and_urgent_ones_go_first(node: NodeF
     )
     without = OffPeakSettings(begin=within.end, end=within.begin)
     order: list[int] = []
-    denoise = Denoiser(lambda job, _should_stop: order.append(job.id))
+    denoise = CopyDenoise(lambda job, _should_stop: order.append(job.id))
     while worker(node, denoise, off_peak=without).work_once(never):
         pass
     assert order == [urgent.id, normal.id]
@@ -248,12 +222,27 @@ def test_off_peak_jobs_wait_for_their_hours_and_urgent_ones_go_first(node: NodeF
 def test_late_slices_alone_are_derived_and_the_whole_series_is_checked(node: NodeFixture) -> None:
     node.arrive(b"first", sop_uid="1.2.1", now=START - 100)
     (series,) = node.complete(START)
-    enqueue(node.ledger, series, Work("identity", 1.0, ["pacs"]), now=START)
-    assert worker(node, Denoiser()).work_once(never)
+    enqueue(node.ledger, series, WorkOrder("identity", 1.0, ("pacs",)), now=START)
+    assert worker(node, CopyDenoise()).work_once(never)
     node.arrive(b"late", sop_uid="1.2.2", now=START + 100)
     (series,) = node.complete(START + 200)
-    enqueue(node.ledger, series, Work("identity", 1.0, ["pacs"]), now=START + 200)
-    denoise = Denoiser()
+    enqueue(node.ledger, series, WorkOrder("identity", 1.0, ("pacs",)), now=START + 200)
+    denoise = CopyDenoise()
     assert worker(node, denoise).work_once(never)
     assert sorted(path.read_bytes()[132:] for path in denoise.given) == [b"first", b"late"]
     assert [path.read_bytes()[132:] for path in denoise.only or ()] == [b"late"]
+
+
+def test_late_slices_that_join_no_earlier_result_cost_one_run(node: NodeFixture) -> None:
+    """That another label makes another series is known before anything is denoised."""
+    node.arrive(b"first", sop_uid="1.2.1", now=START - 100)
+    (series,) = node.complete(START)
+    enqueue(node.ledger, series, WorkOrder("identity", 1.0, ("pacs",)), now=START)
+    assert worker(node, CopyDenoise(uid="1.9.1")).work_once(never)
+    node.arrive(b"late", sop_uid="1.2.2", now=START + 100)
+    (series,) = node.complete(START + 200)
+    enqueue(node.ledger, series, WorkOrder("identity", 1.0, ("pacs",)), now=START + 200)
+    denoise = CopyDenoise(uid="1.9.2")
+    assert worker(node, denoise).work_once(never)
+    assert (denoise.calls, denoise.only) == (1, None)
+    assert sorted(path.read_bytes()[132:] for path in denoise.given) == [b"first", b"late"]

@@ -18,13 +18,11 @@ from dicom_node.health import KINDS, find_problems, take_snapshot
 from dicom_node.health.refusals import note_turned_away
 from dicom_node.heartbeat import HeartbeatAges, SweepBeats
 from dicom_node.ledger.commitment_requests import accept_request
-from dicom_node.ledger.commitments import await_commitment, begin_commitment
-from dicom_node.ledger.deliveries import claim_delivery, postpone, refuse
-from dicom_node.ledger.jobs import OFF_PEAK, claim, derived, fail, retry_later
 from dicom_node.ledger.operations import cancel, retry
 from dicom_node.ledger.pauses import pause
 from dicom_node.processes.parts import run_part
 from dicom_node.settings import Settings
+from dicom_node.work_order import Priority
 
 HOUR = 3600.0
 QUIET = {"retention": {"disk_reserve_gib": 0}}
@@ -43,23 +41,19 @@ def node(tmp_path: Path) -> Iterator[NodeFixture]:
 def result(node: NodeFixture, at: float) -> int:
     """A job with a result that the PACS has not got."""
     job = node.job(now=at)
-    claim(node.ledger, owner="w", off_peak=False, now=at)
-    derived(node.ledger, job.id, owner="w", count=1, now=at)
+    node.claim_job(at).derived(1)
     return job.id
 
 
 def pacs_is_down(node: NodeFixture, at: float) -> None:
     result(node, at)
-    delivery = claim_delivery(node.ledger, "pacs", owner="s", now=at)
-    assert delivery is not None
-    id_, later = delivery.id, at + 60
-    postpone(node.ledger, id_, owner="s", reason="away", next_at=later, now=at, counted=False)
+    delivery = node.claim_delivery("pacs", at)
+    delivery.retry_later("away", delay_seconds=60, counted=False)
 
 
 def job_failed(node: NodeFixture, at: float) -> None:
-    job = node.job(now=at)
-    claim(node.ledger, owner="w", off_peak=False, now=at)
-    fail(node.ledger, job.id, owner="w", reason="it is bent", now=at)
+    node.job(now=at)
+    node.claim_job(at).fail("it is bent")
 
 
 def no_worker(node: NodeFixture, at: float) -> None:
@@ -67,9 +61,8 @@ def no_worker(node: NodeFixture, at: float) -> None:
 
 
 def disk_full_in_the_worker(node: NodeFixture, at: float) -> None:
-    job = node.job(now=at)
-    claim(node.ledger, owner="w", off_peak=False, now=at)
-    retry_later(node.ledger, job.id, owner="w", reason="full", next_at=at + 60, now=at)
+    node.job(now=at)
+    node.claim_job(at).retry_later("full", delay_seconds=60)
 
 
 def series_never_complete(node: NodeFixture, at: float) -> None:
@@ -82,11 +75,9 @@ def stage_paused(node: NodeFixture, at: float) -> None:
 
 def no_report_of_the_pacs(node: NodeFixture, at: float) -> None:
     result(node, at)
-    delivery = claim_delivery(node.ledger, "pacs", owner="s", now=at)
-    assert delivery is not None
-    uid, ledger = "2.25.1", node.ledger
-    begin_commitment(ledger, delivery.id, owner="s", transaction_uid=uid, now=at)
-    await_commitment(ledger, delivery.id, owner="s", transaction_uid=uid, deadline=at + 1e6, now=at)
+    delivery = node.claim_delivery("pacs", at)
+    delivery.begin_commitment("2.25.1")
+    delivery.await_commitment("2.25.1", wait_seconds=1e6)
 
 
 def report_owed(node: NodeFixture, at: float) -> None:
@@ -153,7 +144,7 @@ def test_senders_that_find_no_place_for_long_are_told_of(node: NodeFixture) -> N
 
 
 def test_off_peak_jobs_may_wait_for_the_night(node: NodeFixture) -> None:
-    node.job(priority=OFF_PEAK, now=time.time() - 5 * HOUR)
+    node.job(priority=Priority.OFF_PEAK, now=time.time() - 5 * HOUR)
     assert found(node) == []
     assert "denoise" in {trouble.kind for trouble in troubles_at(node, time.time() + 48 * HOUR)}
 
@@ -174,12 +165,10 @@ def test_a_refusal_is_told_at_once_while_another_destination_keeps_the_job_open(
 ) -> None:
     now = time.time()
     job = node.job(destinations=("pacs", "archive"), now=now)
-    claim(node.ledger, owner="w", off_peak=False, now=now)
-    derived(node.ledger, job.id, owner="w", count=1, now=now)
+    node.claim_job(now).derived(1)
     assert found(node) == []
-    delivery = claim_delivery(node.ledger, "pacs", owner="s", now=now)
-    assert delivery is not None
-    refuse(node.ledger, delivery.id, owner="s", reason="no CT here", now=now)
+    delivery = node.claim_delivery("pacs", now)
+    delivery.fail("no CT here")
     (trouble,) = found(node)
     assert (trouble.kind, trouble.severity) == ("failed", "degraded")
     assert trouble.text.startswith("pacs has not accepted the results of 1 job, ")

@@ -10,7 +10,7 @@ from typing import Self
 import apscheduler.schedulers.base
 import apscheduler.triggers.interval
 import pytest
-from support.ledger_factory import START, House, NodeFixture
+from support.ledger_factory import START, House, NodeFixture, later
 from support.peers import wait_until
 
 from dicom_node.errors import StorageError
@@ -19,8 +19,7 @@ from dicom_node.housekeeping.clock_watch import GRACE_SECONDS, ClockWatch
 from dicom_node.housekeeping.completion import Completion
 from dicom_node.housekeeping.queue import Queue
 from dicom_node.housekeeping.retention import SECONDS_PER_DAY
-from dicom_node.ledger.deliveries import claim_delivery, postpone
-from dicom_node.ledger.jobs import claim, derived, heartbeat, retry_later
+from dicom_node.ledger.deliveries import claim_delivery
 from dicom_node.ledger.measures import waiting
 from dicom_node.ledger.operations import get_job, list_jobs
 from dicom_node.ledger.pauses import pause
@@ -129,15 +128,15 @@ def test_whoever_works_keeps_the_lease_and_whoever_died_loses_it(
 ) -> None:
     watch = clocks.watch(node)
     alive, dead = (node.job(series_uid=uid, now=watch.now()).id for uid in ("1.2", "1.3"))
-    for owner in ("alive", "dead"):
-        assert claim(node.ledger, owner=owner, off_peak=False, now=watch.now()) is not None
+    claim = node.claim_job(watch.now(), owner="alive")
+    assert node.claim_job(watch.now(), owner="dead").id == dead
     clocks.pass_by(30)
     clocks.wall += step
     house.release_leases(watch.now())
     assert get_job(node.ledger, alive).state == get_job(node.ledger, dead).state == "DENOISING"
     for _ in range(4):
         clocks.pass_by(20)
-        assert heartbeat(node.ledger, alive, owner="alive", now=watch.now())
+        assert later(claim, watch.now()).beat()
         house.release_leases(watch.now())
     assert get_job(node.ledger, alive).state == JobState.DENOISING
     assert get_job(node.ledger, dead).state == JobState.QUEUED
@@ -150,8 +149,7 @@ def test_a_retry_waits_as_long_as_was_planned(
     watch = clocks.watch(node)
     now, ledger = watch.now(), node.ledger
     id_ = node.job(now=now).id
-    claim(ledger, owner="w", off_peak=False, now=now)
-    retry_later(ledger, id_, owner="w", reason="the disk is full", next_at=now + 100, now=now)
+    node.claim_job(now).retry_later("the disk is full", delay_seconds=100)
     clocks.wall += step
     clocks.pass_by(98)
     house.wake_jobs(watch.now())
@@ -167,17 +165,14 @@ def test_a_delivery_waits_as_long_as_was_planned(
 ) -> None:
     watch = clocks.watch(node)
     now, ledger = watch.now(), node.ledger
-    id_ = node.job(now=now).id
-    claim(ledger, owner="w", off_peak=False, now=now)
-    derived(ledger, id_, owner="w", count=1, now=now)
-    delivery = claim_delivery(ledger, "pacs", owner="s", now=now)
-    assert delivery is not None
-    postpone(ledger, delivery.id, owner="s", reason="away", next_at=now + 100, now=now)
+    node.job(now=now)
+    node.claim_job(now).derived(1)
+    node.claim_delivery("pacs", now).retry_later("away", delay_seconds=100)
     clocks.pass_by(50)
     clocks.wall += step
-    assert claim_delivery(ledger, "pacs", owner="s", now=watch.now()) is None
+    assert claim_delivery(ledger, "pacs", owner="s", clock=watch.now) is None
     clocks.pass_by(50)
-    assert claim_delivery(ledger, "pacs", owner="s", now=watch.now()) is not None
+    assert claim_delivery(ledger, "pacs", owner="s", clock=watch.now) is not None
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -18,15 +18,16 @@ from dicom_node.denoising.models import ModelDenoise
 from dicom_node.denoising.worker import Worker
 from dicom_node.housekeeping import completion
 from dicom_node.housekeeping.completion import Completion
-from dicom_node.ledger.deliveries import Sent, claim_delivery, confirm, note_sent
-from dicom_node.ledger.jobs import Work, claim, enqueue, fail
+from dicom_node.ledger.deliveries import Sent
+from dicom_node.ledger.jobs import enqueue
 from dicom_node.ledger.model import Job
 from dicom_node.ledger.operations import list_jobs
 from dicom_node.ledger.purging import purge_old_series
 from dicom_node.ledger.series import Series, list_series
 from dicom_node.ledger.states import JobState, SeriesState
-from dicom_node.rules import Priority, ReloadableRules
+from dicom_node.rules import ReloadableRules
 from dicom_node.settings import DerivedSettings, Settings
+from dicom_node.work_order import Priority, WorkOrder
 
 QUIET, GAP, AT_MOST = 10, 100, 1000
 
@@ -286,14 +287,13 @@ def test_late_slices_of_a_series_that_retention_has_taken(
 
 def finish(node: NodeFixture) -> None:
     """The PACS takes what is derived."""
-    delivery = claim_delivery(node.ledger, "pacs", owner="s", now=START + 50)
-    assert delivery is not None
+    delivery = node.claim_delivery("pacs", START + 50)
     sent = {
         path.name: Sent(sop_uid=path.name, status=0)
-        for path in node.outbox.committed(delivery.token)
+        for path in node.outbox.committed(delivery.delivery.token)
     }
-    note_sent(node.ledger, delivery.id, owner="s", sent=sent, now=START + 50)
-    confirm(node.ledger, delivery.id, owner="s", now=START + 50)
+    delivery.note_sent(sent)
+    delivery.confirm()
 
 
 def test_rules_decide_and_may_be_read_again(tmp_path: Path, scan: list[Path]) -> None:
@@ -319,7 +319,7 @@ def test_rules_decide_and_may_be_read_again(tmp_path: Path, scan: list[Path]) ->
 
 def test_what_a_failed_job_owed_is_the_next_jobs_work(node: NodeFixture) -> None:
     """The second job relied on the first, which failed after all: the third relies on neither."""
-    work, since = Work("identity", 1.0, ["pacs"]), []
+    work, since = WorkOrder("identity", 1.0, ("pacs",)), []
     for generation in (1, 2, 3):
         now = START + 1000 * generation
         node.arrive(b"image", sop_uid=f"1.2.{generation}", now=now - 100)
@@ -327,9 +327,9 @@ def test_what_a_failed_job_owed_is_the_next_jobs_work(node: NodeFixture) -> None
         job = enqueue(node.ledger, series, work, now=now)
         assert job is not None
         since.append(job.since_generation)
-        claim(node.ledger, owner="w", off_peak=False, now=now)
+        claim = node.claim_job(now)
         if generation == 2:
-            fail(node.ledger, jobs(node)[0].id, owner="w", reason="broken", now=now)
+            claim.fail("broken")
     assert since == [0, 1, 0]
 
 

@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 from support.collectors import Collected, mail_collector, mails, web_collector
-from support.ledger_factory import START, NodeFixture
+from support.ledger_factory import START, NodeFixture, later
 from support.peers import free_port
 
 from dicom_node.housekeeping.channel import MAX_DELAY_SECONDS
 from dicom_node.housekeeping.message import MAX_JOBS
 from dicom_node.housekeeping.notification import Notification
-from dicom_node.ledger.jobs import claim, fail
 from dicom_node.ledger.operations import retry
 from dicom_node.logs import short_hash
 
@@ -55,8 +54,7 @@ def fail_a_job(node: NodeFixture, series_uid: str = "1.2", reason: str = "it is 
 
 
 def fail_again(node: NodeFixture, job_id: int, reason: str = "still bent") -> int:
-    claim(node.ledger, owner="w", off_peak=True, now=START + 1)
-    fail(node.ledger, job_id, owner="w", reason=reason, now=START + 2 + job_id)
+    later(node.claim_job(START + 1), START + 2 + job_id).fail(reason)
     return job_id
 
 

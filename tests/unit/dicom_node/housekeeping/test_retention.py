@@ -12,7 +12,6 @@ from support.ledger_factory import START, NodeFixture
 
 from dicom_node.custody import UNKNOWN_SECONDS, Custody
 from dicom_node.housekeeping.retention import REMIND_SECONDS, SECONDS_PER_DAY, Retention
-from dicom_node.ledger.jobs import claim, derived
 from dicom_node.ledger.operations import cancel, list_jobs
 from dicom_node.ledger.series import list_series
 from dicom_node.ledger.states import SeriesState
@@ -57,11 +56,11 @@ def finished(node: NodeFixture, uid: str, now: float) -> str:
 def unsent(node: NodeFixture, uid: str, now: float) -> str:
     """A series whose result has still to be sent."""
     job = node.job(series_uid=uid, now=now)
-    claim(node.ledger, owner="w", off_peak=False, now=now)
+    claim = node.claim_job(now)
     staging = node.outbox.stage(job.token)
     (staging / "0001.dcm").write_bytes(b"derived")
     node.outbox.commit(job.token, staging)
-    derived(node.ledger, job.id, owner="w", count=1, now=now)
+    claim.derived(1)
     os.utime(node.outbox.root / job.token, (now, now))
     return job.token
 
@@ -139,7 +138,7 @@ def test_quarantine_and_reports_have_ages_of_their_own(node: NodeFixture) -> Non
 
 def test_a_report_half_written_is_swept_unless_its_job_is_in_hand(node: NodeFixture) -> None:
     job = node.job()
-    claim(node.ledger, owner="w", off_peak=False, now=START)
+    node.claim_job()
     reports = node.settings.reports_folder
     reports.mkdir(parents=True)
     in_hand, dead = reports / f"{job.token}.json.12.part", reports / "dead.json.34.part"

@@ -11,7 +11,6 @@ from support.ledger_factory import START, House, NodeFixture
 from dicom_node.housekeeping import completion, run_housekeeping, sweeps
 from dicom_node.housekeeping.completion import Completion
 from dicom_node.housekeeping.retention import SECONDS_PER_DAY
-from dicom_node.ledger.jobs import claim, derived, retry_later
 from dicom_node.ledger.operations import cancel, get_job, list_jobs
 from dicom_node.ledger.series import list_series
 from dicom_node.ledger.states import JobState, SeriesState
@@ -77,9 +76,8 @@ def test_one_series_without_a_decision_holds_up_no_other(
 
 def test_lost_leases_and_pauses_end(node: NodeFixture, house: House) -> None:
     lost, waiting = node.job(series_uid="1.2"), node.job(series_uid="1.3")
-    claim(node.ledger, owner="lost", off_peak=False, now=START)
-    claim(node.ledger, owner="w", off_peak=False, now=START)
-    retry_later(node.ledger, waiting.id, owner="w", reason="", next_at=START + 30, now=START)
+    node.claim_job(owner="lost")
+    node.claim_job().retry_later("", delay_seconds=30)
     house.release_leases(START + 61)
     house.wake_jobs(START + 61)
     states = [get_job(node.ledger, job.id).state for job in (lost, waiting)]
@@ -89,11 +87,11 @@ def test_lost_leases_and_pauses_end(node: NodeFixture, house: House) -> None:
 def test_retention_takes_what_is_old_and_owed_to_nobody(node: NodeFixture, house: House) -> None:
     unsent, closed = node.job(series_uid="1.2"), node.job(series_uid="1.3")
     for job in (unsent, closed):
-        claim(node.ledger, owner="w", off_peak=False, now=START)
+        claim = node.claim_job()
         staging = node.outbox.stage(job.token)
         (staging / "0001.dcm").write_bytes(b"derived")
         node.outbox.commit(job.token, staging)
-        derived(node.ledger, job.id, owner="w", count=1, now=START)
+        claim.derived(1)
     cancel(node.ledger, closed.id, now=START)
     house.enforce_retention(START + (DAYS - 1) * SECONDS_PER_DAY)
     assert node.outbox.tokens() == {unsent.token, closed.token}
@@ -108,7 +106,7 @@ def test_leftovers_of_the_dead_are_swept_and_work_in_hand_is_not(
     node: NodeFixture, house: House
 ) -> None:
     busy = node.job()
-    claim(node.ledger, owner="w", off_peak=False, now=START)
+    node.claim_job()
     in_hand, dead = node.outbox.stage(busy.token), node.outbox.stage("dead")
     house.sweep_leftovers()
     assert (in_hand.exists(), dead.exists()) == (True, False)

@@ -6,8 +6,6 @@ import pytest
 from support.ledger_factory import START, House, NodeFixture
 
 from dicom_node.ledger.clock_repair import correct_clock, newest_moment
-from dicom_node.ledger.deliveries import claim_delivery, postpone
-from dicom_node.ledger.jobs import claim, derived, retry_later
 from dicom_node.ledger.operations import get_job
 from dicom_node.ledger.states import JobState
 
@@ -24,20 +22,16 @@ def test_a_delivery_that_waits_for_years_is_sent_once_the_clock_is_right(
     node: NodeFixture, house: House
 ) -> None:
     then = START + YEARS
-    job = node.job(now=then)
-    claim(node.ledger, owner="w", off_peak=False, now=then)
-    derived(node.ledger, job.id, owner="w", count=1, now=then)
-    delivery = claim_delivery(node.ledger, "pacs", owner="s", now=then)
-    assert delivery is not None
-    later = then + 30
-    postpone(node.ledger, delivery.id, owner="s", reason="away", next_at=later, now=then)
+    node.job(now=then)
+    node.claim_job(then).derived(1)
+    node.claim_delivery("pacs", then).retry_later("away", delay_seconds=30)
     house.correct_clock(START)
-    assert claim_delivery(node.ledger, "pacs", owner="s", now=START) is not None
+    assert node.claim_delivery().delivery.destination == "pacs"
 
 
 def test_a_lease_from_the_future_runs_out_like_any_other(node: NodeFixture, house: House) -> None:
     job = node.job(now=START + YEARS)
-    claim(node.ledger, owner="another host", off_peak=False, now=START + YEARS)
+    node.claim_job(START + YEARS, owner="another host")
     house.correct_clock(START)
     house.release_leases(START + 1)
     assert get_job(node.ledger, job.id).state == JobState.DENOISING
@@ -48,9 +42,8 @@ def test_a_lease_from_the_future_runs_out_like_any_other(node: NodeFixture, hous
 @pytest.mark.parametrize("delay", [0.0, 30.0, 100.0])
 def test_what_is_planned_rightly_stays(node: NodeFixture, delay: float) -> None:
     job = node.job()
-    claim(node.ledger, owner="w", off_peak=False, now=START)
-    retry_later(node.ledger, job.id, owner="w", reason="away", next_at=START + delay, now=START)
-    assert correct_clock(node.ledger, longest_plan_seconds=100.0, now=START) == 0
+    node.claim_job().retry_later("away", delay_seconds=delay)
+    assert correct_clock(node.ledger, max_plan_seconds=100.0, now=START) == 0
     assert get_job(node.ledger, job.id).next_at == START + delay
 
 
@@ -62,6 +55,4 @@ def test_half_a_series_and_the_rest_with_the_clock_set_back_in_between(
     house.complete_series(START + 10)
     house.complete_series(START + 100)
     assert newest_moment(node.ledger) == START + YEARS
-    job = claim(node.ledger, owner="w", off_peak=False, now=START + 100)
-    assert job is not None
-    assert job.series_uid == uid
+    assert node.claim_job(START + 100).job.series_uid == uid

@@ -18,7 +18,13 @@ from support.ledger_factory import NodeFixture
 from support.postgres import postgresql
 
 from dicom_node.errors import ConfigurationError, StorageError
-from dicom_node.ledger.engine import REPETITIONS, Ledger, open_ledger, open_when_ready, repeated
+from dicom_node.ledger.engine import (
+    MAX_TRANSACTION_ATTEMPTS,
+    Ledger,
+    open_ledger,
+    open_when_ready,
+    repeated,
+)
 from dicom_node.ledger.operations import get_job, list_jobs
 from dicom_node.ledger.series import list_series
 from dicom_node.ledger.states import DeliveryState, JobState
@@ -156,7 +162,7 @@ class DeadlockError(Exception):
     sqlstate = "40P01"
 
 
-@pytest.mark.parametrize("broken_off", [1, REPETITIONS - 1, REPETITIONS])
+@pytest.mark.parametrize("broken_off", [1, MAX_TRANSACTION_ATTEMPTS - 1, MAX_TRANSACTION_ATTEMPTS])
 def test_a_transaction_that_is_broken_off_is_run_again(node: NodeFixture, broken_off: int) -> None:
     runs = []
 
@@ -168,7 +174,7 @@ def test_a_transaction_that_is_broken_off_is_run_again(node: NodeFixture, broken
                 raise OperationalError("", {}, DeadlockError("deadlock detected"))
             return len(runs)
 
-    if broken_off < REPETITIONS:
+    if broken_off < MAX_TRANSACTION_ATTEMPTS:
         assert transaction(node.ledger) == broken_off + 1
     else:
         with pytest.raises(StorageError, match="deadlock detected"):
@@ -182,14 +188,14 @@ def test_a_server_that_goes_away_is_told_and_found_again() -> None:
     ):
         assert list_jobs(ledger) == []
         server.stop(signal.SIGQUIT)
-        with pytest.raises(StorageError, match="the ledger cannot be used"):
+        with pytest.raises(StorageError, match="The ledger cannot be used"):
             list_jobs(ledger)
         server.start()
         assert list_jobs(ledger) == []
 
 
 def test_a_server_that_is_not_there_is_told_in_one_line() -> None:
-    with pytest.raises(StorageError, match="the ledger cannot be used") as told:
+    with pytest.raises(StorageError, match="The ledger cannot be used") as told:
         open_ledger("postgresql+psycopg://node@127.0.0.1:1/ledger")
     assert "\n" not in str(told.value)
 
@@ -198,7 +204,7 @@ def test_a_part_waits_for_a_server_that_is_away() -> None:
     with postgresql() as server:
         url = server.new_database()
         server.stop()
-        with pytest.raises(StorageError, match="the ledger cannot be used"):
+        with pytest.raises(StorageError, match="The ledger cannot be used"):
             open_when_ready(url, lambda: True)
 
         def back_meanwhile() -> bool:

@@ -13,19 +13,13 @@ from support.ledger_factory import START, NodeFixture
 
 from dicom_node.errors import InputError, StorageError
 from dicom_node.ledger import leases
-from dicom_node.ledger.jobs import claim
-from dicom_node.ledger.leases import Heartbeat, is_dead, owner_name, settle_fault, work_until
+from dicom_node.ledger.jobs import JobClaim
+from dicom_node.ledger.leases import Heartbeat, is_dead, owner_name, work_until
 from dicom_node.ledger.model import Job
 from dicom_node.ledger.operations import cancel, get_job, wake_waiting
 from dicom_node.ledger.states import JobState
 
 DEADLINE_SECONDS = 20.0
-
-
-def claimed(node: NodeFixture, now: float = START) -> Job:
-    job = claim(node.ledger, owner="w", off_peak=False, now=now)
-    assert job is not None
-    return job
 
 
 def test_an_owner_lives_until_its_process_ends() -> None:
@@ -53,8 +47,8 @@ def test_nobody_elsewhere_is_taken_for_dead() -> None:
 
 def test_a_heartbeat_notices_that_the_job_was_taken(node: NodeFixture) -> None:
     node.job()
-    job = claimed(node)
-    with Heartbeat(node.ledger, job, owner="w", lease_seconds=0.03) as beat:
+    job = node.claim_job()
+    with Heartbeat(job, lease_seconds=0.03) as beat:
         cancel(node.ledger, job.id, now=START)
         assert beat.lost.wait(DEADLINE_SECONDS)
 
@@ -63,7 +57,7 @@ def test_a_heartbeat_outlives_a_passing_fault_of_the_disk(
     node: NodeFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node.job()
-    job = claimed(node)
+    job = node.claim_job()
     beaten = threading.Semaphore(0)
 
     def away(*_args: object, **_fields: object) -> bool:
@@ -71,8 +65,8 @@ def test_a_heartbeat_outlives_a_passing_fault_of_the_disk(
         raise StorageError("the ledger cannot be used.")
 
     now = START
-    monkeypatch.setattr(leases, "heartbeat", away)
-    with Heartbeat(node.ledger, job, owner="w", lease_seconds=0.03, monotonic=lambda: now) as beat:
+    monkeypatch.setattr(JobClaim, "beat", away)
+    with Heartbeat(job, lease_seconds=0.03, monotonic=lambda: now) as beat:
         assert beaten.acquire(timeout=DEADLINE_SECONDS)
         assert beaten.acquire(timeout=DEADLINE_SECONDS)
         assert not beat.lost.is_set()
@@ -81,9 +75,7 @@ def test_a_heartbeat_outlives_a_passing_fault_of_the_disk(
 
 
 def settle(node: NodeFixture, error: Exception, now: float) -> Job:
-    return settle_fault(
-        node.ledger, claimed(node, now), error, owner="w", retry=node.settings.retry, now=now
-    )
+    return node.claim_job(now).settle(error, node.settings.retry)
 
 
 def test_a_lasting_fault_fails_at_once(node: NodeFixture) -> None:
@@ -128,7 +120,7 @@ def test_an_unforeseen_fault_is_told_without_its_words(node: NodeFixture) -> Non
     except ValueError as error:
         job = settle(node, error, START)
     assert job.state == JobState.RETRY_WAIT
-    assert job.reason.startswith("unexpected ValueError at test_ledger_leases.py:")
+    assert job.reason.startswith("unexpected ValueError at test_leases.py:")
     assert "CANARY" not in job.reason
 
 
@@ -149,7 +141,7 @@ def test_a_loop_waits_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_released_job_is_still_there(node: NodeFixture) -> None:
     node.job()
-    job = claimed(node)
-    with Heartbeat(node.ledger, job, owner="w"):
+    job = node.claim_job()
+    with Heartbeat(job):
         pass
     assert get_job(node.ledger, job.id).owner == "w"

@@ -8,17 +8,18 @@ import pytest
 from support.ledger_factory import START, NodeFixture
 
 from dicom_node.ledger.arrivals import Arrival, Recorded, record_instances
-from dicom_node.ledger.deliveries import Sent, claim_delivery, confirm, note_sent
-from dicom_node.ledger.jobs import Work, claim, derived, enqueue, fail, fresh_names, source_names
+from dicom_node.ledger.deliveries import Sent
+from dicom_node.ledger.jobs import enqueue, fresh_names, source_names
 from dicom_node.ledger.model import Job
 from dicom_node.ledger.operations import cancel, get_job
 from dicom_node.ledger.purging import purge_old_series
 from dicom_node.ledger.series import Series, complete, list_series, quiet_series, skip
 from dicom_node.ledger.states import JobState, SeriesState
+from dicom_node.work_order import WorkOrder
 
 
 def enqueued(node: NodeFixture, series: Series, now: float) -> Job:
-    job = enqueue(node.ledger, series, Work("identity", 1.0, ["pacs"]), now=now)
+    job = enqueue(node.ledger, series, WorkOrder("identity", 1.0, ("pacs",)), now=now)
     assert job is not None
     return job
 
@@ -93,7 +94,7 @@ def test_a_duplicate_does_not_reopen_a_series(node: NodeFixture) -> None:
 
 def test_a_late_slice_makes_one_more_job_for_all_slices(node: NodeFixture) -> None:
     first = node.job()
-    claim(node.ledger, owner="w", off_peak=False, now=START)
+    node.claim_job()
     node.arrive(b"late", sop_uid="1.2.2", now=START + 50)
     (series,) = node.complete(START + 60)
     second = enqueued(node, series, START + 60)
@@ -119,13 +120,10 @@ def purge(node: NodeFixture, now: float) -> list[str]:
 
 
 def finish(node: NodeFixture, now: float = START) -> None:
-    job = claim(node.ledger, owner="w", off_peak=False, now=now)
-    assert job is not None
-    derived(node.ledger, job.id, owner="w", count=1, now=now)
-    delivery = claim_delivery(node.ledger, "pacs", owner="s", now=now)
-    assert delivery is not None
-    note_sent(node.ledger, delivery.id, owner="s", sent={"1.dcm": Sent("1.9.1", 0)}, now=now)
-    confirm(node.ledger, delivery.id, owner="s", now=now)
+    node.claim_job(now).derived(1)
+    delivery = node.claim_delivery(now=now)
+    delivery.note_sent({"1.dcm": Sent("1.9.1", 0)})
+    delivery.confirm()
 
 
 def test_unfinished_work_is_never_purged(node: NodeFixture) -> None:
@@ -245,7 +243,7 @@ def test_a_clock_that_was_set_back_does_not_keep_a_series_waiting(node: NodeFixt
 
 def test_late_slices_alone_are_denoised(node: NodeFixture) -> None:
     first = node.job()
-    claim(node.ledger, owner="w", off_peak=False, now=START)
+    node.claim_job()
     node.arrive(b"late", sop_uid="1.2.2", now=START + 50)
     second = enqueued(node, node.complete(START + 60)[0], START + 60)
     assert (second.since_generation, len(fresh_names(node.ledger, second))) == (1, 1)
@@ -254,11 +252,15 @@ def test_late_slices_alone_are_denoised(node: NodeFixture) -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [Work("man", 1.0, ["pacs"]), Work("identity", 0.5, ["pacs"]), Work("identity", 1.0, ["x"])],
+    [
+        WorkOrder("man", 1.0, ("pacs",)),
+        WorkOrder("identity", 0.5, ("pacs",)),
+        WorkOrder("identity", 1.0, ("x",)),
+    ],
 )
-def test_other_work_is_done_on_every_slice(node: NodeFixture, other: Work) -> None:
+def test_other_work_is_done_on_every_slice(node: NodeFixture, other: WorkOrder) -> None:
     node.job()
-    claim(node.ledger, owner="w", off_peak=False, now=START)
+    node.claim_job()
     node.arrive(b"late", sop_uid="1.2.2", now=START + 50)
     second = enqueue(node.ledger, node.complete(START + 60)[0], other, now=START + 60)
     assert second is not None
@@ -266,9 +268,8 @@ def test_other_work_is_done_on_every_slice(node: NodeFixture, other: Work) -> No
 
 
 def test_slices_of_a_job_that_failed_are_denoised_with_the_late_ones(node: NodeFixture) -> None:
-    first = node.job()
-    claim(node.ledger, owner="w", off_peak=False, now=START)
-    fail(node.ledger, first.id, owner="w", reason="no", now=START)
+    node.job()
+    node.claim_job().fail("no")
     node.arrive(b"late", sop_uid="1.2.2", now=START + 50)
     second = enqueued(node, node.complete(START + 60)[0], START + 60)
     assert len(fresh_names(node.ledger, second)) == 2

@@ -12,16 +12,15 @@ from pydicom import Dataset
 from dicom_node.product import MANUFACTURER, MODEL_NAME
 from dicom_node.rules import (
     Decision,
-    Denoise,
     Explanation,
-    Priority,
     Skip,
     decide,
     explain,
     read_rules,
 )
+from dicom_node.work_order import Priority, WorkOrder
 
-WORK = Denoise(model="man", strength=1.0, destinations=("pacs",))
+WORK = WorkOrder(model="man", strength=1.0, destinations=("pacs",))
 
 
 def header(modality: str = "CT", *image_type: str, **attributes: Any) -> Dataset:
@@ -91,7 +90,7 @@ def test_the_first_rule_that_matches_wins_and_the_others_say_why_not(ask: Any) -
             skip: never reached
     """
     found = ask(text, header(SliceThickness=1.25, BodyPartExamined="HEAD"))
-    assert found.decision == Denoise(
+    assert found.decision == WorkOrder(
         "man", 0.5, ("archive", "pacs"), Priority.URGENT, "skip", rule="head"
     )
     assert found.passed == (("thick", "SliceThickness is 1.25, not at least 4"),)
@@ -99,7 +98,7 @@ def test_the_first_rule_that_matches_wins_and_the_others_say_why_not(ask: Any) -
 
 def test_what_a_rule_leaves_out_is_as_configured(ask: Any) -> None:
     found = ask("rules:\n- name: a\n  denoise:\n", header())
-    assert found.decision == Denoise("man", 1.0, ("pacs",), rule="a")
+    assert found.decision == WorkOrder("man", 1.0, ("pacs",), rule="a")
 
 
 def test_every_word_of_the_work_reaches_the_decision(ask: Any) -> None:
@@ -107,7 +106,7 @@ def test_every_word_of_the_work_reaches_the_decision(ask: Any) -> None:
         rules:
           - denoise: {model: identity, strength: 0, priority: off_peak, incomplete: denoise}
     """
-    assert ask(text, header()).decision == Denoise(
+    assert ask(text, header()).decision == WorkOrder(
         "identity", 0.0, ("pacs",), Priority.OFF_PEAK, "denoise", rule="rule 1"
     )
 
@@ -185,7 +184,7 @@ def test_a_rule_may_name_what_is_skipped_by_default(ask: Any) -> None:
     derived = header("CT", "DERIVED", "PRIMARY", "AXIAL")
     assert isinstance(ask("rules: []", derived).decision, Skip)
     text = "rules:\n- match: {ImageType: DERIVED}\n  denoise: {}\n"
-    assert isinstance(ask(text, derived).decision, Denoise)
+    assert isinstance(ask(text, derived).decision, WorkOrder)
 
 
 @pytest.mark.parametrize(

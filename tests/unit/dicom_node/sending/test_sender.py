@@ -9,19 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from support.ledger_factory import START, NodeFixture
+from support.ledger_factory import START, NodeFixture, at
 from support.peers import wait_until
 
 from dicom_node.errors import PeerError
 from dicom_node.ledger.commitment_requests import accept_request, claim_report
 from dicom_node.ledger.commitments import overdue, report
-from dicom_node.ledger.jobs import claim, derived
 from dicom_node.ledger.model import Job
 from dicom_node.ledger.operations import cancel, get_job, retry, status, unnotified
 from dicom_node.ledger.states import DeliveryState, JobState
 from dicom_node.sending import Sender, courier
-from dicom_node.sending.courier import LONGEST_ABSENCE_SECONDS
-from dicom_node.sending.depot import Depot
+from dicom_node.sending.courier import MAX_ABSENCE_SECONDS, SendingContext
 from dicom_node.sending.ports import Report
 from dicom_node.sending.reporter import Reporter
 from dicom_node.settings import PeerSettings, WebPeerSettings
@@ -153,12 +151,12 @@ def network() -> Network:
 
 def ready(node: NodeFixture, destinations: Sequence[str] = ("pacs",), images: int = 3) -> Job:
     job = node.job(destinations=destinations)
-    claim(node.ledger, owner="w", off_peak=False, now=START)
+    claim = node.claim_job()
     staging = node.outbox.stage(job.token)
     for number in range(1, images + 1):
         (staging / f"{number}.dcm").write_bytes(b"derived")
     node.outbox.commit(job.token, staging)
-    return derived(node.ledger, job.id, owner="w", count=images, now=START)
+    return claim.derived(images)
 
 
 class Office:
@@ -167,10 +165,10 @@ class Office:
     def __init__(self, node: NodeFixture, network: Network) -> None:
         self.now = START
         self.node = node
-        self.depot = Depot(
+        self.context = SendingContext(
             node.ledger, node.outbox, network, node.settings, "s", clock=lambda: self.now
         )
-        self.sender = Sender(self.depot)
+        self.sender = Sender(self.context)
 
     def send(self, now: float = START, stop: Callable[[], bool] = lambda: False) -> bool:
         self.now = now
@@ -234,7 +232,7 @@ def test_a_destination_may_be_away_for_a_weekend(
     waiting = get_job(node.ledger, job.id)
     assert (waiting.state, waiting.reason) == (JobState.RETRY_WAIT, "pacs is away.")
     network.away = set()
-    office.send(START + 64 * 3600 + LONGEST_ABSENCE_SECONDS)
+    office.send(START + 64 * 3600 + MAX_ABSENCE_SECONDS)
     assert get_job(node.ledger, job.id).state == JobState.DONE
 
 
@@ -243,11 +241,11 @@ def test_a_destination_that_is_away_is_asked_for_one_delivery_only(
 ) -> None:
     for number in range(3):
         job = node.job(series_uid=f"1.2.{number}")
-        claim(node.ledger, owner="w", off_peak=False, now=START)
+        claim = node.claim_job()
         staging = node.outbox.stage(job.token)
         (staging / "1.dcm").write_bytes(b"derived")
         node.outbox.commit(job.token, staging)
-        derived(node.ledger, job.id, owner="w", count=1, now=START)
+        claim.derived(1)
     network.away = {"pacs"}
     for _ in range(3):
         office.send(START)
@@ -296,11 +294,11 @@ def test_a_job_that_was_never_tried_because_its_destination_is_away_goes_at_once
 def ready_second(node: NodeFixture) -> Job:
     """One more job, of another series."""
     job = node.job(series_uid="1.2.2")
-    claim(node.ledger, owner="w", off_peak=False, now=START)
+    claim = node.claim_job()
     staging = node.outbox.stage(job.token)
     (staging / "9.dcm").write_bytes(b"derived")
     node.outbox.commit(job.token, staging)
-    return derived(node.ledger, job.id, owner="w", count=1, now=START)
+    return claim.derived(1)
 
 
 def test_what_is_pending_in_a_failed_job_is_not_owed(node: NodeFixture, office: Office) -> None:
@@ -411,7 +409,7 @@ def test_stopping_keeps_what_was_stored(
 def test_what_was_stored_is_noted_while_sending(
     node: NodeFixture, office: Office, network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(courier, "NOTED_TOGETHER", 2)
+    monkeypatch.setattr(courier, "NOTE_BATCH_SIZE", 2)
     job = ready(node, images=5)
     seen: list[int] = []
 
@@ -438,7 +436,7 @@ def test_a_result_that_is_gone_is_told_and_made_anew_on_demand(
     office.send()
     failed = get_job(node.ledger, job.id)
     assert failed.state == JobState.FAILED
-    assert f"`dicom-node jobs retry {job.id}` makes them anew" in failed.reason
+    assert f"`dicom-node jobs retry {job.id}` makes them again" in failed.reason
     assert retry(node.ledger, job.id, now=START).state == JobState.QUEUED
 
 
@@ -481,7 +479,7 @@ def test_couriers_work_beside_each_other(
     network.on_call = hang
 
     def confirmed() -> list[str]:
-        office.sender.look_around(stop.is_set)
+        office.sender.start_couriers(stop.is_set)
         deliveries = get_job(node.ledger, job.id).deliveries
         return [d.destination for d in deliveries if d.state == DeliveryState.CONFIRMED]
 
@@ -591,7 +589,7 @@ class TestReporter:
             items=self.ITEMS,
             now=START,
         )
-        return Reporter(self.office.depot)
+        return Reporter(self.office.context)
 
     @pytest.fixture(autouse=True)
     def _office(self, office: Office) -> None:
@@ -620,4 +618,4 @@ class TestReporter:
     ) -> None:
         assert self.asked(node, requester="STRANGER").report()
         assert network.reports == []
-        assert claim_report(node.ledger, owner="x", now=START + 1e6) is None
+        assert claim_report(node.ledger, owner="x", clock=at(START + 1e6)) is None

@@ -12,10 +12,10 @@ from support.web_server import all_parts_run, ask, serving
 
 from dicom_node import telemetry
 from dicom_node.errors import ConfigurationError, StorageError
-from dicom_node.ledger.jobs import OFF_PEAK, claim, derived, fail
 from dicom_node.ledger.pauses import pause
 from dicom_node.logs import short_hash
 from dicom_node.web import web_served
+from dicom_node.work_order import Priority
 
 SMALL = {"retention": {"disk_reserve_gib": 0}}
 
@@ -30,8 +30,7 @@ def node(tmp_path: Path) -> Iterator[NodeFixture]:
 
 def failed_job(node: NodeFixture, reason: str) -> int:
     job = node.job()
-    claim(node.ledger, owner="w", off_peak=False, now=2e6)
-    fail(node.ledger, job.id, owner="w", reason=reason, now=2e6)
+    node.claim_job(2e6).fail(reason)
     return job.id
 
 
@@ -98,9 +97,8 @@ def test_metrics_show_states_ages_and_counters(node: NodeFixture) -> None:
 
 
 def test_results_that_a_destination_lacks_are_timed(node: NodeFixture) -> None:
-    job = node.job(destinations=("pacs", "archive"))
-    claim(node.ledger, owner="w", off_peak=False, now=1e6)
-    derived(node.ledger, job.id, owner="w", count=1, now=1e6)
+    node.job(destinations=("pacs", "archive"))
+    node.claim_job(1e6).derived(1)
     with serving(node.settings) as port:
         found, status = ask(port, "/metrics").metrics(), ask(port, "/api/status").json()
     assert status["deliveries"]["archive"]["PENDING"] == 1
@@ -109,7 +107,7 @@ def test_results_that_a_destination_lacks_are_timed(node: NodeFixture) -> None:
 
 
 def test_jobs_for_the_quiet_hours_wait_apart(node: NodeFixture) -> None:
-    node.job(priority=OFF_PEAK)
+    node.job(priority=Priority.OFF_PEAK)
     with serving(node.settings) as port:
         found = ask(port, "/metrics").metrics()
     assert found["dicom_node_waiting_seconds", "off_peak"] > 0

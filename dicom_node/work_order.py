@@ -1,0 +1,42 @@
+"""Work orders: the denoising that is to be done for a series, as rules decide and jobs keep it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Literal
+
+Incomplete = Literal["skip", "denoise"]
+"""Treatment of a series with missing slices."""
+
+
+class Priority(IntEnum):
+    """Order of jobs; the lowest number goes first."""
+
+    URGENT = 0
+    NORMAL = 1
+    OFF_PEAK = 2
+    """Claimed only in the hours of `off_peak`."""
+
+
+@dataclass(frozen=True)
+class WorkOrder:
+    """Denoise a series.
+
+    Attributes:
+        model: Name of the denoiser.
+        strength: 0 (untouched) to 1 (the model's full result).
+        destinations: Names of the peers that get the derived series.
+        priority: Place in the queue.
+        incomplete: Treatment of the series when slices are missing.
+        rule: Name of the rule that ordered it; empty for the default.
+        remark: Reason that the series keeps, such as what is left out; empty for none.
+    """
+
+    model: str
+    strength: float
+    destinations: tuple[str, ...]
+    priority: Priority = Priority.NORMAL
+    incomplete: Incomplete = "skip"
+    rule: str = ""
+    remark: str = ""
