@@ -18,7 +18,7 @@ from support.part_processes import PARTS, Part, drained, parts
 from support.peers import orthanc, wait_until
 
 CRASH_AT_STEP = Path(__file__).parents[1] / "support" / "crash_at_step.py"
-MOST_STEPS = 150
+MAX_STEPS = 150
 PATIENT = {"attempts": 1000, "first_delay_seconds": 0.1, "longest_delay_seconds": 0.3}
 
 
@@ -62,7 +62,7 @@ def test_a_death_before_every_step_loses_and_doubles_nothing(tmp_path: Path, com
 
 def rounds(line: NodeUnderTest, doomed: DoomedPart) -> int:
     """Die before step 1, 2, 3 ... until one lives to the end of its series; how many it took."""
-    for steps in range(1, MOST_STEPS):
+    for steps in range(1, MAX_STEPS):
         doomed.steps = steps
         doomed.start()
         line.unsent.update(line.scan(3).files)
@@ -71,4 +71,4 @@ def rounds(line: NodeUnderTest, doomed: DoomedPart) -> int:
         if not doomed.has_died():
             doomed.stop()
             return steps - 1
-    return MOST_STEPS
+    return MAX_STEPS
