@@ -11,7 +11,7 @@
     ├── PeerError                  another DICOM system refused, failed or was unreachable
     ├── StorageError               this node's disk; transient, as space may be freed
     ├── ModelUnavailable           the model cannot be loaded here
-    ├── ImplausibleResult          the guard keeps a result back (in ``ct.report``)
+    ├── ImplausibleResult          the guard keeps a result back (``denoising.report``)
     └── DeviceFault                the GPU failed; a new process may use it again
 
 A message never contains a patient's name or identifier: it refers to files by name and to images by

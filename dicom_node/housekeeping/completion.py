@@ -40,7 +40,7 @@ _KILLS = (
 )
 _TOO_LARGE = (
     "Its headers need more memory than those of any ordinary series of so many images: send it"
-    " without what the scanner's maker puts beside the standard's attributes."
+    " without private attributes."
 )
 
 
@@ -51,7 +51,7 @@ def note_crashes(ledger: Ledger, settings: Settings) -> None:
         if number != crash.work and number.isdigit():
             note_death(ledger, int(number))
             remove_crash_record(settings.crashes_folder, crash.owner)
-            log.error("a process died of looking at a series", cause=crash.cause)
+            log.error("a process died while reading a series", cause=crash.cause)
 
 
 class Completion:

@@ -1,9 +1,9 @@
 """Claims: work that one process holds for as long as its lease lasts.
 
 Jobs, deliveries and commitment reports are claimed alike: one statement takes the next row that
-nobody holds, a heartbeat extends its lease, and the claim ends by what became of the work. Once the
-lease belongs to somebody else, every call that would change the work raises :class:`LeaseLost` and
-changes nothing.
+nobody holds, a heartbeat extends its lease, and the claim ends with the outcome of the work. Once
+the lease belongs to somebody else, every call that would change the work raises :class:`LeaseLost`
+and changes nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dicom_node.ledger.tables import CommitmentRequestRow, DeliveryRow, JobRow
 from dicom_node.settings import RetrySettings
 
 LEASE_SECONDS = 60.0
-"""A process without a heartbeat for so long counts as dead; it beats three times as often."""
+"""A process without a heartbeat for this long counts as dead; it beats three times as often."""
 
 Clock = Callable[[], float]
 """Returns seconds since 1970."""

@@ -31,7 +31,7 @@ def owner_name() -> str:
 
 
 def is_dead(owner: str) -> bool:
-    """Return whether an owner is known to have ended: one that could be seen from here."""
+    """Return whether an owner is known to have ended; only for owners on this machine."""
     machine, _, process = owner.rpartition(" ")
     machine, _, pid = machine.rpartition(" ")
     return machine == _machine() and pid.isdigit() and _started(int(pid)) != process
@@ -46,7 +46,7 @@ class Heartbeat:
         monotonic: Clock that nobody sets, in seconds.
 
     Attributes:
-        lost: Set once the work belongs to somebody else, or could have been taken for lost.
+        lost: Set once the work belongs to somebody else, or its lease may have expired.
     """
 
     def __init__(

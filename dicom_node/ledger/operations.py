@@ -167,7 +167,8 @@ def release_lost_leases(
     """Make the jobs and deliveries of processes that died claimable again.
 
     What was in hand when ``attempts`` processes stopped is FAILED, or REFUSED, instead of tried for
-    ever; a job that has itself killed ``MAX_DEATHS`` is so too. All go behind what waits already.
+    ever; a job that has itself killed ``MAX_DEATHS`` also fails. Released work joins the end of the
+    queue.
 
     Args:
         ledger: The ledger.

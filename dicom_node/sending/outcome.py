@@ -98,7 +98,7 @@ class NotStored(PeerError):  # noqa: N818 - the name says what happened
 def not_stored(destination: str, results: Sequence[SendResult]) -> NotStored:
     """The error of an attempt in which not every image was stored.
 
-    A permanent refusal of one image is not cured by waiting for the others. If a peer that answers
+    Waiting does not cure a permanent refusal of one image. If a peer that answers
     stores none, the attempt counts; if it stores some, there is progress and it does not.
     """
     refused = [result for result in results if not result.ok]

@@ -34,7 +34,8 @@ from dicom_node.ct.slices.spacing import (
 )
 
 MIN_GAP_RATIO: Final = 1.5
-"""Ratio of a distance to the usual one from which a slice is missing."""
+"""Ratio of a distance to the usual one from which a slice may be missing; it is where the ratio is
+near a whole number."""
 
 MIN_FREE_RATIO: Final = 0.9
 """Share of the smaller spacing that must be free for a slice where the spacing changes."""
