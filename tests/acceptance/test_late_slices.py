@@ -36,6 +36,6 @@ def test_the_rest_of_a_series_joins_what_was_sent_before(tmp_path: Path) -> None
         assert {uid: both[uid] for uid in first} == first
         assert len(pacs.series()) == 1
         log = (config.parent / "node.log").read_text()
-        assert [line.count("images=5") for line in log.splitlines() if "denoising" in line][1:] == [
-            1
-        ]
+        assert [line.count("images=5") for line in log.splitlines() if "] denoising " in line][
+            1:
+        ] == [1]
