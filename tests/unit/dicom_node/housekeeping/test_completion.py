@@ -319,7 +319,7 @@ def test_rules_decide_and_may_be_read_again(tmp_path: Path, scan: list[Path]) ->
 
 def test_what_a_failed_job_owed_is_the_next_jobs_work(node: NodeFixture) -> None:
     """The second job relied on the first, which failed after all: the third relies on neither."""
-    work, since = WorkOrder("identity", 1.0, ("pacs",)), []
+    work, since, claims = WorkOrder("identity", 1.0, ("pacs",)), [], []
     for generation in (1, 2, 3):
         now = START + 1000 * generation
         node.arrive(b"image", sop_uid=f"1.2.{generation}", now=now - 100)
@@ -327,9 +327,9 @@ def test_what_a_failed_job_owed_is_the_next_jobs_work(node: NodeFixture) -> None
         job = enqueue(node.ledger, series, work, now=now)
         assert job is not None
         since.append(job.since_generation)
-        claim = node.claim_job(now)
+        claims.append(node.claim_job(now))
         if generation == 2:
-            claim.fail("broken")
+            claims[0].fail("broken")
     assert since == [0, 1, 0]
 
 
