@@ -184,6 +184,9 @@ class RetrySettings(Section):
     Attributes:
         attempts: Maximum attempts of one stage of a job; an unreachable peer or a full disk uses
             up none.
+        first_delay_seconds: Delay after the first failed attempt; it doubles with each further one.
+        longest_delay_seconds: Maximum delay; an unreachable peer is called every five minutes at
+            the latest.
     """
 
     attempts: Annotated[int, Field(ge=1)] = 10

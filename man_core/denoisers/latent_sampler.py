@@ -109,7 +109,7 @@ class CosineSampler(LatentSampler):
             z = self._schedule.noised(low, torch.full((len(low),), subset[0]), z)
         if self._sampler == "ddpm":
             return ddpm(model, z, subset, self._schedule, noise, on_step)
-        solve = dpmpp_2m if self._sampler == "dpmpp-2m" else ddim
+        solve = {"ddim": ddim, "dpmpp-2m": dpmpp_2m}[self._sampler]
         return solve(model, z, subset, self._schedule, on_step)
 
     def _matched(self, low: Tensor, clean: Tensor) -> list[int]:
