@@ -36,13 +36,14 @@ IDENTITY_WORDS = (
 QUIET_LIBRARIES = {
     "pynetdicom": "CRITICAL",
     "alembic": "WARNING",
-    "apscheduler": "WARNING",
+    "apscheduler": "ERROR",
     "uvicorn": "WARNING",
     "pydicom": "ERROR",
     "py.warnings": "ERROR",
 }
 """Lowest level of libraries that log too much for an operator or quote values of a header: pydicom,
-also by Python's warnings, and pynetdicom, which only encodes and decodes here, in tracebacks."""
+also by Python's warnings, and pynetdicom, which only encodes and decodes here, in tracebacks.
+APScheduler warns each second of a sweep that still waits; the health check reports that sweep."""
 
 HASH_LENGTH = 12
 

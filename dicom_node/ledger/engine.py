@@ -44,6 +44,14 @@ MAX_TRANSACTION_ATTEMPTS = 5
 
 _BEGIN = "ledger_begin"
 
+_SQLITE_LOCKED = "database is locked"
+
+WRITE_LOCK_HELD = (
+    f"another process has held its write lock for {BUSY_TIMEOUT_MS // 1000} s; look for a part of"
+    " the node that is stopped or hangs, and continue or kill it"
+)
+"""Reason where SQLite waited in vain: its writers take turns, and one does not go on."""
+
 _BROKEN_OFF = frozenset({"40001", "40P01", "23505"})
 """SQLSTATE of a serialization failure, a deadlock, and a row that another inserted meanwhile."""
 
@@ -205,6 +213,8 @@ def _faults() -> Iterator[None]:
         raise StorageError("The ledger cannot be used: all its connections are busy.") from error
     except DBAPIError as error:
         said = " ".join(str(error.orig).split())
+        if said == _SQLITE_LOCKED:
+            said = WRITE_LOCK_HELD
         broken_off = getattr(error.orig, "sqlstate", None) in _BROKEN_OFF
         kind = BrokenOff if broken_off else StorageError
         raise kind(f"The ledger cannot be used: {said}.") from error

@@ -9,6 +9,7 @@ import contextlib
 import os
 import random
 import signal
+import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +36,9 @@ TAKEN_SECONDS = 180.0
 """A lease lasts 60 s; then somebody else takes the work. A worker needs most of a minute to start
 where the processors are busy."""
 
+LOCK_SECONDS = 5.0
+"""Longer than any transaction of a part that is not stopped."""
+
 HELD = {"work": "job", "deliver": "delivery"}
 """The tables in which a part's claims stand."""
 
@@ -59,7 +63,10 @@ def stop_all_once(made: Sequence[Part], ledger: Ledger) -> None:
         stopped_at_work(first(made, "work"), ledger) as work_taken,
         stopped_at_work(first(made, "deliver"), ledger) as delivery_taken,
     ):
-        with stopped_part(first(made, "receive")), stopped_part(first(made, "serve")):
+        with (
+            stopped_part(first(made, "receive"), ledger),
+            stopped_part(first(made, "serve"), ledger),
+        ):
             drained_of_work(ledger)
         wait_until(
             "others have taken the work", lambda: work_taken() and delivery_taken(), TAKEN_SECONDS
@@ -97,9 +104,29 @@ def stop_at(part: Part, table: str, ledger: Ledger) -> list[int]:
         return []
     part.ask(signal.SIGSTOP)
     held = [int(str(id_)) for id_, owner in rows(ledger, query) if owned_by(owner, part)]
-    if not held:
+    if not held or not writable(ledger):
         part.ask(signal.SIGCONT)
+        return []
     return held
+
+
+def writable(ledger: Ledger) -> bool:
+    """Whether the write lock of SQLite is free, or becomes free soon.
+
+    Whoever is stopped while he holds it holds up everybody: see ``test_ledger_held.py``.
+    """
+    try:
+        with contextlib.closing(sqlite3.connect(ledger_file(ledger), timeout=LOCK_SECONDS)) as own:
+            own.execute("BEGIN IMMEDIATE")
+            own.rollback()
+    except sqlite3.OperationalError:
+        return False
+    return True
+
+
+def ledger_file(ledger: Ledger) -> Path:
+    assert ledger.engine.url.database is not None
+    return Path(ledger.engine.url.database)
 
 
 def owned_by(owner: object, part: Part) -> bool:
@@ -108,8 +135,15 @@ def owned_by(owner: object, part: Part) -> bool:
 
 
 @contextlib.contextmanager
-def stopped_part(part: Part) -> Iterator[None]:
-    part.ask(signal.SIGSTOP)
+def stopped_part(part: Part, ledger: Ledger) -> Iterator[None]:
+    def stop() -> bool:
+        part.ask(signal.SIGSTOP)
+        if not writable(ledger):
+            part.ask(signal.SIGCONT)
+            return False
+        return True
+
+    wait_until(f"{part.command} is stopped between two transactions", stop, TAKEN_SECONDS)
     try:
         yield
     finally:
