@@ -84,7 +84,7 @@ def _certificates_in(path: Path, role: Literal["certificate", "authorities"]) ->
             )
             for found in x509.load_pem_x509_certificates(pem)
         ]
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise ConfigurationError(no_certificate(path)) from error
 
 
