@@ -258,8 +258,8 @@ class Courier:
         self._absences += 1
         delay = self._context.settings.retry.delay_seconds(self._absences)
         delay = min(delay, MAX_ABSENCE_SECONDS)
-        settled = claim.retry_later(str(error), delay_seconds=delay, counted=False)
-        self._away_until = settled.next_at
+        self._away_until = self._clock() + delay  # also when the claim or the ledger is lost
+        claim.retry_later(str(error), delay_seconds=delay, counted=False)
         log.warning(
             "destination away",
             destination=self._destination,

@@ -256,6 +256,18 @@ def test_a_destination_that_is_away_is_asked_for_one_delivery_only(
     assert len(network.received) == 3
 
 
+def test_a_destination_is_away_for_the_next_delivery_even_when_this_one_was_lost(
+    node: NodeFixture, office: Office, network: Network
+) -> None:
+    first, _ = ready(node), ready_second(node)
+    network.away = {"pacs"}
+    network.on_call = lambda _: cancel(node.ledger, first.id, now=START)
+    office.send()
+    network.on_call = lambda _: None
+    assert not office.send(START + 1)
+    assert network.calls == ["pacs"]
+
+
 def test_a_retry_does_not_wait_for_the_destinations_pause(
     node: NodeFixture, office: Office, network: Network
 ) -> None:
