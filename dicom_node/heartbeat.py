@@ -37,6 +37,9 @@ class SweepBeats:
     def begin(self, sweeps: Mapping[str, float]) -> None:
         """Replace the sweeps of an earlier run, each with a heartbeat now.
 
+        Sweeps of other names are removed from the folders of other hosts too: the node may have
+        moved here with an upgrade that renamed them, and no process records their heartbeats.
+
         Args:
             sweeps: Name of each sweep, and its interval in seconds.
 
@@ -45,6 +48,9 @@ class SweepBeats:
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         self.forget()
+        for path in self._folder.parent.glob(f"*/*{SWEEP_SUFFIX}"):
+            if path.stem not in sweeps:
+                path.unlink(missing_ok=True)
         for name, seconds in sweeps.items():
             (self._folder / f"{name}{SWEEP_SUFFIX}").write_text(f"{seconds}\n", encoding="ascii")
 

@@ -218,6 +218,16 @@ def test_sweeps_of_an_earlier_run_are_not_overdue_after_a_start(
     assert [(answer.status, answer.json()["reasons"]) for answer in answers] == [(200, [])]
 
 
+def test_sweeps_that_another_host_ran_under_another_name_are_not_missed(node: NodeFixture) -> None:
+    metrics = node.settings.metrics_folder
+    SweepBeats(metrics / "before").begin({"complete_series": 1.0, "tell_troubles": 30.0})
+    for path in (metrics / "before").glob("*.sweep"):
+        os.utime(path, (time.time() - 8 * HOUR,) * 2)
+    now = SweepBeats(telemetry.folder_of_host(metrics))
+    now.begin({"complete_series": 1.0, "notify_problems": 30.0})
+    assert found(node) == []
+
+
 def test_silence_is_counted_on_a_clock_that_nobody_sets() -> None:
     ticks = iter([0.0, 0.0, 10.0, 20.0, 30.0])
     ages = HeartbeatAges(lambda: next(ticks))
