@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 from support.ledger_factory import START, NodeFixture, at, later
 
+from dicom_node.errors import PeerError
 from dicom_node.ledger.claim import LeaseLost
 from dicom_node.ledger.commitment_requests import (
+    MAX_REPORT_ATTEMPTS,
     accept_request,
     claim_report,
     held,
@@ -202,3 +204,26 @@ def test_a_report_whose_sender_died_is_taken_over(node: NodeFixture) -> None:
     accept_request(node.ledger, transaction_uid="3.1", requester="A", items=ITEMS, now=START)
     assert claim_report(node.ledger, owner="dead", clock=at(START))
     assert claim_report(node.ledger, owner="s", clock=at(START + 61))
+
+
+def test_a_heartbeat_keeps_the_lease_of_a_report(node: NodeFixture) -> None:
+    accept_request(node.ledger, transaction_uid="3.1", requester="A", items=ITEMS, now=START)
+    owed = claim_report(node.ledger, owner="s", clock=at(START))
+    assert owed is not None
+    assert later(owed, START + 50).beat()
+    assert claim_report(node.ledger, owner="other", clock=at(START + 100)) is None
+    assert claim_report(node.ledger, owner="other", clock=at(START + 111))
+    assert not later(owed, START + 112).beat()
+
+
+def test_a_report_that_nobody_takes_is_given_up_after_many_attempts(node: NodeFixture) -> None:
+    accept_request(node.ledger, transaction_uid="3.1", requester="A", items=ITEMS, now=START)
+    away = PeerError("A is away.", transient=True)
+    owed = claim_report(node.ledger, owner="s", clock=at(START))
+    assert owed is not None
+    owed.settle(away, node.settings.retry)
+    again = claim_report(node.ledger, owner="s", clock=at(START + 1e6))
+    assert again is not None
+    spent = replace(again.request, attempts=MAX_REPORT_ATTEMPTS)
+    replace(again, request=spent).settle(away, node.settings.retry)
+    assert claim_report(node.ledger, owner="s", clock=at(START + 2e6)) is None
