@@ -248,6 +248,7 @@ def test_the_status_command_says_the_same(node: NodeFixture) -> None:
         "ae_title: DENOISE\npeers: [{name: pacs, ae_title: PACS, host: 127.0.0.1, port: 104}]\n"
         "destinations: [pacs]\nretention: {disk_reserve_gib: 0}\n"
         f"database: {node.settings.database}\n"
+        "health: {receiver_seconds: 3600, part_seconds: 3600, worker_seconds: 3600}\n"
     )
     said = run_command("status", "-c", config).stdout
     assert said.startswith("Results for pacs have waited 5 h")
