@@ -9,7 +9,7 @@ import pynetdicom
 import pytest
 import structlog
 import torch
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from support.postgres import PostgreSQL, postgresql
 
 from dicom_node.ct import prepare_dicom_libraries
@@ -19,7 +19,9 @@ prepare_dicom_libraries()
 pynetdicom._config.LOG_HANDLER_LEVEL = "none"
 
 # A loaded machine is slow, not wrong.
-settings.register_profile("any machine", deadline=None)
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("any machine")
 
 
