@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from man_core.card import Measurement, ModelCard
 from man_core.condition import Condition
 from man_core.denoiser import Denoiser
+from man_core.diffusion.names import SAMPLERS
 from man_core.errors import ModelError, Stopped
 from man_core.guard import Check, Finding, GuardLimits, Limit, Verdict
 from man_core.hu import HuRange
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from man_core.uncertainty import UncertaintySummary, spread_over_seeds
 
 __all__ = [
+    "SAMPLERS",
     "SOFT_TISSUE",
     "Check",
     "Condition",

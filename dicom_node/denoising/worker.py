@@ -12,7 +12,6 @@ from dicom_node import telemetry
 from dicom_node.crashes import CrashRecord, crash_causes
 from dicom_node.ct.patient import check_marks
 from dicom_node.custody import open_custody
-from dicom_node.denoising.models import ModelDenoise
 from dicom_node.denoising.report import ImplausibleResult, ReportFolder, RunReport
 from dicom_node.errors import DeviceFault
 from dicom_node.ledger.claim import LeaseLost
@@ -200,15 +199,13 @@ class Worker:
             log.warning("job left to its new owner")
 
 
-def run_worker(settings: Settings, *, should_stop: ShouldStop) -> None:
+def run_worker(settings: Settings, denoise: Denoise, *, should_stop: ShouldStop) -> None:
     """Denoise until ``should_stop``; the job in hand is given back.
 
     Raises:
-        ModelUnavailable: The configured model cannot be loaded here.
         ConfigurationError: The ledger belongs to another version of this program.
         StorageError: The ledger cannot be opened.
     """
-    denoise = ModelDenoise(settings)
     custody = open_custody(settings, should_stop)
     ledger = custody.ledger
     try:

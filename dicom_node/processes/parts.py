@@ -22,6 +22,7 @@ from dicom_node.processes.observation import (
     observed,
     with_heartbeat,
 )
+from dicom_node.processes.startup import exit_when_stopped
 from dicom_node.settings import Settings
 from dicom_node.settings.exposure import exposures
 
@@ -96,10 +97,13 @@ def run_part(
 
 
 def _work(context: PartContext) -> None:
-    from dicom_node.denoising.worker import run_worker
-
     _lower_priority()
-    run_worker(context.settings, should_stop=context.should_stop)
+    with exit_when_stopped(context.should_stop):
+        from dicom_node.denoising.models import ModelDenoise
+        from dicom_node.denoising.worker import run_worker
+
+        denoise = ModelDenoise(context.settings)
+    run_worker(context.settings, denoise, should_stop=context.should_stop)
 
 
 def _deliver(context: PartContext) -> None:

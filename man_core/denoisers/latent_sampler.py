@@ -7,18 +7,13 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from man_core.diffusion.names import SAMPLERS
 from man_core.diffusion.parametrization import clean_from
 from man_core.diffusion.residual_shift import residual_ddim, residual_shift, shift_schedule
 from man_core.diffusion.samplers import NoiseSource, OnStep, ddim, ddpm, dpmpp_2m
 from man_core.diffusion.schedule import cosine_schedule, timestep_subset
-from man_core.nets.man import DiffusionKind, ManConfig, ManNetwork
+from man_core.nets.man import ManConfig, ManNetwork
 from man_core.nets.unet import Context
-
-SAMPLERS: dict[DiffusionKind, tuple[str, ...]] = {
-    "cosine": ("ddim", "dpmpp-2m", "ddpm"),
-    "residual-shift": ("residual-shift", "residual-ddim"),
-}
-"""Samplers of each kind of diffusion, by the names in model cards; the first is the default."""
 
 
 class LatentSampler(ABC):

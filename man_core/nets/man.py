@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from man_core.diffusion.names import DiffusionKind
 from man_core.diffusion.parametrization import Parametrization
 from man_core.diffusion.residual_shift import ShiftConfig
 from man_core.nets.autoencoder import Autoencoder, AutoencoderConfig
@@ -15,7 +16,6 @@ from man_core.nets.choice import require_choice
 from man_core.nets.detail import DetailConfig, DetailPath
 from man_core.nets.unet import ConditionalUnet, Context, UnetConfig
 
-DiffusionKind = Literal["cosine", "residual-shift"]
 """``cosine``: from the clean latent to noise, as in the paper. ``residual-shift``: to the low-dose
 latent."""
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 from typer import Argument, Option
+
+from man_core import SAMPLERS
 
 Inputs = Annotated[
     list[Path], Argument(metavar="IN…", help="Folders of DICOM files, or of NIfTI files in HU.")
@@ -74,12 +77,18 @@ SamplingSteps = Annotated[
     list[int],
     Option("--steps", min=1, help="Sampling steps instead of the card's; may be repeated."),
 ]
+
+
+def _either(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
 Samplers = Annotated[
     list[str],
     Option(
         "--sampler",
-        help="Sampler instead of the card's: ddim, dpmpp-2m or ddpm; for a residual shift "
-        "residual-shift or residual-ddim; may be repeated.",
+        help=f"Sampler instead of the card's: {_either(SAMPLERS['cosine'])}; for a residual shift "
+        f"{_either(SAMPLERS['residual-shift'])}; may be repeated.",
     ),
 ]
 Slices = Annotated[

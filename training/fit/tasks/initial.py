@@ -1,10 +1,11 @@
-"""Initial weights of a fit: from a run, an exported model or the shipped one."""
+"""Weights that a fit starts from: a run, an exported model, the shipped one or a checkpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -134,3 +135,22 @@ def load_weights_into(
             f"The network of {source} has other layers than the recipe's: "
             f"{[*missing, *surplus][0]}."
         )
+
+
+def restore_part(module: nn.Module, state: Mapping[str, Any], part: str) -> None:
+    """Load one part of a checkpoint of the same recipe into its module.
+
+    Args:
+        module: Module to be trained.
+        state: Checkpoint of the task.
+        part: Key of the module's weights in it, which messages name too.
+
+    Raises:
+        TrainingError: The part is missing or has another shape.
+    """
+    try:
+        module.load_state_dict(state[part])
+    except (KeyError, RuntimeError) as error:
+        raise TrainingError(
+            f"The {part} of that run has another shape than the recipe's."
+        ) from error

@@ -16,7 +16,7 @@ from man_core.quality import SOFT_TISSUE, psnr
 from training.data.batch import Batch, BatchSource, joined
 from training.errors import TrainingError
 from training.fit.task import Moment, RunFacts, Validation, side_by_side
-from training.fit.tasks.initial import initial_weights, load_weights_into
+from training.fit.tasks.initial import initial_weights, load_weights_into, restore_part
 from training.objectives.autoencoder import AutoencoderObjective, autoencoder_loss
 from training.objectives.perceptual import perceptual_features
 from training.settings import read_objective
@@ -101,12 +101,7 @@ class AutoencoderTask:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore ``state_dict``."""
-        try:
-            self.model.load_state_dict(state["autoencoder"])
-        except (KeyError, RuntimeError) as error:
-            raise TrainingError(
-                "The autoencoder of that run has another shape than the recipe's."
-            ) from error
+        restore_part(self.model, state, "autoencoder")
 
     def export(self, folder: Path, facts: RunFacts) -> Path:
         """Refuse: an autoencoder alone is no denoiser.

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from man_core.card import ModelCard
-from man_core.denoisers.latent_sampler import SAMPLERS, latent_sampler, max_steps
+from man_core.denoisers.latent_sampler import latent_sampler, max_steps
+from man_core.diffusion.names import SAMPLERS
 from man_core.diffusion.residual_shift import shift_schedule
 from man_core.diffusion.schedule import cosine_schedule
 from man_core.hu import HuRange
@@ -21,7 +22,7 @@ from training.data.batch import Batch, BatchSource, joined
 from training.errors import TrainingError
 from training.fit.task import Moment, RunFacts, Validation, side_by_side
 from training.fit.tasks.export import export_model
-from training.fit.tasks.initial import initial_weights, load_weights_into
+from training.fit.tasks.initial import initial_weights, load_weights_into, restore_part
 from training.objectives.latent_diffusion import DiffusionObjective, diffusion_loss
 from training.objectives.perceptual import perceptual_features
 from training.objectives.residual_shift import residual_shift_loss
@@ -199,12 +200,7 @@ class DiffusionTask:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore ``state_dict``."""
-        try:
-            self.network.load_state_dict(state["network"])
-        except (KeyError, RuntimeError) as error:
-            raise TrainingError(
-                "The network of that run has another shape than the recipe's."
-            ) from error
+        restore_part(self.network, state, "network")
 
     def export(self, folder: Path, facts: RunFacts) -> Path:
         """Write weights and card."""

@@ -14,10 +14,10 @@ from man_core.hu import HuRange
 from man_core.nets.redcnn import RedCnn, RedCnnConfig
 from man_core.quality import SOFT_TISSUE, psnr
 from training.data.batch import Batch, BatchSource, joined
-from training.errors import RecipeError, TrainingError
+from training.errors import RecipeError
 from training.fit.task import Moment, RunFacts, Validation, side_by_side
 from training.fit.tasks.export import export_model
-from training.fit.tasks.initial import load_weights_into, model_weights
+from training.fit.tasks.initial import load_weights_into, model_weights, restore_part
 from training.objectives.regression import RegressionObjective, regression_loss
 from training.settings import Recipe, read_objective
 
@@ -74,12 +74,7 @@ class RedCnnTask:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore ``state_dict``."""
-        try:
-            self.network.load_state_dict(state["network"])
-        except (KeyError, RuntimeError) as error:
-            raise TrainingError(
-                "The network of that run has another shape than the recipe's."
-            ) from error
+        restore_part(self.network, state, "network")
 
     def export(self, folder: Path, facts: RunFacts) -> Path:
         """Write weights and card."""

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from man_core import Condition, ModelCard, ModelError, load_denoiser
-from man_core.denoisers.latent_sampler import SAMPLERS, CosineSampler, latent_sampler
+from man_core.denoisers.latent_sampler import CosineSampler, latent_sampler
+from man_core.diffusion.names import SAMPLERS
 from man_core.diffusion.residual_shift import ShiftConfig
 from man_core.diffusion.schedule import cosine_schedule
 from man_core.nets.autoencoder import AutoencoderConfig
