@@ -26,7 +26,7 @@ class LatentSampler(ABC):
     def predict_clean(
         self, z: Tensor, step: int, low: Tensor, position: Tensor, context: Context | None = None
     ) -> Tensor:
-        """Predict the clean latent from z_t, clamped (reading A11).
+        """Predict the clean latent from z_t, clamped.
 
         The clamp is wider than the low-dose latent: in the finest channels an edge of metal or of
         the table lies dozens of standard deviations out and must be preserved.

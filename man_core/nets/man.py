@@ -101,7 +101,7 @@ def _tuples(values: dict[str, Any]) -> dict[str, Any]:
 
 
 class ManNetwork(nn.Module):
-    """Autoencoder and U-Net; between them latents are standardised per channel (reading A15)."""
+    """Autoencoder and U-Net; between them latents are standardised per channel (decision 0002)."""
 
     latent_mean: Tensor
     latent_std: Tensor

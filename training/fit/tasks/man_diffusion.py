@@ -30,7 +30,7 @@ from training.objectives.restoration import restoration_loss
 from training.settings import read_objective
 
 STATISTICS_BATCHES = 16
-"""Batches for the mean and standard deviation of latents (reading A15) and of their noise."""
+"""Batches for the mean and standard deviation of latents (decision 0002) and of their noise."""
 
 VALIDATION_STEPS = (1, 4)
 """Numbers of sampling steps in validation."""
