@@ -108,7 +108,7 @@ class CosineSampler(LatentSampler):
         return solve(model, z, subset, self._schedule, on_step)
 
     def _matched(self, low: Tensor, clean: Tensor) -> list[int]:
-        """Return steps from where the schedule has the noise of the low dose (reading A12)."""
+        """Return steps from where the schedule has the noise of the low dose (decision 0002)."""
         own = float((low - clean).square().mean().sqrt())
         first = min(self._schedule.step_with_noise(own), self.config.first_step)
         return timestep_subset(first, min(self._steps, first))

@@ -47,7 +47,7 @@ class Schedule:
     def step_with_noise(self, ratio: float) -> int:
         """Find the step, not 0, whose noise is nearest to ``ratio`` times its signal.
 
-        This is the matching of NEED (Gao et al. 2025), for reading A12.
+        This is the matching of NEED (Gao et al. 2025), for the start ``matched`` (decision 0002).
         """
         levels = (1 / self.alpha_bar[1:] - 1).sqrt()
         return 1 + int((levels - ratio).abs().argmin())
@@ -69,7 +69,7 @@ def cosine_schedule(steps: int) -> Schedule:
 
 
 def timestep_subset(first: int, count: int) -> list[int]:
-    """Choose ``count`` evenly spaced steps, descending from ``first``; 0 follows (reading A13).
+    """Choose ``count`` evenly spaced steps, descending from ``first``; 0 follows (decision 0002).
 
     Raises:
         ValueError: More steps are requested than exist.

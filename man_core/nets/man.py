@@ -20,7 +20,7 @@ from man_core.nets.unet import ConditionalUnet, Context, UnetConfig
 latent."""
 
 StartKind = Literal["noise", "ldct", "matched"]
-"""Start of sampling on the cosine schedule (reading A12). ``noise``: pure noise, as in the paper.
+"""Start of sampling on the cosine schedule (decision 0002). ``noise``: pure noise, as in the paper.
 ``ldct``: the low-dose latent with the noise of the first step. ``matched``: the same, from the step
 whose noise matches that of the low dose."""
 

@@ -53,7 +53,7 @@ def event(message: ET.Element) -> tuple[str, str, str]:
     return code.attrib["csd-code"], how, identification.attrib["EventOutcomeIndicator"]
 
 
-def test_start_images_and_stop_are_told(tmp_path: Path) -> None:
+def test_start_images_and_stop_are_audited(tmp_path: Path) -> None:
     ports, files = Ports(), make_series(tmp_path / "scanner", SLICES)
     with receiver(tmp_path / "node", ports):
         for _ in range(2):

@@ -231,7 +231,7 @@ def test_a_disk_under_its_reserve_fails_and_above_its_watermark_warns(check: Che
     assert check(retention=tight)["disk"][0] == "warning"
 
 
-def test_failed_jobs_and_pauses_are_told(tmp_path: Path, check: Check) -> None:
+def test_failed_jobs_and_pauses_are_reported(tmp_path: Path, check: Check) -> None:
     shop = NodeFixture(tmp_path / "node")
     shop.job(now=time.time())
     shop.claim_job(time.time()).fail("broken")
@@ -242,7 +242,7 @@ def test_failed_jobs_and_pauses_are_told(tmp_path: Path, check: Check) -> None:
     assert "1 job has failed" in detail
 
 
-def test_what_one_of_two_destinations_has_refused_is_told(tmp_path: Path, check: Check) -> None:
+def test_a_refusal_by_one_of_two_destinations_is_reported(tmp_path: Path, check: Check) -> None:
     shop, now = NodeFixture(tmp_path / "node"), time.time()
     shop.job(destinations=("pacs", "archive"), now=now)
     shop.claim_job(now).derived(1)
@@ -253,7 +253,9 @@ def test_what_one_of_two_destinations_has_refused_is_told(tmp_path: Path, check:
     assert "archive has refused results (open jobs: 1)" in detail
 
 
-def test_a_clock_behind_the_ledger_and_an_old_backup_are_told(tmp_path: Path, check: Check) -> None:
+def test_a_clock_behind_the_ledger_and_an_old_backup_are_reported(
+    tmp_path: Path, check: Check
+) -> None:
     shop = NodeFixture(tmp_path / "node")
     shop.arrive(now=time.time() + DAY)
     backup = tmp_path / "node" / "var" / "ledger.db.0001.backup"
@@ -265,7 +267,7 @@ def test_a_clock_behind_the_ledger_and_an_old_backup_are_told(tmp_path: Path, ch
     assert str(backup) in verdicts["backups"][1]
 
 
-def test_names_that_nobody_knows_are_found_and_nothing_is_sent(check: Check) -> None:
+def test_unresolvable_host_names_are_found_and_nothing_is_sent(check: Check) -> None:
     mail = {"host": "mail.invalid", "sender": "node@site", "recipients": ["team@site"]}
     with socket.create_server(("127.0.0.1", 0)) as collector:
         collector.settimeout(0.0)

@@ -329,7 +329,7 @@ def test_models_lists_cards(call: Call) -> None:
     assert call("models", "nobody").code == 2
 
 
-def test_an_error_nobody_foresaw_is_one_sentence_without_its_text(
+def test_an_unexpected_error_is_one_sentence_without_its_text(
     call: Call, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(_url: str) -> None:

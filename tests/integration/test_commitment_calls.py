@@ -206,7 +206,7 @@ def test_this_nodes_own_report(pacs: Pacs, held: set[str], kind: int) -> None:
     assert committed == sorted(held)
 
 
-def test_a_report_that_is_not_taken_goes_again(pacs: Pacs) -> None:
+def test_a_refused_report_is_sent_again(pacs: Pacs) -> None:
     pacs.start().status = 0x0110
     with pytest.raises(PeerError, match="does not accept the report") as error:
         report_commitment(pacs.peer, generate_uid(), ITEMS, set(), calling_ae="DENOISE")

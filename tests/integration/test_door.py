@@ -156,7 +156,7 @@ def test_a_fresh_association_is_given_time_for_its_first_image(start: Start) -> 
         assert all(map(echo, lines))
 
 
-def test_a_full_door_is_counted_and_known_to_the_health_check(start: Start) -> None:
+def test_a_full_receiver_is_counted_and_reported_by_the_health_check(start: Start) -> None:
     node = start(listen={"max_associations": 2})
     telemetry.open_telemetry(node.settings.metrics_folder, process="receive")
     try:
@@ -230,7 +230,7 @@ def test_the_most_contexts_are_taken(start: Start) -> None:
     )
 
 
-def test_items_that_nobody_knows_are_passed_over(start: Start) -> None:
+def test_unknown_items_are_ignored(start: Start) -> None:
     """PS3.8, 9.3.1: so that the standard can grow."""
     items = item(0x10, APPLICATION_CONTEXT) + context(1) + user_information() + item(0x99, b"new")
     assert exchange(start().port, associate_rq(items) + RELEASE).kinds[0] == ASSOCIATE_AC
@@ -290,7 +290,7 @@ def test_a_data_set_without_end_ends_the_association(
     wait_until("nothing is left", lambda: not list(node.settings.inbox_folder.iterdir()))
 
 
-def test_a_broken_association_tells_what_it_was_refused(
+def test_the_log_of_a_broken_association_names_its_refusals(
     start: Start, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mr, jpeg = b"1.2.840.10008.5.1.4.1.1.4", b"1.2.840.10008.1.2.4.50"

@@ -91,7 +91,7 @@ def test_knocks_of_every_kind(unharmed: Target, files: list[Path]) -> None:
     assert stores(unharmed, files)
 
 
-def test_half_open_connections_keep_nobody_out(unharmed: Target, files: list[Path]) -> None:
+def test_half_open_connections_do_not_block_others(unharmed: Target, files: list[Path]) -> None:
     half = [socket.create_connection(("127.0.0.1", unharmed.port), 20.0) for _ in range(HALF_OPEN)]
     try:
         assert stores(unharmed, files)
@@ -100,7 +100,7 @@ def test_half_open_connections_keep_nobody_out(unharmed: Target, files: list[Pat
             one.close()
 
 
-def test_places_held_for_nothing_keep_nobody_out(unharmed: Target, files: list[Path]) -> None:
+def test_idle_associations_do_not_block_others(unharmed: Target, files: list[Path]) -> None:
     """Eight titles take every place that one address can have; a scanner behind it comes late."""
     held = [RawConnection(unharmed.port) for _ in range(8)]
     try:

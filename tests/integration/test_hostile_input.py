@@ -322,7 +322,7 @@ def test_a_pdu_of_four_gib_is_not_waited_for(unharmed: Target) -> None:
     assert unharmed.status("VmHWM") / 1024 < 250
 
 
-def test_silent_and_slow_connections_keep_nobody_out(unharmed: Target) -> None:
+def test_silent_and_slow_connections_do_not_block_others(unharmed: Target) -> None:
     """Connections that say nothing, or a byte now and then: others are served meanwhile."""
     held = [RawConnection(unharmed.port) for _ in range(200)]  # more than the receiver has room for
     try:

@@ -208,7 +208,7 @@ def test_an_answer_that_names_another_image_stores_none(
         (b"\0\0\2\1", "A-ABORT, source 2: service provider, reason 1: unrecognized PDU"),
     ],
 )
-def test_an_abort_is_told_in_the_peers_own_words(
+def test_an_abort_is_reported_with_the_peers_reason(
     impostor: Impostor, files: list[Path], said: bytes, words: str
 ) -> None:
     impostor.script = [associate_ac(), pdu(ABORT, said)]
@@ -218,7 +218,7 @@ def test_an_abort_is_told_in_the_peers_own_words(
     assert words in told[0].sentence
 
 
-def test_silence_says_that_the_peer_is_away(impostor: Impostor, files: list[Path]) -> None:
+def test_a_silent_peer_counts_as_unreachable(impostor: Impostor, files: list[Path]) -> None:
     impostor.script, impostor.silent = [associate_ac()], True
     told = results(impostor, files)
     assert all(item.away for item in told)
@@ -236,7 +236,7 @@ def test_a_peer_that_takes_too_little_at_a_time_is_given_up(
     assert "takes nothing more" in told[0].sentence
 
 
-def test_a_stop_is_not_held_up_by_a_peer_that_says_nothing(
+def test_a_silent_peer_does_not_delay_a_stop(
     impostor: Impostor, files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(association, "ANSWER_SECONDS", 600.0)
@@ -257,7 +257,7 @@ def test_a_release_that_is_not_answered_costs_nothing(
     assert statuses(impostor, files) == [0, 0]
 
 
-def test_whatever_comes_each_image_has_an_outcome(impostor: Impostor, files: list[Path]) -> None:
+def test_each_image_has_an_outcome_for_any_answer(impostor: Impostor, files: list[Path]) -> None:
     """Random damage to what a peer says never ends in anything but a status or a `PeerError`."""
     sound = [associate_ac(), store_response(1), store_response(2), pdu(RELEASE_RP, NOTHING)]
     threads = threading.active_count()

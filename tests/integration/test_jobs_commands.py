@@ -43,7 +43,7 @@ def waiting(node: NodeFixture) -> int:
     return job.id
 
 
-def test_status_tells_what_waits_and_why(node: NodeFixture) -> None:
+def test_status_shows_waiting_work_and_its_reason(node: NodeFixture) -> None:
     waiting(node)
     run(node, "jobs", "pause", "denoise", "--reason", "new card")
     said = json.loads(run(node, "status", "--json").stdout)
@@ -94,8 +94,6 @@ def test_stages_are_paused_and_resumed(node: NodeFixture) -> None:
 @pytest.mark.parametrize(
     ("stage", "error"), [("send:nobody", ConfigurationError), ("derive", InputError)]
 )
-def test_a_stage_that_is_not_there_is_told(
-    node: NodeFixture, stage: str, error: type[Exception]
-) -> None:
+def test_a_missing_stage_is_reported(node: NodeFixture, stage: str, error: type[Exception]) -> None:
     assert isinstance(run(node, "jobs", "pause", stage).exception, error)
     assert list_pauses(node.ledger) == []

@@ -136,7 +136,7 @@ def test_the_sender_that_rules_look_at_can_be_named(
     assert (series["rule"], series["report"]["strength"]) == ("emergency", 0.25)
 
 
-def test_what_is_said_on_the_command_line_goes_before_the_rules(
+def test_options_of_the_command_line_override_the_rules(
     call: Call, config: Path, tmp_path: Path
 ) -> None:
     make_series(tmp_path / "in")

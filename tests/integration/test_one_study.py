@@ -105,7 +105,7 @@ def test_dcmtk_sees_the_refusal(node: NodeFixture, scan: list[Path]) -> None:
     assert kept(node) == 3
 
 
-def test_of_two_studies_at_once_the_first_stands(node: NodeFixture) -> None:
+def test_of_two_studies_at_once_the_first_is_kept(node: NodeFixture) -> None:
     arrivals = [
         Arrival("1.2", study, f"1.2.{number}", f"{number:064}", f"s/{number}.dcm", 1, "CT")
         for number, study in enumerate(("1.1", "1.9", "1.1"))

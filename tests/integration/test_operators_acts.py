@@ -107,7 +107,7 @@ def me() -> tuple[str, str]:
         (("unknown", "take-in"), "unknown"),
     ],
 )
-def test_an_act_is_told(
+def test_an_operators_command_is_audited(
     call: Call, config: Path, job: int, words: tuple[str, ...], subject: str
 ) -> None:
     assert job == 1
@@ -120,7 +120,7 @@ def test_an_act_is_told(
     assert act["detail"] == f"dicom-node {' '.join(words[:2])} {subject}"
 
 
-def test_an_act_that_fails_is_told_with_its_reason(call: Call, config: Path, job: int) -> None:
+def test_a_failed_command_is_audited_with_its_reason(call: Call, config: Path, job: int) -> None:
     assert call("jobs", "retry", str(job + 1)) != 0
     (act,) = told(config)
     assert act["outcome"] == "8"
@@ -140,7 +140,7 @@ def test_nothing_is_done_that_the_trail_cannot_hold(call: Call, config: Path, jo
     assert call("jobs", "retry", str(job)) == 0  # it was not cancelled, and has failed still
 
 
-def test_rules_are_told_with_their_hash(config: Path) -> None:
+def test_rules_are_audited_with_their_hash(config: Path) -> None:
     rules = config.parent / "rules.yaml"
     texts = ["rules: []\n# second\n", "rules: [\n", "rules: []\n# third\n"]
     begun = rules.read_text()

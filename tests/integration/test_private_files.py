@@ -193,14 +193,14 @@ def test_passwords_that_others_can_read_in_the_file_are_found(
         ({"accept": {"hosts": ["192.0.2.0/24"]}, "listen": {"host": "0.0.0.0"}}, False),
     ],
 )
-def test_a_door_that_is_open_to_everybody_is_told(
+def test_an_open_receiver_is_reported(
     made: Made, changes: dict[str, Any], open_to_all: bool
 ) -> None:
     sentences = list(open_listeners(made(**changes)))
     assert any("may send images" in one for one in sentences) is open_to_all
 
 
-def test_the_shipped_settings_are_told_to_be_open(
+def test_the_shipped_settings_are_reported_as_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run_command("init", tmp_path / "site").returncode == 0
@@ -239,15 +239,13 @@ def test_the_shipped_settings_are_told_to_be_open(
         ({"peers": [{"name": "pacs", "url": "https://pacs.example", "token": "t"}]}, ""),
     ],
 )
-def test_secrets_that_go_unencrypted_are_told(
-    made: Made, changes: dict[str, Any], word: str
-) -> None:
+def test_unencrypted_secrets_are_reported(made: Made, changes: dict[str, Any], word: str) -> None:
     sentences = list(plain_secrets(made(**changes)))
     assert len(sentences) == bool(word)
     assert all(word in one for one in sentences)
 
 
-def test_a_receiver_that_starts_says_what_is_open(
+def test_a_starting_receiver_logs_what_is_open(
     made: Made, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = made(listen={"host": "0.0.0.0", "port": free_port()})

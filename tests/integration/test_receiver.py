@@ -94,7 +94,7 @@ def test_the_reserve_of_free_disk_is_not_touched(start: Start, tmp_path: Path) -
     assert echo(node.peer, calling_ae="SCANNER") > 0
 
 
-def test_an_error_that_nobody_foresaw_does_not_end_the_association(
+def test_an_unexpected_error_does_not_end_the_association(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node, files = start(), make_series(tmp_path / "ct", slices=1)

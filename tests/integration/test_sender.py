@@ -104,7 +104,7 @@ def test_which_failures_pass(status: int | None, transient: bool) -> None:
     assert result.sentence
 
 
-def test_an_image_whose_answer_was_lost_goes_again_on_a_new_association(
+def test_an_image_whose_answer_was_lost_is_sent_again_on_a_new_association(
     pacs: Pacs, tmp_path: Path
 ) -> None:
     pacs.start().break_off = {1}
@@ -196,7 +196,9 @@ def test_dcmtk_takes_a_deflated_file_of_odd_length(tmp_path: Path) -> None:
     assert dcmread(arrived).PixelData == dcmread(path).PixelData
 
 
-def test_what_was_refused_is_told_by_class_and_transfer_syntax(pacs: Pacs, tmp_path: Path) -> None:
+def test_refused_images_are_reported_by_class_and_transfer_syntax(
+    pacs: Pacs, tmp_path: Path
+) -> None:
     pacs.start([JPEG2000Lossless])
     with pytest.raises(PeerError) as error:
         pacs.send(make_series(tmp_path, slices=1))
@@ -217,7 +219,7 @@ def test_the_log_of_a_broken_association_says_what_was_agreed(
     assert "CT Image Storage in Implicit VR Little Endian (transfer syntax not" in lines[0]
 
 
-def test_a_peer_that_takes_none_of_it_is_one_sentence(pacs: Pacs, tmp_path: Path) -> None:
+def test_a_peer_that_accepts_no_image_gives_one_sentence(pacs: Pacs, tmp_path: Path) -> None:
     pacs.start([JPEG2000Lossless])
     with pytest.raises(PeerError, match="accepts none of: CT Image Storage") as error:
         pacs.send(make_series(tmp_path, slices=1))
@@ -245,7 +247,7 @@ def test_dcmtk_gets_every_image_as_it_lies_on_disk(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # pynetdicom leaves the closing of its socket to Python
-def test_nobody_listening_is_transient(pacs: Pacs) -> None:
+def test_a_refused_connection_is_transient(pacs: Pacs) -> None:
     with pytest.raises(PeerError, match=r"No connection to pacs \(PACS at 127.0.0.1:") as error:
         echo(pacs.peer, calling_ae="DENOISE")
     assert error.value.transient

@@ -192,12 +192,14 @@ def test_each_image_gets_the_status_the_server_gives_it(server: Server, files: l
     assert [item.transient for item in results] == [False, True, False]
 
 
-def test_a_conflict_is_told_image_by_image(server: Server, files: list[Path]) -> None:
+def test_a_conflict_is_reported_image_by_image(server: Server, files: list[Path]) -> None:
     server.answers = [(409, answer(failed=dict.fromkeys(uids(files), 0x0111)))]
     assert all(item.ok for item in send(server.peer(), files))  # it has them already
 
 
-def test_an_image_the_server_says_nothing_of_goes_again(server: Server, files: list[Path]) -> None:
+def test_an_image_missing_from_the_response_is_sent_again(
+    server: Server, files: list[Path]
+) -> None:
     first, second, _ = uids(files)
     server.answers = [(200, answer([first, second]))]
     results = send(server.peer(), files)
@@ -346,7 +348,7 @@ def test_a_refusal_of_the_whole_request(
     assert error.value.counted is (code == 500)  # it is there, and fails
 
 
-def test_credentials_go_along(server: Server, files: list[Path]) -> None:
+def test_requests_carry_the_credentials(server: Server, files: list[Path]) -> None:
     send(server.peer(token="secret"), files)
     send(server.peer(username="node", password="word"), files)
     assert [headers["Authorization"] for _, headers, _ in server.requests] == [
@@ -478,7 +480,7 @@ def test_the_proxies_of_the_environment_are_not_asked(
     assert all(item.ok for item in send(server.peer(), files))
 
 
-def test_nobody_there_is_transient(server: Server, files: list[Path]) -> None:
+def test_an_unreachable_server_is_transient(server: Server, files: list[Path]) -> None:
     peer = server.peer().model_copy(update={"url": "http://127.0.0.1:9/dicom-web"})
     with pytest.raises(PeerError, match=r"No answer from cloud \(http://127.0.0.1:9") as error:
         send(peer, files)

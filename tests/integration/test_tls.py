@@ -142,7 +142,7 @@ def test_a_client_of_an_old_tls_version_is_refused(receiver: Node, office: Offic
     wait_until("the refusal has its line", lambda: receiver.refusals() > before)
 
 
-def test_silent_clients_keep_nobody_out(receiver: Node, office: Office) -> None:
+def test_silent_clients_do_not_block_others(receiver: Node, office: Office) -> None:
     """Clients that connect and never begin the handshake, or stop in the middle of it."""
     held = [socket.create_connection(("127.0.0.1", receiver.peer.port)) for _ in range(10)]
     try:
@@ -238,7 +238,7 @@ def changed(tls: TlsSettings, **files: Path) -> TlsSettings:
     return tls.model_copy(update=files)
 
 
-def test_files_that_cannot_serve_are_told_in_a_sentence(office: Office, tmp_path: Path) -> None:
+def test_unusable_files_are_reported_in_a_sentence(office: Office, tmp_path: Path) -> None:
     good, other = office.good(), office.good("other")
     text = tmp_path / "text.pem"
     text.write_text("no certificate\n")

@@ -108,7 +108,7 @@ def test_a_killed_fit_resumes_and_its_weights_denoise(diffusion: Path, tmp_path:
     assert report.slices == 2
 
 
-def test_evaluation_stands_beside_the_low_dose(
+def test_evaluation_includes_the_low_dose(
     diffusion: Path, training_set: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = (

@@ -50,7 +50,7 @@ def test_a_command_says_what_it_does(words: str, command: Command) -> None:
 
 
 @pytest.mark.parametrize("words", [words for words, _ in commands()])
-def test_a_command_stands_in_the_documentation(words: str) -> None:
+def test_a_command_is_documented(words: str) -> None:
     *program, name = words.split()
     lines = [line for line in pages().splitlines() if " ".join(program) in line]
     assert any(f" {name}" in line or f"`{name}" in line for line in lines), f"say what {words} does"

@@ -117,7 +117,7 @@ def test_help_is_there_without_torch() -> None:
 @pytest.mark.parametrize(
     ("name", "package"), [("dicom-node", "dicom_node.cli"), ("man-train", "training.cli")]
 )
-def test_a_program_tells_its_version_without_torch(name: str, package: str) -> None:
+def test_a_program_prints_its_version_without_torch(name: str, package: str) -> None:
     hidden = f"import sys; sys.modules['torch'] = None; sys.argv = [{name!r}, '--version']"
     found = run(f"{hidden}; from {package} import main; main()")
     assert (found.returncode, found.stdout) == (0, f"{name} {PRODUCT_VERSION}\n"), found.stderr

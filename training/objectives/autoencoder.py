@@ -12,14 +12,14 @@ from man_core.nets.autoencoder import Autoencoder
 from training.objectives.perceptual import WINDOWS_HU, feature_distance, windowed
 
 PURE_RECONSTRUCTION = 0.05
-"""Share of the fit before ramped terms start (30 of 600 epochs in the paper, reading A8)."""
+"""Share of the fit before ramped terms start (30 of 600 epochs in the paper, decision 0002)."""
 
 FULL_WEIGHT = 0.5
 """Share of the fit after which ramped terms have full weight (300 of 600 epochs)."""
 
 
 class AutoencoderObjective(BaseModel):
-    """Weights of the loss terms; all are means (per pixel, latent element, feature), reading A7.
+    """Weights of the loss terms; all are means (per pixel, latent element, feature), decision 0002.
 
     Attributes:
         mse: Weight of the squared error in [-1, 1].

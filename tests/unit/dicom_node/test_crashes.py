@@ -111,7 +111,7 @@ def test_who_is_killed_from_outside_is_not_parked(node: NodeFixture) -> None:
     assert (found.state, found.attempts) == (JobState.QUEUED, 4)
 
 
-def test_whose_process_stopped_goes_behind_what_waits(node: NodeFixture) -> None:
+def test_a_job_whose_process_stopped_is_queued_behind_the_others(node: NodeFixture) -> None:
     first = node.job(series_uid="1.2", now=START)
     second = node.job(series_uid="1.3", now=START + 200)
     run(node, WORK, KILL)
@@ -146,7 +146,7 @@ def cause(node: NodeFixture, dead: Callable[[str], bool]) -> str:
     return crash_causes(node.settings.crashes_folder, dead)("w")
 
 
-def test_a_series_whose_inspection_kills_is_parked_and_the_others_go_on(
+def test_a_series_whose_inspection_kills_is_parked_and_others_proceed(
     node: NodeFixture,
 ) -> None:
     uid = node.arrive_series(slices=3)
@@ -176,7 +176,7 @@ def test_a_further_image_gives_a_parked_series_one_more_look(node: NodeFixture) 
     assert (series.deaths, series.state) == (1, SeriesState.ARRIVING)
 
 
-def test_headers_that_take_too_much_memory_hold_up_nobody(
+def test_headers_that_need_too_much_memory_delay_no_other_series(
     node: NodeFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     large = node.arrive_series(slices=3)

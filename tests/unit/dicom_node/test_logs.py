@@ -36,7 +36,7 @@ def configured(log_format: str = "json", level: str = "info") -> io.StringIO:
     return stream
 
 
-def test_a_line_knows_its_process_job_and_series() -> None:
+def test_a_line_contains_its_process_job_and_series() -> None:
     stream = configured()
     with bound(job=3, series=short_hash("1.2.3")):
         get_logger("node").info("denoising", images=24)

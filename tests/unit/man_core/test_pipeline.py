@@ -128,7 +128,7 @@ def test_a_batch_that_does_not_fit_is_halved(volume):
     np.testing.assert_array_equal(result.hu, volume.hu / 2)
 
 
-def test_a_slice_that_does_not_fit_alone_is_told(volume):
+def test_a_slice_too_large_for_memory_is_reported(volume):
     class Full(Halving):
         def denoise(self, hu, condition, generator, on_step=None):
             raise torch.OutOfMemoryError("device is full")

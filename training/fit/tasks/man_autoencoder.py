@@ -29,7 +29,7 @@ POSTERIOR_NOISE_HU = 1.0
 
 
 class AutoencoderTask:
-    """Trains the autoencoder to reproduce full-dose and low-dose crops alike (reading A6)."""
+    """Trains the autoencoder to reproduce full-dose and low-dose crops alike (decision 0002)."""
 
     def __init__(self, config: ManConfig, objective: dict[str, Any], device: torch.device) -> None:
         self.device = device

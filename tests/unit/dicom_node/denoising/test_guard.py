@@ -96,7 +96,7 @@ def test_a_blocked_job_is_released_by_other_settings_and_a_retry(
     assert (report["verdict"], report["blocked"], report["files"]) == ("block", False, 3)
 
 
-def test_a_flagged_result_is_sent_and_told(
+def test_a_flagged_result_is_sent_and_reported(
     counted: NodeFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, report = work(counted, monkeypatch, FLAGGED_HU)

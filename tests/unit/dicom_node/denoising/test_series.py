@@ -47,7 +47,7 @@ def hashes(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_series_goes_in_and_a_derived_series_comes_out(tmp_path: Path) -> None:
+def test_a_series_becomes_a_derived_series(tmp_path: Path) -> None:
     source = make_series(tmp_path / "in", slices=5)
     denoiser, seen = Shift(1.0), []
     report = denoise_series(

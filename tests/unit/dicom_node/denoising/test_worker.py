@@ -70,7 +70,7 @@ def test_a_series_becomes_a_durable_result(node: NodeFixture) -> None:
     assert (node.settings.reports_folder / f"{job.token}.json").is_file()
 
 
-def test_an_idle_worker_says_so(node: NodeFixture) -> None:
+def test_a_worker_without_a_job_returns_false(node: NodeFixture) -> None:
     assert not worker(node, CopyDenoise()).work_once(never)
 
 
@@ -172,7 +172,7 @@ def test_a_real_series_is_denoised_by_the_core(node: NodeFixture) -> None:
     assert (report["model"], report["files"]) == ("identity", 3)
 
 
-def test_an_unknown_model_is_told_before_work_begins(node: NodeFixture) -> None:
+def test_an_unknown_model_is_refused_before_work_begins(node: NodeFixture) -> None:
     wrong = node.settings.model.model_copy(update={"name": "no-such-model"})
     with pytest.raises(ModelUnavailable, match="no-such-model"):
         ModelDenoise(node.settings.model_copy(update={"model": wrong}))

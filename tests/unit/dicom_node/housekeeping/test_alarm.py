@@ -44,7 +44,7 @@ def told(hook: Collected) -> list[list[str]]:
     return [[trouble["kind"] for trouble in document["troubles"]] for document in documents]
 
 
-def test_a_trouble_that_lasts_is_told_once(node: NodeFixture, hook: Collected) -> None:
+def test_a_lasting_problem_is_notified_once(node: NodeFixture, hook: Collected) -> None:
     found = [PACS_AWAY, FAILED]
     watch = Alarm(node.settings, lambda: found)
     watch.notify_problems(0.0)
@@ -60,7 +60,9 @@ def test_a_trouble_that_lasts_is_told_once(node: NodeFixture, hook: Collected) -
     assert told(hook) == [["send"], ["disk"]]
 
 
-def test_what_comes_and_goes_is_not_told_each_time(node: NodeFixture, hook: Collected) -> None:
+def test_an_intermittent_problem_is_not_notified_each_time(
+    node: NodeFixture, hook: Collected
+) -> None:
     found: list[Problem] = []
     watch = Alarm(node.settings, lambda: found)
     for number in range(10):
@@ -76,7 +78,7 @@ def test_what_comes_and_goes_is_not_told_each_time(node: NodeFixture, hook: Coll
     assert told(hook) == [["send"], ["send"]]
 
 
-def test_a_channel_that_is_away_hears_it_later(node: NodeFixture, hook: Collected) -> None:
+def test_an_unreachable_channel_is_notified_later(node: NodeFixture, hook: Collected) -> None:
     watch = Alarm(node.settings, lambda: [PACS_AWAY])
     hook.refusing = True
     watch.notify_problems(0.0)

@@ -178,7 +178,7 @@ def no_more_files() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def test_a_file_that_is_gone_holds_up_nothing(node: NodeFixture, scan: list[Path]) -> None:
+def test_a_missing_file_delays_nothing_else(node: NodeFixture, scan: list[Path]) -> None:
     house = House(node)
     node.arrive_files(scan)
     node.inbox.path(the_series(node).names[0]).unlink()
@@ -317,7 +317,7 @@ def test_rules_decide_and_may_be_read_again(tmp_path: Path, scan: list[Path]) ->
     )  # fmt: skip
 
 
-def test_what_a_failed_job_owed_is_the_next_jobs_work(node: NodeFixture) -> None:
+def test_the_next_job_derives_what_a_failed_job_did_not(node: NodeFixture) -> None:
     """The second job relied on the first, which failed after all: the third relies on neither."""
     work, since, claims = WorkOrder("identity", 1.0, ("pacs",)), [], []
     for generation in (1, 2, 3):
@@ -344,7 +344,7 @@ def with_scout(folder: Path, slices: int = 5) -> list[Path]:
     return make_series(folder, slices=slices, change=localizer)
 
 
-def test_a_localizer_among_axial_images_is_left_out_and_told(
+def test_a_localizer_among_axial_images_is_left_out_and_reported(
     node: NodeFixture, tmp_path: Path
 ) -> None:
     node.arrive_files(with_scout(tmp_path / "scan"))
@@ -422,7 +422,7 @@ def test_phases_at_equal_positions_are_all_denoised(
     assert sorted(denoise(node, START + QUIET)) == [f"{one:04d}.dcm" for one in range(1, 10)]
 
 
-def test_images_at_one_position_that_nothing_tells_apart_are_kept_with_a_sentence(
+def test_indistinguishable_images_at_one_position_are_kept_with_a_sentence(
     node: NodeFixture, tmp_path: Path
 ) -> None:
     def copy(dataset: Dataset) -> None:

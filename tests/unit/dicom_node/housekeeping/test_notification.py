@@ -62,7 +62,7 @@ def told(hook: Collected) -> list[dict[str, Any]]:
     return [json.loads(item[item.index(b"{") :]) for item in hook.items]
 
 
-def test_a_failed_job_is_told_by_mail(tmp_path: Path, mail: Collected) -> None:
+def test_a_failed_job_is_notified_by_mail(tmp_path: Path, mail: Collected) -> None:
     node = NodeFixture(tmp_path, notify=to_mail(mail.port))
     job_id = fail_a_job(node)
     Notification(node.ledger, node.settings).notify(START)
@@ -72,7 +72,7 @@ def test_a_failed_job_is_told_by_mail(tmp_path: Path, mail: Collected) -> None:
     assert f"job {job_id} (series {short_hash('1.2')}): it is bent" in message.as_string()
 
 
-def test_a_failed_job_is_told_to_the_web_hook(tmp_path: Path, hook: Collected) -> None:
+def test_a_failed_job_is_notified_to_the_web_hook(tmp_path: Path, hook: Collected) -> None:
     node = NodeFixture(tmp_path, notify=to_hook(hook.port))
     job_id = fail_a_job(node)
     Notification(node.ledger, node.settings).notify(START)
@@ -83,7 +83,7 @@ def test_a_failed_job_is_told_to_the_web_hook(tmp_path: Path, hook: Collected) -
     assert "1.2.1" not in json.dumps(document)
 
 
-def test_each_is_told_once_even_after_a_restart(tmp_path: Path, hook: Collected) -> None:
+def test_each_job_is_notified_once_even_after_a_restart(tmp_path: Path, hook: Collected) -> None:
     node = NodeFixture(tmp_path, notify=to_hook(hook.port))
     fail_a_job(node)
     for _ in range(2):
@@ -93,7 +93,7 @@ def test_each_is_told_once_even_after_a_restart(tmp_path: Path, hook: Collected)
     assert len(hook.items) == 1
 
 
-def test_a_job_that_fails_again_after_a_retry_is_told_again(
+def test_a_job_that_fails_again_after_a_retry_is_notified_again(
     tmp_path: Path, hook: Collected
 ) -> None:
     node = NodeFixture(tmp_path, notify=to_hook(hook.port))
@@ -110,7 +110,7 @@ def test_a_job_that_fails_again_after_a_retry_is_told_again(
     ]
 
 
-def test_jobs_that_fail_together_are_told_together(tmp_path: Path, hook: Collected) -> None:
+def test_jobs_that_fail_together_share_a_notification(tmp_path: Path, hook: Collected) -> None:
     node = NodeFixture(tmp_path, notify=to_hook(hook.port))
     for number in range(MAX_JOBS + 2):
         fail_a_job(node, series_uid=f"1.{number + 3}")
@@ -122,7 +122,7 @@ def test_jobs_that_fail_together_are_told_together(tmp_path: Path, hook: Collect
     assert "and 2 more" in document["text"]
 
 
-def test_a_dead_mail_server_holds_up_nobody_and_hears_it_later(
+def test_an_unreachable_mail_server_delays_no_other_and_is_tried_later(
     tmp_path: Path, hook: Collected
 ) -> None:
     port = free_port()
@@ -167,7 +167,9 @@ def test_the_address_of_the_hook_stays_out_of_the_log(
     assert TOKEN not in said.out + said.err
 
 
-def test_without_channels_nobody_is_told_later(tmp_path: Path, hook: Collected) -> None:
+def test_failures_before_a_channel_is_configured_are_not_notified_later(
+    tmp_path: Path, hook: Collected
+) -> None:
     node = NodeFixture(tmp_path / "node")
     fail_a_job(node)
     Notification(node.ledger, node.settings).notify(START)

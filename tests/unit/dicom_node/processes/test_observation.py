@@ -22,7 +22,7 @@ def test_a_part_beats_whenever_it_asks_whether_to_stop(tmp_path: Path) -> None:
         assert list(telemetry.newest_beats(settings.metrics_folder)) == ["work"]
 
 
-def test_a_part_tells_the_audit_trail_that_it_starts_and_stops(tmp_path: Path) -> None:
+def test_a_part_records_its_start_and_stop_in_the_audit_trail(tmp_path: Path) -> None:
     settings = settings_in(tmp_path, audit={"file": tmp_path / "audit.log"})
     with observed("work", settings) as audit:
         assert audit.is_enabled

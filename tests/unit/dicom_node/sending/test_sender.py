@@ -289,7 +289,7 @@ def test_a_retry_does_not_wait_for_the_destinations_pause(
     assert get_job(node.ledger, first.id).state == JobState.RETRY_WAIT
 
 
-def test_a_job_that_was_never_tried_because_its_destination_is_away_goes_at_once(
+def test_an_untried_job_is_sent_at_once_when_its_destination_is_back(
     node: NodeFixture, office: Office, network: Network
 ) -> None:
     ready(node)
@@ -313,7 +313,7 @@ def ready_second(node: NodeFixture) -> Job:
     return claim.derived(1)
 
 
-def test_what_is_pending_in_a_failed_job_is_not_owed(node: NodeFixture, office: Office) -> None:
+def test_pending_images_of_a_failed_job_are_not_due(node: NodeFixture, office: Office) -> None:
     job = ready(node, ["pacs", "archive"])
     node.outbox.remove(job.token)
     office.send()
@@ -440,7 +440,7 @@ def test_a_cancelled_job_is_left_alone(node: NodeFixture, office: Office, networ
     assert get_job(node.ledger, job.id).state == JobState.CANCELLED
 
 
-def test_a_result_that_is_gone_is_told_and_made_anew_on_demand(
+def test_a_missing_result_is_reported_and_made_again_on_demand(
     node: NodeFixture, office: Office
 ) -> None:
     job = ready(node)
@@ -452,7 +452,7 @@ def test_a_result_that_is_gone_is_told_and_made_anew_on_demand(
     assert retry(node.ledger, job.id, now=START).state == JobState.QUEUED
 
 
-def test_a_destination_that_left_the_configuration_is_told(
+def test_a_destination_removed_from_the_configuration_is_reported(
     node: NodeFixture, office: Office
 ) -> None:
     job = ready(node, ["gone"])
@@ -462,7 +462,7 @@ def test_a_destination_that_left_the_configuration_is_told(
     assert "'gone' is not in the configuration" in failed.reason
 
 
-def test_an_unforeseen_fault_waits_and_tells_no_header(
+def test_an_unexpected_fault_waits_and_logs_no_header(
     node: NodeFixture, office: Office, network: Network
 ) -> None:
     job = ready(node)
@@ -569,7 +569,7 @@ class TestCommitment:
         assert [uids for _, uids in network.requests][1] == ["1.2.3.2"]
         assert network.received[3:] == [("pacs", "2.dcm")]
 
-    def test_a_request_that_is_not_taken_goes_again(
+    def test_a_refused_request_is_sent_again(
         self, node: NodeFixture, office: Office, network: Network
     ) -> None:
         job = ready(node)
@@ -607,13 +607,15 @@ class TestReporter:
     def _office(self, office: Office) -> None:
         self.office = office
 
-    def test_the_requester_is_told_what_is_held(self, node: NodeFixture, network: Network) -> None:
+    def test_the_requester_gets_a_report_of_the_held_images(
+        self, node: NodeFixture, network: Network
+    ) -> None:
         reporter = self.asked(node)
         assert reporter.report()
         assert network.reports == [("pacs", "1.2.3.4", {"1.2.1"})]
         assert not reporter.report()
 
-    def test_a_requester_that_is_away_is_told_later(
+    def test_an_unreachable_requester_gets_its_report_later(
         self, node: NodeFixture, network: Network
     ) -> None:
         reporter = self.asked(node)
@@ -625,7 +627,7 @@ class TestReporter:
         assert reporter.report()
         assert len(network.reports) == 1
 
-    def test_a_requester_that_no_peer_matches_is_not_told(
+    def test_a_requester_that_no_peer_matches_gets_no_report(
         self, node: NodeFixture, network: Network
     ) -> None:
         assert self.asked(node, requester="STRANGER").report()

@@ -56,7 +56,7 @@ def test_a_part_that_was_never_started_is_missed(node: NodeFixture) -> None:
     ]
 
 
-def test_a_full_disk_is_told(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported(tmp_path: Path) -> None:
     settings = NodeFixture(tmp_path, web={"port": free_port()}, retention={"disk_reserve_gib": 1e9})
     settings.ledger.close()
     with serving(settings.settings) as port:
@@ -65,7 +65,7 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
     assert "free some space" in answer.json()["reasons"][0]
 
 
-def test_a_ledger_that_is_gone_is_told(node: NodeFixture) -> None:
+def test_a_missing_ledger_is_reported(node: NodeFixture) -> None:
     all_parts_run(node)
     with serving(node.settings) as port:
         with node.ledger.write() as session:

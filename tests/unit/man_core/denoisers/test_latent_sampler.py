@@ -176,7 +176,7 @@ def test_a_matched_start_never_begins_later_than_the_first_step():
         ({"diffusion": "residual-shift", "prediction": "eps"}, "must be one of x0, residual"),
     ],
 )
-def test_words_that_nothing_knows_are_refused(wrong, words):
+def test_unknown_names_are_refused(wrong, words):
     with pytest.raises(ValueError, match=words):
         replace(TINY, **wrong)
     with pytest.raises(ValueError, match=r"unet\.condition must be one of xattn, concat, both"):

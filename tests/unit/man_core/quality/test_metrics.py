@@ -112,7 +112,7 @@ def test_padding_is_no_air() -> None:
     assert "air" not in hu_bias(truth[:, :, :16], truth[:, :, :16])
 
 
-def test_change_is_told_in_units_of_the_noise() -> None:
+def test_change_is_measured_in_units_of_the_noise() -> None:
     clean = np.full((4, 96, 96), 50.0, np.float32)
     full = noisy(clean, 20.0)
     assert change_over_noise(full, full) == 0.0

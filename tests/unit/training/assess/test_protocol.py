@@ -74,7 +74,7 @@ def test_a_shift_of_all_hu_is_a_bias_in_every_tissue_beside_an_unbiased_low_dose
         assert found.passed is False
 
 
-def test_a_strong_blur_changes_full_dose_loses_lesions_and_is_told_of_both() -> None:
+def test_a_strong_blur_is_reported_for_changed_full_dose_and_lost_lesions() -> None:
     done = assessed(method(blur=6.0))
     assert {"lesions lost", "change of full dose over its noise"} <= {
         found.quantity for found in done.broken
@@ -84,7 +84,7 @@ def test_a_strong_blur_changes_full_dose_loses_lesions_and_is_told_of_both() -> 
     assert "6 lesions" in lost.subject
 
 
-def test_every_slice_gets_its_share_of_the_trials_and_progress_is_told() -> None:
+def test_trials_are_shared_by_all_slices_and_progress_is_reported() -> None:
     told: list[tuple[int, int | None]] = []
     done = assess(
         untouched(), [case(), case()], trials=5, on_case=lambda done, of: told.append((done, of))
@@ -99,7 +99,7 @@ def test_without_room_for_a_lesion_there_is_no_verdict() -> None:
     assert math.isnan(finding(done, "lesions lost").value)
 
 
-def test_texture_in_tissue_is_told_and_has_no_limit() -> None:
+def test_texture_in_tissue_is_reported_and_has_no_limit() -> None:
     done = assessed(method(blur=1.5))
     found = finding(done, "mean frequency over full dose, with anatomy")
     assert found.limit is None

@@ -157,7 +157,7 @@ def test_what_is_no_ct_in_hu_is_left_out_with_its_reason(
     assert "SECRET" not in str(error.value)
 
 
-def test_a_volume_that_lies_nowhere_is_left_out(tmp_path: Path) -> None:
+def test_a_volume_without_a_position_is_left_out(tmp_path: Path) -> None:
     path = write_nifti(tmp_path / "x.nii", lopsided())
     stored = bytearray(path.read_bytes())
     stored[252:256] = bytes(4)  # qform_code and sform_code of the header

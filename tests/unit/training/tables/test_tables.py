@@ -99,9 +99,7 @@ def test_what_is_published_names_no_place_of_the_machine(measured: Path, pairs: 
     assert not any(str(pairs) in text for text in texts)
 
 
-def test_an_interrupted_table_goes_on_and_ends_the_same(
-    measured: Path, pairs: Path, tmp_path: Path
-) -> None:
+def test_a_resumed_table_gives_the_same_result(measured: Path, pairs: Path, tmp_path: Path) -> None:
     lines = (measured / "tiny.cases.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     begun = tmp_path / "tiny.cases.jsonl"
     begun.write_text("".join(lines[:3]) + lines[3][:40], encoding="utf-8")

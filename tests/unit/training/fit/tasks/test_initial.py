@@ -56,7 +56,7 @@ def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
 
 
 @pytest.mark.parametrize("start", ["model", "model/man.json", "run"])
-def test_stage_two_goes_on_from_a_run_and_from_an_exported_model(
+def test_stage_two_starts_from_a_run_and_from_an_exported_model(
     fitted: DiffusionTask, tmp_path: Path, start: str
 ) -> None:
     run_of(tmp_path / "run", fitted, "man-diffusion-tiny")

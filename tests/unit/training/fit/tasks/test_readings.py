@@ -121,7 +121,7 @@ def test_a_reading_leaves_a_fitted_unet_alone_but_takes_its_autoencoder(model: P
     assert taken.measured
 
 
-def test_a_residual_shift_goes_on_from_a_cosine_model(model: Path, small_set: Path) -> None:
+def test_a_residual_shift_starts_from_a_cosine_model(model: Path, small_set: Path) -> None:
     recipe = tiny("man-residual-shift")
     task = task_of(recipe)
     task.initialise(model)

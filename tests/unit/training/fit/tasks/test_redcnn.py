@@ -65,7 +65,7 @@ def test_a_fit_learns_resumes_and_its_export_denoises(small_set: Path, tmp_path:
     assert float(np.std(result.hu)) < float(np.std(noisy))
 
 
-def test_a_fit_goes_on_from_an_exported_model_of_its_own_method_only(
+def test_a_fit_starts_from_an_exported_model_of_its_own_method_only(
     small_set: Path, tmp_path: Path
 ) -> None:
     run = fitted(eager(4), small_set, tmp_path / "run")
@@ -116,7 +116,7 @@ def test_the_loss_is_the_mean_square_without_the_margin() -> None:
     assert float(rim["rmse_hu"]) > 100
 
 
-def test_balanced_crops_count_alike_whatever_their_noise() -> None:
+def test_balanced_crops_have_equal_weight_at_any_noise() -> None:
     network = RedCnn(RedCnnConfig(channels=2, kernel=3))
     full = torch.zeros(1, 1, 16, 16)
     objective = RegressionObjective(margin=0, balanced=True)
