@@ -37,10 +37,8 @@ def peak():
     rows = Path("/proc/self/status").read_text().splitlines()
     return next(int(row.split()[1]) >> 10 for row in rows if row.startswith("VmHWM:"))
 if work:
-    from dicom_node.denoising.models import ModelDenoise
-    from dicom_node.denoising.worker import Worker
-    worker = Worker(node.ledger, node.inbox, node.outbox, node.settings.reports_folder,
-                    ModelDenoise(node.settings), node.settings.retry, clock=lambda: START + 2000)
+    from support.workers import model_worker
+    worker = model_worker(node, START + 2000)
     while worker.work_once(lambda: False):
         pass
 else:

@@ -28,7 +28,7 @@ from training.fit.state import (
     RECIPE_FILE,
     load_facts,
     load_run_recipe,
-    load_state,
+    require_state,
     save_json,
 )
 from training.fit.task import RunFacts, Task
@@ -147,9 +147,7 @@ def averaged_task(run: Path, device: str = "cpu") -> tuple[Task, RunFacts]:
         TrainingError: The folder is not a run or contains no checkpoint.
     """
     recipe = load_run_recipe(run)
-    state = load_state(run)
-    if state is None:
-        raise TrainingError(f"The run {run} contains no checkpoint yet.")
+    state = require_state(run)
     task = build_task(recipe, _device(device))
     task.load_state_dict(state["averaged"])
     described = load_facts(run)

@@ -57,17 +57,25 @@ def load_state(run: Path) -> dict[str, Any] | None:
     return None
 
 
+def require_state(run: Path) -> dict[str, Any]:
+    """Load the newest readable checkpoint of a run.
+
+    Raises:
+        TrainingError: There is none.
+    """
+    state = load_state(run)
+    if state is None:
+        raise TrainingError(f"The run {run} contains no checkpoint yet.")
+    return state
+
+
 def averaged_state(run: Path) -> tuple[Recipe, dict[str, Any]]:
     """Load the recipe of a run and the state of its task with averaged (EMA) weights.
 
     Raises:
         TrainingError: The folder is not a run or contains no checkpoint.
     """
-    recipe = load_run_recipe(run)
-    state = load_state(run)
-    if state is None:
-        raise TrainingError(f"The run {run} contains no checkpoint yet.")
-    return recipe, state["averaged"]
+    return load_run_recipe(run), require_state(run)["averaged"]
 
 
 def load_run_recipe(run: Path) -> Recipe:

@@ -47,10 +47,7 @@ def write_card(path: Path, results: Path) -> Path:
     Raises:
         TrainingError: The card cannot be read, or a table was measured with other weights.
     """
-    try:
-        card = ModelCard.load(path)
-    except (OSError, ValueError) as error:
-        raise TrainingError(f"The card {path} cannot be read.") from error
+    card = _load_card(path)
     tables = card_tables(card, results)
     if tables:
         rows = [row for table in tables for row in table.rows]
@@ -60,6 +57,13 @@ def write_card(path: Path, results: Path) -> Path:
     place = Path(os.path.relpath(results, path.parent))
     page.write_text(card_page(card, tables, place, choice_tables(results)), "utf-8")
     return page
+
+
+def _load_card(path: Path) -> ModelCard:
+    try:
+        return ModelCard.load(path)
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"The card {path} cannot be read.") from error
 
 
 def card_tables(card: ModelCard, results: Path) -> list[TableResult]:
@@ -108,10 +112,7 @@ def add_to_card(path: Path, rows: Sequence[Row]) -> None:
     Raises:
         TrainingError: The card cannot be read, or no row was measured with its weights.
     """
-    try:
-        card = ModelCard.load(path)
-    except (OSError, ValueError) as error:
-        raise TrainingError(f"The card {path} cannot be read.") from error
+    card = _load_card(path)
     wanted = (card.weights_sha256, card.sampler, card.steps)
     own = [r for r in rows if (r.weights_sha256, r.sampler, r.steps) == wanted]
     if not own:

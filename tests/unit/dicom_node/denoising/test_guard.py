@@ -13,14 +13,13 @@ from pydicom import Dataset, dcmread
 from support.ct_factory import make_series
 from support.denoisers import ShiftingDenoiser
 from support.ledger_factory import START, House, NodeFixture, at
+from support.workers import model_worker
 
 from dicom_node import telemetry
 from dicom_node.ct.files import encode
 from dicom_node.denoising.folder import denoise_folder
-from dicom_node.denoising.models import ModelDenoise
 from dicom_node.denoising.report import ImplausibleResult
 from dicom_node.denoising.series import DenoiseOptions, GuardOptions, denoise_series
-from dicom_node.denoising.worker import Worker
 from dicom_node.ledger.jobs import claim_job
 from dicom_node.ledger.model import Job
 from dicom_node.ledger.operations import get_job, list_jobs, retry
@@ -49,15 +48,7 @@ def work(
         House(node).complete_series(START + 10)
     monkeypatch.setattr("man_core.load_denoiser", lambda *_, **__: ShiftingDenoiser(by_hu))
     settings = node.settings.model_copy(update={"guard": GuardSettings(**guard)})
-    worker = Worker(
-        node.ledger,
-        node.inbox,
-        node.outbox,
-        node.settings.reports_folder,
-        ModelDenoise(settings),
-        node.settings.retry,
-        clock=lambda: START + 10,
-    )
+    worker = model_worker(node, START + 10, settings)
     assert worker.work_once(lambda: False)
     (job,) = list_jobs(node.ledger)
     report = (node.settings.reports_folder / f"{job.token}.json").read_text(encoding="utf-8")

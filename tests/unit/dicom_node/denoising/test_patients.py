@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 from support.ct_factory import change_header, make_series
 from support.ledger_factory import START, House, NodeFixture
+from support.workers import model_worker
 
-from dicom_node.denoising.models import ModelDenoise
-from dicom_node.denoising.worker import Worker
 from dicom_node.housekeeping.notification import FailureMessage
 from dicom_node.ledger.deliveries import Sent
 from dicom_node.ledger.model import Job
@@ -30,15 +29,7 @@ def scan(tmp_path: Path) -> list[Path]:
 def work(node: NodeFixture, now: float) -> Job:
     """Complete what is quiet and do the next job."""
     House(node).complete_series(now)
-    assert Worker(
-        node.ledger,
-        node.inbox,
-        node.outbox,
-        node.settings.reports_folder,
-        ModelDenoise(node.settings),
-        node.settings.retry,
-        clock=lambda: now,
-    ).work_once(lambda: False)
+    assert model_worker(node, now).work_once(lambda: False)
     return max(list_jobs(node.ledger), key=lambda job: job.id)
 
 

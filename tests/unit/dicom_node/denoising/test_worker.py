@@ -10,6 +10,7 @@ import pytest
 from pydicom import dcmread
 from support.ledger_factory import START, House, NodeFixture
 from support.worker_stub import CopyDenoise
+from support.workers import model_worker
 
 from dicom_node.denoising.models import ModelDenoise
 from dicom_node.denoising.worker import Denoise, Worker
@@ -154,15 +155,7 @@ def test_a_real_series_is_denoised_by_the_core(node: NodeFixture) -> None:
     house = House(node)
     house.complete_series(START + 10)
     (queued,) = list_jobs(node.ledger)
-    assert Worker(
-        node.ledger,
-        node.inbox,
-        node.outbox,
-        node.settings.reports_folder,
-        ModelDenoise(node.settings),
-        node.settings.retry,
-        clock=lambda: START + 10,
-    ).work_once(never)
+    assert model_worker(node, START + 10).work_once(never)
     job = get_job(node.ledger, queued.id)
     assert (job.state, job.derived_count) == (JobState.DERIVED, 3)
     derived = [dcmread(path) for path in node.outbox.committed(job.token)]

@@ -12,10 +12,9 @@ import pytest
 from pydicom import Dataset, dcmread
 from support.ct_factory import make_series
 from support.ledger_factory import START, House, NodeFixture
+from support.workers import model_worker
 
 from dicom_node.ct.headers import load
-from dicom_node.denoising.models import ModelDenoise
-from dicom_node.denoising.worker import Worker
 from dicom_node.housekeeping import completion
 from dicom_node.housekeeping.completion import Completion
 from dicom_node.ledger.deliveries import Sent
@@ -63,15 +62,7 @@ def jobs(node: NodeFixture) -> list[Job]:
 
 def denoise(node: NodeFixture, now: float, settings: Settings | None = None) -> dict[str, bytes]:
     """Run the next job; its derived files by name."""
-    assert Worker(
-        node.ledger,
-        node.inbox,
-        node.outbox,
-        node.settings.reports_folder,
-        ModelDenoise(settings or node.settings),
-        node.settings.retry,
-        clock=lambda: now,
-    ).work_once(lambda: False)
+    assert model_worker(node, now, settings).work_once(lambda: False)
     token = next(job for job in reversed(jobs(node)) if job.state == JobState.DERIVED).token
     return {path.name: path.read_bytes() for path in node.outbox.committed(token)}
 
@@ -433,11 +424,7 @@ def test_indistinguishable_images_at_one_position_are_kept_with_a_sentence(
     files = make_series(tmp_path / "copies", slices=4, change=copy)
     node.arrive_files(files)
     House(node).complete_series(START + QUIET)
-    worker = Worker(
-        node.ledger, node.inbox, node.outbox, node.settings.reports_folder,
-        ModelDenoise(node.settings), node.settings.retry, clock=lambda: START + QUIET,
-    )  # fmt: skip
-    worker.work_once(lambda: False)
+    model_worker(node, START + QUIET).work_once(lambda: False)
     (job,) = jobs(node)
     assert job.state == JobState.FAILED
     assert "remove copies" in job.reason
