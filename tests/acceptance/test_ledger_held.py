@@ -1,4 +1,4 @@
-"""A process that holds the write lock of the ledger and does not go on."""
+"""A process that holds the write lock of the ledger and does not proceed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Destinations that drip, lie, break off after success or are out of resources for a while.
+"""Destinations that answer slowly or wrongly, disconnect after success or briefly lack resources.
 
 ``make test`` tries each way once and one short mixed day; ``make torture`` a long one.
 ``TORTURE_SEED`` says which.

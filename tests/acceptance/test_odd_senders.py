@@ -1,4 +1,4 @@
-"""What senders get wrong and other archives take: the whole line takes it too, byte for byte."""
+"""Faults of senders that other archives accept: the node accepts them too, byte for byte."""
 
 from __future__ import annotations
 

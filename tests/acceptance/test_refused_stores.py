@@ -1,4 +1,4 @@
-"""Peers that answer an echo, offer CT and store nothing: seen, told, and never taken for away."""
+"""Peers that answer an echo, accept CT and store nothing: reported, never as unreachable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts that are stopped and go on, a clock that is set, two senders that contradict each other.
+"""Parts that are suspended and resumed, a clock that is set, two contradictory senders.
 
 ``make test`` sets the clock and has the senders once; ``make torture`` does all, and often.
 """

@@ -1,4 +1,4 @@
-"""The door when somebody wants it shut: places, requests and data sets without measure."""
+"""The receiver against exhaustion: too many associations, excessive requests and data sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Associations by the thousand: bad requests, empty PDUs, half handshakes, places held for nothing.
+"""Thousands of associations: bad requests, empty PDUs, half handshakes, idle associations.
 
 The receiver takes a legitimate sender's images meanwhile, keeps its memory, and its log stays
 short. ``make torture`` knocks sixty thousand times, ``make test`` some hundreds of times;

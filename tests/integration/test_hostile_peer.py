@@ -1,4 +1,4 @@
-"""The sender against a peer that says everything wrongly: each image has an outcome in time."""
+"""The sender against a peer whose every answer is wrong: each image has an outcome in time."""
 
 from __future__ import annotations
 

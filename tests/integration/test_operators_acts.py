@@ -1,4 +1,4 @@
-"""What operators do stands in the audit trail: who, from where, what, on what, how it ended."""
+"""Operators' commands in the audit trail: user, host, command, object and outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several receiver processes on one port: one door, shared limits, none is missed when killed."""
+"""Several receiver processes on one port: shared limits, and a killed one is replaced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A secret of the configuration stands in nothing that commands, logs and the ledger say."""
+"""A secret of the configuration appears in no output, log or row of the ledger."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _Claim = TypeVar("_Claim", bound=Claim[Any, Any])
 
 
 def at(now: float) -> Callable[[], float]:
-    """A clock that stands still."""
+    """A clock that does not advance."""
     return lambda: now
 
 

@@ -332,7 +332,7 @@ def another_length(pdus: Sequence[bytes], rng: random.Random) -> bytes:
 
 
 def odd_fragments(pdus: Sequence[bytes], rng: random.Random) -> bytes:
-    """Fragments of no length, of wrong length, of a context nobody agreed on, with odd headers."""
+    """Fragments of no length, of wrong length, of a context never negotiated, with odd headers."""
     made = [
         p_data(
             rng.randbytes(rng.choice((0, 1, 30))),

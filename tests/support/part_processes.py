@@ -193,5 +193,5 @@ def drained(made: Sequence[Part], ledger: Ledger) -> bool:
 
 
 def random_seed() -> int:
-    """From TORTURE_SEED, else by chance; it is told so that a bad day can be lived again."""
+    """From TORTURE_SEED, else random; it is printed so that a failure can be reproduced."""
     return int(os.environ.get("TORTURE_SEED") or random.SystemRandom().randrange(10**6))

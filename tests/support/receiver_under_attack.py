@@ -42,13 +42,13 @@ class Target:
     """The receiver under attack.
 
     Attributes:
-        owed: Refusals and broken associations of which its log has to tell in the end.
+        expected: Refusals and broken associations that its log must contain in the end.
     """
 
     process: Process
     home: Path
     port: int
-    owed: int = 0
+    expected: int = 0
 
     @property
     def kept(self) -> list[Path]:
@@ -64,8 +64,8 @@ class Target:
     def open_files(self) -> int:
         return len(list(Path(f"/proc/{self.process.popen.pid}/fd").iterdir()))
 
-    def told(self) -> int:
-        """Of how many refusals and broken associations its log tells."""
+    def logged(self) -> int:
+        """Number of refusals and broken associations in its log."""
         rows = [json.loads(row) for row in self.process.output.splitlines() if row[:1] == "{"]
         warnings = [row for row in rows if row["level"] == "warning"]
         return sum(row.get("repeated", 1) for row in warnings)
@@ -81,7 +81,7 @@ class Target:
 
 @contextlib.contextmanager
 def receiver_under_attack(home: Path, **listen: Any) -> Iterator[Target]:
-    """A receiver that ends well, and has told of what it owes in the end."""
+    """A receiver that ends cleanly and has logged every incident that the test expects."""
     ports = Ports()
     where = {"host": "127.0.0.1", "port": ports.node, **(listen or MANY)}
     logging = {"format": "json", "level": "info"}
@@ -92,7 +92,7 @@ def receiver_under_attack(home: Path, **listen: Any) -> Iterator[Target]:
         target = Target(process, home, ports.node)
         yield target
         assert process.stop() == 0
-        assert target.told() >= target.owed
+        assert target.logged() >= target.expected
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ StorageFault = Callable[[Path], AbstractContextManager[None]]
 
 @contextlib.contextmanager
 def ledger_deleted(storage: Path) -> Iterator[None]:
-    """The three files of the ledger have gone, and come back as they were."""
+    """The three files of the ledger disappear, and are restored unchanged."""
     aside = storage.parent / "aside"
     aside.mkdir(exist_ok=True)
     _move(storage, aside)

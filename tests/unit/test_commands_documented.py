@@ -1,4 +1,4 @@
-"""Every command explains itself and stands in the README or the pages it links."""
+"""Every command has a help text and is documented in the README or the pages it links."""
 
 from __future__ import annotations
 

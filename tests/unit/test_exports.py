@@ -1,4 +1,4 @@
-"""Front doors hold what they promise, and what must be light does not load torch."""
+"""Packages export what they declare, and light ones do not load torch."""
 
 from __future__ import annotations
 

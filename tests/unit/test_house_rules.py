@@ -1,4 +1,4 @@
-"""The size budget and the habits of the house, measured on the tracked files."""
+"""Size limits and conventions of the code, measured on the tracked files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work that ends its process: it goes behind the others, and after two deaths it is left alone.
+"""Work that crashes its process: queued behind the others, and parked after two crashes.
 
 The processes are real ones. They die of a fatal signal that the work itself has raised, or they are
 killed from outside, which is not held against the work.
@@ -102,7 +102,7 @@ def test_a_parked_job_is_tried_again_by_an_operator(node: NodeFixture) -> None:
 
 
 def test_who_is_killed_from_outside_is_not_parked(node: NodeFixture) -> None:
-    """By an operator, a container engine, a power cut: the job is innocent, and goes on."""
+    """By an operator, a container engine, a power cut: the job is not the cause and proceeds."""
     job = node.job()
     for _ in range(4):
         assert run(node, WORK, KILL) == -9

@@ -95,7 +95,7 @@ def test_padding_stays_bit_for_bit_and_the_network_sees_air(maker: str, tmp_path
 
 
 def test_signed_words_without_sign_extension_keep_their_hu(tmp_path: Path) -> None:
-    """Only the padding's words are the source's; HU are read right, whatever stands above them."""
+    """Only the padding keeps the source's pixel cells; HU are right whatever bits are above."""
 
     def zeroed(dataset: Dataset) -> None:
         filled(-2000, PixelPaddingValue=-2000)(dataset)
@@ -230,7 +230,7 @@ class OnPadding(ShiftingDenoiser):
 def test_the_guard_does_not_count_padding(
     shift_hu: float, verdict: Verdict, tmp_path: Path
 ) -> None:
-    """A model that makes nonsense of padding harms nobody; air beside it is measured alone."""
+    """A model that fails on padding does no harm; air beside it is measured alone."""
     options = {"signed": True, "bits": 16, "intercept": 0.0, "change": filled(-2000)}
     hu = np.round(ellipse(2, 256, noise_hu=10.0))
     hu[hu == AIR_HU] += 1

@@ -291,7 +291,7 @@ def test_troubles_are_told_while_ledger_and_storage_do_not_belong_together(
 
 
 class Ears:
-    """Hears that troubles are told."""
+    """Records the problems that are reported."""
 
     def __init__(self, told: threading.Event) -> None:
         self._told = told

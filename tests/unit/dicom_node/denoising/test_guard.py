@@ -1,4 +1,4 @@
-"""The guard in the node: what is blocked is not sent, what is flagged is sent and told."""
+"""The guard in the node: blocked results are not sent, flagged ones are sent and reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two patients in one series: nothing is derived, everything stays, somebody is told; no value."""
+"""Two patients in one series: nothing is derived, all is kept and reported, without any value."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ IDENTITY = load_denoiser("identity")
 
 
 class Shift:
-    """Adds HU, and notes what it was told of the scan."""
+    """Adds HU, and records the acquisition facts it was given."""
 
     def __init__(self, by_hu: float) -> None:
         self.info = ModelCard(name="shift", version="1", method="shift", summary="adds HU")

@@ -1,4 +1,4 @@
-"""The health check is red while something owed stands still, whoever is to blame."""
+"""The health check fails while due work makes no progress, whatever the cause."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Troubles are told once, when they last, by a real web server on loopback."""
+"""Lasting problems are notified once, to a real web server on loopback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notifications: each failed job is told once, by real mail and web servers on loopback."""
+"""Notifications: one for each failed job, to real mail and web servers on loopback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Retention: by age, by want of room, and never what is owed to somebody."""
+"""Retention: by age and for disk space, and never of images that are still to be sent."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def retention(node: NodeFixture, disk: Disk) -> Retention:
 
 
 def finished(node: NodeFixture, uid: str, now: float) -> str:
-    """A series that nobody is owed anything of, with its result; the token of its job."""
+    """A series with a result and nothing left to send; the token of its job."""
     token = unsent(node, uid, now)
     cancel(node.ledger, max(job.id for job in list_jobs(node.ledger)), now=now)
     return token
@@ -151,7 +151,7 @@ def test_a_report_half_written_is_swept_unless_its_job_is_in_hand(node: NodeFixt
 def test_images_that_no_ledger_knows_are_set_aside_and_go_after_retention_days(
     node: NodeFixture,
 ) -> None:
-    """A receiver died before it had entered them, or the ledger is an older one: who knows."""
+    """A receiver died before it had recorded them, or the ledger is an older one."""
     known, stray = node.store(b"entered"), node.store(b"stray", series_uid="1.9")
     node.record(known)
     unknown = node.settings.unknown_folder / "inbox" / stray.name

@@ -1,4 +1,4 @@
-"""Mail servers and web hooks that hang, drip or never end: told in time, in little memory."""
+"""Mail servers and web hooks that hang, answer slowly or never end: bounded time and memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a part shows itself: it counts and beats while it runs, and runs when it cannot count."""
+"""Counters and heartbeats of a running part, which also runs where it cannot count."""
 
 from __future__ import annotations
 

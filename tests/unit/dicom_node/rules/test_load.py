@@ -1,4 +1,4 @@
-"""Mistakes in ``rules.yaml``: each is told with its line, and never as a traceback."""
+"""Mistakes in ``rules.yaml``: each is reported with its line, and never as a traceback."""
 
 from __future__ import annotations
 

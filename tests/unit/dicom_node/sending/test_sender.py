@@ -364,7 +364,7 @@ def test_a_lasting_refusal_is_parked_at_once(
 def test_a_peer_that_is_there_and_breaks_off_uses_up_attempts(
     node: NodeFixture, office: Office, network: Network
 ) -> None:
-    """No answer from a peer that can be called: told after a while, not waited for without end."""
+    """No answer from a reachable peer: reported after a while, not awaited without limit."""
     job = ready(node)
     network.plan = {("pacs", f"{n}.dcm"): [None] * 99 for n in (1, 2, 3)}
     attempts = node.settings.retry.attempts

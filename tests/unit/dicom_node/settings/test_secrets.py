@@ -1,4 +1,4 @@
-"""A secret in the configuration, in whatever form and at whatever key, stands in no message."""
+"""A secret in the configuration, in any form and at any key, appears in no message."""
 
 from __future__ import annotations
 

@@ -261,6 +261,6 @@ def test_a_postgresql_url_gets_the_driver_that_is_installed(tmp_path: Path) -> N
     ],
 )
 def test_the_address_of_a_peer_holds_no_secret(url: str, words: str) -> None:
-    """It stands in logs, in the ledger's reasons and on the page."""
+    """It appears in logs, in the ledger's reasons and on the page."""
     with pytest.raises(ValidationError, match=words):
         WebPeerSettings(name="cloud", url=url)

@@ -1,4 +1,4 @@
-"""The web server's door: foreign names, half requests, crowds; over real sockets."""
+"""Limits of the web server: foreign names, half requests, many connections; over real sockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The samplers of a MAN by the names of its card: finite, repeatable, told apart, refused."""
+"""The samplers of a MAN by the names in its card: finite, repeatable, distinct, or refused."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def test_a_good_result_and_the_source_itself_pass() -> None:
 
 
 def test_a_perfect_result_passes() -> None:
-    """The truth with little noise: nothing of the anatomy stands in the residual."""
+    """The truth with little noise: no anatomy appears in the residual."""
     found = findings(TRUTH + 0.15 * noise(cutoff=2.0))
     assert worst(found.values()) is Verdict.OK
     assert abs(found[Check.STRONG_EDGES].value or 0.0) < 0.2

@@ -1,4 +1,4 @@
-"""The networks of MAN by their outside: shapes, sizes, what a crop and a slice have in common."""
+"""The networks of MAN from outside: shapes, sizes, agreement of a crop and a whole slice."""
 
 from __future__ import annotations
 
