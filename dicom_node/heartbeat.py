@@ -33,6 +33,7 @@ class SweepBeats:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._sweeps: dict[str, float] = {}
 
     def begin(self, sweeps: Mapping[str, float]) -> None:
         """Replace the sweeps of an earlier run, each with a heartbeat now.
@@ -46,13 +47,24 @@ class SweepBeats:
         Raises:
             OSError: The folder cannot be written.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._sweeps = dict(sweeps)
         self.forget()
         for path in self._folder.parent.glob(f"*/*{SWEEP_SUFFIX}"):
             if path.stem not in sweeps:
                 path.unlink(missing_ok=True)
-        for name, seconds in sweeps.items():
-            (self._folder / f"{name}{SWEEP_SUFFIX}").write_text(f"{seconds}\n", encoding="ascii")
+        for name in sweeps:
+            self.ensure(name)
+
+    def ensure(self, name: str) -> None:
+        """Write the first heartbeat of a sweep, if a full disk prevented it at the start.
+
+        Raises:
+            OSError: The folder cannot be written.
+        """
+        path = self._folder / f"{name}{SWEEP_SUFFIX}"
+        if name in self._sweeps and not (path.exists() and path.stat().st_size):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{self._sweeps[name]}\n", encoding="ascii")
 
     def forget(self) -> None:
         """Remove the sweeps of an earlier run: none is overdue until this one begins.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -64,6 +65,9 @@ STAGES = ("denoise", "send")
 MIN_BEAT_SECONDS: Final = 1.0
 """Heartbeats closer together than this are not written."""
 
+REOPEN_SECONDS: Final = 5.0
+"""Interval between attempts to begin to count, while the disk is full."""
+
 
 def open_telemetry(folder: Path, *, process: str) -> None:
     """Begin to count in this process; a process that forks calls it in each child.
@@ -79,8 +83,27 @@ def open_telemetry(folder: Path, *, process: str) -> None:
     _current.append(_Counts(folder_of_host(folder), process))
 
 
+def open_when_possible(folder: Path, *, process: str) -> OSError | None:
+    """Begin to count in this process, at a later heartbeat where the folder cannot be written yet.
+
+    A full disk must not keep a part from making room, nor from being seen alive afterwards.
+
+    Args:
+        folder: See :func:`open_telemetry`.
+        process: Name of this part of the node.
+
+    Returns:
+        The error for which it has to be tried again; None once counting has begun.
+    """
+    close_telemetry()
+    opening = _Opening(folder, process)
+    _openings.append(opening)
+    return opening.attempt()
+
+
 def close_telemetry() -> None:
     """Stop counting, and leave the files to the next process of this name."""
+    _openings.clear()
     while _current:
         _current.pop().close()
 
@@ -97,6 +120,8 @@ def clear_telemetry(folder: Path) -> None:
 
 def beat() -> None:
     """Record a heartbeat of this process; may be called often."""
+    for opening in tuple(_openings):
+        opening.attempt()
     for counts in _current:
         counts.beat()
 
@@ -251,6 +276,32 @@ class _Counts:
                 self.add("guard_verdicts", 0.0, check=check, verdict=verdict)
 
 
+class _Opening:
+    """Metrics of this process that could not be opened yet; several threads may try."""
+
+    def __init__(self, folder: Path, process: str) -> None:
+        self._folder, self._process = folder, process
+        self._lock = threading.Lock()
+        self._next_attempt = -math.inf
+
+    def attempt(self) -> OSError | None:
+        """Begin to count if an attempt is due; return the error that prevents it."""
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            if self not in _openings or time.monotonic() < self._next_attempt:
+                return None
+            _current.append(_Counts(folder_of_host(self._folder), self._process))
+            _openings.clear()
+        except OSError as error:
+            self._next_attempt = time.monotonic() + REOPEN_SECONDS
+            return error
+        else:
+            return None
+        finally:
+            self._lock.release()
+
+
 class _Collected:
     """Metrics as a collector that a registry accepts."""
 
@@ -262,3 +313,4 @@ class _Collected:
 
 
 _current: list[_Counts] = []
+_openings: list[_Opening] = []

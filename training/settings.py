@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from dicom_node.yaml_document import RepeatedKey, load_yaml
 from training.errors import RecipeError
 
 Objective = TypeVar("Objective", bound=BaseModel)
@@ -160,7 +161,9 @@ def load_recipe(name: str) -> Recipe:
         known = ", ".join(sorted(p.stem for p in recipe_folder().glob("*.yaml")))
         raise RecipeError(f"There is no recipe {name!r}; use one of {known}, or a path to a .yaml.")
     try:
-        return Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return Recipe.model_validate(load_yaml(path.read_text(encoding="utf-8")))
+    except RepeatedKey as error:
+        raise RecipeError(f"The recipe {path} is invalid: {error.problem}.") from error
     except yaml.YAMLError as error:
         raise RecipeError(f"The recipe {path} is not valid YAML.") from error
     except ValidationError as error:

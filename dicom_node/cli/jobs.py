@@ -18,7 +18,14 @@ from dicom_node.ledger.model import Delivery, Job
 from dicom_node.ledger.states import DeliveryState, JobState
 from dicom_node.work_order import Priority
 
-JobId = Annotated[int, typer.Argument(metavar="ID", help="Number of the job.")]
+MAX_JOB_ID = (1 << 63) - 1
+"""The databases' largest integer."""
+
+MAX_LISTED = 1_000_000
+
+JobId = Annotated[
+    int, typer.Argument(metavar="ID", min=1, max=MAX_JOB_ID, help="Number of the job.")
+]
 Stage = Annotated[
     str | None,
     typer.Argument(
@@ -53,7 +60,9 @@ def jobs_list(
     state: Annotated[
         list[JobState] | None, typer.Option(help="Only jobs in this state; may be repeated.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Maximum number of jobs, newest first.")] = 50,
+    limit: Annotated[
+        int, typer.Option(min=1, max=MAX_LISTED, help="Maximum number of jobs, newest first.")
+    ] = 50,
     config: ConfigPath = None,
     as_json: AsJson = False,
 ) -> None:

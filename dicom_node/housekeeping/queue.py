@@ -28,7 +28,7 @@ class Queue:
         self._max_plan_seconds = max(settings.retry.longest_delay_seconds, *delays, 0.0)
 
     def release_leases(self, now: float) -> None:
-        """Return the jobs of processes that died."""
+        """Return the jobs whose processes died, or whose leases ran out."""
         for job in release_lost_leases(
             self._ledger,
             now=now,
@@ -36,7 +36,9 @@ class Queue:
             is_dead=is_dead,
             crash=crash_causes(self._settings.crashes_folder, is_dead),
         ):
-            log.warning("job taken back from a process that died", job=job.id, state=job.state)
+            log.warning(
+                "job taken back: its process died or its lease ran out", job=job.id, state=job.state
+            )
 
     def wake_jobs(self, now: float) -> None:
         """Return jobs to their queue whose retry delay is over."""

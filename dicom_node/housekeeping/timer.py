@@ -95,6 +95,8 @@ class SweepTimer:
 
         A failed sweep records no heartbeat, so that the health check reports it.
         """
+        with suppress(OSError):
+            self._beats.ensure(item.name)
         try:
             item.sweep(item.time(self._watch))
         except Exception as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from dicom_node.ledger.claim import LEASE_SECONDS
 from dicom_node.ledger.engine import Ledger, repeated
 from dicom_node.ledger.history import move_delivery, move_job
 from dicom_node.ledger.model import Job, job_of
@@ -12,6 +13,10 @@ from dicom_node.ledger.states import DeliveryState, JobState
 from dicom_node.ledger.tables import JobRow
 
 _DIED = "its process stopped in the middle of the work"
+_EXPIRED = (
+    "its lease ran out: its process died, or could not reach the ledger for"
+    f" {LEASE_SECONDS:.0f} seconds"
+)
 _KILLED = "its process died of it ({cause})"
 _PARKED = (
     "Parked: it has ended its process {deaths} times ({cause}); other work goes on. Keep the series"
@@ -26,7 +31,7 @@ MAX_DEATHS = 2
 def release_job(
     ledger: Ledger,
     job_id: int,
-    is_lost: Callable[[str | None, float | None], bool],
+    is_dead: Callable[[str], bool],
     crash: Callable[[str], str],
     *,
     now: float,
@@ -37,33 +42,47 @@ def release_job(
     Args:
         ledger: The ledger.
         job_id: The job.
-        is_lost: Returns from an owner and the end of its lease whether the work is lost.
+        is_dead: Returns whether an owner's process is known to have ended.
         crash: Returns the cause of an owner's end if its own work was it; empty for any other end.
         now: Seconds since 1970.
         attempts: Claims that a job or delivery gets.
     """
     with ledger.write() as session:
         row = session.get_one(JobRow, job_id, with_for_update=True)
-        if is_lost(row.owner, row.lease_until):
+        if row.owner is not None and is_lost(row.owner, row.lease_until, is_dead, now=now):
             row.next_at = now
-            reason = _note_death(row, crash(row.owner or ""))
+            reason = _note_death(row, crash(row.owner)) or _end_of(row.owner, is_dead)
             spent = row.attempts >= attempts or row.deaths >= MAX_DEATHS
             after = JobState.FAILED if spent else JobState.QUEUED
             move_job(session, row, after, now=now, reason=reason)
         for delivery in row.deliveries:
-            if is_lost(delivery.owner, delivery.lease_until):
+            owner = delivery.owner
+            if owner is not None and is_lost(owner, delivery.lease_until, is_dead, now=now):
                 spent = delivery.attempts >= attempts
                 left = DeliveryState.REFUSED if spent else DeliveryState.PENDING
                 delivery.next_at = now
-                move_delivery(session, delivery, left, now=now, reason=_DIED)
+                reason = _end_of(owner, is_dead)
+                move_delivery(session, delivery, left, now=now, reason=reason)
         roll_up(session, row, now=now)
         return job_of(row)
 
 
+def is_lost(
+    owner: str, lease_until: float | None, is_dead: Callable[[str], bool], *, now: float
+) -> bool:
+    """Return whether an owner has lost its work: its lease ran out, or its process ended."""
+    return (lease_until or 0.0) < now or is_dead(owner)
+
+
+def _end_of(owner: str, is_dead: Callable[[str], bool]) -> str:
+    """Return the reason to take work back; of another machine's process no end is known."""
+    return _DIED if is_dead(owner) else _EXPIRED
+
+
 def _note_death(row: JobRow, cause: str) -> str:
-    """Count the process's end if the work was its cause; return the reason for the job."""
+    """Count the process's end if the work was its cause, and return the reason; else empty."""
     if not cause:
-        return _DIED
+        return ""
     row.deaths += 1
     if row.deaths < MAX_DEATHS:
         return _KILLED.format(cause=cause)

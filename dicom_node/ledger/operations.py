@@ -9,7 +9,7 @@ from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from dicom_node.errors import InputError
-from dicom_node.ledger.crashes import release_job
+from dicom_node.ledger.crashes import is_lost, release_job
 from dicom_node.ledger.engine import Ledger, repeated
 from dicom_node.ledger.history import move_delivery, move_job
 from dicom_node.ledger.model import Job, job_of
@@ -164,9 +164,9 @@ def release_lost_leases(
     is_dead: Callable[[str], bool] = lambda owner: False,
     crash: Callable[[str], str] = _unknown_end,
 ) -> list[Job]:
-    """Make the jobs and deliveries of processes that died claimable again.
+    """Make the jobs and deliveries whose processes died, or whose leases ran out, claimable again.
 
-    What was in hand when ``attempts`` processes stopped is FAILED, or REFUSED, instead of tried for
+    What was taken back ``attempts`` times is FAILED, or REFUSED, instead of tried for
     ever; a job that has itself killed ``MAX_DEATHS`` also fails. Released work joins the end of the
     queue.
 
@@ -189,12 +189,13 @@ def release_lost_leases(
             *session.execute(sending.where(DeliveryRow.owner.is_not(None))),
         ]
 
-    def is_lost(owner: str | None, lease_until: float | None) -> bool:
-        return owner is not None and ((lease_until or 0.0) < now or is_dead(owner))
-
-    jobs = {job_id for job_id, owner, lease_until in held if is_lost(owner, lease_until)}
+    jobs = {
+        job_id
+        for job_id, owner, lease_until in held
+        if is_lost(owner or "", lease_until, is_dead, now=now)
+    }
     return [
-        release_job(ledger, job_id, is_lost, crash, now=now, attempts=attempts)
+        release_job(ledger, job_id, is_dead, crash, now=now, attempts=attempts)
         for job_id in sorted(jobs)
     ]
 

@@ -33,10 +33,9 @@ def observed(command: str, settings: Settings) -> Iterator[Audit]:
         StorageError: The key of its pseudonyms cannot be used.
     """
     audit = open_audit(settings)
-    try:
-        telemetry.open_telemetry(settings.metrics_folder, process=command)
-    except OSError as error:  # a full disk must not keep a part from making room
-        log.warning("nothing is counted", reason=error.strerror)
+    error = telemetry.open_when_possible(settings.metrics_folder, process=command)
+    if error is not None:
+        log.warning("nothing is counted yet", reason=error.strerror)
     audit.application(started=True)
     try:
         yield audit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import yaml
 from pydantic import ValidationError
@@ -13,7 +13,14 @@ from pydantic_core import ErrorDetails
 from dicom_node.errors import ConfigurationError
 from dicom_node.rules.document import TESTS, Overrides, Rule, Rules
 from dicom_node.settings import Settings
-from dicom_node.settings.messages import Place, clause_of, suggestion
+from dicom_node.settings.messages import clause_of, suggestion
+from dicom_node.yaml_document import (
+    Place,
+    children,
+    compose_yaml,
+    plain_values,
+    repeated_keys,
+)
 from man_core import ModelError, find_model
 
 NO_RULES: Final = Rules()
@@ -50,9 +57,11 @@ def read_rules(path: Path, *, peers: Collection[str]) -> Rules:
     if root is None:
         return NO_RULES
     lines = dict(_lines(root, ()))
-    problems = [_at(path, lines, place, text) for place, text in _repeated_keys(root, ())]
+    problems = [
+        _at(path, lines, place, "occurs twice; keep one") for place, _ in repeated_keys(root)
+    ]
     try:
-        rules = Rules.model_validate(_plain_values(root))
+        rules = Rules.model_validate(plain_values(root))
     except ValidationError as error:
         problems += [_message(path, lines, detail) for detail in error.errors()]
         raise ConfigurationError("\n".join(problems)) from None
@@ -66,9 +75,9 @@ def _parse(path: Path) -> yaml.Node | None:
     try:
         text = path.read_text(encoding="utf-8")
         aliases = [event for event in yaml.parse(text) if isinstance(event, yaml.AliasEvent)]
-        root = None if aliases else yaml.compose(text, Loader=yaml.SafeLoader)
+        root = None if aliases else compose_yaml(text)
         if root is not None:
-            _plain_values(root)
+            plain_values(root)
     except OSError as error:
         raise ConfigurationError(
             f"{path}: cannot be read ({error.strerror}); correct `rules` in node.yaml."
@@ -91,39 +100,10 @@ def _parse(path: Path) -> yaml.Node | None:
     return root
 
 
-def _plain_values(root: yaml.Node) -> Any:
-    """Construct the values of a composed document, without changing ``root``."""
-    loader = yaml.SafeLoader("")
-    try:
-        return loader.construct_document(root)
-    finally:
-        loader.dispose()
-
-
-def _children(node: yaml.Node) -> Iterator[tuple[int | str, yaml.Node, yaml.Node]]:
-    """Yield the key or index of each entry, the node where it begins, and its value."""
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            yield str(key.value), key, value
-    elif isinstance(node, yaml.SequenceNode):
-        for place, value in enumerate(node.value):
-            yield place, value, value
-
-
 def _lines(node: yaml.Node, place: Place) -> Iterator[tuple[Place, int]]:
-    for key, start, value in _children(node):
+    for key, start, value in children(node):
         yield (*place, key), start.start_mark.line + 1
         yield from _lines(value, (*place, key))
-
-
-def _repeated_keys(node: yaml.Node, place: Place) -> Iterator[tuple[Place, str]]:
-    """Report repeated keys, of which YAML silently keeps the last."""
-    seen: set[int | str] = set()
-    for key, _start, value in _children(node):
-        if key in seen:
-            yield (*place, key), "occurs twice; keep one"
-        seen.add(key)
-        yield from _repeated_keys(value, (*place, key))
 
 
 def _message(path: Path, lines: dict[Place, int], detail: ErrorDetails) -> str:

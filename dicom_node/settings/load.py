@@ -16,7 +16,6 @@ from sqlalchemy.exc import ArgumentError
 
 from dicom_node.errors import ConfigurationError
 from dicom_node.settings.messages import (
-    Place,
     key_path,
     message_of,
     unknown_variables,
@@ -24,6 +23,7 @@ from dicom_node.settings.messages import (
 )
 from dicom_node.settings.models import Settings
 from dicom_node.settings.sections import TlsSettings
+from dicom_node.yaml_document import Place, compose_yaml, plain_values, repeated_keys
 
 DEFAULT_FILE = Path("node.yaml")
 DEFAULT_RULES = "rules.yaml"
@@ -53,8 +53,8 @@ def load_settings(path: Path | None = None) -> Settings:
     """
     file = path if path is not None else (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
     source = file.name if file else "environment"
-    values = _read_yaml(file) if file else {}
     problems: list[str] = list(unknown_variables())
+    values = _read_yaml(file, problems) if file else {}
     values = _filled_in(values, source, problems)
     settings = _validate(values, source, problems)
     return _resolved(settings, (file.resolve().parent if file else Path.cwd()), source)
@@ -82,9 +82,12 @@ class _YamlSettings(Settings):
         return sources["env_settings"], sources["init_settings"]
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _read_yaml(path: Path, problems: list[str]) -> dict[str, Any]:
+    """Read the values of the file; repeated keys join ``problems``."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        root = compose_yaml(path.read_text(encoding="utf-8"))
+        problems += _repeated(root, path.name) if root is not None else ()
+        values = plain_values(root) if root is not None else None
     except OSError as error:
         raise ConfigurationError(
             f"{path}: cannot be read ({error.strerror}); give the node.yaml with -c or write one"
@@ -99,6 +102,13 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             f"{path.name}: must hold `key: value` lines, one for each setting."
         )
     return values
+
+
+def _repeated(root: yaml.Node, source: str) -> list[str]:
+    return [
+        f"{source}: '{key_path(place)}' occurs twice (line {key.start_mark.line + 1}); keep one."
+        for place, key in repeated_keys(root)
+    ]
 
 
 def _filled_in(values: dict[str, Any], source: str, problems: list[str]) -> dict[str, Any]:

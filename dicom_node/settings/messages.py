@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails
 
 from dicom_node.settings.models import ENV_DELIMITER, ENV_PREFIX, Settings
 from dicom_node.settings.sections import PeerSettings, WebPeerSettings
+from dicom_node.yaml_document import Place
 
 PEER_KINDS: Mapping[str, type[BaseModel]] = {"dicom": PeerSettings, "web": WebPeerSettings}
 PEER_DEPTH = 2
@@ -29,9 +30,6 @@ MAX_KEY_CHARACTERS = 40
 
 _KEY = re.compile(r"[A-Za-z][\w-]*")
 _QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
-
-Place = tuple[int | str, ...]
-"""Keys and indices from the top of a file down to a value."""
 
 
 def message_of(detail: ErrorDetails, source: str) -> str:

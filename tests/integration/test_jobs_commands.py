@@ -79,6 +79,16 @@ def test_retry_and_cancel_act_at_once(node: NodeFixture) -> None:
     assert get_job(node.ledger, number).state == JobState.CANCELLED
 
 
+@pytest.mark.parametrize(
+    "words", [("show",), ("retry",), ("cancel",), ("list", "--limit")], ids=lambda words: words[0]
+)
+def test_a_number_beyond_those_of_the_database_is_refused(
+    node: NodeFixture, words: tuple[str, ...]
+) -> None:
+    refused = run(node, "jobs", *words, "9" * 23)
+    assert (refused.exit_code, "Invalid value" in refused.output) == (2, True)
+
+
 def test_stages_are_paused_and_resumed(node: NodeFixture) -> None:
     run(node, "jobs", "pause")
     run(node, "jobs", "pause", "send:pacs")

@@ -54,8 +54,14 @@ def card(
 ) -> None:
     """Enter measured tables into a model card and write its page, README.md, beside it."""
     from man_core.registry import pretrained_folder
-    from training.tables.card import write_card
+    from training.tables.card import CARD_TABLES, write_card
 
+    if path is None and not all((results / f"{name}.json").is_file() for name in CARD_TABLES):
+        raise RecipeError(
+            f"{results} does not hold the measured tables of the shipped model"
+            f" ({', '.join(CARD_TABLES)}), so that its card is left unchanged: run this in the"
+            " root of the repository, or name their folder with --results."
+        )
     page = write_card(path or pretrained_folder() / "man.json", results)
     write_result(as_json, f"Wrote {page}.", {"page": str(page)})
 

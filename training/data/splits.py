@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from dicom_node.yaml_document import RepeatedKey, load_yaml
 from training.data.manifest import SPLITS
 from training.errors import RecipeError
 
@@ -69,7 +70,12 @@ def split_by_file(path: Path) -> SplitOf:
         RecipeError: The file cannot be read or names an unknown split.
     """
     try:
-        table = SplitFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        table = SplitFile.model_validate(load_yaml(path.read_text(encoding="utf-8")))
+    except RepeatedKey as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1  # no patient ID is repeated
+        raise RecipeError(
+            f"The split file {path} cannot be used: line {line} repeats a key; keep one."
+        ) from error
     except (OSError, yaml.YAMLError, ValidationError) as error:
         raise RecipeError(
             f"The split file {path} cannot be used; it must contain `patients:` with a split for "

@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from dicom_node.yaml_document import RepeatedKey, load_yaml
 from training.data.manifest import SPLITS
 from training.errors import RecipeError
 from training.settings import faults_in, recipe_folder
@@ -194,7 +195,9 @@ def load_table(name: str) -> TableFile:
         known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
         raise RecipeError(f"There is no table {name!r}; use one of {known}, or a path to a .yaml.")
     try:
-        return TableFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return TableFile.model_validate(load_yaml(path.read_text(encoding="utf-8")))
+    except RepeatedKey as error:
+        raise RecipeError(f"The table {path} is invalid: {error.problem}.") from error
     except yaml.YAMLError as error:
         raise RecipeError(f"The table {path} is not valid YAML.") from error
     except ValidationError as error:

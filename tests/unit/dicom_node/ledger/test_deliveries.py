@@ -168,6 +168,7 @@ def test_a_heartbeat_keeps_the_lease_and_silence_loses_it(node: NodeFixture) -> 
     assert release_lost_leases(node.ledger, now=START + 100, attempts=3) == []
     (job,) = release_lost_leases(node.ledger, now=START + 111, attempts=3)
     assert job.deliveries[0].state == DeliveryState.PENDING
+    assert job.deliveries[0].reason.startswith("its lease ran out")
     assert not later(claim, START + 112).beat()
 
 

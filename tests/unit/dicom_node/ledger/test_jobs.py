@@ -139,6 +139,7 @@ def test_a_heartbeat_keeps_the_lease_and_silence_loses_it(node: NodeFixture) -> 
     assert release_lost_leases(node.ledger, now=START + 100, attempts=3) == []
     (lost,) = release_lost_leases(node.ledger, now=START + 111, attempts=3)
     assert (lost.state, lost.owner) == (JobState.QUEUED, None)
+    assert lost.reason.startswith("its lease ran out: its process died, or could not reach")
     assert not later(claim, START + 112).beat()
 
 
@@ -149,6 +150,7 @@ def test_the_job_of_a_process_known_dead_returns_at_once(node: NodeFixture) -> N
         node.ledger, now=START, attempts=3, is_dead=lambda owner: owner == "w"
     )
     assert [job.state for job in released] == [JobState.QUEUED]
+    assert released[0].reason == "its process stopped in the middle of the work"
 
 
 def test_a_lost_sender_costs_no_second_denoising(node: NodeFixture) -> None:

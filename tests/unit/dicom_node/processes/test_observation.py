@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from support.ledger_factory import settings_in
 
 from dicom_node import telemetry
@@ -37,6 +38,35 @@ def test_a_part_runs_when_nothing_can_be_counted(tmp_path: Path) -> None:
     with observed("work", settings):
         telemetry.image_received("stored", 1)
     forget_counts(settings)
+
+
+def test_a_part_that_could_not_count_at_its_start_counts_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that was full at the start left /healthz red for as long as the part ran."""
+    monkeypatch.setattr(telemetry, "REOPEN_SECONDS", 0.0)
+    settings = settings_in(tmp_path)
+    settings.storage.mkdir()
+    settings.metrics_folder.write_text("no folder")
+    with observed("work", settings):
+        beating = with_heartbeat(lambda: False)
+        beating()
+        settings.metrics_folder.unlink()
+        beating()
+        assert list(telemetry.newest_beats(settings.metrics_folder)) == ["work"]
+        telemetry.image_received("stored", 1)
+        beating()
+    forget_counts(settings)
+
+
+def test_attempts_to_count_have_an_interval(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    settings.storage.mkdir()
+    settings.metrics_folder.write_text("no folder")
+    with observed("work", settings):
+        settings.metrics_folder.unlink()
+        with_heartbeat(lambda: False)()
+        assert not settings.metrics_folder.exists()
 
 
 def test_a_node_without_certificates_has_none_to_watch(tmp_path: Path) -> None:

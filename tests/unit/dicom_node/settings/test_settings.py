@@ -203,6 +203,21 @@ def test_one_sentence_says_what_is_wrong(tmp_path: Path, text: str, said: str) -
     assert all(line.startswith("node.yaml: ") and line.endswith(".") for line in told)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("ae_title: B\n", "node.yaml: 'ae_title' occurs twice (line 6); keep one."),
+        (
+            "listen: {port: 1, port: 2}\n",
+            "node.yaml: 'listen.port' occurs twice (line 6); keep one.",
+        ),
+    ],
+)
+def test_a_repeated_key_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    """YAML silently keeps the last."""
+    assert said in errors(tmp_path, SMALLEST + text)
+
+
 def test_two_peers_of_one_name_are_refused(tmp_path: Path) -> None:
     twice = SMALLEST.replace(
         "destinations", "  - {name: pacs, ae_title: B, host: h, port: 104}\ndestinations"

@@ -28,7 +28,10 @@ def test_file_names_patients_and_leaves_others_out(tmp_path: Path) -> None:
     assert [split_of(name) for name in "ABC"] == ["train", "test", None]
 
 
-@pytest.mark.parametrize("text", ["patients: {A: fitting}", "people: {}", "patients: [", "12"])
+@pytest.mark.parametrize(
+    "text",
+    ["patients: {A: fitting}", "patients: {A: train, A: test}", "people: {}", "patients: [", "12"],
+)
 def test_a_wrong_split_file_is_one_sentence(tmp_path: Path, text: str) -> None:
     path = tmp_path / "split.yaml"
     path.write_text(text, encoding="utf-8")

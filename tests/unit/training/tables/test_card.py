@@ -94,6 +94,22 @@ def test_without_tables_the_page_shows_the_cards_own_rows(
     assert "| split | dose |" in (tmp_path / "README.md").read_text(encoding="utf-8")
 
 
+def test_the_shipped_card_is_not_written_without_its_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shipped = tmp_path / "pretrained"
+    shipped.mkdir()
+    (shipped / "man.json").write_text(CARD.to_json(), encoding="utf-8")
+    monkeypatch.setattr("man_core.registry.pretrained_folder", lambda: shipped)
+    monkeypatch.setattr(sys, "argv", ["man-train", "card"])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "in the root of the repository" in capsys.readouterr().err
+    assert [path.name for path in shipped.iterdir()] == ["man.json"]
+
+
 def test_curves_and_panels_are_drawn(tmp_path: Path) -> None:
     rows = [replace(OWN, dose=dose, seconds_per_slice=s) for dose, s in ((0.1, 1.0), (0.5, 2.0))]
     case = phantom_case("abdomen", size=64)
