@@ -10,13 +10,18 @@ from __future__ import annotations
 import math
 import os
 import socket
-import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from dicom_node.telemetry_files import close_values, is_readable, take_slot, values_kept_in
+from dicom_node.telemetry_files import (
+    RepeatedOpening,
+    close_values,
+    is_readable,
+    take_slot,
+    values_kept_in,
+)
 from man_core import Check, Verdict
 
 if TYPE_CHECKING:
@@ -65,9 +70,6 @@ STAGES = ("denoise", "send")
 MIN_BEAT_SECONDS: Final = 1.0
 """Heartbeats closer together than this are not written."""
 
-REOPEN_SECONDS: Final = 5.0
-"""Interval between attempts to begin to count, while the disk is full."""
-
 
 def open_telemetry(folder: Path, *, process: str) -> None:
     """Begin to count in this process; a process that forks calls it in each child.
@@ -96,7 +98,11 @@ def open_when_possible(folder: Path, *, process: str) -> OSError | None:
         The error for which it has to be tried again; None once counting has begun.
     """
     close_telemetry()
-    opening = _Opening(folder, process)
+
+    def begin() -> None:
+        _current.append(_Counts(folder_of_host(folder), process))
+
+    opening = RepeatedOpening(begin)
     _openings.append(opening)
     return opening.attempt()
 
@@ -120,7 +126,7 @@ def clear_telemetry(folder: Path) -> None:
 
 def beat() -> None:
     """Record a heartbeat of this process; may be called often."""
-    for opening in tuple(_openings):
+    for opening in _openings:
         opening.attempt()
     for counts in _current:
         counts.beat()
@@ -276,32 +282,6 @@ class _Counts:
                 self.add("guard_verdicts", 0.0, check=check, verdict=verdict)
 
 
-class _Opening:
-    """Metrics of this process that could not be opened yet; several threads may try."""
-
-    def __init__(self, folder: Path, process: str) -> None:
-        self._folder, self._process = folder, process
-        self._lock = threading.Lock()
-        self._next_attempt = -math.inf
-
-    def attempt(self) -> OSError | None:
-        """Begin to count if an attempt is due; return the error that prevents it."""
-        if not self._lock.acquire(blocking=False):
-            return None
-        try:
-            if self not in _openings or time.monotonic() < self._next_attempt:
-                return None
-            _current.append(_Counts(folder_of_host(self._folder), self._process))
-            _openings.clear()
-        except OSError as error:
-            self._next_attempt = time.monotonic() + REOPEN_SECONDS
-            return error
-        else:
-            return None
-        finally:
-            self._lock.release()
-
-
 class _Collected:
     """Metrics as a collector that a registry accepts."""
 
@@ -313,4 +293,4 @@ class _Collected:
 
 
 _current: list[_Counts] = []
-_openings: list[_Opening] = []
+_openings: list[RepeatedOpening] = []

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import struct
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
 MAX_SLOTS: Final = 1024
 """Processes of one name that can count at a time on one host."""
+
+REOPEN_SECONDS: Final = 5.0
+"""Interval between attempts to open the files, while the disk is full."""
 
 _FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -79,3 +85,30 @@ def is_readable(path: Path) -> bool:
         return path.stat().st_size >= len(_EMPTY)
     except (OSError, RuntimeError, ValueError, TypeError, AttributeError, struct.error):
         return False
+
+
+class RepeatedOpening:
+    """Opening of the files that is tried again until it succeeds, by any of several threads.
+
+    Args:
+        begin: Opens them, or raises OSError.
+    """
+
+    def __init__(self, begin: Callable[[], None]) -> None:
+        self._begin, self._lock = begin, threading.Lock()
+        self._next_attempt, self._done = -math.inf, False
+
+    def attempt(self) -> OSError | None:
+        """Open the files if an attempt is due; return the error that prevents it."""
+        if self._done or not self._lock.acquire(blocking=False):
+            return None
+        try:
+            if not self._done and time.monotonic() >= self._next_attempt:
+                self._begin()
+                self._done = True
+        except OSError as error:
+            self._next_attempt = time.monotonic() + REOPEN_SECONDS
+            return error
+        finally:
+            self._lock.release()
+        return None

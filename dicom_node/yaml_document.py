@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import yaml
 
@@ -15,7 +14,7 @@ class RepeatedKey(yaml.MarkedYAMLError):
     """A mapping has a key twice."""
 
 
-def load_yaml(text: str) -> Any:
+def load_yaml(text: str) -> object:
     """Load a document of plain values.
 
     Raises:
@@ -41,7 +40,7 @@ def compose_yaml(text: str) -> yaml.Node | None:
     return root
 
 
-def plain_values(root: yaml.Node) -> Any:
+def plain_values(root: yaml.Node) -> object:
     """Construct the values of a composed document.
 
     Raises:
@@ -49,9 +48,10 @@ def plain_values(root: yaml.Node) -> Any:
     """
     loader = yaml.SafeLoader("")
     try:
-        return loader.construct_document(root)
+        values: object = loader.construct_document(root)
     finally:
         loader.dispose()
+    return values
 
 
 def children(node: yaml.Node) -> Iterator[tuple[int | str, yaml.Node, yaml.Node]]:

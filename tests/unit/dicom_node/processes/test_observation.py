@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.ledger_factory import settings_in
 
-from dicom_node import telemetry
+from dicom_node import telemetry, telemetry_files
 from dicom_node.processes.observation import (
     certificate_days,
     forget_counts,
@@ -44,7 +44,7 @@ def test_a_part_that_could_not_count_at_its_start_counts_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A disk that was full at the start left /healthz red for as long as the part ran."""
-    monkeypatch.setattr(telemetry, "REOPEN_SECONDS", 0.0)
+    monkeypatch.setattr(telemetry_files, "REOPEN_SECONDS", 0.0)
     settings = settings_in(tmp_path)
     settings.storage.mkdir()
     settings.metrics_folder.write_text("no folder")
