@@ -69,7 +69,7 @@ def public_context() -> ssl.SSLContext:
 def handshake_failure(error: OSError) -> str:
     """Return why a TLS handshake failed, as a clause; never anything that the peer sent."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is refused: {error.verify_message}"
+        return f"its certificate is refused: {error.verify_message.rstrip('.')}"
     if isinstance(error, TimeoutError):
         return "no TLS handshake in time"
     reason: str | None = getattr(error, "reason", None)  # OpenSSL's own errors have one

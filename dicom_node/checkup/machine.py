@@ -15,8 +15,8 @@ from dicom_node.custody import Custody
 from dicom_node.errors import ConfigurationError, StorageError
 from dicom_node.ledger.clock_repair import newest_moment
 from dicom_node.ledger.engine import open_ledger
-from dicom_node.settings import GIB, Settings
-from dicom_node.store.disk import used_share
+from dicom_node.settings import Settings
+from dicom_node.store.disk import size_in_words, used_share
 from dicom_node.store.unknown import Unknown
 
 SECONDS_PER_DAY = 86_400.0
@@ -50,12 +50,12 @@ def _disk(settings: Settings) -> str:
         usage = shutil.disk_usage(storage)
     except OSError as error:
         raise StorageError(f"{storage} cannot be written: {error.strerror}.") from error
-    free_gib, used = usage.free / GIB, used_share(usage)
-    if free_gib < retention.disk_reserve_gib:
+    free, used = size_in_words(usage.free), used_share(usage)
+    if usage.free < retention.disk_reserve_bytes:
         raise StorageError(
-            f"{free_gib:.1f} GiB are free under {storage}, less than the reserve of"
-            f" {retention.disk_reserve_gib:g} GiB, so that the receiver refuses images: free some"
-            " space."
+            f"{free} are free under {storage}, less than the reserve of"
+            f" {size_in_words(retention.disk_reserve_bytes)}, so that the receiver refuses"
+            " images: free some space."
         )
     if used > retention.disk_high_watermark:
         raise CheckWarning(
@@ -63,7 +63,7 @@ def _disk(settings: Settings) -> str:
             f" {retention.disk_high_watermark:.0%}, so that finished series are deleted early: free"
             " some space, or shorten `retention.days`."
         )
-    return f"{free_gib:.1f} GiB are free under {storage}."
+    return f"{free} are free under {storage}."
 
 
 def _folders(settings: Settings) -> str:

@@ -76,7 +76,7 @@ def _web_port(web: WebSettings) -> str:
         )
     if reasons := health.get("reasons"):
         raise CheckWarning(
-            f"The node is running and reports troubles: {'; '.join(map(str, reasons))}."
+            f"The node is running and reports troubles: {' '.join(map(str, reasons))}"
         )
     return "The node is running and reports that it is healthy."
 

@@ -10,6 +10,7 @@ import typer
 from dicom_node.cli.file_modes import share_files
 from dicom_node.errors import ConfigurationError
 from dicom_node.settings import Settings, load_settings
+from dicom_node.settings.values import check_ae_title
 
 DEFAULT = Path("node.yaml")
 
@@ -19,6 +20,14 @@ ConfigPath = Annotated[
         "--config", "-c", help="Configuration file; default: node.yaml in the current folder."
     ),
 ]
+
+
+def source_title(value: str) -> str:
+    """Check an option that names a sender; empty for none."""
+    try:
+        return check_ae_title(value) if value else ""
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}.") from error
 
 
 def read_settings(config: Path | None) -> Settings:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
-from dicom_node.cli.configuration import read_settings
+from dicom_node.cli.configuration import read_settings, source_title
 from dicom_node.cli.file_modes import modes_of_the_caller
 from dicom_node.cli.output import AsJson, progress, write_json, write_table
 from dicom_node.errors import ConfigurationError, ModelUnavailable, NodeError
@@ -57,7 +57,10 @@ GuardAction = Annotated[
         help="Action on an implausible result; default: block, so that nothing is written."
     ),
 ]
-SourceAe = Annotated[str, typer.Option(help="AE title of the sender for the rules to assume.")]
+SourceAe = Annotated[
+    str,
+    typer.Option(callback=source_title, help="AE title of the sender for the rules to assume."),
+]
 RulesToo = Annotated[
     Path | None,
     typer.Option("--config", "-c", help="Configuration file with its rules; default: none."),
@@ -193,6 +196,8 @@ def _check_destination(source: Path, destination: Path) -> None:
         raise ConfigurationError(
             f"{destination} is the input folder: name another folder for the result."
         )
+    if destination.exists() and not destination.is_dir():
+        raise ConfigurationError(f"{destination} is a file: name a folder for the result.")
     for path in sorted(destination.rglob("*.dcm")):
         try:
             own = is_own_result(load(path, pixels=False))

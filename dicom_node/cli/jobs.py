@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ import typer
 from dicom_node.cli.auditing import audited_ledger
 from dicom_node.cli.configuration import ConfigPath, read_settings
 from dicom_node.cli.output import AsJson, moment, write_json, write_table
+from dicom_node.errors import ConfigurationError, InputError
 from dicom_node.ledger import history, operations, pauses
 from dicom_node.ledger.engine import Ledger, open_ledger
 from dicom_node.ledger.model import Delivery, Job
@@ -30,6 +32,12 @@ Stage = Annotated[
     str | None,
     typer.Argument(
         metavar="[STAGE]", help="denoise, send or send:PEER; default: denoise and send."
+    ),
+]
+ResumedStage = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[STAGE]", help="denoise, send or send:PEER; default: all paused stages."
     ),
 ]
 PRIORITIES = {priority: priority.name.lower().replace("_", "-") for priority in Priority}
@@ -153,24 +161,36 @@ def jobs_pause(
     config: ConfigPath = None,
 ) -> None:
     """Pause a stage: running work is finished, nothing new is started."""
-    _, _, peer = (stage or "").partition(":")
-    if peer:
-        read_settings(config).peer(peer)
+    if stage is not None:
+        _check_stage(stage, config)
     with audited_ledger(config, "jobs pause", f"stage/{','.join(_stages(stage))}") as ledger:
         for name in _stages(stage):
             pauses.pause(ledger, name, reason=reason, now=time.time())
             typer.echo(f"Stage {name} is paused.")
 
 
-def jobs_resume(stage: Stage = None, config: ConfigPath = None) -> None:
+def jobs_resume(stage: ResumedStage = None, config: ConfigPath = None) -> None:
     """Resume a paused stage; without STAGE, all paused stages."""
     with audited_ledger(config, "jobs resume", f"stage/{stage or 'all'}") as ledger:
         paused = [item.stage for item in pauses.list_pauses(ledger)]
-        for name in [stage] if stage else paused:
+        if stage is not None and stage not in paused:  # its peer may have been removed since
+            _check_stage(stage, config)
+        for name in paused if stage is None else [stage]:
             was = pauses.resume(ledger, name)
             typer.echo(f"Stage {name} is resumed." if was else f"Stage {name} was not paused.")
-    if not (stage or paused):
+    if stage is None and not paused:
         typer.echo("No stage was paused.")
+
+
+def _check_stage(stage: str, config: Path | None) -> None:
+    """Refuse a stage that does not exist, an empty one included: a variable may be unset."""
+    try:
+        pauses.check_stage(stage)
+    except InputError as error:
+        raise ConfigurationError(str(error)) from error
+    _, _, peer = stage.partition(":")
+    if peer:
+        read_settings(config).peer(peer)
 
 
 @contextmanager
@@ -192,7 +212,7 @@ def _next(item: Delivery) -> str:
 
 
 def _stages(stage: str | None) -> tuple[str, ...]:
-    return (stage,) if stage else ("denoise", "send")
+    return ("denoise", "send") if stage is None else (stage,)
 
 
 def _confirmed(job: Job) -> str:

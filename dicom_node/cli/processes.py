@@ -52,7 +52,9 @@ def init(
         ):  # the node often runs as another user than the one who writes these
             _write_templates(folder)
     except OSError as error:
-        raise StorageError(f"{folder} cannot be written: {error.strerror}.") from error
+        raise StorageError(
+            f"{folder} cannot be written ({error.strerror}): name another folder."
+        ) from error
     typer.echo("Next, enter your PACS in node.yaml and run `dicom-node check`.")
 
 

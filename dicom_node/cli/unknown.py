@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from dicom_node.cli.auditing import audited
-from dicom_node.cli.configuration import ConfigPath, read_settings
+from dicom_node.cli.configuration import ConfigPath, read_settings, source_title
 from dicom_node.cli.output import AsJson, moment, write_json, write_table
 from dicom_node.custody import Custody, set_aside_unknown
 from dicom_node.errors import ConfigurationError, StorageError
@@ -83,7 +83,10 @@ def unknown_list(config: ConfigPath = None, as_json: AsJson = False) -> None:
 
 def unknown_take_in(
     source: Annotated[
-        str, typer.Option(metavar="AE", help="AE title to record as their sender.")
+        str,
+        typer.Option(
+            metavar="AE", callback=source_title, help="AE title to record as their sender."
+        ),
     ] = "",
     config: ConfigPath = None,
 ) -> None:
@@ -122,7 +125,13 @@ def unknown_discard(yes: Confirmed = False, config: ConfigPath = None) -> None:
 
 
 def _confirm(yes: bool, question: str) -> None:
-    if not yes and not typer.confirm(question):
+    try:
+        confirmed = yes or typer.confirm(question)
+    except typer.Abort as error:
+        raise ConfigurationError(
+            "Nothing was changed: answer the question, or give --yes where there is no terminal."
+        ) from error
+    if not confirmed:
         raise ConfigurationError("Nothing was changed.")
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from dicom_node.health.ages import age_in_words
 from dicom_node.health.snapshot import Snapshot
-from dicom_node.settings import GIB
+from dicom_node.store.disk import size_in_words
 
 PARTS = {
     "receive": "receiver",
@@ -28,7 +28,8 @@ MAX_CLOCK_DIFFERENCE_SECONDS = 60.0
 def ledger(snapshot: Snapshot) -> Iterator[str]:
     """Report a ledger that cannot be read."""
     if snapshot.queues is None:
-        yield f"The ledger cannot be read: {snapshot.fault}"
+        reason = (snapshot.fault or "").removeprefix("The ledger cannot be used: ")
+        yield f"The ledger cannot be read: {reason}"
 
 
 def custody(snapshot: Snapshot) -> Iterator[str]:
@@ -52,8 +53,8 @@ def disk(snapshot: Snapshot) -> Iterator[str]:
         yield "The storage folder cannot be read."
     elif snapshot.disk_free < snapshot.disk_reserve:
         yield (
-            f"Only {snapshot.disk_free / GIB:.1f} GiB are free, less than the reserve of"
-            f" {snapshot.disk_reserve / GIB:.1f} GiB: nothing is received; free some space."
+            f"Only {size_in_words(snapshot.disk_free)} are free, less than the reserve of"
+            f" {size_in_words(snapshot.disk_reserve)}: nothing is received; free some space."
         )
 
 

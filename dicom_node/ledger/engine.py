@@ -217,7 +217,7 @@ def _faults() -> Iterator[None]:
             said = WRITE_LOCK_HELD
         broken_off = getattr(error.orig, "sqlstate", None) in _BROKEN_OFF
         kind = BrokenOff if broken_off else StorageError
-        raise kind(f"The ledger cannot be used: {said}.") from error
+        raise kind(f"The ledger cannot be used: {said.rstrip(' .?!')}.") from error
 
 
 def _opened(url: str) -> Ledger:

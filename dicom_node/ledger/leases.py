@@ -20,6 +20,9 @@ log = get_logger(__name__)
 BEATS_PER_LEASE = 3
 """Heartbeats within one lease; two of them may fail."""
 
+OUTAGE_LOG_SECONDS = 60.0
+"""Interval at which an outage that lasts is logged again."""
+
 POLL_SECONDS = 0.5
 """Pause of an idle process before it asks for work again."""
 
@@ -89,13 +92,36 @@ class Heartbeat:
                 return
 
 
+class OutageLog:
+    """Log of an outage of disk or ledger: when it begins or changes, and once a minute.
+
+    Args:
+        monotonic: Clock that nobody sets, in seconds.
+        fields: Fields of each line.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic, **fields: str) -> None:
+        self._monotonic, self._fields = monotonic, fields
+        self._reason, self._logged_at = "", 0.0
+
+    def report(self, error: StorageError) -> None:
+        """Log the fault, unless the same was logged within the last minute."""
+        reason, now = str(error), self._monotonic()
+        if reason == self._reason and now < self._logged_at + OUTAGE_LOG_SECONDS:
+            return
+        self._reason, self._logged_at = reason, now
+        what = "ledger" if reason.startswith("The ledger") else "disk"
+        log.error(f"waiting for the {what}", **self._fields, reason=reason)
+
+
 def work_until(step: Callable[[Callable[[], bool]], bool], should_stop: Callable[[], bool]) -> None:
     """Repeat a step until ``should_stop``; pause when it finds no work or no ledger."""
+    outage = OutageLog()
     while not should_stop():
         try:
             worked = step(should_stop)
         except StorageError as error:
-            log.error("waiting for the disk", reason=str(error))
+            outage.report(error)
             worked = False
         if not worked:
             time.sleep(POLL_SECONDS)

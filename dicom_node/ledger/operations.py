@@ -148,6 +148,8 @@ def cancel(ledger: Ledger, job_id: int, *, now: float) -> Job:
     """
     with ledger.write() as session:
         row = _locked(session, job_id)
+        if row.state in CLOSED:
+            raise WrongState(f"Job {job_id} is {row.state.lower()} already.")
         reason = "cancelled by an operator"
         move_job(session, row, JobState.CANCELLED, now=now, reason=reason)
         for delivery in row.deliveries:

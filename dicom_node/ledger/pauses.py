@@ -33,7 +33,7 @@ def pause(ledger: Ledger, stage: str, *, reason: str, now: float) -> None:
     Raises:
         InputError: There is no such stage.
     """
-    _check(stage)
+    check_stage(stage)
     with ledger.write() as session:
         row = session.get(PauseRow, stage, with_for_update=True)
         if row is None:
@@ -49,7 +49,7 @@ def resume(ledger: Ledger, stage: str) -> bool:
     Raises:
         InputError: There is no such stage.
     """
-    _check(stage)
+    check_stage(stage)
     with ledger.write() as session:
         row = session.get(PauseRow, stage, with_for_update=True)
         if row is not None:
@@ -64,7 +64,12 @@ def list_pauses(ledger: Ledger) -> list[Pause]:
         return [Pause(row.stage, row.reason, row.since) for row in rows]
 
 
-def _check(stage: str) -> None:
+def check_stage(stage: str) -> None:
+    """Refuse a stage that does not exist.
+
+    Raises:
+        InputError: There is no such stage.
+    """
     kind, _, destination = stage.partition(":")
     if stage not in ("denoise", "send") and not (kind == "send" and destination):
         raise InputError(f"There is no stage {stage!r}; write {STAGES}.")

@@ -35,7 +35,8 @@ from dicom_node.receiving.slots import (
     lock,
     read_holder,
 )
-from dicom_node.settings import GIB, Settings
+from dicom_node.settings import Settings
+from dicom_node.store.disk import size_in_words
 from dicom_node.store.durable import disk_faults
 
 log = get_logger(__name__)
@@ -131,8 +132,8 @@ class Admission:
         free = self._free_bytes()
         if free < self._reserve_bytes:
             raise StorageError(
-                f"Only {free / GIB:.1f} GiB are free under {self._storage}: the reserve of"
-                f" {self._reserve_bytes / GIB:.1f} GiB is not touched; make room."
+                f"Only {size_in_words(free)} are free under {self._storage}: the reserve of"
+                f" {size_in_words(self._reserve_bytes)} is not touched; make room."
             )
 
     def _free_bytes(self) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dicom_node.audit import Audit
 from dicom_node.custody import open_custody
 from dicom_node.errors import StorageError
-from dicom_node.ledger.leases import POLL_SECONDS, owner_name
+from dicom_node.ledger.leases import POLL_SECONDS, OutageLog, owner_name
 from dicom_node.ledger.pending import waiting_destinations
 from dicom_node.logs import error_location, get_logger
 from dicom_node.sending.courier import Courier, SendingContext
@@ -41,6 +41,7 @@ class Sender:
         self._context = context
         self._couriers: dict[str, Courier] = {}
         self._reporter = Reporter(context)
+        self._outages: dict[str, OutageLog] = {}
         self._threads: dict[str, threading.Thread] = {}
         self._next_reports = 0.0
 
@@ -84,21 +85,22 @@ class Sender:
         before = self._threads.get(name)
         if before is not None and before.is_alive():
             return
+        outage = self._outages.setdefault(name, OutageLog(destination=name))
         # A daemon: a peer that hangs must not keep the process from ending.
         thread = threading.Thread(
-            target=_work, args=(name, step, should_stop), name=name, daemon=True
+            target=_work, args=(name, step, should_stop, outage), name=name, daemon=True
         )
         self._threads[name] = thread
         thread.start()
 
 
-def _work(name: str, step: Callable[[], bool], should_stop: ShouldStop) -> None:
+def _work(name: str, step: Callable[[], bool], should_stop: ShouldStop, outage: OutageLog) -> None:
     """Repeat a step while it finds something to do."""
     try:
         while not should_stop() and step():
             pass
     except StorageError as error:
-        log.error("waiting for the disk", destination=name, reason=str(error))
+        outage.report(error)
     except Exception as error:
         log.error("courier stopped", destination=name, reason=f"unexpected {error_location(error)}")
 
@@ -129,11 +131,12 @@ def run_sender(
     try:
         if not custody.wait(should_stop):
             return
+        outage = OutageLog()
         while not should_stop():
             try:
                 sender.start_couriers(should_stop)
             except StorageError as error:
-                log.error("waiting for the disk", reason=str(error))
+                outage.report(error)
             time.sleep(POLL_SECONDS)
         sender.drain(DRAIN_SECONDS)
     finally:

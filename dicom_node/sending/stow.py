@@ -223,7 +223,8 @@ def _no_answer(peer: WebPeerSettings, error: ExchangeFailed) -> PeerError:
             transient=True,
         )
     return PeerError(
-        f"No answer from {_who(peer)}: {error}; check address and firewall.", transient=True
+        f"No answer from {_who(peer)}: {error}; check address and firewall.",
+        transient=True,
     )
 
 

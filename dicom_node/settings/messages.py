@@ -49,6 +49,8 @@ def message_of(detail: ErrorDetails, source: str) -> str:
 
 def clause_of(detail: ErrorDetails) -> str:
     """Return pydantic's message as a clause, without capital and full stop."""
+    if detail["type"] == "path_type":
+        return "a path in text is expected"
     message = detail["msg"].removeprefix("Value error, ").rstrip(".")
     if detail["type"] == "value_error":  # raised here as a clause
         return message

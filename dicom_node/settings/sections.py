@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, time
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,6 +17,7 @@ from dicom_node.settings.values import (
     HostName,
     Hour,
     Name,
+    Network,
     Port,
     Seconds,
     ServiceRoot,
@@ -74,7 +74,7 @@ class AcceptSettings(Section):
 
     require_called_ae: bool = True
     calling: tuple[AeTitle, ...] = ()
-    hosts: tuple[IPv4Network | IPv6Network, ...] = ()
+    hosts: tuple[Network, ...] = ()
     enhanced_ct: bool = False
     max_image_mib: Annotated[int, Field(ge=1, le=1 << 20)] = 2048
 

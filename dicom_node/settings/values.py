@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import time
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -20,7 +21,7 @@ GIB = 1 << 30
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?")
 
 
-def _ae_title(value: str) -> str:
+def check_ae_title(value: str) -> str:
     """Check an AE title (PS3.5 section 6.2): 1 to 16 printable ASCII characters, no backslash."""
     stripped = value.strip(" ")
     printable = all(" " <= letter <= "~" and letter != "\\" for letter in stripped)
@@ -70,6 +71,17 @@ def _host_name(value: str) -> str:
     return value
 
 
+def _network(value: object) -> object:
+    """Parse an address or network from text; anything else is left to its type's own check."""
+    try:
+        return ip_network(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError(
+            "an address or network is written as 192.0.2.10 or 192.0.2.0/24, without bits of a"
+            " host behind the network's"
+        ) from None
+
+
 def _hour(value: object) -> object:
     """Refuse a number: YAML reads 19:00 without quotes as 1140."""
     if isinstance(value, int | float):
@@ -77,8 +89,9 @@ def _hour(value: object) -> object:
     return value
 
 
-AeTitle = Annotated[str, AfterValidator(_ae_title)]
+AeTitle = Annotated[str, AfterValidator(check_ae_title)]
 Host = Annotated[str, Field(min_length=1)]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 HostName = Annotated[str, AfterValidator(_host_name)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, Field(min_length=1)]

@@ -13,10 +13,10 @@ from typer.testing import CliRunner, Result
 
 from dicom_node.cli.entry import app
 from dicom_node.cli.output import moment
-from dicom_node.errors import ConfigurationError, InputError
+from dicom_node.errors import ConfigurationError
 from dicom_node.ledger.deliveries import Sent
 from dicom_node.ledger.operations import get_job
-from dicom_node.ledger.pauses import list_pauses
+from dicom_node.ledger.pauses import list_pauses, pause
 from dicom_node.ledger.states import JobState
 
 
@@ -102,8 +102,28 @@ def test_stages_are_paused_and_resumed(node: NodeFixture) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stage", "error"), [("send:nobody", ConfigurationError), ("derive", InputError)]
+    ("stage", "command"),
+    [
+        (stage, command)
+        for stage in ("send:nobody", "derive", "")
+        for command in ("pause", "resume")
+    ],
 )
-def test_a_missing_stage_is_reported(node: NodeFixture, stage: str, error: type[Exception]) -> None:
-    assert isinstance(run(node, "jobs", "pause", stage).exception, error)
+def test_a_missing_stage_is_reported(node: NodeFixture, stage: str, command: str) -> None:
+    """An empty one, as of a variable that is not set, must not pause everything."""
+    pause(node.ledger, "denoise", reason="", now=START)
+    assert isinstance(run(node, "jobs", command, stage).exception, ConfigurationError)
+    assert [item.stage for item in list_pauses(node.ledger)] == ["denoise"]
+
+
+def test_the_stage_of_a_removed_peer_is_resumed(node: NodeFixture) -> None:
+    pause(node.ledger, "send:former", reason="", now=START)
+    assert run(node, "jobs", "resume", "send:former").exit_code == 0
     assert list_pauses(node.ledger) == []
+
+
+def test_a_cancelled_job_is_cancelled_already(node: NodeFixture) -> None:
+    number = waiting(node)
+    run(node, "jobs", "cancel", str(number))
+    refused = run(node, "jobs", "cancel", str(number)).exception
+    assert str(refused) == "Job 1 is cancelled already."

@@ -101,6 +101,12 @@ def test_what_is_unknown_is_listed_and_discarded_only_on_demand(
     assert list(shop.settings.unknown_folder.rglob("*.dcm")) == []
 
 
+@pytest.mark.parametrize("title", ["BAD\\AE", "A" * 25])
+def test_a_source_that_is_no_ae_title_is_refused(command: Command, title: str) -> None:
+    code, said = command("unknown", "take-in", "--source", title)
+    assert (code, "Invalid value for '--source'" in said) == (2, True)
+
+
 def test_a_torn_image_stays_where_it_is(shop: NodeFixture, command: Command) -> None:
     shop.arrive_series(2)
     whole, torn = sorted(shop.inbox.root.rglob("*.dcm"))

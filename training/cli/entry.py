@@ -16,6 +16,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 for group in (data, fitting, evaluation, promotion, quality, tables):
     group.register(app)
@@ -47,6 +48,11 @@ def main() -> None:
     except RecipeError as error:
         typer.secho(f"man-train: {error}", fg="red", err=True)
         raise SystemExit(2) from error
-    except (TrainingError, OSError) as error:
+    except OSError as error:
+        place = error.filename or "A file"
+        reason = f"{place} cannot be used ({error.strerror or error}): name another, or correct it."
+        typer.secho(f"man-train: {reason}", fg="red", err=True)
+        raise SystemExit(1) from error
+    except TrainingError as error:
         typer.secho(f"man-train: {error}", fg="red", err=True)
         raise SystemExit(1) from error

@@ -46,7 +46,8 @@ class Prepared:
     Attributes:
         added: Number of series added.
         slices: Number of slices added.
-        skipped: One sentence per series that was left out, without identifiers.
+        skipped: One sentence per series that was left out: its folder or pseudonym, no DICOM
+            identifier.
     """
 
     added: int = 0
@@ -150,6 +151,8 @@ class _Adding:
         """Return the entry of a series, or the reason to leave it out."""
         name = self._pseudonym(scan.series)
         if any(entry.series == name for entry in self.manifest.series):
+            if self.low_dose is None:
+                self._split(self._pseudonym(scan.patient), scan)
             return f"Series {name} is in the set already."
         if min(scan.volume.shape[1:]) < MIN_SIDE_PIXELS:
             return f"Series {name} has slices smaller than {MIN_SIDE_PIXELS} pixels."
@@ -157,16 +160,21 @@ class _Adding:
         return self._full(described, scan) if self.low_dose is None else self._low(described)
 
     def _full(self, described: dict[str, Any], scan: Scan) -> SeriesEntry | str:
-        split = self.split_of(scan.patient)
+        split = self._split(described["patient"], scan)
         if split is None:
             return f"The split file does not name the patient of series {described['series']}."
-        before = self.manifest.split_of(described["patient"])
-        if before not in (None, split):
+        return SeriesEntry.model_validate({"split": split, **described})
+
+    def _split(self, patient: str, scan: Scan) -> str | None:
+        """Return the split of a patient; None leaves the patient out."""
+        split = self.split_of(scan.patient)
+        before = self.manifest.split_of(patient)
+        if split is not None and before not in (None, split):
             raise TrainingError(
-                f"Patient {described['patient']} is in the split {before} already and cannot be "
+                f"Patient {patient} is in the split {before} already and cannot be "
                 f"in {split} too: a patient belongs to one split only."
             )
-        return SeriesEntry.model_validate({"split": split, **described})
+        return split
 
     def _low(self, described: dict[str, Any]) -> SeriesEntry | str:
         for full in self.manifest.series:

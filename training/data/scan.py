@@ -17,7 +17,7 @@ from training.errors import TrainingError
 
 
 class UnusableScanError(TrainingError):
-    """A series cannot be used and is left out; the message names no patient."""
+    """A series cannot be used and is left out; the message holds no DICOM identifier."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ def read_dicom(paths: Sequence[Path]) -> Scan:
     try:
         series = read_series(paths, contiguous=False)
     except InputError as error:
-        raise UnusableScanError(str(error)) from error
+        raise UnusableScanError(f"{paths[0].parent}: {error}") from error
     return Scan(
         series=series.series_uid,
         patient=patient_id(series),

@@ -9,12 +9,13 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from structlog.testing import capture_logs
 from support.ledger_factory import START, NodeFixture
 
 from dicom_node.errors import InputError, StorageError
 from dicom_node.ledger import leases
 from dicom_node.ledger.jobs import JobClaim
-from dicom_node.ledger.leases import Heartbeat, is_dead, owner_name, work_until
+from dicom_node.ledger.leases import Heartbeat, OutageLog, is_dead, owner_name, work_until
 from dicom_node.ledger.model import Job
 from dicom_node.ledger.operations import cancel, get_job, wake_waiting
 from dicom_node.ledger.states import JobState
@@ -137,6 +138,18 @@ def test_a_loop_waits_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
     work_until(step, lambda: len(done) == 3)
     assert done == [0, 1, 2]
+
+
+def test_an_outage_is_logged_when_it_changes_and_once_a_minute() -> None:
+    now = START
+    outage = OutageLog(lambda: now)
+    with capture_logs() as lines:
+        for reason in ("The ledger is locked.", "The ledger is locked.", "No space is left."):
+            outage.report(StorageError(reason))
+        now += 61
+        outage.report(StorageError("No space is left."))
+    events = [line["event"] for line in lines]
+    assert events == ["waiting for the ledger", "waiting for the disk", "waiting for the disk"]
 
 
 def test_a_released_job_is_still_there(node: NodeFixture) -> None:

@@ -193,6 +193,8 @@ def test_all_errors_are_told_at_once_by_file_key_and_remedy(
         (SMALLEST + "database: mysql://ledger", "that this program cannot use"),
         (SMALLEST + "database: ledger.db", "'database' is not a database URL"),
         (SMALLEST + "database: 'sqlite://'", "'database' needs a file"),
+        (SMALLEST + "accept: {hosts: [300.1.1.1]}", "'accept.hosts.0' is wrong: an address or"),
+        (SMALLEST + "rules: [a]", "'rules' is wrong: a path in text is expected"),
         ("ae_title: [", "is not valid YAML; line 1, column"),
         ("- a list", "`key: value` lines"),
     ],
