@@ -9,7 +9,6 @@ import typer
 from rich.console import Console
 
 from dicom_node.cli.output import AsJson, write_json, write_table
-from dicom_node.errors import ConfigurationError
 
 if TYPE_CHECKING:  # the demo imports torch, for which other commands should not wait
     from dicom_node.demo.measure import Row
@@ -22,9 +21,9 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for images, pictures and report.")] = Path(
-        "demo"
-    ),
+    out: Annotated[
+        Path, typer.Option(file_okay=False, help="Folder for images, pictures and report.")
+    ] = Path("demo"),
     slices: Annotated[
         int, typer.Option(min=2, help="Number of slices in the simulated series.")
     ] = 24,
@@ -40,9 +39,6 @@ def demo(
     A real node runs between a simulated scanner and a simulated PACS on this machine.
     """
     from dicom_node.demo.run import DemoOptions, run_demo
-
-    if out.exists() and not out.is_dir():
-        raise ConfigurationError(f"{out} is a file: name another folder with --out.")
 
     options = DemoOptions(out=out, anatomy=anatomy, slices=slices, size=size, model=model)
     console = Console(stderr=True)
