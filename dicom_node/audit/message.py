@@ -36,9 +36,9 @@ class Code:
         return _element(
             tag,
             {
-                "csd-code": self.value,
-                "codeSystemName": self.scheme,
-                "originalText": self.meaning,
+                "csd-code": _token(self.value),
+                "codeSystemName": _token(self.scheme),
+                "originalText": _token(self.meaning),
             },
         )
 
@@ -110,7 +110,7 @@ class Participant:
             attributes["UserName"] = self.user_name
         attributes["UserIsRequestor"] = "true" if self.requestor else "false"
         if self.host:
-            attributes["NetworkAccessPointID"] = self.host
+            attributes["NetworkAccessPointID"] = _token(self.host)
             attributes["NetworkAccessPointTypeCode"] = "2" if _is_address(self.host) else "1"
         element = _element("ActiveParticipant", attributes)
         if self.role is not None:
@@ -230,6 +230,11 @@ def _element(
 def _clean(text: str) -> str:
     """Make text valid XML on one line; inner spaces stay, as AE titles may differ in them."""
     return _SPACE.sub(" ", _NOT_XML.sub("\ufffd", text)).strip()
+
+
+def _token(text: str) -> str:
+    """Make text a token of the schema: inner spaces are single."""
+    return " ".join(_clean(text).split())
 
 
 def _is_address(host: str) -> bool:

@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support.audit_schema import faults
 from support.collectors import tls_collector, udp_collector
@@ -198,6 +198,7 @@ def test_a_key_that_cannot_be_read_is_said_in_a_sentence(tmp_path: Path) -> None
         trail(tmp_path)
 
 
+@example(text="0\n\n0", host="0\n\n0")
 @given(
     text=st.text(st.characters(codec="utf-8"), max_size=64),
     host=st.text(st.characters(codec="utf-8"), min_size=1, max_size=64),
