@@ -142,7 +142,7 @@ class Subject:
     def element(self) -> ET.Element:
         """Make an element of the object."""
         attributes = {
-            "ParticipantObjectID": self.identifier,
+            "ParticipantObjectID": _token(self.identifier),
             "ParticipantObjectTypeCode": self.type_code,
         }
         if self.role_code is not None:
@@ -197,7 +197,7 @@ class Message:
         yield self._identification()
         for participant in self.participants:
             yield participant.element()
-        source = _element("AuditSourceIdentification", {"AuditSourceID": self.source})
+        source = _element("AuditSourceIdentification", {"AuditSourceID": _token(self.source)})
         source.append(_element("AuditSourceTypeCode", {"csd-code": APPLICATION_SERVER}))
         yield source
         for subject in self.subjects:
