@@ -34,7 +34,7 @@ from dicom_node.ledger.states import JobState, SeriesState
 from man_core import list_models
 
 SLICES, SIZE = 8, 128
-LINE_SECONDS = 90.0
+LINE_SECONDS = 300.0
 
 
 def default_model() -> str:
