@@ -21,7 +21,7 @@ class StopFlag:
     """
 
     def __init__(self, *, supervised: bool = False) -> None:
-        self._event = threading.Event()
+        self._is_set = False  # a lock would be taken twice if a signal interrupts its own handler
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
         if supervised:
@@ -29,16 +29,16 @@ class StopFlag:
 
     def __call__(self) -> bool:
         """Whether to stop."""
-        return self._event.is_set()
+        return self._is_set
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        self._event.set()
+        self._is_set = True
 
     def _watch_node(self) -> None:
         while os.read(sys.stdin.fileno(), 1):
             pass
-        if not self._event.is_set():
-            self._event.set()
+        if not self._is_set:
+            self._is_set = True
             threading.Timer(GRACE_SECONDS, os._exit, args=(1,)).start()
 
 
@@ -46,17 +46,17 @@ class ReloadFlag:
     """A flag that is true once after each SIGHUP, which would otherwise end the process."""
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self._is_set = False
         signal.signal(signal.SIGHUP, self._on_signal)
         # The node blocks it in its parts until they can handle it; an earlier one is delivered now.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
     def __call__(self) -> bool:
         """Whether to reload what can change while the process runs; reading it resets the flag."""
-        if not self._event.is_set():
+        if not self._is_set:
             return False
-        self._event.clear()
+        self._is_set = False
         return True
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        self._event.set()
+        self._is_set = True
