@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from man_core import Condition, load_denoiser
-from man_core.denoiser import Precision
+from man_core.card import Precision
 from man_core.device import max_parallel_slices
 from man_core.nets.ddpm_unet import DdpmUnet, DdpmUnetConfig
 from man_core.nets.redcnn import RedCnn, RedCnnConfig

@@ -6,12 +6,37 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from man_core.hu import HuRange
 
 NO_SAMPLER = "none"
 """Sampler name of a method that does not sample."""
+
+
+Precision = Literal["float32", "tf32", "bfloat16"]
+"""Arithmetic of a network. ``tf32``: convolutions and matrix products of a GPU round their factors
+to 10 bits; a CPU computes them in float32. ``bfloat16``: the sampled network alone, since encoding
+and decoding would be quantised to several HU; the rest is float32."""
+
+
+@dataclass(frozen=True)
+class PrecisionDeviation:
+    """Measured difference of results in some precision from float32 on a CPU.
+
+    Attributes:
+        precision: The precision.
+        device: Hardware on which it was measured.
+        slices: Number of slices compared.
+        mean_hu: Mean of the absolute difference, HU.
+        max_hu: Its maximum.
+    """
+
+    precision: Precision
+    device: str
+    slices: int
+    mean_hu: float
+    max_hu: float
 
 
 @dataclass(frozen=True)
@@ -60,6 +85,8 @@ class ModelCard:
         licence: Licence of the weights.
         credits: Data collections and people to credit.
         measurements: Measured rows, low dose included.
+        precision: Arithmetic used by default.
+        deviations: Measured deviations of other precisions, or of other devices.
     """
 
     name: str
@@ -78,14 +105,17 @@ class ModelCard:
     licence: str = "Apache-2.0"
     credits: tuple[str, ...] = ()
     measurements: tuple[Measurement, ...] = ()
+    precision: Precision = "float32"
+    deviations: tuple[PrecisionDeviation, ...] = ()
 
     @property
     def digest(self) -> str:
-        """SHA-256 over what determines the output: method, weights, range, sampler and steps.
+        """SHA-256 over what determines the output.
 
+        Method, weights, range, sampler, steps, and the precision if it is not float32.
         A range written as ``-1024`` or ``-1024.0`` in the card gives the same digest.
         """
-        deciding = (
+        deciding: tuple[str | float, ...] = (
             self.method,
             self.weights_sha256,
             float(self.hu_range.low),
@@ -93,6 +123,8 @@ class ModelCard:
             self.sampler,
             int(self.steps),
         )
+        if self.precision != "float32":
+            deciding = (*deciding, self.precision)
         return hashlib.sha256(json.dumps(deciding).encode()).hexdigest()
 
     def to_json(self) -> str:
@@ -119,6 +151,9 @@ class ModelCard:
 
 def _typed(fields: dict[str, Any]) -> dict[str, Any]:
     rows = fields.get("measurements", ())
+    precision = fields.get("precision", "float32")
+    if precision not in get_args(Precision):
+        raise ValueError(f"not a model card: unknown precision {precision!r}")
     return {
         **fields,
         "hu_range": HuRange(**fields["hu_range"]),
@@ -127,4 +162,5 @@ def _typed(fields: dict[str, Any]) -> dict[str, Any]:
         "measurements": tuple(
             Measurement(**{**row, "window_hu": tuple(row["window_hu"])}) for row in rows
         ),
+        "deviations": tuple(PrecisionDeviation(**row) for row in fields.get("deviations", ())),
     }

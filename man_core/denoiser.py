@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from man_core.card import ModelCard
 from man_core.condition import Condition
 
 if TYPE_CHECKING:  # cards and registry are read without loading torch
     import torch
-
-Precision = Literal["float32", "bfloat16"]
-"""Arithmetic of the sampled network. Encoding and decoding stay float32: bfloat16 would quantise to
-several HU."""
 
 OnStep = Callable[[int, int], None]
 """Callback with (steps done, total steps) of the sampler."""
@@ -42,16 +38,19 @@ class Denoiser(Protocol):
         """Denoise slices.
 
         Args:
-            hu: float32 [slice, row, column], HU.
+            hu: float32 [slice, row, column], HU, on the CPU or on the denoiser's device.
             condition: Acquisition facts of the scan.
             generator: CPU generator; the same state gives the same result for every slice.
             on_step: Progress callback within the call.
 
         Returns:
-            float32 [slice, row, column], HU, on the CPU.
+            float32 [slice, row, column], HU, on the device of ``hu``.
         """
         ...
 
     def slices_at_once(self, rows: int, columns: int) -> int:
-        """Return the number of slices that fit in memory in one call."""
+        """Return the number of slices of one call.
+
+        On a GPU the same in every run, whatever memory is free (``batches``).
+        """
         ...

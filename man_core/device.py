@@ -1,4 +1,4 @@
-"""Choice of the device, batch size on a GPU, and parallel slices on a CPU."""
+"""Choice of the device, and parallel slices on a CPU."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ import torch
 from torch import Tensor
 
 from man_core.errors import ModelError
-
-CUDA_MEMORY_SHARE = 0.5
-"""Share of the free GPU memory that a batch may use."""
 
 MAX_PARALLEL_SLICES = 32
 """Slices processed at the same time on a CPU; beyond this, Python itself is the bottleneck."""
@@ -36,21 +33,6 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ModelError(f"Device {name!r} is not present on this machine; use auto or cpu.")
     return device
-
-
-def slices_in_memory(device: torch.device, rows: int, columns: int, bytes_per_pixel: int) -> int:
-    """Return the batch size: one on a CPU, where more gain nothing; on a GPU as many as fit.
-
-    Args:
-        device: Device that the network runs on.
-        rows: Rows of a slice.
-        columns: Columns of a slice.
-        bytes_per_pixel: Working memory per pixel.
-    """
-    if device.type != "cuda":
-        return 1
-    free, _ = torch.cuda.mem_get_info(device)
-    return max(1, int(free * CUDA_MEMORY_SHARE / (rows * columns * bytes_per_pixel)))
 
 
 def max_parallel_slices() -> int:

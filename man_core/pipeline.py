@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from man_core.batches import BatchWork, denoised_batches
 from man_core.condition import Condition
 from man_core.denoiser import Denoiser
-from man_core.errors import ModelError, Stopped
 from man_core.guard import Check, Finding, GuardLimits, Verdict, worst
 from man_core.guard.inspection import inspect
 from man_core.noise import estimate_noise_and_texture
@@ -99,8 +98,8 @@ def denoise_volume(
         volume: Low-dose series.
         denoiser: Denoising method.
         condition: Acquisition facts of the scan.
-        seed: See ``series_seed``; every batch starts from it. Rounding may still differ between
-            batch sizes.
+        seed: See ``series_seed``; every batch starts from it, and a slice gets the same bits in
+            whatever company.
         strength: 0 to 1, blended in HU.
         padding: Mask of pixels without measurement [slice, row, column]; there the result is the
             source and the guard is not applied. None: no padding.
@@ -158,8 +157,9 @@ def denoise_slices(
     if not 0.0 <= strength <= 1.0:
         raise ValueError(f"The strength must be within 0 to 1, got {strength}.")
     hu = np.empty_like(source)
-    for part, result in _batches(source, denoiser, condition, seed, should_stop):
-        hu[part] = _blend(source[part], result, strength)
+    work = BatchWork(denoiser, condition, seed, strength)
+    for part, result in denoised_batches(source, work, should_stop):
+        hu[part] = result
         if padding is not None:
             np.copyto(hu[part], source[part], where=padding[part])
         if on_result is not None:
@@ -167,53 +167,6 @@ def denoise_slices(
         if on_progress is not None:
             on_progress(part.stop, len(hu))
     return hu
-
-
-def _batches(
-    source: NDArray[np.float32],
-    denoiser: Denoiser,
-    condition: Condition,
-    seed: int,
-    should_stop: Callable[[], bool] | None,
-) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    """Denoise batch by batch; yield the slices of each and their result in HU.
-
-    The batch is halved when the device runs out of memory: another process may have allocated some
-    since the batch size was chosen.
-    """
-    done, step = 0, denoiser.slices_at_once(*source.shape[1:])
-    while done < len(source):
-        if should_stop is not None and should_stop():
-            raise Stopped
-        part = slice(done, min(done + step, len(source)))
-        try:
-            result = _run(source[part], denoiser, condition, seed)
-        except torch.OutOfMemoryError:
-            if step == 1:
-                raise
-            torch.cuda.empty_cache()
-            step //= 2
-            continue
-        yield part, result
-        done = part.stop
-
-
-def _run(
-    hu: NDArray[np.float32], denoiser: Denoiser, condition: Condition, seed: int
-) -> NDArray[np.float32]:
-    generator = torch.Generator().manual_seed(seed)
-    result = denoiser.denoise(torch.from_numpy(hu.copy()), condition, generator).numpy()
-    if result.shape != hu.shape or not np.isfinite(result).all():
-        raise ModelError(
-            f"Model {denoiser.info.name!r} returned values that are not finite; nothing is written."
-        )
-    return result
-
-
-def _blend(
-    source: NDArray[np.float32], result: NDArray[np.float32], strength: float
-) -> NDArray[np.float32]:
-    return result if strength == 1.0 else source + np.float32(strength) * (result - source)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Protocol, cast
 
-from man_core.card import NO_SAMPLER, ModelCard
-from man_core.denoiser import Denoiser, Precision
+from man_core.card import NO_SAMPLER, ModelCard, Precision
+from man_core.denoiser import Denoiser
 from man_core.errors import ModelError
 
 METHODS = {
@@ -70,7 +70,7 @@ def load_denoiser(
     device: str = "auto",
     steps: int | None = None,
     folder: Path | None = None,
-    precision: Precision = "float32",
+    precision: Precision | None = None,
     sampler: str | None = None,
 ) -> Denoiser:
     """Build the denoiser of a model.
@@ -80,9 +80,9 @@ def load_denoiser(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         steps: Sampling steps; None takes the card's.
         folder: Further cards of the site.
-        precision: Arithmetic of the sampled network.
-        sampler: Name of a sampler; None takes the card's. The card of the denoiser then names it,
-            and its digest changes accordingly.
+        precision: Arithmetic of the network; None takes the card's.
+        sampler: Name of a sampler; None takes the card's. The card of the denoiser names sampler
+            and precision as chosen, and its digest changes accordingly.
 
     Raises:
         ModelError: Unknown name, unreadable or changed weights, no such device, or a sampler that
@@ -91,12 +91,13 @@ def load_denoiser(
     card, home = find_model(name, folder)
     if sampler is not None:
         card = _sampled_by(card, sampler)
+    card = replace(card, precision=precision or card.precision)
     if card.method not in METHODS:
         raise ModelError(
             f"Model {card.name!r} needs the method {card.method!r}, which this version lacks."
         )
     factory = cast(_Factory, import_module(METHODS[card.method]))
-    return factory.load(card, home, device, steps, precision)
+    return factory.load(card, home, device, steps, card.precision)
 
 
 def _sampled_by(card: ModelCard, sampler: str) -> ModelCard:

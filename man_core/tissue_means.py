@@ -45,9 +45,10 @@ def restore_tissue_means(source: Tensor, result: Tensor) -> Tensor:
     """
     coarse = _pooled(source, 2)
     lost = coarse - _pooled(result, 2)
+    shares = torch.stack(_tissue_shares(source, coarse))
     correction = torch.zeros_like(lost)
-    for share in _tissue_shares(source, coarse):
-        correction += share * _wide_mean(lost, share)
+    for share, mean in zip(shares, _wide_means(lost, shares), strict=True):
+        correction += share * mean
     return result + _enlarged(correction, 2, result)
 
 
@@ -64,11 +65,19 @@ def _tissue_shares(source: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor, Tens
     )
 
 
-def _wide_mean(lost: Tensor, share: Tensor) -> Tensor:
-    """Average the lost HU over the pixels of one tissue (normalised convolution)."""
-    total = filters.gaussian(_pooled(share * lost, _BLOCK), _SPREAD_BLOCKS)
-    area = filters.gaussian(_pooled(share, _BLOCK), _SPREAD_BLOCKS)
-    return _enlarged(total / (area + _HALVING_SHARE), _BLOCK, lost)
+def _wide_means(lost: Tensor, shares: Tensor) -> Tensor:
+    """Average the lost HU over the pixels of each tissue (normalised convolution).
+
+    Args:
+        lost: [slice, row, column], HU.
+        shares: Weight of each pixel in each tissue [tissue, slice, row, column].
+
+    Returns:
+        [tissue, slice, row, column], HU.
+    """
+    sums = torch.stack((shares * lost, shares)).flatten(0, 2)
+    total, area = filters.gaussian(_pooled(sums, _BLOCK), _SPREAD_BLOCKS).chunk(2)
+    return _enlarged(total / (area + _HALVING_SHARE), _BLOCK, lost).view_as(shares)
 
 
 def _ramp(value: Tensor, low: float, high: float) -> Tensor:

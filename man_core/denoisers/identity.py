@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from man_core.card import ModelCard
+from man_core.card import ModelCard, Precision
 from man_core.condition import Condition
-from man_core.denoiser import OnStep, Precision
+from man_core.denoiser import OnStep
 
 
 class IdentityDenoiser:

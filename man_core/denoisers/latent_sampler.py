@@ -33,7 +33,7 @@ class LatentSampler(ABC):
         """
         steps = torch.full((len(z),), step, device=z.device)
         output = self.network.predict(z, self.time(steps), low, position, context)
-        clean = clean_from(self.config.prediction, output, z, self.level(step, z), low)
+        clean = clean_from(self.config.prediction, output, z, self.level(step), low)
         reach = self.config.latent_clamp + low.abs()
         return clean.clamp(-reach, reach)
 
@@ -42,8 +42,8 @@ class LatentSampler(ABC):
         """Return the time input of the network for steps [batch]."""
 
     @abstractmethod
-    def level(self, step: int, like: Tensor) -> Tensor:
-        """Return alpha-bar of a step on the device of ``like``."""
+    def level(self, step: int) -> Tensor:
+        """Return alpha-bar of a step, a scalar on the CPU: a device takes it without waiting."""
 
     @abstractmethod
     def sample(
@@ -84,9 +84,9 @@ class CosineSampler(LatentSampler):
         """Return the steps themselves."""
         return steps
 
-    def level(self, step: int, like: Tensor) -> Tensor:
+    def level(self, step: int) -> Tensor:
         """Return alpha-bar from the schedule."""
-        return self._schedule.alpha_bar[step].float().to(like.device)
+        return self._schedule.alpha_bar[step].float()
 
     def sample(
         self, low: Tensor, position: Tensor, noise: NoiseSource, on_step: OnStep | None = None
@@ -101,7 +101,8 @@ class CosineSampler(LatentSampler):
         if self.config.start == "matched":
             subset = self._matched(low, model(z, self.config.first_step))
         if self.config.start != "noise":
-            z = self._schedule.noised(low, torch.full((len(low),), subset[0]), z)
+            level = self.level(subset[0])
+            z = level.sqrt() * low + (1 - level).sqrt() * z
         if self._sampler == "ddpm":
             return ddpm(model, z, subset, self._schedule, noise, on_step)
         solve = {"ddim": ddim, "dpmpp-2m": dpmpp_2m}[self._sampler]
@@ -136,9 +137,9 @@ class ShiftSampler(LatentSampler):
         """See ``ShiftSchedule.time``."""
         return self._schedule.time(steps)
 
-    def level(self, step: int, like: Tensor) -> Tensor:
+    def level(self, step: int) -> Tensor:
         """Always 1: the prediction does not depend on the noise level here."""
-        return torch.ones((), device=like.device)
+        return torch.ones(())
 
     def sample(
         self, low: Tensor, position: Tensor, noise: NoiseSource, on_step: OnStep | None = None

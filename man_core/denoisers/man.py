@@ -8,26 +8,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from man_core.card import ModelCard
+from man_core.arithmetic import arithmetic
+from man_core.batch_shape import BatchShape, DeviceMemory, device_memory
+from man_core.card import ModelCard, Precision
 from man_core.condition import Condition
-from man_core.denoiser import OnStep, Precision
+from man_core.denoiser import OnStep
 from man_core.denoisers.latent_sampler import latent_sampler
-from man_core.device import (
-    choose_device,
-    max_parallel_slices,
-    run_in_parallel,
-    slices_in_memory,
-)
+from man_core.device import choose_device, max_parallel_slices, run_in_parallel
 from man_core.diffusion.samplers import NoiseSource
 from man_core.errors import ModelError
 from man_core.nets.man import ManConfig, ManNetwork
 from man_core.tissue_means import restore_tissue_means
 from man_core.weights import load_weights
-
-CUDA_BYTES_PER_PIXEL = 6000
-"""Working memory of a slice on a GPU, calculated and not yet measured: a dozen feature maps of the
-first level of man-f8, 128 channels of float32 at full resolution. Ample for man-s, which takes
-256 on a CPU (benchmarks/README.md)."""
 
 WHOLE_SLICE = (0.0, 0.0, 1.0, 1.0)
 """Position of a whole slice: (top, left, bottom, right), fractions."""
@@ -35,6 +27,15 @@ WHOLE_SLICE = (0.0, 0.0, 1.0, 1.0)
 
 class ManDenoiser:
     """A trained MAN network with the sampler that its card names.
+
+    Args:
+        card: Card of the model.
+        network: Trained network.
+        device: Device to run on.
+        steps: Number of sampling steps.
+        precision: Arithmetic; encoding and decoding are float32 or TF32, never bfloat16.
+        memory: Memory of the device, if batches must have a fixed shape; one slice is denoised to
+            measure how much it needs. None: on a CPU, where each slice is computed by itself.
 
     Raises:
         ModelError: The network was not trained for that sampler, or there are too many steps.
@@ -47,6 +48,7 @@ class ManDenoiser:
         device: torch.device,
         steps: int,
         precision: Precision = "float32",
+        memory: DeviceMemory | None = None,
     ) -> None:
         self.info = card
         self.device = str(device)
@@ -54,12 +56,14 @@ class ManDenoiser:
         self._network = network.to(device).eval()
         self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._device = device
-        self._half = precision == "bfloat16"
+        self._precision = precision
         self._config = network.config
+        self._position = torch.tensor(WHOLE_SLICE, device=device)
         try:
             self._sampler = latent_sampler(self._network, card.sampler, steps)
         except ValueError as error:
             raise ModelError(f"Model {card.name!r}: {error}.") from error
+        self._batch = None if memory is None else BatchShape.measured(self._warm_up, memory)
 
     def denoise(
         self,
@@ -74,7 +78,7 @@ class ManDenoiser:
         mean HU are those of the source (``restore_tissue_means``). Values outside the HU range of
         the network pass unchanged.
         """
-        if self._device.type != "cpu" or len(hu) == 1:
+        if self._device.type != "cpu":
             return self._denoise(hu, generator, on_step)
 
         def one(index: int) -> Tensor:
@@ -84,29 +88,35 @@ class ManDenoiser:
         return run_in_parallel(one, len(hu))
 
     def slices_at_once(self, rows: int, columns: int) -> int:
-        """Return the batch size: on a CPU one slice per thread, on a GPU what fits in free memory.
+        """Return the batch size: on a CPU one slice per thread, on a GPU a fixed number.
 
         Always 1 on a GPU if sampling starts at the noise of the slice.
         """
-        if self._device.type == "cpu":
+        if self._batch is None:
             return max_parallel_slices()
         if self._config.start == "matched":
             return 1
-        return slices_in_memory(self._device, rows, columns, CUDA_BYTES_PER_PIXEL)
+        return self._batch.slices(rows, columns)
+
+    def _warm_up(self, hu: Tensor) -> None:
+        self._denoise(hu, torch.Generator(), None)
 
     @torch.inference_mode()
     def _denoise(self, hu: Tensor, generator: torch.Generator, on_step: OnStep | None) -> Tensor:
-        inside = hu.clip(self.info.hu_range.low, self.info.hu_range.high)
-        padded = _pad(self.info.hu_range.to_network(inside)[:, None], self._config.alignment)
-        result = self._restore(padded.to(self._device), generator, on_step).cpu()
+        source, span = hu.to(self._device), self.info.hu_range
+        inside = source.clip(span.low, span.high)
+        padded = _pad(span.to_network(inside)[:, None], self._config.alignment)
+        with arithmetic(self._device, self._precision):
+            result = self._restore(padded, generator, on_step)
         rows, columns = hu.shape[-2:]
-        denoised = self.info.hu_range.to_hu(result[:, 0, :rows, :columns])
-        return restore_tissue_means(inside, denoised) + (hu - inside)
+        denoised = span.to_hu(result[:, 0, :rows, :columns])
+        return (restore_tissue_means(inside, denoised) + (source - inside)).to(hu.device)
 
     def _restore(self, x: Tensor, generator: torch.Generator, on_step: OnStep | None) -> Tensor:
         low = self._network.encode(x.contiguous(memory_format=torch.channels_last))
-        position = torch.tensor(WHOLE_SLICE, device=low.device).expand(len(low), -1)
-        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._half):
+        position = self._position.expand(len(low), -1)
+        half = self._precision == "bfloat16"
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=half):
             clean = self._sampler.sample(low, position, _shared_noise(generator), on_step)
         return self._network.reconstruct(clean, low, x)
 
@@ -114,9 +124,14 @@ class ManDenoiser:
 def _shared_noise(generator: torch.Generator) -> NoiseSource:
     """Return a source of noise shared by all slices of a batch and drawn on the CPU.
 
-    Every device thus gets the same noise.
+    Every device thus gets the same noise. It is copied without waiting for the device.
     """
-    return lambda like: torch.randn(like[:1].shape, generator=generator).to(like).expand_as(like)
+
+    def noise(like: Tensor) -> Tensor:
+        drawn = torch.randn(like[:1].shape, generator=generator, pin_memory=like.is_cuda)
+        return drawn.to(like, non_blocking=True).expand_as(like)
+
+    return noise
 
 
 def _pad(x: Tensor, multiple: int) -> Tensor:
@@ -142,4 +157,6 @@ def load(
         raise ModelError(
             f"The weights {card.weights_file} do not fit the MAN network of this version."
         ) from error
-    return ManDenoiser(card, network, choose_device(device), steps or card.steps, precision)
+    place = choose_device(device)
+    memory = device_memory(place)
+    return ManDenoiser(card, network, place, steps or card.steps, precision, memory)

@@ -7,21 +7,27 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from man_core.card import ModelCard
+from man_core.arithmetic import arithmetic
+from man_core.batch_shape import BatchShape, DeviceMemory, device_memory
+from man_core.card import ModelCard, Precision
 from man_core.condition import Condition
-from man_core.denoiser import OnStep, Precision
-from man_core.device import choose_device, slices_in_memory
+from man_core.denoiser import OnStep
+from man_core.device import choose_device
 from man_core.errors import ModelError
 from man_core.nets.redcnn import RedCnn, RedCnnConfig
 from man_core.weights import load_weights
 
-CUDA_BYTES_PER_PIXEL = 3000
-"""Working memory of a slice on a GPU, calculated: two stored and three transient feature maps of
-96 channels of float32, plus half as much again."""
-
 
 class RedCnnDenoiser:
-    """A trained RED-CNN: deterministic, without sampling steps."""
+    """A trained RED-CNN: deterministic, without sampling steps.
+
+    Args:
+        card: Card of the model.
+        network: Trained network.
+        device: Device to run on.
+        precision: Arithmetic of the whole network.
+        memory: Memory of the device, if batches must have a fixed shape; None: on a CPU.
+    """
 
     def __init__(
         self,
@@ -29,15 +35,16 @@ class RedCnnDenoiser:
         network: RedCnn,
         device: torch.device,
         precision: Precision = "float32",
+        memory: DeviceMemory | None = None,
     ) -> None:
         self.info = card
         self.device = str(device)
         self.steps = 0
         self._network = network.to(device).eval()
         self._device = device
-        self._half = precision == "bfloat16"
+        self._precision = precision
+        self._batch = None if memory is None else BatchShape.measured(self._denoise, memory)
 
-    @torch.inference_mode()
     def denoise(
         self,
         hu: Tensor,
@@ -46,16 +53,23 @@ class RedCnnDenoiser:
         on_step: OnStep | None = None,
     ) -> Tensor:
         """Denoise [slice, row, column] HU; values outside the HU range pass unchanged."""
-        span = self.info.hu_range
-        inside = hu.clip(span.low, span.high)
-        x = span.to_network(inside)[:, None].to(self._device)
-        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._half):
-            restored = self._network.restore(x)
-        return span.to_hu(restored[:, 0].float().cpu()) + (hu - inside)
+        return self._denoise(hu)
 
     def slices_at_once(self, rows: int, columns: int) -> int:
-        """Return the number of slices that fit in memory in one call."""
-        return slices_in_memory(self._device, rows, columns, CUDA_BYTES_PER_PIXEL)
+        """Return 1 on a CPU, where more gain nothing; on a GPU a fixed number."""
+        return 1 if self._batch is None else self._batch.slices(rows, columns)
+
+    @torch.inference_mode()
+    def _denoise(self, hu: Tensor) -> Tensor:
+        source, span = hu.to(self._device), self.info.hu_range
+        inside = source.clip(span.low, span.high)
+        half = self._precision == "bfloat16"
+        with (
+            arithmetic(self._device, self._precision),
+            torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=half),
+        ):
+            restored = self._network.restore(span.to_network(inside)[:, None])
+        return (span.to_hu(restored[:, 0].float()) + (source - inside)).to(hu.device)
 
 
 def load(
@@ -74,4 +88,5 @@ def load(
         raise ModelError(
             f"The weights {card.weights_file} do not fit the RED-CNN of this version."
         ) from error
-    return RedCnnDenoiser(card, network, choose_device(device), precision)
+    place = choose_device(device)
+    return RedCnnDenoiser(card, network, place, precision, device_memory(place))

@@ -103,3 +103,14 @@ def test_each_slice_is_judged_by_itself(slices: int) -> None:
     together = restore_tissue_means(source, result)
     alone = [restore_tissue_means(source[i : i + 1], result[i : i + 1]) for i in range(slices)]
     assert torch.equal(together, torch.cat(alone))
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_rounding_and_the_order_of_sums_matter_less_than_a_thousandth_of_a_hu(device: str) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    source, result = chest() + noise(40.0), chest() + noise(3.0, seed=2)
+    result[..., :LUNG_EDGE] -= 6.0
+    exact = restore_tissue_means(source.double(), result.double())
+    found = restore_tissue_means(source.to(device), result.to(device)).cpu()
+    assert float((found - exact).abs().max()) < 1e-3

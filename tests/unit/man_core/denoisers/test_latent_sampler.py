@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from man_core import Condition, ModelCard, ModelError, load_denoiser
 from man_core.denoisers.latent_sampler import CosineSampler, latent_sampler
@@ -192,3 +193,29 @@ def test_predictions_lie_little_further_out_than_the_low_dose():
         low = torch.full((1, 4, 8, 8), reach)
         clean = sampler.predict_clean(torch.zeros_like(low), 500, low, torch.zeros(1, 4))
         assert float(clean.detach().max()) == abs(reach) + 0.5
+
+
+class Crossings(TorchDispatchMode):
+    """Counts what is copied between two devices."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and func is torch.ops.aten._to_copy.default:
+            self.count += result.device != args[0].device
+        return result
+
+
+@pytest.mark.parametrize(
+    ("config", "sampler"),
+    [way for way in WAYS if way[0].start != "matched"],
+    ids=[name for name in NAMES if name != "matched"],
+)
+def test_a_sampler_neither_waits_for_its_device_nor_copies_to_it(config, sampler):
+    """A meta tensor has no values: whoever asks for one fails."""
+    network = network_of(config).to("meta")
+    low, position = torch.zeros(2, 4, 8, 8, device="meta"), torch.zeros(2, 4, device="meta")
+    with Crossings() as crossings, torch.no_grad():
+        latent_sampler(network, sampler, 4).sample(low, position, torch.zeros_like)
+    assert crossings.count == 0

@@ -1,0 +1,230 @@
+"""Batches of a series on their way to a device, through a denoiser, and back.
+
+On a CPU every slice is computed by itself. On a GPU all batches of a series have the same shape,
+the last one filled up with copies of its last slice, so that a slice gets the same bits in whatever
+company; batches are copied to and from the device while their neighbours are computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from man_core.condition import Condition
+from man_core.denoiser import Denoiser
+from man_core.errors import ModelError, Stopped
+
+Batch = tuple[slice, NDArray[np.float32]]
+"""Slices of the series and their result in HU, which is valid until the next one is asked for."""
+
+ShouldStop = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class BatchWork:
+    """Work on a batch: denoise, check and blend, all on one device.
+
+    Attributes:
+        denoiser: Denoising method.
+        condition: Acquisition facts of the scan.
+        seed: Seed of the starting noise, from which every batch starts.
+        strength: 0 to 1, blended in HU.
+    """
+
+    denoiser: Denoiser
+    condition: Condition
+    seed: int
+    strength: float = 1.0
+
+    def run(self, hu: Tensor) -> tuple[Tensor, Tensor]:
+        """Denoise slices [slice, row, column] in HU.
+
+        Returns:
+            The blended result, and whether all values of the model are finite, as a tensor: asking
+            it would wait for the device.
+
+        Raises:
+            ModelError: The model returned another number of pixels.
+        """
+        generator = torch.Generator().manual_seed(self.seed)
+        result = self.denoiser.denoise(hu, self.condition, generator)
+        if result.shape != hu.shape:
+            raise self.fault()
+        blended = result if self.strength == 1.0 else hu + self.strength * (result - hu)
+        return blended, torch.isfinite(result).all()
+
+    def fault(self) -> ModelError:
+        """Return the error of a model whose result cannot be used."""
+        return ModelError(
+            f"Model {self.denoiser.info.name!r} returned values that are not finite; nothing is"
+            " written."
+        )
+
+
+def denoised_batches(
+    source: NDArray[np.float32], work: BatchWork, should_stop: ShouldStop | None = None
+) -> Iterator[Batch]:
+    """Denoise a series [slice, row, column] in HU batch by batch, on the denoiser's device.
+
+    Args:
+        source: The series.
+        work: What is done with a batch.
+        should_stop: Called before every batch.
+
+    Raises:
+        ModelError: The model returned values that are not finite.
+        Stopped: ``should_stop`` returned True.
+        torch.OutOfMemoryError: See ``fixed_shape_batches``.
+    """
+    step = work.denoiser.slices_at_once(*source.shape[1:])
+    device = torch.device(work.denoiser.device)
+    if device.type == "cpu":
+        return plain_batches(source, work, step, should_stop)
+    return fixed_shape_batches(source, work, device, step, should_stop)
+
+
+def plain_batches(
+    source: NDArray[np.float32], work: BatchWork, step: int, should_stop: ShouldStop | None = None
+) -> Iterator[Batch]:
+    """Denoise at most ``step`` slices at once; half as many after each lack of memory.
+
+    Raises:
+        torch.OutOfMemoryError: One slice alone does not fit.
+    """
+    done = 0
+    while done < len(source):
+        _check_stop(should_stop)
+        part = slice(done, min(done + step, len(source)))
+        try:
+            result, finite = work.run(torch.from_numpy(source[part].copy()))
+        except torch.OutOfMemoryError:
+            if step == 1:
+                raise
+            step //= 2
+            continue
+        if not finite:
+            raise work.fault()
+        yield part, result.numpy()
+        done = part.stop
+
+
+def fixed_shape_batches(
+    source: NDArray[np.float32],
+    work: BatchWork,
+    device: torch.device,
+    step: int,
+    should_stop: ShouldStop | None = None,
+) -> Iterator[Batch]:
+    """Denoise exactly ``step`` slices at once, on a device with memory of its own.
+
+    Where the device has no memory for a batch, the series begins again with half the shape, so that
+    all of it is computed alike. Only its last bits may then differ from those of another run. This
+    ends when a result has been yielded, which stays as it is: memory that was enough for a batch is
+    kept for the next one by PyTorch, so a later lack is another program's, and the error is raised.
+
+    Raises:
+        torch.OutOfMemoryError: One slice alone does not fit, or the memory ended after a result had
+            been yielded.
+    """
+    yielded = False
+    while True:
+        try:
+            with _Lane(work, device, (step, *source.shape[1:])) as lane:
+                for batch in lane.batches(source, should_stop):
+                    yielded = True
+                    yield batch
+            return
+        except torch.OutOfMemoryError:
+            if yielded or step == 1:
+                raise
+        torch.cuda.empty_cache()
+        step //= 2
+
+
+class _Lane:
+    """Two slots of one batch shape in turn, with a stream for each direction of copying."""
+
+    def __init__(self, work: BatchWork, device: torch.device, shape: tuple[int, ...]) -> None:
+        self._work, self._device, self._step = work, device, shape[0]
+        self._module = torch.get_device_module(device)
+        self._slots = [_Slot(device, shape) for _ in range(2)]
+        self._inward, self._outward = (
+            torch.cuda.Stream(device) if device.type == "cuda" else self._module.Stream()
+            for _ in range(2)
+        )
+        self._inward.wait_stream(self._module.current_stream(device))
+
+    def __enter__(self) -> _Lane:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Wait for what was started, since it uses the memory of the slots; give that back."""
+        with suppress(torch.AcceleratorError):  # a device that fails has said so already
+            self._module.synchronize(self._device)
+        self._slots.clear()
+
+    def batches(
+        self, source: NDArray[np.float32], should_stop: ShouldStop | None
+    ) -> Iterator[Batch]:
+        """Yield each batch after the next one has been started."""
+        started: tuple[_Slot, slice] | None = None
+        for number, first in enumerate(range(0, len(source), self._step)):
+            _check_stop(should_stop)
+            slot, part = self._slots[number % 2], slice(first, min(first + self._step, len(source)))
+            self._start(slot, source[part])
+            if started is not None:
+                yield self._finished(*started)
+            started = slot, part
+        if started is not None:
+            yield self._finished(*started)
+
+    def _start(self, slot: _Slot, hu: NDArray[np.float32]) -> None:
+        filled = slot.host_in.numpy()
+        filled[: len(hu)] = hu
+        filled[len(hu) :] = hu[-1]
+        with self._module.stream(self._inward):
+            slot.device_in.copy_(slot.host_in, non_blocking=True)
+            slot.arrived.record(self._inward)
+        computing = self._module.current_stream(self._device)
+        computing.wait_event(slot.arrived)
+        result, finite = self._work.run(slot.device_in)
+        slot.device_out.copy_(result)
+        slot.device_finite.copy_(finite)
+        slot.computed.record(computing)
+        with self._module.stream(self._outward):
+            self._outward.wait_event(slot.computed)
+            slot.host_out.copy_(slot.device_out, non_blocking=True)
+            slot.host_finite.copy_(slot.device_finite, non_blocking=True)
+            slot.returned.record(self._outward)
+
+    def _finished(self, slot: _Slot, part: slice) -> Batch:
+        slot.returned.synchronize()
+        if not slot.host_finite:
+            raise self._work.fault()
+        return part, slot.host_out[: part.stop - part.start].numpy()
+
+
+class _Slot:
+    """Buffers of one batch on both sides, pinned on the host, and the events between its steps."""
+
+    def __init__(self, device: torch.device, shape: tuple[int, ...]) -> None:
+        pinned = device.type == "cuda"
+        self.device_in = torch.empty(shape, device=device)
+        self.device_out = torch.empty(shape, device=device)
+        self.device_finite = torch.empty((), dtype=torch.bool, device=device)
+        self.host_in = torch.empty(shape, pin_memory=pinned)
+        self.host_out = torch.empty(shape, pin_memory=pinned)
+        self.host_finite = torch.empty((), dtype=torch.bool, pin_memory=pinned)
+        events = torch.get_device_module(device)
+        self.arrived, self.computed, self.returned = (events.Event() for _ in range(3))
+
+
+def _check_stop(should_stop: ShouldStop | None) -> None:
+    if should_stop is not None and should_stop():
+        raise Stopped
