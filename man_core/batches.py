@@ -154,10 +154,8 @@ class _Lane:
         self._work, self._device, self._step = work, device, shape[0]
         self._module = torch.get_device_module(device)
         self._slots = [_Slot(device, shape) for _ in range(2)]
-        self._inward, self._outward = (
-            torch.cuda.Stream(device) if device.type == "cuda" else self._module.Stream()
-            for _ in range(2)
-        )
+        place = {"device": device} if device.type == "cuda" else {}
+        self._inward, self._outward = (self._module.Stream(**place) for _ in range(2))
         self._inward.wait_stream(self._module.current_stream(device))
 
     def __enter__(self) -> _Lane:
@@ -211,7 +209,10 @@ class _Lane:
 
 
 class _Slot:
-    """Buffers of one batch on both sides, pinned on the host, and the events between its steps."""
+    """Buffers of one batch on both sides, pinned on the host, and the events between its steps.
+
+    Whoever waits for an event sleeps, and leaves the core to those who read and write.
+    """
 
     def __init__(self, device: torch.device, shape: tuple[int, ...]) -> None:
         pinned = device.type == "cuda"
@@ -221,8 +222,8 @@ class _Slot:
         self.host_in = torch.empty(shape, pin_memory=pinned)
         self.host_out = torch.empty(shape, pin_memory=pinned)
         self.host_finite = torch.empty((), dtype=torch.bool, pin_memory=pinned)
-        events = torch.get_device_module(device)
-        self.arrived, self.computed, self.returned = (events.Event() for _ in range(3))
+        module, blocking = torch.get_device_module(device), {"blocking": True} if pinned else {}
+        self.arrived, self.computed, self.returned = (module.Event(**blocking) for _ in range(3))
 
 
 def _check_stop(should_stop: ShouldStop | None) -> None:

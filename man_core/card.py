@@ -26,15 +26,13 @@ class PrecisionDeviation:
 
     Attributes:
         precision: The precision.
-        device: Hardware on which it was measured.
-        slices: Number of slices compared.
+        device: Hardware on which it was measured, and with what.
         mean_hu: Mean of the absolute difference, HU.
         max_hu: Its maximum.
     """
 
     precision: Precision
     device: str
-    slices: int
     mean_hu: float
     max_hu: float
 

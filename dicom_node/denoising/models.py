@@ -32,7 +32,9 @@ def load_model(wanted: ModelSettings) -> Denoiser:
     from man_core import ModelError, load_denoiser
 
     try:
-        return load_denoiser(wanted.name, device=wanted.device, steps=wanted.steps)
+        return load_denoiser(
+            wanted.name, device=wanted.device, steps=wanted.steps, precision=wanted.precision
+        )
     except ModelError as error:
         raise ModelUnavailable(str(error)) from error
 

@@ -156,12 +156,18 @@ class OffPeakSettings(Section):
 
 
 class ModelSettings(Section):
-    """The denoiser and its parameters; ``steps`` null for the default of its model card."""
+    """The denoiser and its parameters; null for the defaults of its model card.
+
+    Attributes:
+        precision: Arithmetic of the network; another than the card's gives derived series of
+            their own.
+    """
 
     name: Name = "man"
     device: Annotated[str, Field(min_length=1)] = "auto"
     strength: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
     steps: Annotated[int, Field(ge=1)] | None = None
+    precision: Literal["float32", "tf32", "bfloat16"] | None = None
 
 
 class DerivedSettings(Section):

@@ -46,7 +46,7 @@ CARD = ModelCard(
     summary="",
     weights_sha256="00",
     precision="tf32",
-    deviations=(PrecisionDeviation("tf32", "a GPU", 300, 0.16, 1.66),),
+    deviations=(PrecisionDeviation("tf32", "a GPU", 0.16, 1.66),),
 )
 
 
