@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo install test coverage test-data torture lint format docs clean
+.PHONY: demo install test coverage test-data torture lint format docs gpu-check gpu-wheels clean
 .DEFAULT_GOAL := demo
 
 demo: $(INSTALLED)
@@ -62,6 +62,30 @@ format: $(INSTALLED)
 # The pages of the repository and the reference of its modules; a warning is an error.
 docs: $(INSTALLED)
 	$(BIN)/python -m sphinx -c docs -W --keep-going -q . build/docs
+
+# Checks on a machine with a GPU, in at most four minutes and without a network: benchmarks/README.md.
+# GPU_PYTHON has torch (2.11 or newer) and numpy; other packages come from WHEELS, if there are any,
+# which `make gpu-wheels GPU_VERSION=3.12` gathers on a machine with a network.
+GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,python3)
+GPU_VERSION ?= 3.11
+GPU_CHECK_OPTIONS ?= --json build/gpu-check.json --markdown build/gpu-check.md
+WHEELS ?= wheels
+WHEEL_FILES := $(wildcard $(WHEELS)/*.whl)
+GPU_PACKAGES := $(CURDIR)/build/gpu-packages
+
+gpu-check: $(if $(WHEEL_FILES),$(GPU_PACKAGES))
+	mkdir -p build
+	PYTHONPATH=$(GPU_PACKAGES):$(CURDIR) $(GPU_PYTHON) -m benchmarks.gpu_check $(GPU_CHECK_OPTIONS)
+
+$(GPU_PACKAGES): $(WHEEL_FILES)
+	$(GPU_PYTHON) -m pip install --disable-pip-version-check --quiet --no-index --no-deps --upgrade \
+		--target $@ $^
+	touch $@
+
+gpu-wheels:
+	$(GPU_PYTHON) -m pip download --disable-pip-version-check --quiet -d $(WHEELS) -c constraints.txt \
+		--no-deps --only-binary :all: --python-version $(GPU_VERSION) \
+		-r benchmarks/gpu_check/packages.txt
 
 clean:
 	rm -rf $(VENV) build docs/api dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache \

@@ -9,19 +9,16 @@ RED-CNN and DDPM have random weights, which take as long as trained ones.
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
 import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
-from benchmarks.machine import hardware, median, peak_mib, table, write
+from benchmarks.device_memory import forget_peak, peak_above
+from benchmarks.machine import hardware, median, table, write
 from benchmarks.networks import (
     DDPM,
     LONG_STEPS,
@@ -43,9 +40,6 @@ complete work."""
 
 CUDA_BATCHES = (1, 4, 16)
 """Slices at once on a GPU."""
-
-RESET_PEAK = "5"
-"""Value that resets the peak resident memory of a process in Linux (proc_pid_clear_refs(5))."""
 
 
 @dataclass(frozen=True)
@@ -139,31 +133,13 @@ def _work(
 
 
 def _run(network: Network, batch: int, place: Place) -> Run:
-    before = _forget_peak(place.device)
+    before = forget_peak(place.device)
     begin, begin_processor = time.perf_counter(), time.process_time()
     network.run(batch, place.size)  # gives its result on the CPU: the device has finished
     seconds, processor = time.perf_counter() - begin, time.process_time() - begin_processor
     whole = network.share * batch
-    mib = _peak(place.device) - before
+    mib = peak_above(place.device, before)
     return Run(network.name, batch, seconds / whole, processor / whole, mib)
-
-
-def _forget_peak(device: torch.device) -> float:
-    """Reset the peak memory; return the memory in use, MiB."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        return torch.cuda.memory_allocated(device) / 2**20
-    with suppress(AttributeError):  # what earlier runs have freed goes back to the system, in glibc
-        ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text(RESET_PEAK, encoding="ascii")
-    return peak_mib(os.getpid())
-
-
-def _peak(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    return peak_mib(os.getpid())
 
 
 def _device(place: Place) -> dict[str, str]:

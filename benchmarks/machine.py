@@ -1,4 +1,4 @@
-"""Common parts of the benchmarks: hardware, CT series to send, processes, tables."""
+"""Common parts of the benchmarks: hardware, processes and their memory, tables."""
 
 from __future__ import annotations
 
@@ -10,20 +10,16 @@ import socket
 import statistics
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-
-import numpy as np
-
-from dicom_node.ct.files import file_meta_for, write_file
-from dicom_node.ct.pixels import Encoding
-from dicom_node.ct.simulated_scan import Scan, scan_datasets
-from man_core import Volume
+from typing import Self
 
 REPOSITORY = Path(__file__).parents[1]
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
+WATCH_SECONDS = 0.1
 
 
 def hardware() -> dict[str, str]:
@@ -35,6 +31,7 @@ def hardware() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "dcmtk": _dcmtk_version(),
+        "gpu": _gpus(),
         "load": " ".join(f"{value:.2f}" for value in os.getloadavg()),
     }
 
@@ -46,6 +43,16 @@ def _cpu_name() -> str:
     return platform.machine()
 
 
+def _gpus() -> str:
+    """Return name and driver version of the GPUs."""
+    command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return "none"
+    return "; ".join(found.stdout.split("\n")).strip("; ") or "none"
+
+
 def _dcmtk_version() -> str:
     if shutil.which("storescu") is None:
         return "not installed"
@@ -53,26 +60,6 @@ def _dcmtk_version() -> str:
     if "dcmtk" not in text.stdout:  # pynetdicom has a program of the same name
         return "not installed"
     return text.stdout.split("storescu ")[1].split(" ")[0]
-
-
-def write_series(folder: Path, images: int, *, seed: int, size: int = 512) -> list[Path]:
-    """Write a CT series of noise with 16 bits per pixel; all images differ."""
-    folder.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(seed)
-    slices = noise.normal(0.0, 30.0, (1, size, size)).astype(np.float32)
-    scan = Scan(
-        patient_name="BENCHMARK", patient_id="BENCHMARK", study=f"benchmark {seed}",
-        description="Benchmark", series_number=1, encoding=Encoding(1.0, -1024.0, 12, False, None),
-    )  # fmt: skip
-    volume = Volume(np.repeat(slices, images, axis=0), (1.0, 0.7, 0.7), np.eye(4))
-    paths = []
-    for at, dataset in enumerate(scan_datasets(volume, scan), 1):
-        pixels = np.frombuffer(dataset.PixelData, np.uint16)
-        dataset.PixelData = np.roll(pixels, 977 * at).tobytes()
-        dataset.file_meta = file_meta_for(dataset)
-        paths.append(folder / f"{at:04d}.dcm")
-        write_file(dataset, paths[-1])
-    return paths
 
 
 def free_port() -> int:
@@ -132,6 +119,47 @@ def peak_mib(pid: int) -> float:
             if line.startswith("VmHWM"):
                 return int(line.split()[1]) / 1024
     return 0.0
+
+
+class PeakMemory(threading.Thread):
+    """Peak resident memory of a process and all of its descendants, read regularly while they run.
+
+    Use it as a context manager around their work. Linux keeps the peak of each process, so that
+    only the growth in the last ``WATCH_SECONDS`` of a process can be missed.
+
+    Args:
+        pid: The process.
+        name: Names a process by the words of its command line.
+    """
+
+    def __init__(self, pid: int, name: Callable[[Sequence[str]], str]) -> None:
+        super().__init__(daemon=True)
+        self.mib: dict[str, float] = {}
+        self._pid, self._name, self._ended = pid, name, threading.Event()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self.join()
+
+    def run(self) -> None:
+        """Read the peaks until the block ends."""
+        while True:
+            for pid in family(self._pid):
+                if (peak := peak_mib(pid)) and (words := _command_line(pid)):
+                    name = self._name(words)
+                    self.mib[name] = max(peak, self.mib.get(name, 0.0))
+            if self._ended.wait(WATCH_SECONDS):
+                return
+
+
+def _command_line(pid: int) -> list[str]:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+    return []
 
 
 def cpu_seconds(pid: int) -> float:

@@ -86,9 +86,9 @@ def red_cnn(place: Place) -> Network:
     return _plain(RED_CNN, lambda: RedCnn(RedCnnConfig()), _one_image, place, 1, 1)
 
 
-def ddpm(place: Place, timed: int) -> Network:
+def ddpm(place: Place, timed: int, config: DdpmUnetConfig = DdpmUnetConfig()) -> Network:  # noqa: B008 - frozen
     """Build a conditional DDPM in pixel space: the published U-Net with random weights."""
-    return _plain(DDPM, lambda: DdpmUnet(DdpmUnetConfig()), _pair, place, DDPM_STEPS, timed)
+    return _plain(DDPM, lambda: DdpmUnet(config), _pair, place, DDPM_STEPS, timed)
 
 
 def multiply_adds(run: Callable[[], object]) -> float:

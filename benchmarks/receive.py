@@ -22,6 +22,7 @@ from pathlib import Path
 
 import yaml
 
+from benchmarks.ct_series import write_series
 from benchmarks.machine import (
     cpu_seconds,
     family,
@@ -32,7 +33,6 @@ from benchmarks.machine import (
     serving,
     table,
     write,
-    write_series,
 )
 
 AE_TITLE = "DENOISE"

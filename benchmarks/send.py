@@ -30,7 +30,8 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.sop_class import CTImageStorage
 
-from benchmarks.machine import free_port, hardware, median, serving, table, write, write_series
+from benchmarks.ct_series import write_series
+from benchmarks.machine import free_port, hardware, median, serving, table, write
 from dicom_node.sending.calls import send_files
 from dicom_node.settings import PeerSettings
 
