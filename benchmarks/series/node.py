@@ -113,7 +113,7 @@ def _pacs(folder: Path) -> Iterator[Pacs]:
     port, stored = free_port(), folder / "stored"
     stored.mkdir(parents=True)
     if shutil.which("storescp"):
-        command = ["storescp", "-aet", PACS_TITLE, "-od", stored, str(port)]
+        command: list[str | Path] = ["storescp", "-aet", PACS_TITLE, "-od", stored, str(port)]
         with serving(command, port, folder, {"TCP_NODELAY": "1"}):
             yield Pacs(port, stored)
         return

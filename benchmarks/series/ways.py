@@ -77,7 +77,7 @@ class Run:
 
 def by_command(work: Work, folder: Path) -> Run:
     """Run ``dicom-node denoise`` in a new process: from its start to its end."""
-    command = [
+    command: list[str | Path] = [
         sys.executable, "-m", "dicom_node.cli", "denoise", work.files[0].parent, folder / "out",
         "--model", work.model, "--device", work.device, "--guard", "flag", "--json",
     ]  # fmt: skip
@@ -94,7 +94,7 @@ def by_command(work: Work, folder: Path) -> Run:
 
 def by_function(work: Work, folder: Path) -> Run:
     """Call ``denoise_folder`` in a process that has denoised the same series before."""
-    command = [
+    command: list[str | Path] = [
         sys.executable, "-P", WARM, work.files[0].parent, folder / "out", work.model, work.device,
     ]  # fmt: skip
     text, peaks = _run(command, work, folder)
