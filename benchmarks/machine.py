@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Self
 
 REPOSITORY = Path(__file__).parents[1]
-START_SECONDS = 30.0
+START_SECONDS = 600.0
 STOP_SECONDS = 30.0
 WATCH_SECONDS = 0.1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -54,10 +55,18 @@ def figures(bench: Bench) -> Iterator[Figure]:
     for name in bench.preset.recipes:
         bench.budget.check()
         recipe = _recipe(name, bench)
-        clock = _Clock(bench, recipe)
+        clock = _Clock(recipe)
         initial = INITIAL.get(name)
         run = fit(recipe, _options(bench, data, name, initial), clock.display)
         yield from clock.figures(name, run.skipped)
+        yield from _journalled(bench.folder / name, name)
+
+
+def _journalled(run: Path, name: str) -> Iterator[Figure]:
+    """Yield the share of time without data, where the journal of this version has it."""
+    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    if lines and (share := json.loads(lines[-1]).get("data_wait_share")) is not None:
+        yield Figure(f"{name}: waiting for data, share of the last steps", share)
 
 
 def _training_set(bench: Bench) -> Path:
@@ -119,8 +128,8 @@ def _random_vgg(path: Path) -> Path:
 class _Clock:
     """Times the steps of a fit after some for warm-up."""
 
-    def __init__(self, bench: Bench, recipe: Recipe) -> None:
-        self._device, self._recipe = bench.device, recipe
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
         self._warm = max(1, int(recipe.fit.steps * WARM_UP_SHARE))
         self._begin = self._end = 0.0
         self._steps = 0
@@ -130,17 +139,12 @@ class _Clock:
         """Yield the callback of the loop."""
 
         def on_step(step: int, _progress: float, _scalars: dict[str, float]) -> None:
-            self._steps = step
+            # Its loss terms have been read, so the device has done the step.
+            self._steps, self._end = step, time.perf_counter()
             if step == self._warm:
-                self._begin = self._now()
+                self._begin = self._end
 
         yield on_step
-        self._end = self._now()
-
-    def _now(self) -> float:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        return time.perf_counter()
 
     def figures(self, name: str, skipped: int) -> Iterator[Figure]:
         """Yield the time of a step and the steps a second."""

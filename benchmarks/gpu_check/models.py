@@ -11,9 +11,8 @@ import torch
 
 from benchmarks.gpu_check.part import Bench
 from man_core import Denoiser, ModelCard, load_denoiser
-from man_core.denoiser import Precision
-from man_core.nets.redcnn import RedCnn, RedCnnConfig
-from man_core.registry import METHODS
+from man_core.nets.redcnn import RedCnn
+from man_core.registry import METHODS, Precision
 from man_core.weights import save_weights
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -48,7 +47,7 @@ class Variant:
 def variants(bench: Bench) -> list[Variant]:
     """Return the models under check in one pass or few steps."""
     given = [Variant(card.stem, str(card)) for card in bench.cards]
-    return [Variant("MAN", "man"), Variant("RED-CNN", str(random_red_cnn(bench.folder))), *given]
+    return [Variant("MAN", "man"), Variant("RED-CNN", str(_random_red_cnn(bench))), *given]
 
 
 def long_variant(bench: Bench) -> Variant:
@@ -57,10 +56,11 @@ def long_variant(bench: Bench) -> Variant:
     return Variant(f"MAN, {steps} steps", "man", steps)
 
 
-def random_red_cnn(folder: Path) -> Path:
-    """Write RED-CNN of the published size with random weights; return its card."""
+def _random_red_cnn(bench: Bench) -> Path:
+    """Write RED-CNN with random weights; return its card."""
+    folder = bench.folder
     torch.manual_seed(SEED)
-    network = RedCnn(RedCnnConfig())
+    network = RedCnn(bench.preset.red_cnn)
     sha256 = save_weights(
         folder / "redcnn.safetensors", network.state_dict(), network.config.to_dict()
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from man_core.nets.ddpm_unet import DdpmUnetConfig
+from man_core.nets.redcnn import RedCnnConfig
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Preset:
         compared: Slices that are compared with the CPU.
         long_steps: Steps of the long sampling.
         rounds: Timed calls for each figure.
+        red_cnn: Network of RED-CNN.
         ddpm: Network of the DDPM in pixels.
         ddpm_batches: Slices at once of the DDPM.
         ddpm_steps: Steps of the DDPM that are run.
@@ -38,6 +40,7 @@ class Preset:
     compared: int
     long_steps: int
     rounds: int
+    red_cnn: RedCnnConfig
     ddpm: DdpmUnetConfig
     ddpm_batches: tuple[int, ...]
     ddpm_steps: int
@@ -57,6 +60,7 @@ FULL = Preset(
     compared=2,
     long_steps=30,
     rounds=3,
+    red_cnn=RedCnnConfig(),
     ddpm=DdpmUnetConfig(),
     ddpm_batches=(1, 4),
     ddpm_steps=20,
@@ -76,6 +80,7 @@ TINY = Preset(
     compared=1,
     long_steps=2,
     rounds=1,
+    red_cnn=RedCnnConfig(channels=8, kernel=3),
     ddpm=DdpmUnetConfig(channels=32, multipliers=(1, 2), attention=(1,)),
     ddpm_batches=(1,),
     ddpm_steps=2,

@@ -9,6 +9,7 @@ import torch
 
 from benchmarks.gpu_check.models import (
     PRECISIONS,
+    Precision,
     Variant,
     long_variant,
     missing_methods,
@@ -19,7 +20,6 @@ from benchmarks.gpu_check.targets import DDPM, GUARD, HU_TO_HU
 from benchmarks.machine import median
 from benchmarks.networks import DDPM_STEPS, Place, ddpm
 from man_core import Condition, denoise_volume
-from man_core.denoiser import Precision
 
 SEED = 7
 

@@ -13,8 +13,13 @@ TRACING = Path(__file__).parent / "tracing"
 
 FUNCTIONS: Mapping[str, Mapping[str, str]] = {
     "dicom_node.ct.folder": {"scan_folder": "scan"},
-    "dicom_node.ct.read": {"read_series": "read"},
-    "man_core.noise": {"estimate_noise_and_texture": "noise"},
+    "dicom_node.ct.read": {"read_series": "read", "open_series": "read"},
+    "dicom_node.ct.stack": {"CtStack.read": "read"},
+    "man_core.noise": {
+        "estimate_noise_and_texture": "noise",
+        "NoiseSample.add": "noise",
+        "NoiseSample.estimate": "noise",
+    },
     "dicom_node.ct.derived.image": {"derive_image": "encode"},
     "dicom_node.ct.files": {"write_file": "write"},
 }
