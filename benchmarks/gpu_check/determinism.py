@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.gpu_check.models import PRECISIONS, Precision, Variant, variants
+from benchmarks.gpu_check.models import PRECISIONS, Variant, variants
 from benchmarks.gpu_check.part import Bench, Figure
 from man_core import Condition, Volume, denoise_volume
+from man_core.registry import Precision
 
 SEED = 7
 

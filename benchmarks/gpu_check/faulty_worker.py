@@ -18,6 +18,7 @@ from dicom_node.errors import NodeError
 from dicom_node.housekeeping.completion import Completion
 from dicom_node.ledger.arrivals import Arrival, record_instances
 from dicom_node.ledger.operations import list_jobs
+from dicom_node.logs import log_to_stderr
 from dicom_node.settings import Settings
 from dicom_node.store.inbox import Inbox
 from dicom_node.store.outbox import Outbox
@@ -37,6 +38,7 @@ def end_of_worker(
     Returns:
         The error with which the worker ends, the state of its job, and the number of derived files.
     """
+    log_to_stderr()
     prepare_dicom_libraries()
     settings = _settings(device, folder)
     custody = open_custody(settings, lambda: False)
@@ -49,8 +51,12 @@ def end_of_worker(
         settings.retry,
     )  # fmt: skip
 
+    asked = []
+
     def should_stop() -> bool:
-        damage(device)
+        asked.append(True)
+        if len(asked) == 1:  # before the first batch
+            damage(device)
         return False
 
     try:

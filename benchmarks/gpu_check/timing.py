@@ -9,7 +9,6 @@ import torch
 
 from benchmarks.gpu_check.models import (
     PRECISIONS,
-    Precision,
     Variant,
     long_variant,
     missing_methods,
@@ -20,6 +19,7 @@ from benchmarks.gpu_check.targets import DDPM, GUARD, HU_TO_HU
 from benchmarks.machine import median
 from benchmarks.networks import DDPM_STEPS, Place, ddpm
 from man_core import Condition, denoise_volume
+from man_core.registry import Precision
 
 SEED = 7
 
