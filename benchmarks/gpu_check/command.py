@@ -51,6 +51,8 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run the checks; return the exit code."""
     parser = _parser()
     options = parser.parse_args(words)
+    if options.threads:
+        torch.set_num_threads(options.threads)
     try:
         device = choose_device(options.device)
     except ModelError as error:
@@ -70,6 +72,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_check", description=__doc__)
     parser.add_argument("--device", default="cuda", help="cuda, cuda:N or, for a trial, cpu")
+    parser.add_argument("--threads", type=int, help="threads of the CPU; as torch chooses")
     parser.add_argument("--preset", default="full", choices=list(PRESETS))
     parser.add_argument(
         "--seconds", type=float, help="time for everything; default: that of the preset"

@@ -28,11 +28,12 @@ INITIAL: Mapping[str, str] = {
     "man-diffusion": "man-autoencoder",
     "man-restoration": "man-diffusion",
     "man-diffusion-tiny": "man-autoencoder-tiny",
+    "man-restoration-tiny": "man-diffusion-tiny",
 }
 """Recipe whose run each of these starts from; the others start from random weights."""
 
 RESTORATION = "man-restoration"
-"""Recipe of the step that has a bar, 64 crops of 160 x 160 pixels."""
+"""Recipe of the step that has a bar, 64 crops of 160 x 160 pixels; or its tiny counterpart."""
 
 VGG16 = ((0, 3, 64), (2, 64, 64), (5, 64, 128), (7, 128, 128), (10, 128, 256), (12, 256, 256),
          (14, 256, 256))  # fmt: skip
@@ -155,7 +156,7 @@ class _Clock:
         step = (self._end - self._begin) / timed
         what = f"{crop.batch} crops of {crop.crop}²"
         yield Figure(f"{name}: a step", 1000 * step, "ms", note=what)
-        if name == RESTORATION:
+        if name.startswith(RESTORATION):
             yield Figure(FIT_STEP, 1000 * step, "ms", note=what)
         yield Figure(f"{name}: steps a second", 1 / step)
         yield Figure(f"{name}: steps skipped", skipped, passed=skipped == 0)

@@ -84,7 +84,7 @@ TINY = Preset(
     ddpm=DdpmUnetConfig(channels=32, multipliers=(1, 2), attention=(1,)),
     ddpm_batches=(1,),
     ddpm_steps=2,
-    recipes=("man-autoencoder-tiny", "man-diffusion-tiny", "redcnn-tiny"),
+    recipes=("man-autoencoder-tiny", "man-diffusion-tiny", "man-restoration-tiny", "redcnn-tiny"),
     fit_steps=4,
     fit_batch=None,
     set_slices=1,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from benchmarks.gpu_check import command
 from benchmarks.gpu_check.part import Bench, Figure, Outcome
@@ -28,9 +29,10 @@ AMPLE = ("--seconds", "3600")  # a busy machine takes its time, and no part may 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """All parts, as on a machine with a GPU."""
-    folder = tmp_path_factory.mktemp("check")
+    folder, threads = tmp_path_factory.mktemp("check"), torch.get_num_threads()
     files = ("--json", str(folder / "check.json"), "--markdown", str(folder / "check.md"))
-    assert command.main([*TRIAL, *AMPLE, *files]) == 0
+    assert command.main([*TRIAL, *AMPLE, "--threads", "1", *files]) == 0
+    torch.set_num_threads(threads)
     table = (folder / "check.md").read_text(encoding="utf-8")
     report: dict[str, Any] = json.loads((folder / "check.json").read_text(encoding="utf-8"))
     assert {part["name"] for part in report["parts"] if f"**{part['name']}**" in table} == {
