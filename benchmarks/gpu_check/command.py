@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _outcomes(options: argparse.Namespace, device: torch.device) -> list[Outcome]:
     preset = PRESETS[options.preset]
-    whole = Budget(options.seconds or preset.seconds)
+    whole = Budget(preset.seconds if options.seconds is None else options.seconds)
     chosen = [part for part in PARTS if part.name in (options.only or part.name)]
     outcomes = []
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="gpu-check-") as name:
