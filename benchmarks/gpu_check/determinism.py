@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from benchmarks.gpu_check.models import PRECISIONS, Variant, variants
 from benchmarks.gpu_check.part import Bench, Figure
 from man_core import Condition, Volume, denoise_volume
-from man_core.registry import Precision
+from man_core.card import Precision
 
 SEED = 7
 

@@ -11,8 +11,9 @@ import torch
 
 from benchmarks.gpu_check.part import Bench
 from man_core import Denoiser, ModelCard, load_denoiser
+from man_core.card import Precision
 from man_core.nets.redcnn import RedCnn
-from man_core.registry import METHODS, Precision
+from man_core.registry import METHODS
 from man_core.weights import save_weights
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)

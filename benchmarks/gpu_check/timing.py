@@ -18,23 +18,24 @@ from benchmarks.gpu_check.part import Bench, Figure
 from benchmarks.gpu_check.targets import DDPM, GUARD, HU_TO_HU
 from benchmarks.machine import median
 from benchmarks.networks import DDPM_STEPS, Place, ddpm
-from man_core import Condition, denoise_volume
-from man_core.registry import Precision
+from man_core import Condition, denoise_volume, find_model
+from man_core.card import Precision
 
 SEED = 7
 
 
 def figures(bench: Bench) -> Iterator[Figure]:
     """Yield milliseconds a slice; the series comes first, as its figures have bars."""
-    first, *others = PRECISIONS
-    yield from _series(bench, HU_TO_HU, first)
+    own = find_model("man")[0].precision
+    yield from _series(bench, HU_TO_HU, own)
     yield from _ddpm(bench)
     for variant in variants(bench):
         for precision in PRECISIONS:
             yield from _batches(bench, variant, precision)
-    yield from _batches(bench, long_variant(bench), first)
-    for precision in others:
-        yield from _series(bench, f"{HU_TO_HU}, {precision}", precision)
+    yield from _batches(bench, long_variant(bench), own)
+    for precision in PRECISIONS:
+        if precision != own:
+            yield from _series(bench, f"{HU_TO_HU}, {precision}", precision)
     for name, reason in missing_methods(bench):
         yield Figure(name, None, note=reason)
 
@@ -50,7 +51,7 @@ def _series(bench: Bench, name: str, precision: Precision) -> Iterator[Figure]:
         guard.append(report.guard_seconds)
         bench.budget.check()
     slices = len(volume.hu)
-    yield Figure(name, 1000 * median(seconds) / slices, "ms a slice")
+    yield Figure(name, 1000 * median(seconds) / slices, "ms a slice", note=precision)
     if name == HU_TO_HU:
         yield Figure(GUARD, 1000 * median(guard) / slices, "ms a slice")
 
