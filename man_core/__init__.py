@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from man_core.card import Measurement, ModelCard
 from man_core.condition import Condition
+from man_core.denoise_report import DenoiseReport
 from man_core.denoiser import Denoiser
 from man_core.diffusion.names import SAMPLERS
 from man_core.errors import ModelError, Stopped
@@ -21,10 +22,10 @@ from man_core.seeding import series_seed
 from man_core.volume import Volume
 
 if TYPE_CHECKING:
-    from man_core.noise import noise_hu
+    from man_core.noise import noise_hu, sampled_slices
     from man_core.physics.low_dose import insert_noise
     from man_core.physics.phantom.series import phantom_lesions, phantom_series
-    from man_core.pipeline import DenoiseReport, denoise_volume
+    from man_core.pipeline import denoise_stream, denoise_volume
     from man_core.quality import SOFT_TISSUE, hu_bias, measure
     from man_core.uncertainty import UncertaintySummary, spread_over_seeds
 
@@ -46,6 +47,7 @@ __all__ = [
     "UncertaintySummary",
     "Verdict",
     "Volume",
+    "denoise_stream",
     "denoise_volume",
     "find_model",
     "hu_bias",
@@ -56,14 +58,15 @@ __all__ = [
     "noise_hu",
     "phantom_lesions",
     "phantom_series",
+    "sampled_slices",
     "series_seed",
     "spread_over_seeds",
 ]
 
 _LOADED_AT_FIRST_USE = {
-    "DenoiseReport": "man_core.pipeline",
     "SOFT_TISSUE": "man_core.quality",
     "UncertaintySummary": "man_core.uncertainty",
+    "denoise_stream": "man_core.pipeline",
     "denoise_volume": "man_core.pipeline",
     "hu_bias": "man_core.quality",
     "insert_noise": "man_core.physics.low_dose",
@@ -71,6 +74,7 @@ _LOADED_AT_FIRST_USE = {
     "noise_hu": "man_core.noise",
     "phantom_lesions": "man_core.physics.phantom.series",
     "phantom_series": "man_core.physics.phantom.series",
+    "sampled_slices": "man_core.noise",
     "spread_over_seeds": "man_core.uncertainty",
 }
 """Module of each name that is loaded at first use."""

@@ -19,6 +19,7 @@ from torch import Tensor
 from man_core.condition import Condition
 from man_core.denoiser import Denoiser
 from man_core.errors import ModelError, Stopped
+from man_core.slices import HuSlices
 
 Batch = tuple[slice, NDArray[np.float32]]
 """Slices of the series and their result in HU, which is valid until the next one is asked for."""
@@ -68,7 +69,7 @@ class BatchWork:
 
 
 def denoised_batches(
-    source: NDArray[np.float32], work: BatchWork, should_stop: ShouldStop | None = None
+    source: HuSlices, work: BatchWork, should_stop: ShouldStop | None = None
 ) -> Iterator[Batch]:
     """Denoise a series [slice, row, column] in HU batch by batch, on the denoiser's device.
 
@@ -90,7 +91,7 @@ def denoised_batches(
 
 
 def plain_batches(
-    source: NDArray[np.float32], work: BatchWork, step: int, should_stop: ShouldStop | None = None
+    source: HuSlices, work: BatchWork, step: int, should_stop: ShouldStop | None = None
 ) -> Iterator[Batch]:
     """Denoise at most ``step`` slices at once; half as many after each lack of memory.
 
@@ -115,7 +116,7 @@ def plain_batches(
 
 
 def fixed_shape_batches(
-    source: NDArray[np.float32],
+    source: HuSlices,
     work: BatchWork,
     device: torch.device,
     step: int,
@@ -167,9 +168,7 @@ class _Lane:
             self._module.synchronize(self._device)
         self._slots.clear()
 
-    def batches(
-        self, source: NDArray[np.float32], should_stop: ShouldStop | None
-    ) -> Iterator[Batch]:
+    def batches(self, source: HuSlices, should_stop: ShouldStop | None) -> Iterator[Batch]:
         """Yield each batch after the next one has been started."""
         started: tuple[_Slot, slice] | None = None
         for number, first in enumerate(range(0, len(source), self._step)):

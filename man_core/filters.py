@@ -1,9 +1,9 @@
-"""Averages, derivatives and extremes of slices [slice, row, column]."""
+"""Averages, sums and extremes of slices [slice, row, column]."""
 
 from __future__ import annotations
 
 import math
-from functools import reduce
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -30,26 +30,53 @@ def halved(image: Tensor) -> Tensor:
     return functional.avg_pool2d(image, 2)
 
 
-def laplacian(image: Tensor) -> Tensor:
-    """Sum of both second derivatives, per pixel squared."""
-    p = _continued(image, 1, 1)
-    rows = p[:, 2:, 1:-1] + p[:, :-2, 1:-1]
-    return rows + p[:, 1:-1, 2:] + p[:, 1:-1, :-2] - 4.0 * image
-
-
-def gradient(image: Tensor) -> Tensor:
-    """Magnitude of the gradient, per pixel."""
-    p = _continued(image, 1, 1)
-    return 0.5 * torch.hypot(p[:, 2:, 1:-1] - p[:, :-2, 1:-1], p[:, 1:-1, 2:] - p[:, 1:-1, :-2])
+def continued(image: Tensor, rows: int, columns: int) -> Tensor:
+    """Pad an image [..., row, column] by replicating its edge pixels."""
+    stack = image.reshape(-1, 1, *image.shape[-2:])
+    whole = functional.pad(stack, (columns, columns, rows, rows), mode="replicate")
+    return whole.reshape(*image.shape[:-2], *whole.shape[-2:])
 
 
 def extremes(image: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Minimum and maximum within a square of odd size."""
-    low = high = image
+    low = high = continued(image, size // 2, size // 2)
     for dim in (-2, -1):
-        low = reduce(torch.minimum, _shifted(low, size // 2, dim))
-        high = reduce(torch.maximum, _shifted(high, size // 2, dim))
+        low = sliding(low, size, dim, torch.minimum)
+        high = sliding(high, size, dim, torch.maximum)
     return low, high
+
+
+def box_sums(image: Tensor, size: int) -> Tensor:
+    """Sum over a square of odd size; edge pixels are replicated.
+
+    Faster than ``box`` and rounded differently.
+    """
+    total = continued(image, size // 2, size // 2)
+    for dim in (-2, -1):
+        total = sliding(total, size, dim, torch.add)
+    return total
+
+
+def sliding(
+    image: Tensor, size: int, dim: int, combine: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    """Combine each ``size`` neighbours along a dimension, in passes of doubled width.
+
+    Args:
+        image: Any shape.
+        size: Number of neighbours.
+        dim: The dimension; its length falls by ``size - 1``.
+        combine: An associative operation, such as a sum or a maximum.
+    """
+    if size == 1:
+        return image
+    half, length = size // 2, image.shape[dim] - size + 1
+    parts = sliding(image, half, dim, combine)
+    whole = parts.shape[dim] - half
+    pairs = combine(parts.narrow(dim, 0, whole), parts.narrow(dim, half, whole))
+    if size % 2 == 0:
+        return pairs
+    return combine(pairs.narrow(dim, 0, length), image.narrow(dim, size - 1, length))
 
 
 def block_sums(image: Tensor, size: int) -> Tensor:
@@ -71,12 +98,5 @@ def _averaged(image: Tensor, weights: list[float]) -> Tensor:
 
 def _shifted(image: Tensor, reach: int, dim: int) -> list[Tensor]:
     """Return views of an image shifted along a dimension by -reach to reach pixels."""
-    whole = _continued(image, reach, 0) if dim == -2 else _continued(image, 0, reach)
+    whole = continued(image, reach, 0) if dim == -2 else continued(image, 0, reach)
     return [whole.narrow(dim, shift, image.shape[dim]) for shift in range(2 * reach + 1)]
-
-
-def _continued(image: Tensor, rows: int, columns: int) -> Tensor:
-    """Pad an image [..., row, column] by replicating its edge pixels."""
-    stack = image.reshape(-1, 1, *image.shape[-2:])
-    whole = functional.pad(stack, (columns, columns, rows, rows), mode="replicate")
-    return whole.reshape(*image.shape[:-2], *whole.shape[-2:])

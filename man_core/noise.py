@@ -10,17 +10,20 @@ stand out by their power, so the estimates use the median patch or the calmer ha
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from man_core.box_sums import block_sums, sliding_sums
 from man_core.noise_texture import (
     autocorrelation,
-    candidate_cutoffs,
-    lag_correlation,
+    band_power,
+    match_cutoff,
+    model_spectrum,
+    periodograms,
+    ring_profile,
     trend_basis,
 )
 
@@ -35,7 +38,6 @@ _SMOOTHING_PIXELS = 7
 MIN_TISSUE_SHARE = 0.97
 _CALM_QUANTILES = (0.05, 0.55)
 MIN_PATCHES = 12
-_MIN_RING = 2
 
 MAX_PATCHES = 8192
 """More patches than this are subsampled evenly: those of a whole series would fill the memory."""
@@ -84,7 +86,7 @@ def noise_hu_per_slice(hu: NDArray[Any]) -> NDArray[np.float64]:
     for index in range(len(volume)):
         residual = tissue_residuals(volume[index : index + 1])
         if len(residual) >= MIN_PATCHES:
-            figures[index] = _typical_std(residual, whole.cutoff)
+            figures[index] = _typical_std(periodograms(residual), whole.cutoff)
     return figures
 
 
@@ -98,13 +100,49 @@ def estimate_noise_and_texture(hu: NDArray[Any]) -> NoiseTexture:
         The estimate. The cutoff is relative to the Nyquist frequency of the image and thus
         independent of the pixel size.
     """
-    residual = tissue_residuals(_sample(_as_volume(hu)))
-    if len(residual) == 0:
-        return NoiseTexture(0.0, 1.0, ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0)), 0)
-    calm = _calm_patches(residual)
-    cutoff = _match_cutoff(_ring_profile(_mean_power(calm)))
-    std = _typical_std(residual, cutoff)
-    return NoiseTexture(std, cutoff, autocorrelation(calm), len(residual))
+    volume = _as_volume(hu)
+    sample = NoiseSample(len(volume))
+    sample.add(0, volume)
+    return sample.estimate()
+
+
+class NoiseSample:
+    """Noise of a series that arrives in parts; equal to ``estimate_noise_and_texture`` of it all.
+
+    At most ``MAX_SLICES`` slices are kept, whatever the length of the series.
+
+    Args:
+        slices: Number of slices of the series.
+    """
+
+    def __init__(self, slices: int) -> None:
+        self._wanted, self._patches = frozenset(sampled_slices(slices)), _Patches()
+
+    def add(self, first: int, hu: NDArray[Any]) -> None:
+        """Take slices [slice, row, column], in the order of the series.
+
+        Args:
+            first: Index of the first of them in the series.
+            hu: HU.
+        """
+        for index, one in enumerate(hu, start=first):
+            if index in self._wanted:
+                self._patches.add(one, one)
+
+    def estimate(self) -> NoiseTexture:
+        """Return the estimate from the slices so far."""
+        residual = self._patches.residuals()
+        if len(residual) == 0:
+            return NoiseTexture(0.0, 1.0, ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0)), 0)
+        power, calm = periodograms(residual), _are_calm(residual)
+        cutoff = match_cutoff(ring_profile(power[calm].mean(axis=0)))
+        std = _typical_std(power, cutoff)
+        return NoiseTexture(std, cutoff, autocorrelation(residual[calm]), len(residual))
+
+
+def sampled_slices(slices: int) -> tuple[int, ...]:
+    """Return the indices of the slices by which a series of so many is measured, evenly spaced."""
+    return tuple(int(index) for index in _thinned(np.arange(slices), MAX_SLICES))
 
 
 def radial_noise_power(
@@ -128,14 +166,13 @@ def radial_noise_power(
     if len(chosen) == 0:
         return rings / PATCH_PIXELS, np.zeros(len(rings))
     residual = _residuals_at(_sample(_as_volume(hu)), chooser)
-    return rings / PATCH_PIXELS, _ring_profile(_mean_power(residual[_are_calm(chosen)]))
+    power = periodograms(residual[_are_calm(chosen)]).mean(axis=0)
+    return rings / PATCH_PIXELS, ring_profile(power)
 
 
 def soft_tissue(hu: NDArray[Any]) -> NDArray[np.bool_]:
     """Return the mask of soft tissue [slice, row, column], decided on locally averaged HU."""
-    mean = _box_mean(_as_volume(hu), _SMOOTHING_PIXELS)
-    low, high = SOFT_TISSUE_HU
-    return (mean > low) & (mean < high)
+    return np.stack([_soft_tissue(one) for one in _as_volume(hu)])
 
 
 def tissue_residuals(hu: NDArray[Any]) -> NDArray[np.float64]:
@@ -153,15 +190,42 @@ def tissue_residuals(hu: NDArray[Any]) -> NDArray[np.float64]:
 
 def _residuals_at(hu: NDArray[Any], like: NDArray[Any]) -> NDArray[np.float64]:
     """Return detrended patches of an image where another one shows soft tissue."""
-    if min(hu.shape[1:]) < PATCH_PIXELS:
-        return np.zeros((0, PATCH_PIXELS, PATCH_PIXELS))
-    chosen = np.flatnonzero(np.concatenate([_lies_in_tissue(one[None]) for one in like]))
-    kept = np.unravel_index(_thinned(chosen, MAX_PATCHES), _windows(hu).shape[:3])
-    return _detrend(_windows(hu)[kept].astype(np.float64))
+    patches = _Patches()
+    for one, other in zip(hu, like, strict=True):
+        patches.add(one, other)
+    return patches.residuals()
+
+
+class _Patches:
+    """Slices with the places of their patches in soft tissue."""
+
+    def __init__(self) -> None:
+        self._slices: list[NDArray[Any]] = []
+        self._places: list[NDArray[np.int_]] = []
+
+    def add(self, hu: NDArray[Any], like: NDArray[Any]) -> None:
+        """Take a slice [row, column]; patches are chosen where ``like`` shows soft tissue."""
+        if min(hu.shape) < PATCH_PIXELS:
+            return
+        chosen = np.flatnonzero(_lies_in_tissue(like))
+        if len(chosen):
+            self._slices.append(hu.copy())  # not a view, which would keep its whole batch
+            self._places.append(chosen)
+
+    def residuals(self) -> NDArray[np.float64]:
+        """Return detrended patches [patch, row, column], at most ``MAX_PATCHES``."""
+        ends = np.cumsum([len(places) for places in self._places], dtype=np.int_)
+        kept = _thinned(np.arange(ends[-1] if len(ends) else 0), MAX_PATCHES)
+        found = [np.zeros((0, PATCH_PIXELS, PATCH_PIXELS))]
+        for hu, places, end in zip(self._slices, self._places, ends, strict=True):
+            inside = kept[(kept >= end - len(places)) & (kept < end)] - (end - len(places))
+            windows = _windows(hu)
+            found.append(windows[np.unravel_index(places[inside], windows.shape[:2])])
+        return _detrend(np.concatenate(found).astype(np.float64, copy=False))
 
 
 def _sample(hu: NDArray[Any]) -> NDArray[Any]:
-    return hu[_thinned(np.arange(len(hu)), MAX_SLICES)]
+    return hu[list(sampled_slices(len(hu)))]
 
 
 def _thinned(values: NDArray[np.int_], most: int) -> NDArray[np.int_]:
@@ -172,10 +236,23 @@ def _thinned(values: NDArray[np.int_], most: int) -> NDArray[np.int_]:
     return thinned
 
 
+def _soft_tissue(hu: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return the mask of soft tissue [row, column] of a slice."""
+    total = np.pad(hu.astype(np.float64), _SMOOTHING_PIXELS // 2, mode="edge")
+    for axis in (0, 1):
+        total = sliding_sums(total, _SMOOTHING_PIXELS, axis)
+    low, high = SOFT_TISSUE_HU
+    return (total > low * _SMOOTHING_PIXELS**2) & (total < high * _SMOOTHING_PIXELS**2)
+
+
 def _lies_in_tissue(hu: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return whether each patch [slice, patch row, patch column] lies in soft tissue."""
-    share = _box_mean(soft_tissue(hu).astype(np.float64), PATCH_PIXELS, valid=True)
-    return share[:, ::STRIDE_PIXELS, ::STRIDE_PIXELS] >= MIN_TISSUE_SHARE
+    """Return whether each patch [patch row, patch column] of a slice lies in soft tissue."""
+    counts = _soft_tissue(hu).astype(np.uint16)
+    for axis in (0, 1):
+        counts = sliding_sums(
+            block_sums(counts, STRIDE_PIXELS, axis), PATCH_PIXELS // STRIDE_PIXELS, axis
+        )
+    return counts >= MIN_TISSUE_SHARE * PATCH_PIXELS**2
 
 
 def _as_volume(hu: NDArray[Any]) -> NDArray[Any]:
@@ -183,10 +260,8 @@ def _as_volume(hu: NDArray[Any]) -> NDArray[Any]:
 
 
 def _windows(hu: NDArray[Any]) -> NDArray[Any]:
-    """Return all patches as a view [slice, patch row, patch column, row, column]."""
-    return sliding_window_view(hu, (PATCH_PIXELS, PATCH_PIXELS), axis=(1, 2))[
-        :, ::STRIDE_PIXELS, ::STRIDE_PIXELS
-    ]
+    """Return all patches of a slice as a view [patch row, patch column, row, column]."""
+    return sliding_window_view(hu, (PATCH_PIXELS, PATCH_PIXELS))[::STRIDE_PIXELS, ::STRIDE_PIXELS]
 
 
 def _detrend(patches: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -195,106 +270,15 @@ def _detrend(patches: NDArray[np.float64]) -> NDArray[np.float64]:
     return (flat - (flat @ basis) @ basis.T).reshape(patches.shape)
 
 
-def _box_mean(hu: NDArray[Any], size: int, *, valid: bool = False) -> NDArray[np.float64]:
-    """Mean over a box of ``size`` pixels; same shape, or only whole boxes if ``valid``."""
-    before, after = (0, 0) if valid else (size // 2, size - 1 - size // 2)
-    padded = np.pad(hu.astype(np.float64), [(0, 0), (before, after), (before, after)], mode="edge")
-    total = np.pad(padded.cumsum(1).cumsum(2), [(0, 0), (1, 0), (1, 0)])
-    rows = total[:, size:] - total[:, :-size]
-    mean: NDArray[np.float64] = (rows[:, :, size:] - rows[:, :, :-size]) / size**2
-    return mean
-
-
-def _patch_std(residual: NDArray[np.float64]) -> NDArray[np.float64]:
-    std: NDArray[np.float64] = np.sqrt(np.mean(residual**2, axis=(1, 2)))
-    return std
-
-
-def _calm_patches(residual: NDArray[np.float64]) -> NDArray[np.float64]:
-    calm: NDArray[np.float64] = residual[_are_calm(residual)]
-    return calm
-
-
 def _are_calm(residual: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Select the lower half by variance, without the very lowest; of two patches the calmer."""
-    std = _patch_std(residual)
+    std = np.sqrt(np.mean(residual**2, axis=(1, 2)))
     low, high = np.quantile(std, _CALM_QUANTILES)
     calm = np.asarray((std >= low) & (std <= high))
     return calm if calm.any() else std == std.min()
 
 
-def _typical_std(residual: NDArray[np.float64], cutoff: float) -> float:
-    """Return the median over patches, which tolerates anatomy in up to half of them."""
-    band = _ring_numbers() >= _MIN_RING
-    power = _periodograms(residual)[:, band].sum(axis=1)
-    return float(np.sqrt(np.median(power) / _model_spectrum(cutoff)[band].sum()))
-
-
-def _mean_power(residual: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean spectrum [row frequency, column frequency] of patches."""
-    power: NDArray[np.float64] = _periodograms(residual).mean(axis=0)
-    return power
-
-
-def _periodograms(residual: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Spectra [patch, row frequency, column frequency] of Hann-windowed patches; sum: variance."""
-    window = np.outer(_hann(), _hann())
-    unit = float(np.sum(window**2)) * PATCH_PIXELS**2
-    return np.asarray(np.abs(np.fft.fft2(residual * window)) ** 2 / unit, dtype=np.float64)
-
-
-def _hann() -> NDArray[np.float64]:
-    return np.hanning(PATCH_PIXELS + 2)[1:-1]
-
-
-@lru_cache(maxsize=1)
-def _ring_numbers() -> NDArray[np.float64]:
-    """Cycles per patch [row frequency, column frequency], rounded."""
-    f = np.fft.fftfreq(PATCH_PIXELS) * PATCH_PIXELS
-    return np.asarray(np.rint(np.hypot(f[:, None], f[None, :])), dtype=np.float64)
-
-
-def _ring_profile(power: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Average the spectrum of a patch over rings of 1 .. PATCH_PIXELS / 2 cycles per patch."""
-    ring = _ring_numbers()
-    return np.array([power[ring == k].mean() for k in range(1, PATCH_PIXELS // 2 + 1)])
-
-
-def _match_cutoff(profile: NDArray[np.float64]) -> float:
-    """Find the cutoff that explains a profile [ring] best.
-
-    The profile is modelled as noise of a cutoff plus anatomy whose power falls with the cube of the
-    frequency (Burgess 1999); both amounts are fitted for every candidate. Errors are weighted by
-    the root of the power, so that the weak upper rings count.
-    """
-    ring = np.arange(_MIN_RING, len(profile) + 1)
-    seen = np.maximum(profile[_MIN_RING - 1 :], 1e-9)
-    weight = np.sqrt(ring / seen)
-
-    def misfit(cutoff: float) -> float:
-        noise = _ring_profile(_model_spectrum(cutoff))[_MIN_RING - 1 :]
-        parts = np.stack([noise, ring**-3.0], axis=1) * weight[:, None]
-        amounts = _least_squares(parts, seen * weight)
-        return float(np.sum((seen * weight - parts @ amounts) ** 2))
-
-    return min(candidate_cutoffs(), key=misfit)
-
-
-def _least_squares(parts: NDArray[np.float64], seen: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Fit non-negative amounts of two components [ring, 2]."""
-    amounts = np.asarray(np.linalg.lstsq(parts, seen, rcond=None)[0], dtype=np.float64)
-    if amounts.min() >= 0.0:
-        return amounts
-    alone = np.maximum((parts * seen[:, None]).sum(0) / (parts**2).sum(0), 0.0)
-    left = ((seen[:, None] - parts * alone) ** 2).sum(0)
-    return np.where(np.arange(2) == int(np.argmin(left)), alone, 0.0)
-
-
-@lru_cache(maxsize=256)
-def _model_spectrum(cutoff: float) -> NDArray[np.float64]:
-    """Return the spectrum of unit noise of a cutoff under the window of ``_periodograms``."""
-    overlap = np.correlate(_hann(), _hann(), mode="full")[PATCH_PIXELS - 1 :]
-    lags = np.r_[overlap, 0.0, overlap[:0:-1]] / overlap[0]
-    windowed = lag_correlation(cutoff, 2 * PATCH_PIXELS) * np.outer(lags, lags)
-    spectrum: NDArray[np.float64] = np.fft.fft2(windowed).real[::2, ::2] / PATCH_PIXELS**2
-    return spectrum
+def _typical_std(power: NDArray[np.float64], cutoff: float) -> float:
+    """Return the median over the spectra of patches, which tolerates anatomy in half of them."""
+    expected = band_power(model_spectrum(cutoff, PATCH_PIXELS))
+    return float(np.sqrt(np.median(band_power(power)) / expected))

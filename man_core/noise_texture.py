@@ -20,6 +20,9 @@ MIN_CUTOFF, MAX_CUTOFF = 0.35, 3.5
 DETECTOR_BIN_PIXELS = 0.6
 """Detector bin in image pixels: so fine that the kernel, not the detector, limits sharpness."""
 
+MIN_RING = 2
+"""Lowest frequency that is measured, cycles per patch; below it lies slow anatomy."""
+
 DETECTOR_BAND = 0.5 / DETECTOR_BIN_PIXELS
 """Highest frequency of a projection, cycles per pixel."""
 
@@ -100,3 +103,98 @@ def trend_basis(size: int, degree: int = 2) -> NDArray[np.float64]:
 def candidate_cutoffs() -> tuple[float, ...]:
     """Return the candidate cutoffs of a series, each about 4 % above the one before."""
     return tuple(float(c) for c in np.geomspace(MIN_CUTOFF, MAX_CUTOFF, 60))
+
+
+def periodograms(residual: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Compute the spectra of Hann-windowed patches; the sum of each is the patch's variance.
+
+    Args:
+        residual: Patches [patch, row, column] of an even size.
+
+    Returns:
+        Power [patch, row frequency, column frequency], HU^2. The negative column frequencies, which
+        a real image does not need, are counted with the positive ones.
+    """
+    size = residual.shape[-1]
+    window = np.outer(_hann(size), _hann(size))
+    unit = float(np.sum(window**2)) * size**2
+    spectrum = np.fft.rfft2(residual * window)
+    power: NDArray[np.float64] = (spectrum.real**2 + spectrum.imag**2) * (_times(size) / unit)
+    return power
+
+
+def ring_profile(power: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Average the spectrum of a patch over rings of 1, 2 ... cycles per patch, up to Nyquist."""
+    size = len(power)
+    ring, times = _ring_numbers(size), np.broadcast_to(_times(size), power.shape)
+    rings = range(1, size // 2 + 1)
+    return np.array([power[ring == k].sum() / times[ring == k].sum() for k in rings])
+
+
+def band_power(power: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum spectra [..., row frequency, column frequency] from ``MIN_RING`` cycles per patch on."""
+    inside = (_ring_numbers(power.shape[-2]) >= MIN_RING).astype(np.float64)
+    total: NDArray[np.float64] = np.tensordot(power, inside)
+    return total
+
+
+def match_cutoff(profile: NDArray[np.float64]) -> float:
+    """Find the cutoff that explains a profile [ring] best.
+
+    The profile is modelled as noise of a cutoff plus anatomy whose power falls with the cube of the
+    frequency (Burgess 1999); both amounts are fitted for every candidate. Errors are weighted by
+    the root of the power, so that the weak upper rings count.
+    """
+    ring = np.arange(MIN_RING, len(profile) + 1)
+    seen = np.maximum(profile[MIN_RING - 1 :], 1e-9)
+    weight = np.sqrt(ring / seen)
+
+    def misfit(cutoff: float) -> float:
+        noise = _model_profile(cutoff, 2 * len(profile))[MIN_RING - 1 :]
+        parts = np.stack([noise, ring**-3.0], axis=1) * weight[:, None]
+        amounts = _least_squares(parts, seen * weight)
+        return float(np.sum((seen * weight - parts @ amounts) ** 2))
+
+    return min(candidate_cutoffs(), key=misfit)
+
+
+def _least_squares(parts: NDArray[np.float64], seen: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Fit non-negative amounts of two components [ring, 2]."""
+    amounts = np.asarray(np.linalg.lstsq(parts, seen, rcond=None)[0], dtype=np.float64)
+    if amounts.min() >= 0.0:
+        return amounts
+    alone = np.maximum((parts * seen[:, None]).sum(0) / (parts**2).sum(0), 0.0)
+    left = ((seen[:, None] - parts * alone) ** 2).sum(0)
+    return np.where(np.arange(2) == int(np.argmin(left)), alone, 0.0)
+
+
+@lru_cache(maxsize=256)
+def model_spectrum(cutoff: float, size: int) -> NDArray[np.float64]:
+    """Return the spectrum of unit noise of a cutoff under the window of ``periodograms``."""
+    overlap = np.correlate(_hann(size), _hann(size), mode="full")[size - 1 :]
+    lags = np.r_[overlap, 0.0, overlap[:0:-1]] / overlap[0]
+    windowed = lag_correlation(cutoff, 2 * size) * np.outer(lags, lags)
+    spectrum: NDArray[np.float64] = np.fft.fft2(windowed).real[::2, ::2] / size**2
+    return spectrum[:, : size // 2 + 1] * _times(size)
+
+
+@lru_cache(maxsize=256)
+def _model_profile(cutoff: float, size: int) -> NDArray[np.float64]:
+    return ring_profile(model_spectrum(cutoff, size))
+
+
+def _hann(size: int) -> NDArray[np.float64]:
+    return np.hanning(size + 2)[1:-1]
+
+
+@lru_cache(maxsize=4)
+def _ring_numbers(size: int) -> NDArray[np.float64]:
+    """Cycles per patch [row frequency, column frequency], rounded."""
+    f, half = np.fft.fftfreq(size) * size, np.fft.rfftfreq(size) * size
+    return np.asarray(np.rint(np.hypot(f[:, None], half[None, :])), dtype=np.float64)
+
+
+@lru_cache(maxsize=4)
+def _times(size: int) -> NDArray[np.float64]:
+    """Return how many frequencies of a whole spectrum each column frequency stands for."""
+    return np.array([1.0, *[2.0] * (size // 2 - 1), 1.0])

@@ -3,80 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from man_core.batches import BatchWork, denoised_batches
 from man_core.condition import Condition
+from man_core.denoise_report import DenoiseReport
 from man_core.denoiser import Denoiser
-from man_core.guard import Check, Finding, GuardLimits, Verdict, worst
-from man_core.guard.inspection import inspect
-from man_core.noise import estimate_noise_and_texture
+from man_core.errors import Stopped
+from man_core.guard import Check, Finding, GuardLimits
+from man_core.guard.watch import Watch
+from man_core.slices import ArraySlices, SliceSource
 from man_core.volume import Volume
 
 OnResult = Callable[[int, NDArray[np.float32]], None]
 """Callback after every batch with (index of its first slice, result [slice, row, column] in HU).
 
 The result is final."""
-
-
-@dataclass(frozen=True)
-class DenoiseReport:
-    """Settings, noise and findings of one denoised series; contains no identity.
-
-    Attributes:
-        model: Registry name.
-        version: Version of the weights.
-        digest: ``ModelCard.digest``.
-        weights_sha256: Hash of the weights.
-        device: Device it ran on.
-        steps: Sampling steps.
-        strength: 0 leaves the source, 1 is the result of the model; blended in HU.
-        seed: Seed of the starting noise.
-        slices: Number of slices denoised.
-        seconds: Time in the denoiser.
-        noise_before_hu: Noise in soft tissue of the source, HU; None without soft tissue.
-        noise_after_hu: The same in the result.
-        mean_shift_hu: Mean of result minus source in soft tissue, HU; None without soft tissue or
-            with the guard off.
-        guard_seconds: Time in the guard.
-        findings: Findings of the guard; empty when it is off.
-    """
-
-    model: str
-    version: str
-    digest: str
-    weights_sha256: str
-    device: str
-    steps: int
-    strength: float
-    seed: int
-    slices: int
-    seconds: float
-    noise_before_hu: float | None
-    noise_after_hu: float | None
-    mean_shift_hu: float | None
-    guard_seconds: float = 0.0
-    findings: tuple[Finding, ...] = ()
-
-    @property
-    def verdict(self) -> Verdict:
-        """The worst of the findings."""
-        return worst(self.findings)
-
-    @property
-    def objections(self) -> tuple[Finding, ...]:
-        """The findings that are not OK, the worst first."""
-        bad = [finding for finding in self.findings if finding.verdict is not Verdict.OK]
-        return tuple(sorted(bad, key=lambda finding: finding.verdict is not Verdict.BLOCK))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return {**asdict(self), "verdict": self.verdict if self.findings else None}
 
 
 def denoise_volume(
@@ -124,21 +70,76 @@ def denoise_volume(
         >>> result.shape, report.model, str(report.verdict)
         ((2, 64, 64), 'identity', 'ok')
     """
-    started = time.monotonic()
-    hu = denoise_slices(
-        volume.hu,
+    hu = np.empty_like(volume.hu)
+
+    def keep(first: int, result: NDArray[np.float32]) -> None:
+        hu[first : first + len(result)] = result
+        if on_result is not None:
+            on_result(first, result)
+
+    report = denoise_stream(
+        ArraySlices(volume.hu, padding),
         denoiser,
         condition,
+        pixel_mm=volume.spacing_mm[1],
         seed=seed,
         strength=strength,
-        padding=padding,
-        on_result=on_result,
+        limits=limits,
+        on_result=keep,
         on_progress=on_progress,
         should_stop=should_stop,
     )
-    settings = _Settings(denoiser, strength, seed, time.monotonic() - started)
-    denoised = volume.with_hu(hu)
-    return denoised, _report(volume, denoised, settings, limits, padding)
+    return volume.with_hu(hu), report
+
+
+def denoise_stream(
+    source: SliceSource,
+    denoiser: Denoiser,
+    condition: Condition,
+    *,
+    pixel_mm: float,
+    seed: int,
+    strength: float = 1.0,
+    limits: GuardLimits | None = GuardLimits(),  # noqa: B008 - frozen
+    on_result: OnResult | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> DenoiseReport:
+    """Denoise a series slice by slice, without keeping it; see ``denoise_volume``.
+
+    First the slices by which the noise is measured are read (``noise.sampled_slices``), then all in
+    order. A thread measures results while later slices are denoised; a few batches are in memory.
+
+    Args:
+        source: Slices of the low-dose series, with their padding.
+        denoiser: Denoising method.
+        condition: Acquisition facts of the scan.
+        pixel_mm: Side of a pixel.
+        seed: See ``denoise_volume``.
+        strength: 0 to 1, blended in HU.
+        limits: Limits of the guard; None turns it off.
+        on_result: See ``OnResult``; its exceptions propagate.
+        on_progress: Callback with (slices done, total slices).
+        should_stop: Called before every batch.
+
+    Raises:
+        ValueError: The strength is not within 0 to 1.
+        ModelError: The model returned values that are not finite.
+        Stopped: ``should_stop`` returned True.
+    """
+    if should_stop is not None and should_stop():
+        raise Stopped
+    results = _results(source, BatchWork(denoiser, condition, seed, strength), should_stop)
+    with Watch(source, pixel_mm, limits, denoiser.device) as watch:
+        started = time.monotonic()
+        for part, hu, result in results:
+            watch.put(part.start, hu, result, source.padding(part))
+            if on_result is not None:
+                on_result(part.start, result)
+            if on_progress is not None:
+                on_progress(part.stop, len(source))
+        settings = _Settings(denoiser, strength, seed, len(source), time.monotonic() - started)
+        return _report(watch, settings)
 
 
 def denoise_slices(
@@ -148,50 +149,42 @@ def denoise_slices(
     *,
     seed: int,
     strength: float = 1.0,
-    padding: NDArray[np.bool_] | None = None,
-    on_result: OnResult | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> NDArray[np.float32]:
     """Denoise HU [slice, row, column] without guard and report; see ``denoise_volume``."""
-    if not 0.0 <= strength <= 1.0:
-        raise ValueError(f"The strength must be within 0 to 1, got {strength}.")
     hu = np.empty_like(source)
     work = BatchWork(denoiser, condition, seed, strength)
-    for part, result in denoised_batches(source, work, should_stop):
+    for part, _, result in _results(ArraySlices(source), work, should_stop):
         hu[part] = result
-        if padding is not None:
-            np.copyto(hu[part], source[part], where=padding[part])
-        if on_result is not None:
-            on_result(part.start, hu[part])
-        if on_progress is not None:
-            on_progress(part.stop, len(hu))
     return hu
+
+
+def _results(
+    source: SliceSource, work: BatchWork, should_stop: Callable[[], bool] | None
+) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.float32]]]:
+    """Yield the slices of each batch, their source and their final result in HU."""
+    if not 0.0 <= work.strength <= 1.0:
+        raise ValueError(f"The strength must be within 0 to 1, got {work.strength}.")
+    for part, result in denoised_batches(source, work, should_stop):
+        hu, padding, final = source[part], source.padding(part), np.array(result)
+        if padding is not None:
+            np.copyto(final, hu, where=padding)
+        yield part, hu, final
 
 
 @dataclass(frozen=True)
 class _Settings:
-    """Settings and duration of a run."""
+    """Settings, length and duration of a run."""
 
     denoiser: Denoiser
     strength: float
     seed: int
+    slices: int
     seconds: float
 
 
-def _report(
-    source: Volume,
-    denoised: Volume,
-    settings: _Settings,
-    limits: GuardLimits | None,
-    padding: NDArray[np.bool_] | None,
-) -> DenoiseReport:
-    started = time.monotonic()
-    before = estimate_noise_and_texture(source.hu)
-    after = estimate_noise_and_texture(denoised.hu)
-    findings: tuple[Finding, ...] = ()
-    if limits is not None:
-        findings = inspect(source, denoised.hu, limits, before=before, after=after, padding=padding)
+def _report(watch: Watch, settings: _Settings) -> DenoiseReport:
+    before, (after, findings) = watch.before, watch.finish()
     card = settings.denoiser.info
     return DenoiseReport(
         model=card.name,
@@ -202,12 +195,12 @@ def _report(
         steps=settings.denoiser.steps,
         strength=settings.strength,
         seed=settings.seed,
-        slices=len(source.hu),
+        slices=settings.slices,
         seconds=settings.seconds,
         noise_before_hu=_finite(before.std_hu),
         noise_after_hu=_finite(after.std_hu),
         mean_shift_hu=_mean_shift(findings),
-        guard_seconds=time.monotonic() - started,
+        guard_seconds=watch.seconds,
         findings=findings,
     )
 

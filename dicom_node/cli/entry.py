@@ -5,23 +5,14 @@ from __future__ import annotations
 import sys
 import traceback
 import warnings
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 import dicom_node
-from dicom_node.cli import (
-    check,
-    demo,
-    denoise,
-    jobs,
-    peers,
-    processes,
-    rules,
-    status,
-    unknown,
-)
 from dicom_node.cli.file_modes import keep_files_private
 from dicom_node.ct import prepare_dicom_libraries
 from dicom_node.errors import NodeError
@@ -30,16 +21,40 @@ from dicom_node.product import PRODUCT_VERSION
 
 UNEXPECTED = 1
 
-app = typer.Typer(
-    name="dicom-node",
-    help="A DICOM node that denoises low-dose CT series and sends the result back.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for group in (processes, check, status, jobs, unknown, rules, denoise, peers, demo):
-    group.register(app)
+GROUPS: Final = {
+    "processes": ("init", "start", "receive", "work", "deliver", "serve"),
+    "check": ("check",),
+    "status": ("status",),
+    "jobs": ("jobs",),
+    "unknown": ("adopt", "unknown"),
+    "rules": ("rules",),
+    "denoise": ("denoise", "models"),
+    "peers": ("echo", "send"),
+    "demo": ("demo",),
+}
+"""Commands of each module, in the order of the help."""
+
+
+def application(arguments: Sequence[str] = ()) -> typer.Typer:
+    """Build the application.
+
+    Args:
+        arguments: Arguments of the program. Where the first is a command, only its module is
+            loaded, which takes half the time; otherwise all are.
+    """
+    app = typer.Typer(
+        name="dicom-node",
+        help="A DICOM node that denoises low-dose CT series and sends the result back.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    named = [group for group, commands in GROUPS.items() if {*arguments[:1]} & {*commands}]
+    for group in named or GROUPS:
+        import_module(f"dicom_node.cli.{group}").register(app)
+    return app
 
 
 def _print_version(requested: bool) -> None:
@@ -48,7 +63,6 @@ def _print_version(requested: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     version: Annotated[
         bool,
@@ -67,7 +81,7 @@ def main() -> None:
     _silence_warnings()
     log_to_stderr()
     try:
-        app(prog_name="dicom-node")
+        application(sys.argv[1:])(prog_name="dicom-node")
     except NodeError as error:
         typer.echo(f"dicom-node: {error}", err=True)
         sys.exit(error.exit_code)

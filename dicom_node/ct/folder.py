@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+from pydicom import Dataset
 
 from dicom_node.ct.attributes import texts
 from dicom_node.ct.headers import load
@@ -15,6 +17,9 @@ from dicom_node.errors import InputError, UnreadableFile
 
 DIRECTORY_FILE: Final = "DICOMDIR"
 """File name of the index of a DICOM medium: a DICOM file, but not an image."""
+
+MAX_KEPT_HEADERS: Final = 4096
+"""Headers that a scan keeps, of some 30 KiB each, so that the files of a series are read once."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +43,14 @@ class Folder:
         series: The files of each series, sorted by path; series in the order of their first file.
         unread: Files that look like DICOM, by content or by extension, and cannot be read.
         ignored: Other files, such as text and pictures.
+        headers: Headers of the first ``MAX_KEPT_HEADERS`` files of series; of more, the memory
+            would not do.
     """
 
     series: tuple[tuple[Path, ...], ...]
     unread: tuple[Unread, ...]
     ignored: tuple[Path, ...]
+    headers: dict[Path, Dataset] = field(default_factory=dict)
 
 
 def find_series(folder: Path) -> list[list[Path]]:
@@ -63,17 +71,22 @@ def scan_folder(folder: Path) -> Folder:
     by_series: dict[str, list[Path]] = defaultdict(list)
     unread: list[Unread] = []
     ignored: list[Path] = []
+    headers: dict[Path, Dataset] = {}
     for path in _files_in(folder):
         if not _looks_like_dicom(path):
             ignored.append(path)
             continue
         try:
-            by_series[_series_uid(path)].append(path)
+            header = load(path, pixels=False)
+            by_series[_series_uid(path, header)].append(path)
         except InputError as error:
             unread.append(Unread(path, str(error)))
+            continue
+        if len(headers) < MAX_KEPT_HEADERS:
+            headers[path] = header
     if not by_series:
         raise _nothing_found(folder, unread, ignored)
-    return Folder(tuple(map(tuple, by_series.values())), tuple(unread), tuple(ignored))
+    return Folder(tuple(map(tuple, by_series.values())), tuple(unread), tuple(ignored), headers)
 
 
 def _files_in(folder: Path) -> Iterator[Path]:
@@ -99,8 +112,8 @@ def _looks_like_dicom(path: Path) -> bool:
         return True
 
 
-def _series_uid(path: Path) -> str:
-    uids = texts(load(path, pixels=False), "SeriesInstanceUID")
+def _series_uid(path: Path, header: Dataset) -> str:
+    uids = texts(header, "SeriesInstanceUID")
     if not uids:
         raise UnreadableFile(f"{path.name} names no series: the file is cut off or not an image.")
     return uids[0]

@@ -65,6 +65,17 @@ def load(path: Path, *, pixels: bool) -> FileDataset:
     return header
 
 
+def load_image(path: Path) -> FileDataset:
+    """Load all public elements of an image with its pixel data.
+
+    Raises:
+        UnreadableFile: As :func:`load`, and where the header is larger than any image's.
+        InputError: It is not there, or may not be opened.
+        StorageError: The disk, or the system, cannot read it now.
+    """
+    return _read(path, ElementScope(lean=False, pixels=True))
+
+
 def load_whole(path: Path) -> FileDataset:
     """Load the header that a derived image is made from: all public elements.
 

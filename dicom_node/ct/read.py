@@ -8,11 +8,12 @@ position are accepted where they are phases (``ct/slices/phases.py``).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -28,12 +29,13 @@ from dicom_node.ct.series import CtSeries
 from dicom_node.ct.slices import geometry
 from dicom_node.ct.slices.gaps import Gap, find_gaps
 from dicom_node.ct.slices.phases import phases_of
-from dicom_node.ct.units import check_unspecified
+from dicom_node.ct.stack import BYTES_PER_VOXEL, SLICE_BYTES_PER_PIXEL, CtStack
+from dicom_node.ct.units import unspecified_remark
 from dicom_node.errors import IncompleteSeries, InputError, UnreadableFile
 from dicom_node.memory import header_bytes, memory_limited
 from man_core import Volume
 
-__all__ = ["CtSeries", "find_series", "read_series", "scan_folder"]
+__all__ = ["CtSeries", "find_series", "open_series", "read_series", "scan_folder"]
 
 _SHARED: Final = {
     "SeriesInstanceUID": "several series",
@@ -44,11 +46,7 @@ _SHARED: Final = {
 }
 """Attributes that all images of a series share, with the description of a violation."""
 
-BYTES_PER_VOXEL: Final = 7
-"""Memory for a stored word, a padding flag and HU in single precision."""
-
-SLICE_BYTES_PER_PIXEL: Final = 64
-"""Memory for decoding one slice, in double precision and several copies."""
+_NONE_KNOWN: Final[Mapping[Path, Dataset]] = MappingProxyType({})
 
 FALLBACK_SPACING_MM: Final = 1.0
 """Slice spacing of a single image that states no thickness."""
@@ -74,20 +72,50 @@ def read_series(
     Raises:
         InputError: One sentence; ``NotForUs``, ``UnreadableFile``, ``IncompleteSeries`` say more.
     """
-    images, localizers = _load_headers(paths)
+    stack = open_series(paths, contiguous=contiguous, only=only)
+    with _bounded(_voxel_bytes(stack)):
+        stored, padding, hu = _read_voxels(stack)
+    return CtSeries(
+        volume=Volume(hu, stack.spacing_mm, stack.affine),
+        condition=stack.condition,
+        headers=stack.headers,
+        stored=stored,
+        padding=padding,
+        files=stack.files,
+        regular=stack.regular,
+        remarks=stack.remarks,
+    )
+
+
+def open_series(
+    paths: Sequence[Path],
+    *,
+    contiguous: bool = True,
+    only: Collection[Path] | None = None,
+    known: Mapping[Path, Dataset] = _NONE_KNOWN,
+) -> CtStack:
+    """Read and check the headers of one series; its slices can then be read one at a time.
+
+    Args:
+        paths: The files, in any order.
+        contiguous: See :func:`read_series`.
+        only: See :func:`read_series`.
+        known: Headers of files that have been loaded already (``headers.load``).
+
+    Raises:
+        InputError: As :func:`read_series`, but for what only the pixels show.
+    """
+    images, localizers = _load_headers(paths, known)
     whole = _stack(images, contiguous=contiguous)
     stack = whole if only is None else _part(whole, images, only)
     ordered = [images[index] for index in stack.order]
-    ordered_headers = [image.header for image in ordered]
-    with _bounded(_voxel_bytes(ordered_headers)):
-        stored, padding, hu = _read_voxels(ordered)
-    remarks = (check_unspecified(ordered_headers, hu, padding), localizer_remark(localizers))
-    return CtSeries(
-        volume=Volume(hu, stack.spacing_mm, stack.affine),
+    ordered_headers = tuple(image.header for image in ordered)
+    remarks = unspecified_remark(ordered_headers), localizer_remark(localizers)
+    return CtStack(
+        spacing_mm=stack.spacing_mm,
+        affine=stack.affine,
         condition=headers.condition_of([images[index].header for index in whole.order]),
-        headers=tuple(ordered_headers),
-        stored=stored,
-        padding=padding,
+        headers=ordered_headers,
         files=tuple(image.path for image in ordered),
         regular=stack.regular,
         remarks=tuple(remark for remark in remarks if remark),
@@ -106,7 +134,7 @@ class _Image:
         return headers.image_name(self.header, self.path)
 
 
-def _load_headers(paths: Sequence[Path]) -> tuple[list[_Image], int]:
+def _load_headers(paths: Sequence[Path], known: Mapping[Path, Dataset]) -> tuple[list[_Image], int]:
     """Load and check the headers of a series.
 
     Returns:
@@ -115,7 +143,10 @@ def _load_headers(paths: Sequence[Path]) -> tuple[list[_Image], int]:
     if not paths:
         raise InputError("There are no files to read: give at least one CT image.")
     with _bounded(header_bytes(len(paths))):
-        loaded = [_Image(Path(path), headers.load(path, pixels=False)) for path in paths]
+        loaded = [
+            _Image(Path(path), known.get(path) or headers.load(path, pixels=False))
+            for path in paths
+        ]
     images = [loaded[index] for index in without_localizers([image.header for image in loaded])]
     for image in images:
         headers.check(image.header, image.name)
@@ -136,11 +167,11 @@ def _bounded(further_bytes: int) -> Iterator[None]:
         ) from error
 
 
-def _voxel_bytes(ordered: Sequence[Dataset]) -> int:
+def _voxel_bytes(stack: CtStack) -> int:
     """Memory for the voxels of a series, and for processing one slice."""
-    pixels_each = int(ordered[0].Rows) * int(ordered[0].Columns)
-    kept = len(ordered) * pixels_each * BYTES_PER_VOXEL
-    return header_bytes(len(ordered)) + kept + pixels_each * SLICE_BYTES_PER_PIXEL
+    slices, rows, columns = stack.shape
+    kept = slices * rows * columns * BYTES_PER_VOXEL
+    return header_bytes(slices) + kept + rows * columns * SLICE_BYTES_PER_PIXEL
 
 
 def _stack(images: Sequence[_Image], *, contiguous: bool) -> geometry.Stack:
@@ -220,18 +251,14 @@ def _gap_error(gaps: Sequence[Gap], images: Sequence[_Image]) -> IncompleteSerie
 
 
 def _read_voxels(
-    ordered: Sequence[_Image],
+    stack: CtStack,
 ) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.float32]]:
-    encodings = [pixels.Encoding.of(image.header) for image in ordered]
-    first = ordered[0].header
-    shape = (len(ordered), int(first.Rows), int(first.Columns))
-    stored = np.empty(shape, np.result_type(*{encoding.dtype for encoding in encodings}))
-    padding, hu = np.empty(shape, np.bool_), np.empty(shape, np.float32)
-    for index, (image, encoding) in enumerate(zip(ordered, encodings, strict=True)):
-        words = pixels.decode(headers.load(image.path, pixels=True), image.name)
-        stored[index] = words
-        padding[index] = pixels.padding_mask(words, encoding)
-        hu[index] = pixels.to_hu(words, encoding, padding[index])
+    types = {pixels.Encoding.of(header).dtype for header in stack.headers}
+    stored = np.empty(stack.shape, np.result_type(*types))
+    padding, hu = np.empty(stack.shape, np.bool_), np.empty(stack.shape, np.float32)
+    for index in range(len(stored)):
+        found = stack.read(index)
+        stored[index], padding[index], hu[index] = found.stored, found.padding, found.hu
     return stored, padding, hu
 
 

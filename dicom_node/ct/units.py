@@ -39,30 +39,28 @@ def is_unspecified(header: Dataset) -> bool:
     return str(header.get("RescaleType") or "").strip() == UNSPECIFIED
 
 
-def check_unspecified(
-    headers: Sequence[Dataset], hu: NDArray[np.float32], padding: NDArray[np.bool_]
-) -> str:
+def check_unspecified(header: Dataset, hu: NDArray[np.float32], padding: NDArray[np.bool_]) -> None:
     """Check by the position of air that values of unspecified unit are Hounsfield units.
 
     Args:
-        headers: One per slice.
-        hu: [slice, row, column], rescaled values.
+        header: Of one slice.
+        hu: [row, column], rescaled values.
         padding: Same shape, True where the scanner had no data.
-
-    Returns:
-        A remark for the report; empty where every slice states its unit.
 
     Raises:
         NotForUs: Air does not lie near -1000.
     """
-    unspecified = [index for index, header in enumerate(headers) if is_unspecified(header)]
-    if not unspecified:
-        return ""
-    if not all(_has_air(hu[index][~padding[index]]) for index in unspecified):
+    if is_unspecified(header) and not _has_air(hu[~padding]):
         raise NotForUs(
             "The unit of the pixel values is unspecified (Rescale Type US) and air does not lie "
             "near -1000, so they cannot be taken for HU."
         )
+
+
+def unspecified_remark(headers: Sequence[Dataset]) -> str:
+    """Return a report's remark on values taken for HU; empty where every slice states its unit."""
+    if not any(map(is_unspecified, headers)):
+        return ""
     return (
         "the unit of the pixel values is unspecified (Rescale Type US); they were taken for HU, "
         "for air lies near -1000"

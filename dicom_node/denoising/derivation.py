@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,17 +17,20 @@ from dicom_node.ct.derived.image import add_guard_objections, derive_image
 from dicom_node.ct.derived.provenance import DeriveOptions, Provenance
 from dicom_node.ct.files import read_back, write_file
 from dicom_node.ct.headers import load_whole
-from dicom_node.ct.series import CtSeries
+from dicom_node.ct.reader import SliceReader
 from dicom_node.errors import StorageError
+
+MAX_WAITING_SLICES = 32
+"""Denoised slices that may wait for their file; more would fill the memory."""
 
 
 class Derivation:
     """Write the files of all slices in order, in one thread of its own.
 
-    A slice takes some 10 ms, nearly all of it in Python, so a second thread would gain nothing.
+    Nearly all of it is done in Python, so a second thread would gain nothing.
 
     Args:
-        source: The series that is denoised.
+        source: Slices of the series that is denoised; each is released when its file is written.
         files: Path of each slice's file.
         provenance: Model and settings.
         options: Labels of the derived series.
@@ -36,7 +40,7 @@ class Derivation:
 
     def __init__(
         self,
-        source: CtSeries,
+        source: SliceReader,
         files: Sequence[Path],
         provenance: Provenance,
         options: DeriveOptions,
@@ -45,10 +49,12 @@ class Derivation:
     ) -> None:
         self._source, self._files, self._provenance = source, files, provenance
         self._options, self._missing, self._thread = options, missing, thread
-        self._pending: list[Future[None]] = []
+        self._waiting: deque[Future[None]] = deque()
 
     def put(self, first: int, hu: NDArray[np.float32]) -> None:
         """Take denoised slices [slice, row, column]; they must not change any more.
+
+        Waits while more than ``MAX_WAITING_SLICES`` have no file yet.
 
         Args:
             first: Index of the first of them in the series.
@@ -59,9 +65,11 @@ class Derivation:
             StorageError: The disk is full or the folder not writable.
         """
         for index, one in enumerate(hu, start=first):
-            self._pending.append(self._thread.submit(self._write, index, one))
-        while self._pending and self._pending[0].done():
-            self._pending.pop(0).result()
+            self._waiting.append(self._thread.submit(self._write, index, one))
+        while self._waiting and (
+            len(self._waiting) > MAX_WAITING_SLICES or self._waiting[0].done()
+        ):
+            self._waiting.popleft().result()
 
     def finish(self) -> None:
         """Wait for the files of all slices that were put.
@@ -70,7 +78,7 @@ class Derivation:
             UnreadableFile: The header of a slice cannot be written.
             StorageError: The disk is full or the folder not writable.
         """
-        for one in self._pending:
+        for one in self._waiting:
             one.result()
 
     def add_guard_objections(self, flagged: str) -> None:
@@ -90,14 +98,15 @@ class Derivation:
 
     def _write(self, index: int, hu: NDArray[np.float32]) -> None:
         image = derive_image(
-            self._source, index, hu, self._provenance, self._options, missing=self._missing
+            self._source.slice(index), hu, self._provenance, self._options, missing=self._missing
         )
         write_file(image, self._files[index])
+        self._source.release((index,))
 
 
 @contextmanager
 def deriving(
-    source: CtSeries,
+    source: SliceReader,
     targets: Sequence[Path],
     provenance: Provenance,
     options: DeriveOptions,
@@ -109,7 +118,7 @@ def deriving(
     block is left without an error; otherwise nothing stays.
 
     Args:
-        source: The series that is denoised.
+        source: Slices of the series that is denoised.
         targets: The place of each slice's file, all in one folder that is there.
         provenance: Model and settings.
         options: Labels of the derived series.

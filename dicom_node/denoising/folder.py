@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from pydicom import Dataset
 
 from dicom_node.ct.attributes import number
 from dicom_node.ct.folder import Folder, scan_folder
@@ -114,6 +116,7 @@ class _Planned:
     name: str
     files: tuple[Path, ...]
     target: Path
+    headers: Mapping[Path, Dataset]
 
 
 def _one_series(
@@ -123,7 +126,7 @@ def _one_series(
     on_progress: OnSeries | None,
     orders: Orders,
 ) -> SeriesOutcome:
-    headers = [load(path, pixels=False) for path in series.files]
+    headers = [series.headers[path] for path in series.files]
     otherwise = WorkOrder(orders.model or denoiser.info.name, options.strength, destinations=())
     decision = decide(headers, otherwise=otherwise, rules=orders.rules, source_ae=orders.source_ae)
     if isinstance(decision, Skip):
@@ -152,7 +155,13 @@ def _denoise_one(
 
     try:
         report = denoise_series(
-            series.files, series.target, denoiser, options, missing=missing, on_progress=progress
+            series.files,
+            series.target,
+            denoiser,
+            options,
+            missing=missing,
+            known=series.headers,
+            on_progress=progress,
         )
     except ImplausibleResult as error:
         return SeriesOutcome(series.name, report=error.report, error=str(error))
@@ -167,9 +176,16 @@ def _plan(folder: Folder, source: Path, destination: Path) -> Iterator[_Planned]
     shared = {parent for parent, count in Counter(parents).items() if count > 1}
     taken: Counter[Path] = Counter()
     for parent, files in zip(parents, folder.series, strict=True):
-        label = f"series-{number(load(files[0], pixels=False), 'SeriesNumber') or 0:.0f}"
+        headers = {path: _taken_out(folder, path) for path in files}
+        label = f"series-{number(headers[files[0]], 'SeriesNumber') or 0:.0f}"
         place = parent / label if parent in shared else parent
         taken[place] += 1
         if taken[place] > 1:
             place = place.with_name(f"{label}-{taken[place]}")
-        yield _Planned((parent / label).as_posix(), files, destination / place)
+        yield _Planned((parent / label).as_posix(), files, destination / place, headers)
+
+
+def _taken_out(folder: Folder, path: Path) -> Dataset:
+    """Take a header out of the folder, so that it is forgotten with its series; or load it."""
+    kept = folder.headers.pop(path, None)
+    return load(path, pixels=False) if kept is None else kept

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from dicom_node import telemetry
 from dicom_node.denoising.report import ImplausibleResult, RunReport
 from dicom_node.errors import DeviceFault, ModelUnavailable
-from dicom_node.ledger.model import Job
 from dicom_node.logs import get_logger
 from dicom_node.settings import GuardSettings, ModelSettings, Settings, guard_limits
 
 if TYPE_CHECKING:
     from dicom_node.denoising.series import DenoiseOptions, GuardOptions
+    from dicom_node.ledger.model import Job
     from man_core import Denoiser, DenoiseReport
 
 log = get_logger(__name__)

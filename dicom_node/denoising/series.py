@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,9 @@ from pydicom import Dataset
 from dicom_node.ct.attributes import number
 from dicom_node.ct.derived.provenance import DeriveOptions, Provenance
 from dicom_node.ct.patient import marks_of
-from dicom_node.ct.read import CtSeries, read_series
+from dicom_node.ct.read import open_series, read_series
+from dicom_node.ct.reader import SliceReader
+from dicom_node.ct.stack import CtStack
 from dicom_node.ct.uids import derived_uid
 from dicom_node.denoising.derivation import Derivation, deriving
 from dicom_node.denoising.report import ImplausibleResult, RunReport
@@ -26,7 +28,8 @@ from man_core import (
     ModelError,
     UncertaintySummary,
     Verdict,
-    denoise_volume,
+    denoise_stream,
+    sampled_slices,
     series_seed,
     spread_over_seeds,
 )
@@ -71,10 +74,16 @@ def denoise_series(
     *,
     only: Collection[Path] | None = None,
     missing: str = "",
+    known: Mapping[Path, Dataset] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> RunReport:
     """Denoise the files of one series and write the derived series.
+
+    All headers are read first. Slices are then read, denoised, checked and written in threads that
+    work beside each other, so that the memory does not grow with the series, but for its headers.
+    Each file is opened twice: for its small header elements, and for everything else in its turn.
+    The files become visible when the last one is written and the guard has judged.
 
     Args:
         files: The files of one CT series, in any order.
@@ -85,6 +94,7 @@ def denoise_series(
             all.
         missing: Missing slices, in words; the series is then denoised as it is, and its headers
             say so.
+        known: Headers that have been loaded already; see ``open_series``.
         on_progress: Called with (slices denoised, slices in all).
         should_stop: Called before every batch of slices.
 
@@ -98,17 +108,20 @@ def denoise_series(
         ImplausibleResult: The guard keeps the result back; nothing was written.
         man_core.Stopped: ``should_stop`` said so; nothing was written.
     """
-    source = read_series(files, contiguous=not missing, only=only)
+    source = open_series(files, contiguous=not missing, only=only, known=known or {})
     targets = _targets(source, files, destination)
     run = _Run(source, denoiser, options, should_stop)
-    with deriving(source, targets, run.provenance, options.derived, missing) as derivation:
-        report = run.report(run.denoised(derivation, on_progress), targets, missing)
+    with (
+        SliceReader(source, sampled_slices(len(source.files))) as reader,
+        deriving(reader, targets, run.provenance, options.derived, missing) as derivation,
+    ):
+        report = run.report(run.denoised(reader, derivation, on_progress), targets, missing)
         if options.guard.action == "block" and report.denoise.verdict is Verdict.BLOCK:
             raise ImplausibleResult(replace(report, files=(), blocked=True))
         if report.denoise.objections:
             sentences = (one.sentence for one in report.denoise.objections)
             derivation.add_guard_objections("; ".join(sentences))
-        spread = run.uncertainty()
+        spread = run.uncertainty(files, contiguous=not missing, only=only)
     return replace(report, uncertainty=spread)
 
 
@@ -137,7 +150,7 @@ def _provenance(source_uid: str, denoiser: Denoiser, options: DenoiseOptions) ->
 class _Run:
     """One series on its way through one denoiser."""
 
-    source: CtSeries
+    source: CtStack
     denoiser: Denoiser
     options: DenoiseOptions
     should_stop: Callable[[], bool] | None
@@ -147,18 +160,21 @@ class _Run:
         return _provenance(self.source.series_uid, self.denoiser, self.options)
 
     def denoised(
-        self, derivation: Derivation, on_progress: Callable[[int, int], None] | None
+        self,
+        reader: SliceReader,
+        derivation: Derivation,
+        on_progress: Callable[[int, int], None] | None,
     ) -> DenoiseReport:
-        """Denoise the volume and hand its slices to the derivation."""
+        """Denoise the slices and hand the results to the derivation."""
         guard = self.options.guard
         try:
-            _, report = denoise_volume(
-                self.source.volume,
+            return denoise_stream(
+                reader,
                 self.denoiser,
                 self.source.condition,
+                pixel_mm=self.source.spacing_mm[1],
                 seed=self.provenance.seed,
                 strength=self.provenance.strength,
-                padding=self.source.padding,
                 limits=None if guard.action == "off" else guard.limits,
                 on_result=derivation.put,
                 on_progress=on_progress,
@@ -166,7 +182,6 @@ class _Run:
             )
         except ModelError as error:
             raise ModelUnavailable(str(error)) from error
-        return report
 
     def report(self, result: DenoiseReport, files: tuple[Path, ...], missing: str) -> RunReport:
         """Report the run, as yet without its uncertainty."""
@@ -183,14 +198,20 @@ class _Run:
             patient_marks=marks_of(source.headers, source.series_uid),
         )
 
-    def uncertainty(self) -> UncertaintySummary | None:
-        """Return the spread over seeds, where the options ask for it."""
+    def uncertainty(
+        self, files: Sequence[Path], *, contiguous: bool, only: Collection[Path] | None
+    ) -> UncertaintySummary | None:
+        """Return the spread over seeds, where the options ask for it; it needs all of the series.
+
+        The series is read once more, since few ask for it and others are spared the memory.
+        """
         seeds, first = self.options.guard.seeds, self.provenance.seed
         if not seeds:
             return None
+        volume = read_series(files, contiguous=contiguous, only=only).volume
         try:
             _, summary = spread_over_seeds(
-                self.source.volume,
+                volume,
                 self.denoiser,
                 self.source.condition,
                 seeds=range(first, first + seeds),
@@ -202,7 +223,7 @@ class _Run:
         return summary
 
 
-def _targets(source: CtSeries, files: Sequence[Path], destination: Path) -> tuple[Path, ...]:
+def _targets(source: CtStack, files: Sequence[Path], destination: Path) -> tuple[Path, ...]:
     try:
         destination.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -6,13 +6,11 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
 
 from dicom_node.errors import ConfigurationError
 from dicom_node.settings.messages import (
@@ -24,6 +22,9 @@ from dicom_node.settings.messages import (
 from dicom_node.settings.models import Settings
 from dicom_node.settings.sections import TlsSettings
 from dicom_node.yaml_document import Place, compose_yaml, plain_values, repeated_keys
+
+if TYPE_CHECKING:  # not loaded where no configuration is read
+    from sqlalchemy.engine import URL
 
 DEFAULT_FILE = Path("node.yaml")
 DEFAULT_RULES = "rules.yaml"
@@ -162,6 +163,8 @@ def _resolved(settings: Settings, folder: Path, source: str) -> Settings:
 
 def _located(settings: Settings, folder: Path, source: str) -> str:
     """Return the database URL with an absolute file, or with the driver of this program."""
+    from sqlalchemy.engine import URL
+
     if not settings.database:
         path = _default_ledger(_absolute(settings.storage, folder), folder)
         return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
@@ -178,6 +181,9 @@ def _located(settings: Settings, folder: Path, source: str) -> str:
 
 def _database_url(text: str, source: str) -> URL:
     """Parse the URL; a message does not repeat it, since it may contain a password."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
     try:
         url = make_url(text)
     except (ArgumentError, ValueError) as error:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from man_core.guard.limits import GuardLimits, Limit
-from man_core.guard.statistics import ResidualStatistics, residual_statistics
+from man_core.guard.statistics import ResidualStatistics, ResidualSums
 from man_core.guard.verdict import Check, Finding, Verdict
 from man_core.noise import NoiseTexture, estimate_noise_and_texture
 from man_core.volume import Volume
@@ -19,6 +19,9 @@ STANDARD_ERRORS = 3.0
 
 MIN_NOISE_HU = 2.0
 """Noise below which a source, such as a phantom, has no noise whose removal could be judged."""
+
+_EMPTY_HU = (math.inf, -math.inf)
+"""Lowest and highest value of no voxels."""
 
 NOT_MEASURABLE = "the series holds too little to measure it"
 
@@ -50,30 +53,92 @@ def inspect(
     if hu.shape != source.shape:
         text = f"the result is of shape {hu.shape}, its source of {source.shape}"
         return (Finding(Check.SHAPE, Verdict.BLOCK, None, None, "", text),)
-    bad = int(hu.size - np.isfinite(hu).sum())
-    if bad:
-        text = f"{bad} voxels of the result are not finite"
-        return (Finding(Check.FINITE, Verdict.BLOCK, float(bad), 0.0, "voxels", text),)
-    before = before or estimate_noise_and_texture(source.hu)
-    after = after or estimate_noise_and_texture(hu)
-    statistics = residual_statistics(source.hu, hu, source.spacing_mm[1], before, padding)
-    return (
-        Finding(Check.SHAPE, Verdict.OK, None, None, "", "the result has its source's shape"),
-        Finding(Check.FINITE, Verdict.OK, 0.0, 0.0, "voxels", "all voxels are finite"),
-        _overshoot(source.hu, hu, limits.overshoot),
-        *_noise(before, after, limits),
-        *_drift(statistics, limits),
-        _edges(Check.FAINT_EDGES, statistics.faint_blur_px2, limits.faint_edges),
-        _edges(Check.STRONG_EDGES, statistics.strong_blur_px2, limits.strong_edges),
-        _coherence(statistics, limits.coherence),
+    inspection = Inspection(
+        source.spacing_mm[1], before or estimate_noise_and_texture(source.hu), limits
     )
+    inspection.add(0, source.hu, hu, padding)
+    return inspection.findings(after or estimate_noise_and_texture(hu))
 
 
-def _overshoot(source: NDArray[np.float32], hu: NDArray[np.float32], limit: Limit) -> Finding:
-    over = max(float(hu.max() - source.max()), float(source.min() - hu.min()), 0.0)
-    return _judged(
-        Check.OVERSHOOT, limit, over, "HU", f"voxels leave the range of the source by {over:.0f} HU"
-    )
+class Inspection:
+    """Inspection of a result that arrives in parts; equal to ``inspect`` of the whole.
+
+    Args:
+        pixel_mm: Side of a pixel.
+        before: Noise of the source.
+        limits: Limits above which the result is flagged or blocked.
+        device: Device of the arithmetic.
+    """
+
+    def __init__(
+        self,
+        pixel_mm: float,
+        before: NoiseTexture,
+        limits: GuardLimits,
+        device: str = "cpu",
+    ) -> None:
+        self._before, self._limits = before, limits
+        self._sums = ResidualSums(pixel_mm, before, device)
+        self._bad = 0
+        self._source_hu, self._result_hu = _EMPTY_HU, _EMPTY_HU
+
+    def add(
+        self,
+        first: int,
+        source: NDArray[np.float32],
+        result: NDArray[np.float32],
+        padding: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Take slices.
+
+        Args:
+            first: Index of the first of them in the series.
+            source: HU [slice, row, column].
+            result: HU, of the same shape.
+            padding: Mask of pixels without measurement, of the same shape. None: no padding.
+        """
+        self._source_hu = _widened(self._source_hu, source)
+        self._result_hu = _widened(self._result_hu, result)
+        if not all(map(math.isfinite, self._result_hu)):  # what follows would tell nothing
+            self._bad += int(result.size - np.isfinite(result).sum())
+        else:
+            self._sums.add(first, source, result, padding)
+
+    def findings(self, after: NoiseTexture) -> tuple[Finding, ...]:
+        """Judge the slices so far.
+
+        Args:
+            after: Noise of the result.
+
+        Returns:
+            One finding per check; only the failed one if the result is not finite.
+        """
+        if self._bad:
+            text = f"{self._bad} voxels of the result are not finite"
+            return (Finding(Check.FINITE, Verdict.BLOCK, float(self._bad), 0.0, "voxels", text),)
+        limits, statistics = self._limits, self._sums.statistics()
+        return (
+            Finding(Check.SHAPE, Verdict.OK, None, None, "", "the result has its source's shape"),
+            Finding(Check.FINITE, Verdict.OK, 0.0, 0.0, "voxels", "all voxels are finite"),
+            self._overshoot(limits.overshoot),
+            *_noise(self._before, after, limits),
+            *_drift(statistics, limits),
+            _edges(Check.FAINT_EDGES, statistics.faint_blur_px2, limits.faint_edges),
+            _edges(Check.STRONG_EDGES, statistics.strong_blur_px2, limits.strong_edges),
+            _coherence(statistics, limits.coherence),
+        )
+
+    def _overshoot(self, limit: Limit) -> Finding:
+        (lowest, highest), (low, high) = self._source_hu, self._result_hu
+        over = max(high - highest, lowest - low, 0.0)
+        text = f"voxels leave the range of the source by {over:.0f} HU"
+        return _judged(Check.OVERSHOOT, limit, over, "HU", text)
+
+
+def _widened(range_hu: tuple[float, float], hu: NDArray[np.float32]) -> tuple[float, float]:
+    """Return the range that also holds these HU; not finite where any of them is not."""
+    low, high = range_hu
+    return float(np.minimum(low, hu.min())), float(np.maximum(high, hu.max()))
 
 
 def _noise(before: NoiseTexture, after: NoiseTexture, limits: GuardLimits) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from support.ledger_factory import START, NodeFixture
 from support.peers import Ports, node_settings, write_node
 from typer.testing import CliRunner, Result
 
-from dicom_node.cli.entry import app
+from dicom_node.cli.entry import application
 from dicom_node.cli.output import moment
 from dicom_node.errors import ConfigurationError
 from dicom_node.ledger.deliveries import Sent
@@ -29,7 +29,7 @@ def node(tmp_path: Path) -> Iterator[NodeFixture]:
 
 
 def run(node: NodeFixture, *words: str) -> Result:
-    return CliRunner().invoke(app, [*words, "-c", str(node.folder / "node.yaml")])
+    return CliRunner().invoke(application(), [*words, "-c", str(node.folder / "node.yaml")])
 
 
 def waiting(node: NodeFixture) -> int:

@@ -9,12 +9,12 @@ import pytest
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
-from dicom_node.cli.entry import app as dicom_node
+from dicom_node.cli.entry import GROUPS, application
 from training.cli.entry import app as man_train
 
 REPOSITORY = Path(__file__).parents[2]
 Command = TyperCommand | TyperGroup
-PROGRAMS = {"dicom-node": dicom_node, "man-train": man_train}
+PROGRAMS = {"dicom-node": application(), "man-train": man_train}
 
 
 def commands() -> Iterator[tuple[str, Command]]:
@@ -30,6 +30,25 @@ def below(words: str, command: Command) -> Iterator[tuple[str, Command]]:
             yield from below(f"{words} {name}", child)
     elif not command.hidden:
         yield words, command
+
+
+@pytest.mark.parametrize(("group", "names"), GROUPS.items())
+def test_a_command_alone_is_the_command_among_all(group: str, names: tuple[str, ...]) -> None:
+    """Only the module of the command that was given is loaded."""
+    alone = typer.main.get_command(application(names))
+    assert isinstance(alone, TyperGroup)
+    assert tuple(alone.commands) == names
+    assert {name: module_of(one) for name, one in alone.commands.items()} == dict.fromkeys(
+        names, f"dicom_node.cli.{group}"
+    )
+
+
+def module_of(command: object) -> str:
+    """Name of the module that implements a command, or the first of its group."""
+    while isinstance(command, TyperGroup):
+        command = next(iter(command.commands.values()))
+    assert isinstance(command, TyperCommand)
+    return str(getattr(command.callback, "__module__", ""))
 
 
 def pages() -> str:

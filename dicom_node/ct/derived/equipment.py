@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from highdicom import ContributingEquipment
 from pydicom import Dataset
-from pydicom.sr.codedict import codes
 
 from dicom_node.ct.attributes import texts
+from dicom_node.ct.derived.codes import ACQUISITION_EQUIPMENT, PROCESSING_EQUIPMENT, Code, code_item
 from dicom_node.ct.derived.provenance import DeriveOptions, Provenance
 from dicom_node.product import MANUFACTURER, MODEL_NAME
 
@@ -24,15 +23,6 @@ _LENGTHS: Final = {
     "StationName": 16,
 }
 """General Equipment attributes that move to the scanner's item, with the limits of their VRs."""
-
-_ARGUMENTS: Final = {
-    "ManufacturerModelName": "manufacturer_model_name",
-    "DeviceSerialNumber": "device_serial_number",
-    "InstitutionName": "institution_name",
-    "InstitutionalDepartmentName": "institutional_department_name",
-    "InstitutionAddress": "institution_address",
-    "StationName": "station_name",
-}
 
 _SCANNER_ONLY: Final = (
     "StationName",
@@ -71,32 +61,33 @@ def _put_node_in_general_equipment(derived: Dataset, provenance: Provenance) -> 
     derived.SoftwareVersions = _software(provenance)
 
 
-def _node(provenance: Provenance) -> ContributingEquipment:
-    return ContributingEquipment(
-        manufacturer=MANUFACTURER,
-        purpose_of_reference=codes.DCM.ProcessingEquipment,
-        manufacturer_model_name=MODEL_NAME,
-        software_versions=_software(provenance),
-        contribution_description="AI noise reduction in image space",
-    )
+def _node(provenance: Provenance) -> Dataset:
+    item = _contributor(MANUFACTURER, PROCESSING_EQUIPMENT, "AI noise reduction in image space")
+    item.ManufacturerModelName = MODEL_NAME
+    item.SoftwareVersions = _software(provenance)
+    return item
 
 
-def _scanner(source: Dataset) -> ContributingEquipment:
+def _scanner(source: Dataset) -> Dataset:
     derived_already = next(iter(texts(source, "ImageType")), "") == "DERIVED"
-    purpose = codes.DCM.ProcessingEquipment if derived_already else codes.DCM.AcquisitionEquipment
-    details = {
-        argument: texts(source, keyword)[0][: _LENGTHS[keyword]]
-        for keyword, argument in _ARGUMENTS.items()
-        if texts(source, keyword)
-    }
-    versions = [version[:64] for version in texts(source, "SoftwareVersions")]
-    return ContributingEquipment(
-        manufacturer=(texts(source, "Manufacturer") or [UNKNOWN])[0][:64],
-        purpose_of_reference=purpose,
-        software_versions=versions or None,
-        contribution_description="Made the source images",
-        **details,
-    )
+    purpose = PROCESSING_EQUIPMENT if derived_already else ACQUISITION_EQUIPMENT
+    manufacturer = (texts(source, "Manufacturer") or [UNKNOWN])[0][:64]
+    item = _contributor(manufacturer, purpose, "Made the source images")
+    for keyword, length in _LENGTHS.items():
+        if found := texts(source, keyword):
+            setattr(item, keyword, found[0][:length])
+    if versions := [version[:64] for version in texts(source, "SoftwareVersions")]:
+        item.SoftwareVersions = versions
+    return item
+
+
+def _contributor(manufacturer: str, purpose: Code, description: str) -> Dataset:
+    """Make an item of the Contributing Equipment Sequence (PS3.3, table C.12-1)."""
+    item = Dataset()
+    item.Manufacturer = manufacturer
+    item.PurposeOfReferenceCodeSequence = [code_item(purpose)]
+    item.ContributionDescription = description
+    return item
 
 
 def _software(provenance: Provenance) -> list[str]:

@@ -6,6 +6,7 @@ import copy
 from typing import Final
 
 from pydicom import Dataset
+from pydicom.dataelem import RawDataElement
 from pydicom.tag import BaseTag
 from pydicom.valuerep import VR
 
@@ -45,7 +46,7 @@ def copy_header(header: Dataset) -> Dataset:
     Private elements are removed, since vendors describe their pixels there. The values of the
     others remain the source's bytes, in Explicit VR Little Endian.
     """
-    kept = copy.deepcopy(header)
+    kept = _copy(header)
     for keyword in _OUTDATED:
         if keyword in kept:
             delattr(kept, keyword)
@@ -54,6 +55,20 @@ def copy_header(header: Dataset) -> Dataset:
             del kept[tag]
     _clean(kept)
     to_explicit_little_endian(kept)
+    return kept
+
+
+def _copy(header: Dataset) -> Dataset:
+    """Copy a data set deeply; an element that has not been decoded cannot change, and is shared."""
+    kept = Dataset(
+        {
+            tag: element if isinstance(element, RawDataElement) else copy.deepcopy(element)
+            for tag in _tags(header)
+            if (element := header.get_item(tag)) is not None
+        }
+    )
+    implicit, little = header.original_encoding
+    kept.set_original_encoding(implicit, little, header.original_character_set)
     return kept
 
 

@@ -12,18 +12,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.sr.codedict import codes
-from pydicom.sr.coding import Code
 
-from dicom_node.ct import headers
 from dicom_node.ct.attributes import number, texts
+from dicom_node.ct.derived.codes import SMOOTHING, SOURCE_IMAGE, code_item
 from dicom_node.ct.derived.equipment import name_equipment
 from dicom_node.ct.derived.header import copy_header
 from dicom_node.ct.derived.provenance import DeriveOptions, Provenance
 from dicom_node.ct.derived.text import append_text
 from dicom_node.ct.files import file_meta_for
 from dicom_node.ct.pixels import Encoding, to_words
-from dicom_node.ct.series import CtSeries
+from dicom_node.ct.stack import CtSlice
 from dicom_node.ct.uids import derived_uid
 
 MAX_DESCRIPTION_CHARACTERS: Final = 64
@@ -41,8 +39,7 @@ MAX_SERIES_NUMBER: Final = 2**31 - 1
 
 
 def derive_image(
-    source: CtSeries,
-    index: int,
+    source: CtSlice,
     hu: NDArray[np.float32],
     provenance: Provenance,
     options: DeriveOptions = DeriveOptions(),  # noqa: B008 - frozen
@@ -52,8 +49,7 @@ def derive_image(
     """Make one image of the derived series.
 
     Args:
-        source: The series that was denoised.
-        index: Index of the slice.
+        source: The slice that was denoised.
         hu: The denoised slice [row, column].
         provenance: Model and settings that produced it.
         options: Labelling of the derived series.
@@ -63,13 +59,11 @@ def derive_image(
         A complete data set with file meta information, for Explicit VR Little Endian.
 
     Raises:
-        InputError: The source's file is missing, or larger than any image.
         ValueError: The slice does not have the source's shape.
     """
-    words = source.stored[index]
-    if hu.shape != words.shape:
+    if hu.shape != source.stored.shape:
         raise ValueError(f"The result has shape {hu.shape}, not the source's.")
-    header = headers.load_whole(source.files[index])  # one at a time: it may be large
+    header = source.header
     derived = copy_header(header)
     # The first 128 bytes of a file are free for other uses; the source's describe the source.
     derived.preamble = bytes(128)
@@ -78,7 +72,7 @@ def derive_image(
     derived.DerivationDescription = describe(header, provenance, missing)
     _refer(derived, header)
     name_equipment(derived, header, provenance, options)
-    _put_words(derived, to_words(hu, Encoding.of(header), words, source.padding[index]))
+    _put_words(derived, to_words(hu, Encoding.of(header), source.stored, source.padding))
     derived.file_meta = file_meta_for(derived)
     return derived
 
@@ -140,7 +134,7 @@ def add_guard_objections(
 def _refer(derived: Dataset, header: Dataset) -> None:
     # No code of CID 7203 means noise reduction; smoothing is the nearest (PS3.16).
     steps = list(derived.get("DerivationCodeSequence") or ())
-    derived.DerivationCodeSequence = [*steps, _code_item(codes.DCM.Smoothing)]
+    derived.DerivationCodeSequence = [*steps, code_item(SMOOTHING)]
     derived.SourceImageSequence = [_source_item(header)]
     series = Dataset()
     series.SeriesInstanceUID = header.SeriesInstanceUID
@@ -150,9 +144,7 @@ def _refer(derived: Dataset, header: Dataset) -> None:
 
 def _source_item(header: Dataset) -> Dataset:
     item = _reference(header)
-    item.PurposeOfReferenceCodeSequence = [
-        _code_item(codes.DCM.SourceImageForImageProcessingOperation)
-    ]
+    item.PurposeOfReferenceCodeSequence = [code_item(SOURCE_IMAGE)]
     item.SpatialLocationsPreserved = "YES"
     return item
 
@@ -161,14 +153,6 @@ def _reference(header: Dataset) -> Dataset:
     item = Dataset()
     item.ReferencedSOPClassUID = header.SOPClassUID
     item.ReferencedSOPInstanceUID = header.SOPInstanceUID
-    return item
-
-
-def _code_item(code: Code) -> Dataset:
-    item = Dataset()
-    item.CodeValue = code.value
-    item.CodingSchemeDesignator = code.scheme_designator
-    item.CodeMeaning = code.meaning
     return item
 
 

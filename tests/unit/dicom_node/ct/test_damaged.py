@@ -13,7 +13,7 @@ from support.ct_factory import make_series, recode
 from dicom_node.ct.derived.image import derive_image
 from dicom_node.ct.derived.provenance import Provenance
 from dicom_node.ct.files import encode
-from dicom_node.ct.read import read_series, scan_folder
+from dicom_node.ct.read import open_series, scan_folder
 from dicom_node.errors import InputError
 
 MADE_BY = Provenance("man", "1", "ab" * 32, "cd" * 32, steps=1, strength=1.0, seed=1)
@@ -40,9 +40,9 @@ def test_damaged_headers_never_end_in_a_traceback(
 def outcome(folder: Path) -> str:
     try:
         for paths in scan_folder(folder).series:
-            series = read_series(paths)
-            for index, hu in enumerate(series.volume.hu):
-                encode(derive_image(series, index, hu, MADE_BY))
+            stack = open_series(paths)
+            for one in map(stack.read, range(len(stack.files))):
+                encode(derive_image(one, one.hu, MADE_BY))
     except InputError as error:
         return str(error)
     return "derived"

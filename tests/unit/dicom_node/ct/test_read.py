@@ -30,7 +30,7 @@ from dicom_node.ct.derived.image import derive_image
 from dicom_node.ct.derived.provenance import DeriveOptions, Provenance
 from dicom_node.ct.files import encode
 from dicom_node.ct.headers import image_name, load
-from dicom_node.ct.read import find_series, read_series, scan_folder
+from dicom_node.ct.read import find_series, open_series, read_series, scan_folder
 from dicom_node.encoding.preamble import begins_with_element
 from dicom_node.errors import InputError, UnreadableFile
 
@@ -246,7 +246,7 @@ def test_a_data_set_under_a_wrong_label_is_read_for_what_it_is(
         assert load(path, pixels=False).file_meta.TransferSyntaxUID == real
     series = read_series(paths)
     np.testing.assert_array_equal(series.volume.hu, expected)
-    encode(derive_image(series, 0, expected[0], MADE_BY, DeriveOptions()))
+    encode(derive_image(open_series(paths).read(0), expected[0], MADE_BY, DeriveOptions()))
 
 
 def uid_element(syntax: str) -> bytes:

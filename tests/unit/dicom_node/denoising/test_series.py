@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import errno
 import json
+import threading
 from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pydicom
@@ -14,6 +16,7 @@ from support.peers import wait_until
 
 from dicom_node.denoising.folder import Orders, denoise_folder
 from dicom_node.denoising.series import DenoiseOptions, GuardOptions, denoise_series
+from dicom_node.encoding.file_reader import ElementScope, read_elements
 from dicom_node.errors import InputError, ModelUnavailable, StorageError, UnreadableFile
 from man_core import Condition, Denoiser, ModelCard, Stopped, load_denoiser
 
@@ -242,6 +245,34 @@ def test_stopping_half_way_leaves_nothing_behind(tmp_path: Path) -> None:
         )
     assert len(denoiser.told) == 2
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_damaged_slice_ends_the_work_and_leaves_nothing(tmp_path: Path) -> None:
+    """It is found in its turn, when files of earlier slices have been written."""
+    source = make_series(tmp_path / "in", slices=6)
+    source[4].write_bytes(source[4].read_bytes()[:-500])
+    with pytest.raises(UnreadableFile, match=r"0005\.dcm.*damaged or cut off"):
+        denoise_series(source, tmp_path / "out", Shift(1.0))
+    assert not list((tmp_path / "out").iterdir())
+    names = [one.name for one in threading.enumerate()]
+    assert not [one for one in names if one.startswith(("read", "guard", "derive"))]
+
+
+def test_a_file_is_read_for_its_header_and_once_more_for_all_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make_series(tmp_path / "in", slices=6)
+    scopes: dict[str, list[ElementScope]] = {path.name: [] for path in source}
+
+    def noted(file: BinaryIO, wanted: ElementScope) -> pydicom.FileDataset:
+        scopes[Path(file.name).name].append(wanted)
+        return read_elements(file, wanted)
+
+    monkeypatch.setattr("dicom_node.ct.headers.read_elements", noted)
+    (outcome,) = denoise_folder(tmp_path / "in", tmp_path / "out", Shift(1.0))
+    assert outcome.report is not None
+    lean, whole = ElementScope(lean=True, pixels=False), ElementScope(lean=False, pixels=True)
+    assert list(scopes.values()) == [[lean, whole]] * 6
 
 
 @pytest.mark.parametrize(

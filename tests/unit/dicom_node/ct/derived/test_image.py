@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from highdicom import ContributingEquipment
 from highdicom.spatial import ImageToReferenceTransformer
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,9 +22,15 @@ from pydicom.uid import (
 )
 from support.ct_factory import make_series, recode
 
+from dicom_node.ct.derived.codes import (
+    ACQUISITION_EQUIPMENT,
+    PROCESSING_EQUIPMENT,
+    SMOOTHING,
+    SOURCE_IMAGE,
+)
 from dicom_node.ct.derived.image import derive_image
 from dicom_node.ct.derived.provenance import DeriveOptions, Provenance
-from dicom_node.ct.read import CtSeries, read_series
+from dicom_node.ct.read import CtSeries, open_series, read_series
 from dicom_node.ct.scope import is_own_result, reason_out_of_scope
 from dicom_node.errors import ConfigurationError
 from dicom_node.product import MANUFACTURER, MODEL_NAME
@@ -48,9 +55,10 @@ def derive(
     made_by: Provenance = MADE_BY,
     options: DeriveOptions | None = None,
 ) -> list[Dataset]:
+    stack = open_series(series.files)
     return [
-        derive_image(series, index, hu + np.float32(shift_hu), made_by, options or DeriveOptions())
-        for index, hu in enumerate(series.volume.hu)
+        derive_image(one, one.hu + np.float32(shift_hu), made_by, options or DeriveOptions())
+        for one in map(stack.read, range(len(stack.files)))
     ]
 
 
@@ -119,6 +127,28 @@ def test_the_node_is_the_equipment_and_the_scanner_a_contributor(tmp_path: Path)
     assert scanner.ManufacturerModelName == series.headers[0].ManufacturerModelName
     assert scanner.DeviceSerialNumber == "SIMULATED"
     assert as_code(scanner.PurposeOfReferenceCodeSequence[0]) == codes.DCM.AcquisitionEquipment
+
+
+def test_codes_and_contributors_are_those_of_the_libraries(tmp_path: Path) -> None:
+    """Which take long to load, so that the product spells them out."""
+    known = {
+        ACQUISITION_EQUIPMENT: codes.DCM.AcquisitionEquipment,
+        PROCESSING_EQUIPMENT: codes.DCM.ProcessingEquipment,
+        SMOOTHING: codes.DCM.Smoothing,
+        SOURCE_IMAGE: codes.DCM.SourceImageForImageProcessingOperation,
+    }
+    assert [tuple(code) for code in known] == [tuple(code)[:3] for code in known.values()]
+    series, derived = one_of(tmp_path)
+    source = series.headers[1]
+    expected = ContributingEquipment(
+        source.Manufacturer,
+        codes.DCM.AcquisitionEquipment,
+        manufacturer_model_name=source.ManufacturerModelName,
+        software_versions=source.SoftwareVersions,
+        device_serial_number=source.DeviceSerialNumber,
+        contribution_description="Made the source images",
+    )
+    assert derived.ContributingEquipmentSequence[0].to_json() == expected.to_json()
 
 
 def test_the_scanner_can_stay_the_equipment(tmp_path: Path) -> None:

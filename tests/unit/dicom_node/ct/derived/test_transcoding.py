@@ -18,7 +18,7 @@ from support.ct_factory import make_series, recode
 
 from dicom_node.ct.derived.image import derive_image
 from dicom_node.ct.derived.provenance import Provenance
-from dicom_node.ct.read import read_series
+from dicom_node.ct.read import open_series
 
 MADE_BY = Provenance("man", "1.0", "ab" * 32, "cd" * 32, steps=20, strength=1.0, seed=7)
 
@@ -31,9 +31,9 @@ SYNTAXES = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian]
 
 
 def derived_of(path: Path) -> Dataset:
-    series = read_series([path])
+    one = open_series([path]).read(0)
     buffer = BytesIO()
-    derived = derive_image(series, 0, series.volume.hu[0], MADE_BY)
+    derived = derive_image(one, one.hu, MADE_BY)
     dcmwrite(buffer, derived, enforce_file_format=True)
     return pydicom.dcmread(BytesIO(buffer.getvalue()))
 

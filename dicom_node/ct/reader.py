@@ -1,0 +1,118 @@
+"""Slices of a series read ahead of their use by a few threads, in bounded memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicom_node.ct.stack import BYTES_PER_VOXEL, SLICE_BYTES_PER_PIXEL, CtSlice, CtStack
+
+MAX_HELD_BYTES: Final = 1 << 29
+"""Memory for decoded slices that wait, and again for those that are being decoded."""
+
+MAX_AHEAD_SLICES: Final = 32
+MIN_AHEAD_SLICES: Final = 2
+
+MAX_THREADS: Final = 4
+"""More gain nothing, since much of the work is done in Python."""
+
+
+class SliceReader:
+    """Slices of a series in HU, as ``man_core.denoise_stream`` takes them.
+
+    A slice is kept until it is released. ``early`` slices are read first and kept for their turn
+    too, if they take at most half of ``MAX_HELD_BYTES``; otherwise they are read again then.
+
+    Args:
+        stack: The series.
+        early: Indices of the slices that are asked for before all others.
+    """
+
+    def __init__(self, stack: CtStack, early: Sequence[int] = ()) -> None:
+        self._stack = stack
+        pixels = stack.shape[1] * stack.shape[2]
+        fitting = MAX_HELD_BYTES // (pixels * BYTES_PER_VOXEL)
+        self._passing = frozenset(early if 2 * len(early) > fitting else ())
+        kept = len(early) - len(self._passing)
+        ahead = min(max(fitting - kept, MIN_AHEAD_SLICES), MAX_AHEAD_SLICES)
+        self._max_held = kept + ahead
+        self._order: Iterator[int] = chain(early, range(len(self)))
+        self._held: dict[int, Future[CtSlice]] = {}
+        self._released: set[int] = set()
+        self._lock = Lock()
+        at_once = min(MAX_HELD_BYTES // (pixels * SLICE_BYTES_PER_PIXEL), os.cpu_count() or 1)
+        self._threads = ThreadPoolExecutor(min(max(at_once, 1), MAX_THREADS), "read")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self._threads.shutdown(cancel_futures=True)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files, one per slice."""
+        return self._stack.files
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of (slices, rows, columns)."""
+        return self._stack.shape
+
+    def __len__(self) -> int:
+        return len(self._stack.headers)
+
+    def __getitem__(self, part: slice) -> NDArray[np.float32]:
+        indices = range(*part.indices(len(self)))
+        found = np.stack([self.slice(index).hu for index in indices])
+        if self._passing.issuperset(indices):
+            self._passing = self._passing.difference(indices)
+            self.release(indices)
+        return found
+
+    def padding(self, part: slice) -> NDArray[np.bool_]:
+        """Return the mask of pixels without data [slice, row, column]."""
+        return np.stack([self.slice(one).padding for one in range(*part.indices(len(self)))])
+
+    def slice(self, index: int) -> CtSlice:
+        """Return a slice, read now if it has not been read ahead.
+
+        Raises:
+            InputError: As :meth:`CtStack.read`.
+            StorageError: As :meth:`CtStack.read`.
+        """
+        with self._lock:
+            found = self._held.get(index) or self._begin(index)
+            self._read_ahead()
+        return found.result()
+
+    def release(self, indices: Sequence[int]) -> None:
+        """Forget slices, which makes room for others."""
+        with self._lock:
+            self._released.update(indices)
+            for index in indices:
+                self._held.pop(index, None)
+            self._read_ahead()
+
+    def _read_ahead(self) -> None:
+        while len(self._held) < self._max_held and (index := next(self._order, None)) is not None:
+            if index not in self._held and index not in self._released:
+                self._begin(index)
+
+    def _begin(self, index: int) -> Future[CtSlice]:
+        self._held[index] = self._threads.submit(self._stack.read, index)
+        return self._held[index]

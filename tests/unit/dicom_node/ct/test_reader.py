@@ -1,0 +1,98 @@
+"""Slices read ahead: as from the whole series, in bounded number; a fault stays what it is."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.ct_factory import change_header, make_series
+
+from dicom_node.ct import reader as reader_module
+from dicom_node.ct.read import open_series, read_series
+from dicom_node.ct.reader import SliceReader
+from dicom_node.ct.stack import CtSlice, CtStack
+from dicom_node.errors import UnreadableFile
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    return make_series(tmp_path, slices=12, size=32, padding=0)
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The indices of the slices that were read, in the order in which they were begun."""
+    begun: list[int] = []
+    read = CtStack.read
+
+    def note(stack: CtStack, index: int) -> CtSlice:
+        begun.append(index)
+        return read(stack, index)
+
+    monkeypatch.setattr(CtStack, "read", note)
+    return begun
+
+
+def test_slices_are_those_of_the_whole_series(files: list[Path]) -> None:
+    series = read_series(files)
+    with SliceReader(open_series(files), early=(0, 6, 11)) as reader:
+        assert (reader.shape, len(reader), reader.files) == ((12, 32, 32), 12, tuple(files))
+        np.testing.assert_array_equal(reader[6:7], series.volume.hu[6:7])
+        for part in (slice(0, 5), slice(5, 12)):
+            np.testing.assert_array_equal(reader[part], series.volume.hu[part])
+            np.testing.assert_array_equal(reader.padding(part), series.padding[part])
+        np.testing.assert_array_equal(reader.slice(3).stored, series.stored[3])
+
+
+def test_every_slice_is_read_once_while_it_is_held(
+    files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = counted(monkeypatch)
+    with SliceReader(open_series(files), early=(0, 6, 11)) as reader:
+        for index in (0, 6, 11, *range(12)):
+            assert len(reader[index : index + 1]) == 1
+    assert sorted(begun) == list(range(12))
+
+
+def test_few_slices_are_read_ahead_of_a_slow_reader(
+    files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_module, "MAX_AHEAD_SLICES", 3)
+    begun = counted(monkeypatch)
+    with SliceReader(open_series(files)) as reader:
+        for index in range(12):
+            reader.slice(index)
+            assert len(begun) <= index + 3
+            reader.release((index,))
+    assert sorted(begun) == list(range(12))
+
+
+def test_early_slices_that_would_fill_the_memory_are_read_again(
+    files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_module, "MAX_HELD_BYTES", 5 * 32 * 32 * 7)
+    begun = counted(monkeypatch)
+    with SliceReader(open_series(files), early=(0, 6, 11)) as reader:
+        for index in (0, 6, 11, *range(12)):
+            reader[index : index + 1]
+            reader.release((index,))
+    assert sorted(begun) == sorted([0, 6, 11, *range(12)])
+
+
+def test_a_damaged_slice_is_reported_and_the_threads_end(files: list[Path]) -> None:
+    stack = open_series(files)
+    files[7].write_bytes(files[7].read_bytes()[:-500])
+    with (
+        pytest.raises(UnreadableFile, match=r"0008\.dcm.*damaged or cut off"),
+        SliceReader(stack) as reader,
+    ):
+        reader[0:12]
+    assert not [one for one in threading.enumerate() if one.name.startswith("read")]
+
+
+def test_a_file_that_changes_between_header_and_pixels_is_refused(files: list[Path]) -> None:
+    stack = open_series(files)
+    change_header(files[2], SOPInstanceUID="1.2.3")
+    with pytest.raises(UnreadableFile, match="has changed while its series was read"):
+        stack.read(2)
