@@ -78,6 +78,9 @@ class FitSettings(_Strict):
         ema: Decay of the averaged weights per step.
         amp: bfloat16 autocast if the processor supports bfloat16; not for autoencoders, whose
             errors are smaller.
+        tf32: Whether a GPU may round float32 factors of convolutions and products to TF32.
+        compile: Whether ``torch.compile`` fuses the layers of the networks. It takes a minute or
+            more at the start and needs a C++ compiler, on a GPU Triton.
         bad_steps: Consecutive non-finite steps after which the fit stops.
     """
 
@@ -91,6 +94,8 @@ class FitSettings(_Strict):
     clip: float = Field(default=1.0, gt=0)
     ema: float = Field(default=0.999, ge=0, lt=1)
     amp: bool = False
+    tf32: bool = True
+    compile: bool = False
     bad_steps: int = Field(default=20, ge=1)
 
 

@@ -24,6 +24,7 @@ def fit(
     init: options.Init = None,
     device: options.Device = "auto",
     threads: options.Threads = None,
+    compile: options.Compile = None,  # noqa: A002 - the name of the option
 ) -> None:
     """Fit a recipe: man-autoencoder first, then man-diffusion with --init on its run.
 
@@ -37,13 +38,15 @@ def fit(
 
     if threads:
         torch.set_num_threads(threads)
-    wanted = FitOptions(data, out, resume, init, steps, max_minutes, device)
+    wanted = FitOptions(data, out, resume, init, steps, max_minutes, device, compile)
     done = run(load_recipe(recipe), wanted, fit_progress)
     words = "stopped early (continue with --resume)" if done.stopped else "done"
     if done.ranks.leads:
+        pace = done.pace.in_all()
         typer.echo(
             f"{out}: {words} after {done.step} steps and {done.clock.elapsed() / 60:.1f} minutes, "
-            f"{done.skipped} steps skipped."
+            f"{done.skipped} steps skipped; {pace['steps_per_second']:.3g} steps per second, "
+            f"{pace['data_wait_share']:.1%} of the time waiting for data."
         )
     raise typer.Exit(1 if done.stopped else 0)
 

@@ -58,6 +58,10 @@ Init = Annotated[
     ),
 ]
 Device = Annotated[str, Option("--device", help="auto, cpu or cuda.")]
+Compile = Annotated[
+    bool | None,
+    Option("--compile/--no-compile", help="Compile the networks, or not; else as the recipe says."),
+]
 Threads = Annotated[int | None, Option("--threads", min=1, help="Number of threads.")]
 
 EvaluationData = Annotated[Path, Option("--data", help="Training set, or folder of DICOM files.")]

@@ -1,16 +1,62 @@
-"""Prefetching of batches, and the held-out batches of validation."""
+"""Batches in time: prepared in advance, on the device if it has room for the slices."""
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Generic, TypeVar
+
+import torch
 
 from training.data.batch import Batch, BatchSource
 from training.data.dataset import CropSource
+from training.data.device_crops import DeviceCropSource, has_room
+from training.data.packing import Packer, packed_by_process, prepare_process
+from training.data.places import Places
+from training.data.processes import process_pool
 from training.settings import Recipe
 
 VALIDATION_SEED = 7_919
 """Seed of the held-out crops, which are the same in every fit."""
+
+MAX_DRAWING_PROCESSES = 4
+"""Processes that draw places for a GPU; one draws a batch of 128 in some 20 ms."""
+
+BATCHES_AHEAD = 16
+"""Batches of places drawn in advance for a GPU."""
+
+T = TypeVar("T")
+
+
+class Ahead(Generic[T]):
+    """Results of a function of a number, computed in advance.
+
+    Args:
+        make: Function.
+        pool: Threads or processes that compute it.
+        count: Results computed in advance.
+        stride: Difference of consecutive numbers.
+    """
+
+    def __init__(
+        self, make: Callable[[int], T], pool: Executor, count: int, stride: int = 1
+    ) -> None:
+        self._make = make
+        self._pool = pool
+        self._count = count
+        self._stride = stride
+        self._ahead: dict[int, Future[T]] = {}
+
+    def __call__(self, index: int) -> T:
+        """Return the result of a number and start to compute the following ones."""
+        for number in range(index, index + self._count * self._stride + 1, self._stride):
+            if number not in self._ahead:
+                self._ahead[number] = self._pool.submit(self._make, number)
+        for number in [n for n in self._ahead if n < index]:
+            self._ahead.pop(number).cancel()
+        return self._ahead.pop(index).result()
 
 
 class Prefetched:
@@ -23,26 +69,50 @@ class Prefetched:
     """
 
     def __init__(self, source: BatchSource, threads: int = 1, stride: int = 1) -> None:
-        self._source = source
-        self._threads = threads
-        self._stride = stride
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="batches")
-        self._ahead: dict[int, Future[Batch]] = {}
+        self._ahead = Ahead(source.batch, self._pool, threads, stride)
 
     def batch(self, index: int) -> Batch:
         """Return batch number ``index`` and start to prepare the following ones."""
-        for number in range(index, index + self._threads * self._stride + 1, self._stride):
-            if number not in self._ahead:
-                self._ahead[number] = self._pool.submit(self._source.batch, number)
-        for number in [n for n in self._ahead if n < index]:
-            self._ahead.pop(number).cancel()
-        return self._ahead.pop(index).result()
+        return self._ahead(index)
 
     def __enter__(self) -> Prefetched:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def fit_batches(
+    root: Path, recipe: Recipe, device: torch.device, *, workers: int, stride: int = 1
+) -> Iterator[BatchSource]:
+    """Provide the batches of the training split.
+
+    On a GPU with room for the slices, processes draw the places and the GPU makes the crops;
+    otherwise threads make them.
+
+    Args:
+        root: Folder of the set.
+        recipe: Recipe of the fit.
+        device: Device of the fit.
+        workers: Maximum number of threads or processes.
+        stride: Difference of consecutive batch numbers.
+
+    Raises:
+        TrainingError: As ``Places``.
+    """
+    described = (root, recipe.data, recipe.seed, "train")
+    if device.type == "cuda":
+        packer = Packer(Places(*described))
+        if has_room(packer, device):
+            processes = min(workers, MAX_DRAWING_PROCESSES)
+            with process_pool(processes, prepare_process, *described) as pool:
+                draw = Ahead(packed_by_process, pool, BATCHES_AHEAD, stride)
+                yield DeviceCropSource(packer, device, draw)
+            return
+    with Prefetched(CropSource(*described), workers, stride) as source:
+        yield source
 
 
 def held_out_batches(root: Path, recipe: Recipe) -> list[Batch]:

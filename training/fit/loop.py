@@ -1,7 +1,12 @@
-"""Training loop of every recipe."""
+"""Training loop of every recipe.
+
+The host launches steps on a GPU without waiting for their results; it reads the loss terms of
+several steps at once. A step that is not finite changes nothing on any device.
+"""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,9 +17,12 @@ from torch import Tensor
 
 from training.data.batch import Batch, BatchSource
 from training.errors import TrainingError
-from training.fit.ema import Ema
 from training.fit.journal import Journal
+from training.fit.optimiser import Optimiser
+from training.fit.pace import Pace
+from training.fit.precision import mixed_precision
 from training.fit.ranks import Ranks
+from training.fit.results import Result, Terms, Unread
 from training.fit.schedule import Budget, Clock, learning_rate
 from training.fit.state import load_state, save_state
 from training.fit.task import Moment, Task
@@ -25,9 +33,8 @@ OnStep = Callable[[int, float, dict[str, float]], None]
 ALONE = Ranks()
 """One process, without ``torchrun``."""
 
-CPU_FEATURES = ("avx512_bf16", "amx_bf16")
-"""CPU features with native bfloat16. Other CPUs emulate it: on an AMD EPYC with AVX2 a step of
-man-diffusion takes 14 s with it."""
+MAX_STEPS_AHEAD = 20
+"""Steps launched on a GPU before their loss terms are read."""
 
 
 class Fit:
@@ -41,6 +48,8 @@ class Fit:
         source: Batches of the training split.
         held_out: Batches of the validation split; may be empty.
         ranks: Processes that fit together; only the first one validates and saves.
+        steps_ahead: Steps whose loss terms are read together; None: ``MAX_STEPS_AHEAD`` on a GPU,
+            else each step is read at once.
     """
 
     def __init__(
@@ -52,6 +61,7 @@ class Fit:
         source: BatchSource,
         held_out: Sequence[Batch],
         ranks: Ranks = ALONE,
+        steps_ahead: int | None = None,
     ) -> None:
         self.recipe = recipe
         self.task = task
@@ -66,6 +76,9 @@ class Fit:
         self.stopped = False
         self._asked_to_stop = False
         self.clock = Clock()
+        self.pace = Pace(task.device)
+        self.steps_ahead = steps_ahead or (1 if task.device.type == "cpu" else MAX_STEPS_AHEAD)
+        self._unread = Unread()
 
     def start(self) -> None:
         """Prepare a new fit: the task first, then optimiser and averages."""
@@ -86,19 +99,14 @@ class Fit:
         self.task.load_state_dict(state["task"])
         self._attach()
         self.optimiser.load_state_dict(state["optimiser"])
-        self.ema.load_state_dict(state["ema"])
+        self.optimiser.ema.load_state_dict(state["ema"])
         self.step, self.skipped = state["step"], state["skipped"]
         self.clock.before = state["seconds"]
 
     def _attach(self) -> None:
-        fit = self.recipe.fit
-        self.optimiser = torch.optim.AdamW(
-            self.task.parameters(),
-            lr=fit.learning_rate,
-            betas=fit.betas,
-            weight_decay=fit.weight_decay,
+        self.optimiser = Optimiser(
+            self.task.parameters(), self.recipe.fit, deferred=self.steps_ahead > 1
         )
-        self.ema = Ema(self.task.parameters(), fit.ema)
 
     def stop(self) -> None:
         """Request the fit to end after the current step, on all ranks, with a checkpoint."""
@@ -119,11 +127,17 @@ class Fit:
         if self.step == 0:
             self.save()
         while (progress := self._progress()) < 1.0 and not self.stopped:
-            scalars = self._one_step(progress)
-            self._report(journal, progress, scalars, on_step)
+            with self.pace.stepping():
+                self._launch(progress)
+                results = self._read() if self._must_read() else []
+            self._report(results, journal, on_step)
+            if self.step % self.recipe.validation.every == 0:
+                self._validate(journal)
             if time.monotonic() - saved >= self.recipe.journal.save_seconds:
+                self._report(self._read(), journal, on_step)
                 self.save()
                 saved = time.monotonic()
+        self._report(self._read(), journal, on_step)
         if not self.stopped:
             self._validate(journal)
         self.clock.stop()
@@ -135,56 +149,68 @@ class Fit:
         progress, self.stopped = self.ranks.agreed(own, self._asked_to_stop)
         return progress
 
-    def _report(
-        self,
-        journal: Journal | None,
-        progress: float,
-        scalars: dict[str, float],
-        on_step: OnStep | None,
-    ) -> None:
-        if journal and self.step % self.recipe.journal.log_every == 0:
-            journal.write("fit", self.step, {**scalars, "seconds": round(self.clock.elapsed(), 1)})
-        if self.step % self.recipe.validation.every == 0:
-            self._validate(journal)
-        if on_step:
-            on_step(self.step, progress, scalars)
-
-    def _one_step(self, progress: float) -> dict[str, float]:
-        """Make one optimiser step; skip it if loss or gradient is not finite."""
+    def _launch(self, progress: float) -> None:
+        """Make one optimiser step without waiting for its results."""
         rate = learning_rate(self.recipe.fit, self.step, progress)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        self.optimiser.zero_grad(set_to_none=True)
-        scalars = self.ranks.average(self.task.parameters(), self._gradients(progress))
-        norm = torch.nn.utils.clip_grad_norm_(self.task.parameters(), self.recipe.fit.clip)
-        finite = bool(torch.isfinite(norm))
-        if finite:
-            self.optimiser.step()
-            self.ema.update(self.task.parameters())
-        self._count(finite)
+        self.optimiser.zero_grad()
+        terms = self._gradients(progress)
+        averaged = self.ranks.average(self.optimiser.parameters, terms.values)
+        norm = self.optimiser.step(rate)
+        values = torch.cat((averaged.double(), norm.double().view(1)))
+        self._unread.add(
+            Result(self.step, progress, {"learning_rate": rate}),
+            Terms((*terms.names, "gradient_norm"), values),
+        )
         self.step += 1
-        return {**scalars, "gradient_norm": float(norm), "learning_rate": rate}
 
-    def _gradients(self, progress: float) -> dict[str, float]:
+    def _gradients(self, progress: float) -> Terms:
         """Accumulate gradients of the batches of this rank; ranks share the batches of a step."""
-        total: dict[str, float] = {}
         accumulate = self.recipe.fit.accumulate
+        names: tuple[str, ...] = ()
+        total = torch.zeros((), dtype=torch.float64, device=self.task.device)
         for part in range(accumulate):
             number = (self.step * accumulate + part) * self.ranks.size + self.ranks.rank
-            batch = self.source.batch(number).to(self.task.device)
+            with self.pace.fetching():
+                batch = self.source.batch(number).to(self.task.device)
             with mixed_precision(self.task.device, self.recipe.fit.amp):
                 losses = self.task.loss(batch, Moment(self.step, progress, self._random(number)))
             (losses["loss"] / accumulate).backward()  # type: ignore[no-untyped-call]
-            for name, value in losses.items():
-                total[name] = total.get(name, 0.0) + float(value.detach()) / accumulate
-        return total
+            names = tuple(losses)
+            values = torch.stack([value.detach().double() for value in losses.values()])
+            total = total + values / accumulate
+        return Terms(names, total)
 
-    def _count(self, finite: bool) -> None:
+    def _must_read(self) -> bool:
+        """Return whether results are due: enough steps are launched, or the last is reported."""
+        every = (self.recipe.journal.log_every, self.recipe.validation.every)
+        return len(self._unread) >= self.steps_ahead or any(self.step % n == 0 for n in every)
+
+    def _read(self) -> list[Result]:
+        """Wait for the device; return the results of all launched steps."""
+        results = self._unread.read()
+        self.pace.collect()
+        return results
+
+    def _report(
+        self, results: Sequence[Result], journal: Journal | None, on_step: OnStep | None
+    ) -> None:
+        """Count skipped steps and write the journal."""
+        for one in results:
+            self._count(one)
+            done = one.step + 1
+            if journal and done % self.recipe.journal.log_every == 0:
+                seconds = {"seconds": round(self.clock.elapsed(), 1)}
+                journal.write("fit", done, {**one.scalars, **seconds, **self.pace.since_last()})
+            if on_step:
+                on_step(done, one.progress, one.scalars)
+
+    def _count(self, result: Result) -> None:
+        finite = math.isfinite(result.scalars["gradient_norm"])
         self.bad_in_a_row = 0 if finite else self.bad_in_a_row + 1
         self.skipped += not finite
         if self.bad_in_a_row >= self.recipe.fit.bad_steps:
             raise TrainingError(
-                f"The fit stopped at step {self.step}: loss or gradient was not finite "
+                f"The fit stopped at step {result.step}: loss or gradient was not finite "
                 f"{self.bad_in_a_row} times in a row; try a lower learning rate."
             )
 
@@ -197,17 +223,26 @@ class Fit:
     def _validate(self, journal: Journal | None) -> None:
         if not (self.held_out and journal):
             return
-        with self.ema.in_place(self.task.parameters()), torch.no_grad():
+        with self.optimiser.ema.in_place(self.task.parameters()), torch.no_grad():
             found = self.task.validate(self.held_out)
         journal.write("validation", self.step, found.scalars)
         for name, pixels in found.pictures.items():
             journal.picture(name, self.step, pixels)
 
     def save(self) -> None:
-        """Write a checkpoint with everything needed to resume; only on the first rank."""
+        """Write a checkpoint with everything needed to resume; only on the first rank.
+
+        Raises:
+            TrainingError: Weights are not finite; the checkpoints before are kept.
+        """
         if not self.ranks.leads:
             return
-        with self.ema.in_place(self.task.parameters()):
+        if not self.optimiser.are_finite():
+            raise TrainingError(
+                f"The fit stopped at step {self.step}: weights are not finite, so no checkpoint "
+                "was written; resume the last one with a lower learning rate."
+            )
+        with self.optimiser.ema.in_place(self.task.parameters()):
             averaged = _cloned(self.task.state_dict())
         state = {
             "step": self.step,
@@ -216,7 +251,7 @@ class Fit:
             "task": self.task.state_dict(),
             "averaged": averaged,
             "optimiser": self.optimiser.state_dict(),
-            "ema": self.ema.state_dict(),
+            "ema": self.optimiser.ema.state_dict(),
         }
         save_state(self.run, self.step, state)
 
@@ -230,18 +265,3 @@ def _cloned(state: Any) -> Any:
     if isinstance(state, (list, tuple)):
         return type(state)(_cloned(value) for value in state)
     return state
-
-
-def mixed_precision(device: torch.device, wanted: bool) -> torch.autocast:
-    """Return a bfloat16 autocast, enabled if wanted and native to the device."""
-    return torch.autocast(
-        device.type, dtype=torch.bfloat16, enabled=wanted and computes_in_bfloat16(device)
-    )
-
-
-def computes_in_bfloat16(device: torch.device) -> bool:
-    """Whether the device has native bfloat16: a GPU, or a CPU with ``CPU_FEATURES``."""
-    if device.type != "cpu":
-        return True
-    features = torch.cpu.get_capabilities()
-    return any(features.get(name, False) for name in CPU_FEATURES)

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 RANK_TIMEOUT = timedelta(hours=1)
 """Time that a rank waits for the others; the first one validates and saves meanwhile."""
@@ -44,10 +44,8 @@ class Ranks:
         """Whether this process writes the folder of the run and reports progress."""
         return self.rank == 0
 
-    def average(
-        self, parameters: Iterable[nn.Parameter], scalars: dict[str, float]
-    ) -> dict[str, float]:
-        """Replace gradients by their mean over ranks; return the mean of the scalars.
+    def average(self, parameters: Iterable[nn.Parameter], scalars: Tensor) -> Tensor:
+        """Replace gradients by their mean over ranks; return the mean of scalars [name].
 
         A missing gradient counts as zero. A value not finite on one rank is so on all.
         """
@@ -58,15 +56,13 @@ class Ranks:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         gradients = [parameter.grad for parameter in held if parameter.grad is not None]
-        names = sorted(scalars)
-        values = gradients[0].new_tensor([scalars[name] for name in names])
-        flat = torch.cat([*(gradient.flatten() for gradient in gradients), values])
+        flat = torch.cat([*(g.flatten() for g in gradients), scalars.to(gradients[0].dtype)])
         dist.all_reduce(flat)
         flat /= self.size
-        parts = torch.split(flat, [*(gradient.numel() for gradient in gradients), len(names)])
+        parts = torch.split(flat, [*(g.numel() for g in gradients), scalars.numel()])
         for gradient, part in zip(gradients, parts, strict=False):
             gradient.copy_(part.view_as(gradient))
-        return dict(zip(names, parts[-1].tolist(), strict=True))
+        return parts[-1]
 
     def agreed(self, progress: float, stopped: bool) -> tuple[float, bool]:
         """Return the progress of the first rank, and whether any rank was requested to stop."""

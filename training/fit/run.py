@@ -12,15 +12,14 @@ from pathlib import Path
 
 import torch
 
-from man_core import ModelError
-from man_core.device import choose_device
 from training.data.batch import BatchSource
-from training.data.dataset import CropSource
-from training.data.loading import Prefetched, held_out_batches
+from training.data.device import device_named
+from training.data.loading import fit_batches, held_out_batches
 from training.data.manifest import load_manifest
 from training.errors import TrainingError
 from training.fit.journal import Journal
 from training.fit.loop import Fit, OnStep
+from training.fit.precision import gpu_arithmetic
 from training.fit.ranks import Ranks, joined
 from training.fit.schedule import Budget
 from training.fit.state import (
@@ -51,6 +50,7 @@ class FitOptions:
         steps: Optimiser steps instead of the recipe's.
         max_minutes: Maximum wall-clock time over all resumed parts.
         device: ``auto``, ``cpu`` or ``cuda``.
+        compile: Whether to compile the networks; None: as the recipe says.
     """
 
     data: Path
@@ -60,6 +60,7 @@ class FitOptions:
     steps: int | None = None
     max_minutes: float | None = None
     device: str = "auto"
+    compile: bool | None = None
 
 
 def _hidden(_title: str) -> AbstractContextManager[None]:
@@ -77,10 +78,10 @@ def fit(recipe: Recipe, options: FitOptions, display: Display = _hidden) -> Fit:
     """
     with joined() as ranks:
         recipe = ranks.from_first(lambda: _recipe_of_run(recipe, options))
-        task = build_task(recipe, _device(options.device))
-        crops = CropSource(options.data, recipe.data, recipe.seed, "train")
-        threads = _loading_threads(task.device, ranks)
-        with Prefetched(crops, threads, stride=ranks.size) as source:
+        task = build_task(recipe, device_named(options.device))
+        workers = _loading_workers(task.device, ranks)
+        batches = fit_batches(options.data, recipe, task.device, workers=workers, stride=ranks.size)
+        with gpu_arithmetic(recipe.fit.tf32), batches as source:
             return _fitted(recipe, task, source, options, ranks, display)
 
 
@@ -96,6 +97,9 @@ def _fitted(
     budget = Budget(recipe.fit.steps, options.max_minutes * 60 if options.max_minutes else None)
     run = Fit(recipe, task, options.run, budget, source, held_out, ranks)
     _begin(run, options)
+    if recipe.fit.compile:
+        for network in task.networks():
+            network.compile(dynamic=False)
     with _stopped_by_signals(run):
         if ranks.leads:
             with Journal(options.run) as journal, display(recipe.method) as on_step:
@@ -120,8 +124,8 @@ def _stopped_by_signals(run: Fit) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _loading_threads(device: torch.device, ranks: Ranks) -> int:
-    """Return the threads for batches: on a GPU the cores are free, on a CPU the model uses them."""
+def _loading_workers(device: torch.device, ranks: Ranks) -> int:
+    """Return the workers for batches: beside a GPU the cores are free, a CPU's fit uses them."""
     cores = (os.cpu_count() or 1) // ranks.on_this_machine
     return max(1, min(8, cores)) if device.type == "cuda" else 1
 
@@ -148,22 +152,15 @@ def averaged_task(run: Path, device: str = "cpu") -> tuple[Task, RunFacts]:
     """
     recipe = load_run_recipe(run)
     state = require_state(run)
-    task = build_task(recipe, _device(device))
+    task = build_task(recipe, device_named(device))
     task.load_state_dict(state["averaged"])
     described = load_facts(run)
     facts = RunFacts(described["data"], state["step"], state["seconds"], described["hardware"])
     return task, facts
 
 
-def _device(name: str) -> torch.device:
-    try:
-        return choose_device(name)
-    except ModelError as error:
-        raise TrainingError(str(error)) from error
-
-
 def _recipe_of_run(recipe: Recipe, options: FitOptions) -> Recipe:
-    """Return the recipe with the steps of the options; a resumed run keeps its own recipe."""
+    """Return the recipe, changed by the options; a resumed run keeps its own recipe."""
     if options.resume:
         started = load_run_recipe(options.run)
         if started.method != recipe.method:
@@ -177,9 +174,9 @@ def _recipe_of_run(recipe: Recipe, options: FitOptions) -> Recipe:
             f"{options.run} already contains a run; add --resume to continue it, "
             "or choose another folder."
         )
-    if options.steps is None:
-        return recipe
-    return recipe.model_copy(update={"fit": recipe.fit.model_copy(update={"steps": options.steps})})
+    wanted = {"steps": options.steps, "compile": options.compile}
+    changes = {name: value for name, value in wanted.items() if value is not None}
+    return recipe.model_copy(update={"fit": recipe.fit.model_copy(update=changes)})
 
 
 def _begin(run: Fit, options: FitOptions) -> None:

@@ -74,6 +74,10 @@ class Task(Protocol):
         """Return the trained parameters, always in the same order, without frozen ones."""
         ...
 
+    def networks(self) -> Sequence[nn.Module]:
+        """Return the modules whose ``forward`` a step calls, for ``torch.compile``."""
+        ...
+
     def initialise(self, path: Path) -> None:
         """Load initial weights from another run or file (``--init``); called before ``start``.
 

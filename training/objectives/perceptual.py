@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from training.errors import RecipeError
+from training.objectives.constants import constant
 
 WINDOWS_HU = ((-160.0, 240.0), (-1350.0, 150.0), (-1024.0, 1500.0))
 """Soft tissue, lung and bone. One is drawn per crop, since 80 HU are 2 % of the HU range (A9)."""
@@ -48,7 +49,7 @@ FLOOR_PIXELS = 64
 
 def windowed(hu: Tensor, choice: Tensor) -> Tensor:
     """Map crops [batch, 1, row, column] in HU to [0, 1] of the windows of an index [batch]."""
-    low, high = torch.tensor(WINDOWS_HU, device=hu.device)[choice].T[:, :, None, None, None]
+    low, high = constant(WINDOWS_HU, hu.device)[choice].T[:, :, None, None, None]
     unit: Tensor = (hu - low) / (high - low)
     return unit.clamp(0, 1)
 

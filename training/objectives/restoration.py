@@ -13,6 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from man_core.hu import HuRange
+from training.objectives.constants import constant
 from training.objectives.perceptual import (
     FLOOR_HU,
     WINDOWS_HU,
@@ -131,8 +132,8 @@ def _seen(
     return [features(restored), *fixed]
 
 
-def _of(values: Sequence[float], choice: Tensor) -> Tensor:
-    return torch.tensor(values, device=choice.device)[choice]
+def _of(values: tuple[float, ...], choice: Tensor) -> Tensor:
+    return constant(values, choice.device)[choice]
 
 
 def _ratio(distance: Callable[[Any, Any], Tensor], images: Sequence[Any], floor: Tensor) -> Tensor:

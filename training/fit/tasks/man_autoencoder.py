@@ -44,6 +44,10 @@ class AutoencoderTask:
         """Return all parameters of the autoencoder."""
         return self.model.parameters()
 
+    def networks(self) -> Sequence[nn.Module]:
+        """Return encoder and decoder; the features of eq. 2 join late in the fit."""
+        return [self.model.encoder, self.model.decoder.layers]
+
     def initialise(self, path: Path) -> None:
         """Start from the autoencoder of a run or of a model.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,10 +55,15 @@ LatentLoss = Callable[..., tuple[dict[str, Tensor], Tensor]]
 """``diffusion_loss`` or ``residual_shift_loss`` with the schedule bound."""
 
 
-def _latent_loss(config: ManConfig) -> LatentLoss:
+def _latent_loss(config: ManConfig, device: torch.device) -> LatentLoss:
+    """Bind the schedule, on the device: a copy in each step would wait for the device."""
     if config.diffusion == "residual-shift":
-        return partial(residual_shift_loss, schedule=shift_schedule(config.shift))
-    return partial(diffusion_loss, schedule=cosine_schedule(config.diffusion_steps))
+        shift = shift_schedule(config.shift)
+        shift = replace(shift, eta=shift.eta.to(device))
+        return partial(residual_shift_loss, schedule=shift)
+    schedule = cosine_schedule(config.diffusion_steps)
+    schedule = replace(schedule, alpha_bar=schedule.alpha_bar.to(device))
+    return partial(diffusion_loss, schedule=schedule)
 
 
 class DiffusionTask:
@@ -69,7 +75,7 @@ class DiffusionTask:
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.objective = read_objective(DiffusionObjective, objective)
         self._freeze()
-        self.latent_loss = _latent_loss(config)
+        self.latent_loss = _latent_loss(config, device)
         self.initialised = self.measured = False
 
     def _freeze(self) -> None:
@@ -87,6 +93,15 @@ class DiffusionTask:
     def parameters(self) -> Iterable[nn.Parameter]:
         """Return the parameters of U-Net and detail path; in stage three also the decoder's."""
         return [value for value in self.network.parameters() if value.requires_grad]
+
+    def networks(self) -> Sequence[nn.Module]:
+        """Return encoder and U-Net; in stage three also decoder, detail path and features."""
+        stage_one = self.network.autoencoder
+        networks: list[nn.Module] = [stage_one.encoder, self.network.unet]
+        if self.objective.restoration is not None:
+            networks += [stage_one.decoder.layers, self.features]
+            networks += [self.network.detail] if self.network.detail is not None else []
+        return networks
 
     def initialise(self, path: Path) -> None:
         """Start from the autoencoder of a stage-one run, or from a stage-two run or model.

@@ -36,6 +36,10 @@ class RedCnnTask:
         """Return all parameters of the network."""
         return self.network.parameters()
 
+    def networks(self) -> Sequence[nn.Module]:
+        """Return the network."""
+        return [self.network]
+
     def initialise(self, path: Path) -> None:
         """Start from another run, or from an exported model.
 

@@ -35,6 +35,9 @@ class Line:
     def parameters(self) -> Iterable[nn.Parameter]:
         return self.model.parameters()
 
+    def networks(self) -> list[nn.Module]:
+        return [self.model]
+
     def initialise(self, path: Path) -> None:
         raise NotImplementedError
 
@@ -115,7 +118,10 @@ def test_the_journal_holds_fit_and_validation(tmp_path: Path) -> None:
     fit.start()
     finish(fit)
     lines = [json.loads(text) for text in (fit.run / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines if line["kind"] == "fit"] == [5, 10, 15, 20]
+    fitted = [line for line in lines if line["kind"] == "fit"]
+    assert [line["step"] for line in fitted] == [5, 10, 15, 20]
+    assert all(line["steps_per_second"] > 0 for line in fitted)
+    assert all(0 <= line["data_wait_share"] <= 1 for line in fitted)
     averaged = [line["score"] for line in lines if line["kind"] == "validation"][-1]
     state = load_state(fit.run)
     assert state is not None

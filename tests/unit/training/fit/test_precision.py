@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 import torch
 
-from training.fit.loop import mixed_precision
+from training.fit.precision import mixed_precision
 
 CPU = torch.device("cpu")
 
