@@ -13,6 +13,7 @@ every kernel: ``broadband_noise`` has the streaks and the position dependence of
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -83,9 +84,9 @@ def insert_noise(
     _check_dose(dose)
     level = torch.as_tensor(noise_hu, dtype=torch.float32, device=hu.device)
     p = _line_integrals(hu, pixel_mm)
-    photons = _photons(p, pixel_mm, float(level.mean()), cutoff)
+    photons = _photons(_mean_over_rays(p.exp(), p).mean(), pixel_mm, level.mean(), cutoff)
     std = _added_std(p, dose, photons, electronic)
-    noise = shape_noise(_reconstruct_noise(std, hu, pixel_mm, generator), cutoff)
+    noise = shape_noise(_reconstruct_noise(std, hu, pixel_mm, [generator]), cutoff)
     full_dose_variance = _mean_over_rays(_ray_variance(p, photons, electronic), p)
     added = level * (_mean_over_rays(std**2, p) / full_dose_variance).sqrt()
     return (hu + calibrate(noise, tissue_mask(hu), added)).clamp(min=MIN_STORED_HU)
@@ -118,7 +119,47 @@ def broadband_noise(
     """
     _check_dose(dose)
     std = _added_std(_line_integrals(hu, pixel_mm), dose, photons, electronic)
-    return _reconstruct_noise(std, hu, pixel_mm, generator)
+    return _reconstruct_noise(std, hu, pixel_mm, [generator])
+
+
+def matched_noise(
+    hu: Tensor,
+    pixel_mm: float,
+    *,
+    dose: float,
+    noise_hu: Sequence[float],
+    cutoff: float,
+    generators: Sequence[torch.Generator],
+    electronic: float = ELECTRONIC_VARIANCE,
+) -> Tensor:
+    """Simulate the noise of ``broadband_noise`` for the quanta that explain each slice's noise.
+
+    The variance of a back-projected pixel is pi^2 / views times the mean variance of the rays
+    through it times the energy of the filter (Kak and Slaney, eq. 5.79). Rays are weighted by their
+    line integral, a measure of their path in the body.
+
+    Args:
+        hu: Full-dose slices [slice, row, column] in HU.
+        pixel_mm: Side of a pixel.
+        dose: Fraction of the full dose, above 0 and below 1.
+        noise_hu: Full-dose noise of each slice in soft tissue, HU.
+        cutoff: Texture, see ``man_core.noise_texture``.
+        generators: Source of randomness of each slice, which may be on the CPU whatever the device
+            of ``hu``: then all devices draw the same noise.
+        electronic: Variance of the electronic noise, quanta squared.
+
+    Returns:
+        Zero-mean noise [slice, row, column] in HU with the spectrum of the plain ramp.
+
+    Raises:
+        ValueError: The dose is not between 0 and 1.
+    """
+    _check_dose(dose)
+    p = _line_integrals(hu, pixel_mm)
+    variance = torch.cat([_mean_over_rays(one.exp(), one) for one in p.split(1)])
+    level = torch.tensor(noise_hu, dtype=torch.float64, device=hu.device)
+    photons = _photons(variance, pixel_mm, level, cutoff)[:, None, None]
+    return _reconstruct_noise(_added_std(p, dose, photons, electronic), hu, pixel_mm, generators)
 
 
 def shape_noise(noise: Tensor, cutoff: float) -> Tensor:
@@ -126,10 +167,16 @@ def shape_noise(noise: Tensor, cutoff: float) -> Tensor:
 
     The gain is the square root of the ratio of the two noise power spectra.
     """
+    return next(shape_noise_each(noise, [cutoff]))
+
+
+def shape_noise_each(noise: Tensor, cutoffs: Iterable[float]) -> Iterator[Tensor]:
+    """Yield ``shape_noise`` for each of several kernels."""
     rows, columns = noise.shape[-2:]
-    gain = _texture_gain(rows, columns, cutoff).to(noise)
-    shaped: Tensor = torch.fft.irfft2(torch.fft.rfft2(noise) * gain, s=(rows, columns))
-    return shaped
+    spectrum = torch.fft.rfft2(noise)
+    for cutoff in cutoffs:
+        gain = _texture_gain(rows, columns, cutoff, noise.device)
+        yield torch.fft.irfft2(spectrum * gain, s=(rows, columns))
 
 
 def calibrate(noise: Tensor, tissue: Tensor, std_hu: float | Tensor) -> Tensor:
@@ -167,38 +214,20 @@ def tissue_mask(hu: Tensor) -> Tensor:
     return mask
 
 
-def photons_for(hu: Tensor, pixel_mm: float, *, noise_hu: float, cutoff: float) -> float:
-    """Compute the quanta of an unattenuated ray that give this full-dose noise.
-
-    The variance of a back-projected pixel is pi^2 / views times the mean variance of the rays
-    through it times the energy of the filter (Kak and Slaney, eq. 5.79). Rays are weighted by their
-    line integral, a measure of their path in the body.
-
-    Args:
-        hu: Full-dose slices [slice, row, column] in HU.
-        pixel_mm: Side of a pixel.
-        noise_hu: Noise in soft tissue, HU.
-        cutoff: Texture, see ``man_core.noise_texture``.
-
-    Returns:
-        Quanta, between 1e3 and 1e8.
-    """
-    return _photons(_line_integrals(hu, pixel_mm), pixel_mm, noise_hu, cutoff)
-
-
 def _check_dose(dose: float) -> None:
     if not 0.0 < dose < 1.0:
         raise ValueError(f"The dose is a fraction of the full dose between 0 and 1, got {dose}.")
 
 
-def _photons(p: Tensor, pixel_mm: float, noise_hu: float, cutoff: float) -> float:
-    ray_variance = float(_mean_over_rays(p.exp(), p).mean())
+def _photons(ray_variance: Tensor, pixel_mm: float, noise_hu: Tensor, cutoff: float) -> Tensor:
+    """Compute the quanta of an unattenuated ray, float32 between 1e3 and 1e8, elementwise."""
     response = ramp_response(
         2048, DETECTOR_BIN_PIXELS * pixel_mm, cutoff, 0.5 * DETECTOR_BIN_PIXELS
     )
     energy = float((response**2).mean())
-    image_variance = (1000.0 / WATER_PER_MM) ** 2 * math.pi**2 / VIEWS * ray_variance * energy
-    return min(max(image_variance / max(noise_hu, 1e-3) ** 2, 1e3), 1e8)
+    scale = (1000.0 / WATER_PER_MM) ** 2 * math.pi**2 / VIEWS
+    image_variance = scale * ray_variance.double() * energy
+    return (image_variance / noise_hu.double().clamp(min=1e-3) ** 2).clamp(1e3, 1e8).float()
 
 
 def _line_integrals(hu: Tensor, pixel_mm: float) -> Tensor:
@@ -213,17 +242,17 @@ def _line_integrals(hu: Tensor, pixel_mm: float) -> Tensor:
     return (p - TUBE_CURRENT_MODULATION * (longest - longest.mean(1, keepdim=True))).clamp(min=0.0)
 
 
-def _quanta(p: Tensor, photons: float) -> Tensor:
+def _quanta(p: Tensor, photons: float | Tensor) -> Tensor:
     return (photons * torch.exp(-p)).clamp(min=_MIN_QUANTA)
 
 
-def _ray_variance(p: Tensor, photons: float, electronic: float) -> Tensor:
+def _ray_variance(p: Tensor, photons: Tensor, electronic: float) -> Tensor:
     """Compute the variance of each line integral at full dose."""
     quanta = _quanta(p, photons)
     return (1.0 + electronic / quanta) / quanta
 
 
-def _added_std(p: Tensor, dose: float, photons: float, electronic: float) -> Tensor:
+def _added_std(p: Tensor, dose: float, photons: float | Tensor, electronic: float) -> Tensor:
     """Compute the standard deviation of the noise to add to each line integral (Yu 2012, eq. 7)."""
     quanta = _quanta(p, photons)
     share = (1.0 - dose) / dose
@@ -237,20 +266,24 @@ def _mean_over_rays(values: Tensor, p: Tensor) -> Tensor:
 
 
 def _reconstruct_noise(
-    std: Tensor, hu: Tensor, pixel_mm: float, generator: torch.Generator
+    std: Tensor, hu: Tensor, pixel_mm: float, generators: Sequence[torch.Generator]
 ) -> Tensor:
-    """Reconstruct independent ray noise, std [slice, view, bin], to HU [slice, row, column]."""
+    """Reconstruct independent ray noise, std [slice, view, bin], to HU [slice, row, column].
+
+    Generators share the slices evenly.
+    """
     slices, rows, columns = hu.shape
     bins = bins_across(rows, columns, DETECTOR_BIN_PIXELS)
     fine = functional.interpolate(std[:, None], (VIEWS, bins), mode="bilinear")[:, 0]
-    drawn = torch.randn(slices, VIEWS, bins, generator=generator, device=generator.device)
+    shape = (slices // len(generators), VIEWS, bins)
+    drawn = torch.cat([torch.randn(shape, generator=g, device=g.device) for g in generators])
     image = filtered_back_projection(fine * drawn.to(fine), pixel_mm, rows, columns)
     return image * (1000.0 / WATER_PER_MM)
 
 
 @lru_cache(maxsize=32)
-def _texture_gain(rows: int, columns: int, cutoff: float) -> Tensor:
+def _texture_gain(rows: int, columns: int, cutoff: float, device: torch.device) -> Tensor:
     wanted = image_power(rows, columns, cutoff)
     present = image_power(rows, columns, math.inf)
     gain = np.sqrt(wanted / np.maximum(present, 1e-12))
-    return torch.from_numpy(gain[:, : columns // 2 + 1].astype(np.float32))
+    return torch.from_numpy(gain[:, : columns // 2 + 1].astype(np.float32)).to(device)

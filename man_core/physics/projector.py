@@ -18,8 +18,13 @@ from man_core.noise_texture import DETECTOR_BIN_PIXELS
 WATER_PER_MM = 0.0192
 """Attenuation of water per millimetre at the mean energy of a 120 kV beam (NEED, 2025)."""
 
+MAX_ELEMENTS_AT_ONCE = 1 << 26
+"""Elements of a GPU's working arrays, 256 MiB in float32: few large kernels instead of many small
+ones, each of which costs the host more time than the GPU."""
+
 _UPSAMPLING = 4
-_VIEWS_AT_ONCE = 8
+_PROJECTED_AT_ONCE = 8
+_BACK_PROJECTED_AT_ONCE = 1
 _FFT_BLOCK = 256
 
 
@@ -35,7 +40,12 @@ def bins_across(rows: int, columns: int, bin_pixels: float) -> int:
 
 
 def project(
-    mu: Tensor, pixel_mm: float, *, views: int = 720, bin_pixels: float = DETECTOR_BIN_PIXELS
+    mu: Tensor,
+    pixel_mm: float,
+    *,
+    views: int = 720,
+    bin_pixels: float = DETECTOR_BIN_PIXELS,
+    views_at_once: int | None = None,
 ) -> Tensor:
     """Compute line integrals of attenuation.
 
@@ -44,6 +54,7 @@ def project(
         pixel_mm: Side of a pixel.
         views: Directions over half a turn.
         bin_pixels: Distance of detector bins in pixels.
+        views_at_once: Views in one pass; None: as suits the device.
 
     Returns:
         Dimensionless line integrals [slice, view, bin].
@@ -54,16 +65,24 @@ def project(
     t = (torch.arange(bins, device=mu.device) - bins // 2) * bin_pixels
     s = torch.arange(steps, device=mu.device) - steps // 2 + 0.0
     sinogram = mu.new_empty(slices, views, bins)
-    for first in range(0, views, _VIEWS_AT_ONCE):
-        chosen = torch.arange(first, min(first + _VIEWS_AT_ONCE, views), device=mu.device)
+    pixels = (slices + 2) * steps * bins  # of a view, with the two coordinates of each
+    at_once = views_at_once or _that_suit(mu.device, _PROJECTED_AT_ONCE, pixels)
+    for first in range(0, views, at_once):
+        chosen = torch.arange(first, min(first + at_once, views), device=mu.device)
         angle = (chosen * (math.pi / views))[:, None, None]
         x = t[None, None, :] * angle.cos() - s[None, :, None] * angle.sin()
         y = t[None, None, :] * angle.sin() + s[None, :, None] * angle.cos()
         grid = torch.stack((x * (2.0 / columns), y * (2.0 / rows)), dim=-1).to(mu.dtype)
         grid = grid.flatten(0, 1)[None]
         sampled = functional.grid_sample(mu[None], grid, align_corners=False)[0]
-        sinogram[:, chosen] = sampled.view(slices, len(chosen), steps, bins).sum(2)
+        done = slice(first, first + len(chosen))
+        sinogram[:, done] = sampled.view(slices, len(chosen), steps, bins).sum(2)
     return sinogram * pixel_mm
+
+
+def _that_suit(device: torch.device, on_cpu: int, elements: int) -> int:
+    """Return the views of one pass; on a GPU as many as ``MAX_ELEMENTS_AT_ONCE`` allows."""
+    return on_cpu if device.type == "cpu" else max(1, MAX_ELEMENTS_AT_ONCE // elements)
 
 
 def ramp_response(bins: int, bin_mm: float, cutoff: float | None, nyquist: float) -> Tensor:
@@ -99,6 +118,7 @@ def filtered_back_projection(
     *,
     bin_pixels: float = DETECTOR_BIN_PIXELS,
     cutoff: float | None = None,
+    views_at_once: int | None = None,
 ) -> Tensor:
     """Reconstruct an image from line integrals; linear in the sinogram.
 
@@ -110,6 +130,8 @@ def filtered_back_projection(
         bin_pixels: Distance of detector bins in pixels.
         cutoff: End of the Hann apodisation, relative to the Nyquist frequency of the image; None:
             the plain ramp up to the limit of the detector.
+        views_at_once: Views in one pass; None: as suits the device. The sums of several views
+            differ in their rounding.
 
     Returns:
         Attenuation per millimetre [slice, row, column].
@@ -120,23 +142,48 @@ def filtered_back_projection(
     spectrum = torch.fft.rfft(sinogram, n=padded) * response.to(sinogram)
     filtered = torch.fft.irfft(spectrum, n=padded * _UPSAMPLING)
     filtered = filtered[..., : bins * _UPSAMPLING] * _UPSAMPLING
-    return _back_project(filtered, rows, columns, bins // 2, bin_pixels)
+    pixels = (len(filtered) + 2) * rows * columns  # of a view, with the index of each (int64)
+    at_once = views_at_once or _that_suit(filtered.device, _BACK_PROJECTED_AT_ONCE, pixels)
+    index = _BinIndex(rows, columns, filtered.shape[1], bins // 2, bin_pixels, filtered.device)
+    passes = range(0, filtered.shape[1], at_once)
+    image = filtered.new_zeros(len(filtered), rows * columns)
+    for first in passes:
+        views = slice(first, first + at_once)
+        _add_views(image, filtered[:, views], index.of(views).clamp_(0, filtered.shape[2] - 1))
+    return image.view(-1, rows, columns) * (math.pi / filtered.shape[1])
 
 
-def _back_project(
-    filtered: Tensor, rows: int, columns: int, axis_bin: int, bin_pixels: float
-) -> Tensor:
-    """Average over views times pi; bins are upsampled so finely that the nearest one suffices."""
-    slices, views, fine = filtered.shape
-    scale = _UPSAMPLING / bin_pixels
-    device = filtered.device
-    x = (torch.arange(columns, device=device) - 0.5 * (columns - 1)) * scale
-    y = (torch.arange(rows, device=device) - 0.5 * (rows - 1)) * scale
-    image = filtered.new_zeros(slices, rows * columns)
-    for view in range(views):
-        angle = math.pi * view / views
-        across = x * math.cos(angle) + (axis_bin * _UPSAMPLING + 0.5)
-        index = (across[None, :] + (y * math.sin(angle))[:, None]).to(torch.int32).flatten()
-        for row in range(slices):
-            image[row] += filtered[row, view].index_select(0, index.clamp_(0, fine - 1))
-    return image.view(slices, rows, columns) * (math.pi / views)
+class _BinIndex:
+    """Upsampled bin that each pixel projects to; they are so fine that the nearest suffices."""
+
+    def __init__(
+        self,
+        rows: int,
+        columns: int,
+        views: int,
+        axis_bin: int,
+        bin_pixels: float,
+        device: torch.device,
+    ) -> None:
+        scale = _UPSAMPLING / bin_pixels
+        x = (torch.arange(columns) - 0.5 * (columns - 1)) * scale
+        y = (torch.arange(rows) - 0.5 * (rows - 1)) * scale
+        angles = [math.pi * view / views for view in range(views)]
+        cos, sin = (torch.tensor([f(a) for a in angles])[:, None] for f in (math.cos, math.sin))
+        self._across = (x * cos + (axis_bin * _UPSAMPLING + 0.5)).to(device)
+        self._down = (y * sin).to(device)
+
+    def of(self, views: slice) -> Tensor:
+        """Return the bins of all pixels in some views, int32 [view, row * column]."""
+        sums = self._across[views, None, :] + self._down[views, :, None]
+        return sums.to(torch.int32).flatten(1)
+
+
+def _add_views(image: Tensor, filtered: Tensor, index: Tensor) -> None:
+    """Add views [slice, view, bin] to images [slice, pixel], for bins [view, pixel]."""
+    if len(index) == 1:
+        for row in range(len(image)):
+            image[row] += filtered[row, 0].index_select(0, index[0])
+        return
+    bins = index.long().expand(len(image), -1, -1)
+    image += filtered.gather(2, bins).sum(1)

@@ -57,11 +57,19 @@ def simulate(
     copies: options.Copies = 1,
     processes: options.Processes = 2,
     seed: options.Seed = 0,
+    device: options.Device = "auto",
     as_json: options.AsJson = False,
 ) -> None:
     """Simulate the noise of low dose for every full-dose slice; an interrupted run continues."""
     from training.data.simulate import simulate as run
 
     with counted("slices") as on_progress:
-        done = run(root, copies=copies, processes=processes, seed=seed, on_progress=on_progress)
+        done = run(
+            root,
+            copies=copies,
+            processes=processes,
+            seed=seed,
+            device=device,
+            on_progress=on_progress,
+        )
     write_result(as_json, f"{done} slices simulated in {root}.", {"slices": done})

@@ -7,16 +7,16 @@ filter, scale, add (Yu 2012; ``man_core.physics.low_dose``).
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from man_core.physics.low_dose import broadband_noise, photons_for, shape_noise, tissue_mask
+from man_core.physics.low_dose import matched_noise, shape_noise_each, tissue_mask
+from training.data.device import device_named
 from training.data.manifest import (
     Manifest,
     SeriesEntry,
@@ -26,12 +26,17 @@ from training.data.manifest import (
     save_manifest,
     slices_file,
 )
+from training.data.processes import process_pool
 from training.data.texture import CUTOFFS, table_cutoffs
 
 REFERENCE_DOSE = 0.25
 """Dose at which ray noise is drawn; other doses scale it (except for the electronic noise)."""
 
 MAX_FLOAT16_HU = 65_000.0  # the maximum of float16 is 65504
+
+
+SLICES_AT_ONCE = 8
+"""Slices that share a pass of projection and back-projection."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ class _Part:
     entry: SeriesEntry
     copy: int
     seed: int
+    device: str
 
 
 def simulate(
@@ -50,29 +56,34 @@ def simulate(
     copies: int = 1,
     processes: int = 1,
     seed: int = 0,
+    device: str = "cpu",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Simulate the noise of every full-dose slice that has none yet.
 
-    Series with noise are skipped, so that an interrupted run continues.
+    Series with noise are skipped, so that an interrupted run continues. Random numbers are drawn
+    on the CPU, so that every device makes the same noise, but for rounding.
 
     Args:
         root: Folder of the set.
         copies: Independent noise images per slice.
         processes: Number of processes.
         seed: Seed of all random numbers.
+        device: ``auto``, ``cpu`` or ``cuda``; on a GPU several processes share it, while each
+            prepares its slices on a core.
         on_progress: Callback with (slices done, total slices).
 
     Returns:
         Number of slices simulated.
 
     Raises:
-        TrainingError: The folder is not a training set.
+        TrainingError: The folder is not a training set, or there is no such device.
     """
+    place = str(device_named(device))
     manifest = load_manifest(root)
     (root / "noise").mkdir(exist_ok=True)
     parts = [
-        _Part(root, entry, copy, seed)
+        _Part(root, entry, copy, seed, place)
         for entry in manifest.series
         for copy in range(copies)
         if entry.full_series is None and not _done(root, entry, copy)
@@ -93,15 +104,10 @@ def _each(parts: list[_Part], processes: int) -> Iterator[tuple[_Part, list[list
     if processes == 1:
         yield from ((part, _simulate_series(part)) for part in parts)
         return
-    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=_one_thread) as pool:
+    with process_pool(processes, torch.set_num_threads, 1) as pool:
         jobs = {pool.submit(_simulate_series, part): part for part in parts}
         for job in as_completed(jobs):
             yield jobs[job], job.result()
-
-
-def _one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 def _done(root: Path, entry: SeriesEntry, copy: int) -> bool:
@@ -122,29 +128,38 @@ def _note_tables(
 
 
 def _simulate_series(part: _Part) -> list[list[float]]:
-    """Write the noise of one series; return the table of amplitudes of each slice."""
+    """Write the noise of one series; return the table of amplitudes of each slice.
+
+    All copies have the table of the first.
+    """
     entry = part.entry
     volume = np.load(slices_file(part.root, entry.series), mmap_mode="r")
     path = noise_file(part.root, entry.series, part.copy)
     stored = np.empty(entry.shape, dtype=np.float16)
     tables = []
-    for index in range(len(volume)):
-        hu = torch.from_numpy(volume[index : index + 1].astype(np.float32))
-        noise = _noise(hu, entry, entry.slices[index], _generator(part, index))
-        stored[index] = noise[0].clamp(-MAX_FLOAT16_HU, MAX_FLOAT16_HU).numpy()
-        tables.append(amplitudes(noise, hu))
+    for first in range(0, len(volume), SLICES_AT_ONCE):
+        indices = range(first, min(first + SLICES_AT_ONCE, len(volume)))
+        hu = torch.from_numpy(volume[indices.start : indices.stop].astype(np.float32))
+        noise = _noise(hu.to(part.device), part, indices)
+        stored[indices.start : indices.stop] = (
+            noise.clamp(-MAX_FLOAT16_HU, MAX_FLOAT16_HU).cpu().numpy()
+        )
+        if part.copy == 0:
+            tables += [amplitudes(n, h) for n, h in zip(noise.split(1), hu.split(1), strict=True)]
     partial = path.with_suffix(".part.npy")
     np.save(partial, stored)
     partial.replace(path)
     return tables
 
 
-def _noise(
-    hu: torch.Tensor, entry: SeriesEntry, described: SliceEntry, generator: torch.Generator
-) -> torch.Tensor:
-    photons = photons_for(hu, entry.pixel_mm, noise_hu=described.noise_hu, cutoff=entry.cutoff)
-    return broadband_noise(
-        hu, entry.pixel_mm, dose=REFERENCE_DOSE, photons=photons, generator=generator
+def _noise(hu: torch.Tensor, part: _Part, indices: range) -> torch.Tensor:
+    return matched_noise(
+        hu,
+        part.entry.pixel_mm,
+        dose=REFERENCE_DOSE,
+        noise_hu=[part.entry.slices[index].noise_hu for index in indices],
+        cutoff=part.entry.cutoff,
+        generators=[_generator(part, index) for index in indices],
     )
 
 
@@ -153,13 +168,14 @@ def amplitudes(noise: torch.Tensor, hu: torch.Tensor) -> list[float]:
 
     Args:
         noise: Plain-ramp noise [1, row, column], HU.
-        hu: Slice [1, row, column], HU.
+        hu: Slice [1, row, column] on the CPU, HU.
     """
-    tissue = tissue_mask(hu)
-    return [
-        float(shape_noise(noise, CUTOFFS[index])[tissue].square().mean().sqrt())
-        for index in table_cutoffs()
-    ]
+    tissue = tissue_mask(hu).flatten().nonzero().flatten().to(noise.device)
+    cutoffs = [CUTOFFS[index] for index in table_cutoffs()]
+    shaped = shape_noise_each(noise, cutoffs)
+    found = [one.flatten()[tissue].square().mean().sqrt() for one in shaped]
+    amplitude: list[float] = torch.stack(found).tolist()
+    return amplitude
 
 
 def _generator(part: _Part, index: int) -> torch.Generator:

@@ -15,6 +15,7 @@ from man_core.physics.low_dose import (
     broadband_noise,
     calibrate,
     insert_noise,
+    matched_noise,
     shape_noise,
     tissue_mask,
 )
@@ -93,6 +94,23 @@ def test_slices_are_calibrated_one_by_one_or_together() -> None:
     assert [float(n.std()) for n in each] == pytest.approx([10.0, 20.0], rel=0.05)
     together = calibrate(noise, tissue, 10.0)
     assert float(together[1].std() / together[0].std()) == pytest.approx(3.0, rel=0.05)
+
+
+def test_slices_together_have_the_noise_of_each_alone() -> None:
+    levels = [10.0, 20.0]
+
+    def matched(hu: Tensor, chosen: list[int]) -> Tensor:
+        generators = [torch.Generator().manual_seed(index) for index in chosen]
+        return matched_noise(
+            hu, PIXEL_MM, dose=0.25, noise_hu=[levels[i] for i in chosen], cutoff=1.2,
+            generators=generators,
+        )  # fmt: skip
+
+    together = matched(water(2), [0, 1])
+    alone = torch.cat([matched(water(), [index]) for index in (0, 1)])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-3)
+    quiet, loud = (float(n[t].std()) for n, t in zip(together, tissue_mask(water(2)), strict=True))
+    assert loud / quiet == pytest.approx(2.0, rel=0.1)  # full dose with twice the noise
 
 
 @pytest.mark.parametrize("dose", [0.0, 1.0, -0.5, 2.0])

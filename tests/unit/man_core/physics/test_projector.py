@@ -71,3 +71,15 @@ def test_slices_do_not_mix() -> None:
     alone = project(attenuation(both[1:]), PIXEL_MM, views=12)
     torch.testing.assert_close(sinogram[1:], alone)
     assert math.isclose(float(sinogram[0].max()), 200.0 * WATER_PER_MM, rel_tol=0.03)
+
+
+@pytest.mark.parametrize("at_once", [7, 60])
+def test_views_in_few_large_passes_give_the_same_image(at_once: int) -> None:
+    mu = attenuation(torch.cat([disc(240.0), disc(120.0, hu=300.0)]))
+    sinograms = [project(mu, PIXEL_MM, views=60, views_at_once=n) for n in (None, at_once)]
+    torch.testing.assert_close(*sinograms, rtol=1e-5, atol=1e-5)
+    images = [
+        filtered_back_projection(sinograms[0], PIXEL_MM, SIZE, SIZE, views_at_once=n)
+        for n in (None, at_once)
+    ]
+    torch.testing.assert_close(*images, rtol=0, atol=1e-5 * float(images[0].abs().max()))

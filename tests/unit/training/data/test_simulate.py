@@ -1,0 +1,59 @@
+"""Simulated noise: the same from one process or several, continued where it stopped."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from training.data.manifest import Manifest, load_manifest, noise_file, save_manifest
+from training.data.simulate import simulate
+from training.errors import TrainingError
+
+
+@pytest.fixture
+def bare_set(small_set: Path) -> Path:
+    """The small set before its simulation."""
+    shutil.rmtree(small_set / "noise")
+    manifest = load_manifest(small_set)
+    for entry in manifest.series:
+        for one in entry.slices:
+            one.noise_table = []
+    save_manifest(small_set, Manifest(series=manifest.series[1:]))  # the short ones
+    return small_set
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As many threads as each process has: others sum in another order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def images(root: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (root / "noise").iterdir()}
+
+
+def test_several_processes_make_the_noise_of_one_and_go_on(bare_set: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(bare_set, tmp_path / "other")
+    slices = sum(len(entry.slices) for entry in load_manifest(bare_set).series)
+    assert simulate(bare_set, copies=2) == 2 * slices
+    noise_file(bare_set, "bb", 1).unlink()
+    assert simulate(bare_set, copies=2) == 2
+    assert simulate(other, copies=2, processes=2) == 2 * slices
+    assert images(bare_set) == images(other)
+    assert load_manifest(bare_set) == load_manifest(other)
+    first, second = (np.load(noise_file(other, "bb", copy)) for copy in range(2))
+    assert float(np.std(first)) > 1
+    assert abs(float(np.corrcoef(first.ravel(), second.ravel())[0, 1])) < 0.05
+
+
+def test_a_device_that_is_not_there_is_said(bare_set: Path) -> None:
+    with pytest.raises(TrainingError, match="tpu"):
+        simulate(bare_set, device="tpu")
