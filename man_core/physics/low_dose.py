@@ -156,7 +156,7 @@ def matched_noise(
     """
     _check_dose(dose)
     p = _line_integrals(hu, pixel_mm)
-    variance = torch.cat([_mean_over_rays(one.exp(), one) for one in p.split(1)])
+    variance = torch.cat([_mean_over_rays(one.exp(), one) for one in p[:, None]])
     level = torch.tensor(noise_hu, dtype=torch.float64, device=hu.device)
     photons = _photons(variance, pixel_mm, level, cutoff)[:, None, None]
     return _reconstruct_noise(_added_std(p, dose, photons, electronic), hu, pixel_mm, generators)

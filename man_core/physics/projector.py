@@ -150,7 +150,8 @@ def filtered_back_projection(
     for first in passes:
         views = slice(first, first + at_once)
         _add_views(image, filtered[:, views], index.of(views).clamp_(0, filtered.shape[2] - 1))
-    return image.view(-1, rows, columns) * (math.pi / filtered.shape[1])
+    averaged: Tensor = image.view(-1, rows, columns) * (math.pi / filtered.shape[1])
+    return averaged
 
 
 class _BinIndex:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from training.data.manifest import SeriesEntry, SliceEntry
 from training.data.texture import CUTOFFS, amplitude_at, nearest_cutoff
 from training.settings import DataSettings
 
-Pixels = NDArray[np.float32]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 SYMMETRIES = 8
 """Symmetries of a square: four quarter turns, each with and without a flip."""
@@ -136,7 +137,7 @@ def _grain(place: Place, own: int, sharper: int, random: np.random.Generator) ->
     return float(np.sqrt(max(wanted**2 - place.full_noise_hu**2, 0.0)))
 
 
-def transform(crop: Pixels, symmetry: int) -> Pixels:
+def transform(crop: NDArray[Scalar], symmetry: int) -> NDArray[Scalar]:
     """Apply one of the eight symmetries of a square to a crop [row, column]."""
     turned = np.rot90(crop, symmetry % 4)
     return turned[:, ::-1] if symmetry >= 4 else turned

@@ -145,7 +145,7 @@ def _simulate_series(part: _Part) -> list[list[float]]:
             noise.clamp(-MAX_FLOAT16_HU, MAX_FLOAT16_HU).cpu().numpy()
         )
         if part.copy == 0:
-            tables += [amplitudes(n, h) for n, h in zip(noise.split(1), hu.split(1), strict=True)]
+            tables += [amplitudes(n, h) for n, h in zip(noise[:, None], hu[:, None], strict=True)]
     partial = path.with_suffix(".part.npy")
     np.save(partial, stored)
     partial.replace(path)

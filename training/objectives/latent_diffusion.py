@@ -69,7 +69,7 @@ def draw_steps(
     steps = torch.randint(
         1, network.config.diffusion_steps + 1, (count,), generator=generator, device=device
     )
-    steps[: round(share * count)] = network.config.first_step
+    steps[: round(share * count)].fill_(network.config.first_step)
     return steps
 
 

@@ -38,7 +38,7 @@ def residual_shift_loss(
     steps = torch.randint(
         1, schedule.steps + 1, (len(clean),), generator=generator, device=clean.device
     )
-    steps[: round(objective.first_step_share * len(clean))] = schedule.steps
+    steps[: round(objective.first_step_share * len(clean))].fill_(schedule.steps)
     noise = network.residual_scale * torch.empty_like(clean).normal_(generator=generator)
     z = schedule.shifted(clean, condition, steps, noise)
     level = torch.ones_like(clean[:, :1, :1, :1])
