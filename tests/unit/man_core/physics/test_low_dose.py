@@ -103,7 +103,7 @@ def test_slices_together_have_the_noise_of_each_alone() -> None:
         generators = [torch.Generator().manual_seed(index) for index in chosen]
         return matched_noise(
             hu, PIXEL_MM, dose=0.25, noise_hu=[levels[i] for i in chosen], cutoff=1.2,
-            generators=generators,
+            electronic=0.0, generators=generators,
         )  # fmt: skip
 
     together = matched(water(2), [0, 1])
