@@ -77,7 +77,7 @@ def _training_set(bench: Bench) -> Path:
         for n in range(PATIENTS)
     ]
     prepare([files[0].parent for files in scans], root, split_by_name("train"))
-    simulate(root)
+    simulate(root, device=str(bench.device))
     return root
 
 
@@ -103,6 +103,7 @@ def _recipe(name: str, bench: Bench) -> Recipe:
     values["fit"]["steps"] = preset.fit_steps
     values["validation"]["batches"] = 0
     values["journal"]["save_seconds"] = 3600.0
+    values["journal"]["log_every"] = min(values["journal"]["log_every"], preset.fit_steps)
     if preset.fit_batch is not None:
         values["data"]["batch"] = preset.fit_batch
     if values["objective"].get("restoration") is not None:
