@@ -66,7 +66,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Bench:
-    """What every part is given.
+    """Input of every part.
 
     Attributes:
         device: Device under check.

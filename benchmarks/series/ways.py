@@ -33,7 +33,7 @@ class Checkout:
 
 @dataclass(frozen=True)
 class Work:
-    """What is measured.
+    """One measurement: version, series, model and device.
 
     Attributes:
         checkout: Version of the product.
