@@ -2,72 +2,37 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from support.line_task import LineTask, Numbers
 from torch import Tensor, nn
 
-from training.data.batch import Batch, BatchSource
+from training.data.batch import Batch
 from training.errors import RecipeError, TrainingError
 from training.fit.ema import Ema
 from training.fit.journal import Journal
 from training.fit.loop import Fit
 from training.fit.schedule import Budget, learning_rate
 from training.fit.state import load_state, save_state
-from training.fit.task import Moment, RunFacts, Validation
+from training.fit.task import Moment
 from training.settings import FitSettings, Recipe, load_recipe, recipe_folder
 
 
-class Line:
-    """A task that learns one factor; its loss draws random numbers and can be spoiled."""
+class Line(LineTask):
+    """Its loss draws random numbers and is spoiled from a step on."""
 
     def __init__(self, bad_from: int = 10**9) -> None:
-        self.device = torch.device("cpu")
-        self.model = nn.Linear(1, 1)
-        nn.init.constant_(self.model.weight, 0.5)
-        nn.init.zeros_(self.model.bias)
+        super().__init__()
         self.bad_from = bad_from
-        self.started = 0
-
-    def parameters(self) -> Iterable[nn.Parameter]:
-        return self.model.parameters()
-
-    def networks(self) -> list[nn.Module]:
-        return [self.model]
-
-    def initialise(self, path: Path) -> None:
-        raise NotImplementedError
-
-    def start(self, source: BatchSource) -> None:
-        self.started += 1
 
     def loss(self, batch: Batch, moment: Moment) -> dict[str, Tensor]:
         x = batch.full.flatten()[:, None]
         noise = torch.randn(x.shape, generator=moment.generator) + 0.1 * torch.rand(x.shape)
         loss = (self.model(x + 0.1 * noise) - 2 * x).square().mean()
         return {"loss": loss * (math.nan if moment.step >= self.bad_from else 1)}
-
-    def validate(self, batches: Sequence[Batch]) -> Validation:
-        return Validation({"score": float(self.model.weight.detach())}, {"p": torch.eye(4)})
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"model": self.model.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
-
-    def export(self, folder: Path, facts: RunFacts) -> Path:
-        raise NotImplementedError
-
-
-class Numbers:
-    def batch(self, index: int) -> Batch:
-        values = torch.randn(1, 1, 2, 2, generator=torch.Generator().manual_seed(index))
-        one = torch.ones(1)
-        return Batch(values, values, one, torch.zeros(1, 4), one)
 
 
 def recipe_of(**fit: Any) -> Recipe:

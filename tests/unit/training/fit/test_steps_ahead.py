@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from support.line_task import LineTask, Numbers
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -22,7 +23,7 @@ from training.fit.loop import Fit
 from training.fit.run import FitOptions, fit
 from training.fit.schedule import Budget
 from training.fit.state import load_state
-from training.fit.task import Moment, RunFacts, Validation
+from training.fit.task import Moment
 from training.fit.tasks.build import build_task
 from training.settings import Recipe, load_recipe
 
@@ -31,51 +32,17 @@ STEPS = 20
 AHEAD = 8  # does not divide the steps
 
 
-class Line:
-    """Learns one factor; the loss is spoiled in the steps that ``bad`` names."""
+class Line(LineTask):
+    """Its loss is spoiled in the steps that ``bad`` names."""
 
     def __init__(self, bad: Callable[[int], bool] = lambda step: False) -> None:
-        self.device = CPU
-        self.model = nn.Linear(1, 1)
-        nn.init.constant_(self.model.weight, 0.5)
-        nn.init.zeros_(self.model.bias)
+        super().__init__()
         self.bad = bad
-
-    def parameters(self) -> list[nn.Parameter]:
-        return list(self.model.parameters())
-
-    def networks(self) -> list[nn.Module]:
-        return [self.model]
-
-    def initialise(self, path: Path) -> None:
-        raise NotImplementedError
-
-    def start(self, source: object) -> None:
-        pass
 
     def loss(self, batch: Batch, moment: Moment) -> dict[str, Tensor]:
         x = batch.full.flatten()[:, None]
         loss = (self.model(x) - 2 * x).square().mean()
         return {"loss": loss * (math.nan if self.bad(moment.step) else 1), "mean": x.mean()}
-
-    def validate(self, batches: Sequence[Batch]) -> Validation:
-        return Validation({"score": float(self.model.weight.detach())})
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"model": self.model.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
-
-    def export(self, folder: Path, facts: RunFacts) -> Path:
-        raise NotImplementedError
-
-
-class Numbers:
-    def batch(self, index: int) -> Batch:
-        values = torch.randn(1, 1, 2, 2, generator=torch.Generator().manual_seed(index))
-        one = torch.ones(1)
-        return Batch(values, values, one, torch.zeros(1, 4), one)
 
 
 def fit_of(run: Path, task: Line, ahead: int, steps: int = STEPS, **journal: Any) -> Fit:
