@@ -126,7 +126,8 @@ def _one_series(
     on_progress: OnSeries | None,
     orders: Orders,
 ) -> SeriesOutcome:
-    headers = [series.headers[path] for path in series.files]
+    # Copies, since reading converts values in place, and patients are compared by the raw bytes.
+    headers = [series.headers[path][:] for path in series.files]
     otherwise = WorkOrder(orders.model or denoiser.info.name, options.strength, destinations=())
     decision = decide(headers, otherwise=otherwise, rules=orders.rules, source_ae=orders.source_ae)
     if isinstance(decision, Skip):

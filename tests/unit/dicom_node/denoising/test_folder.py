@@ -1,0 +1,36 @@
+"""A folder denoised offline: rules read its headers, and leave them as they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.ct_factory import make_series
+
+from dicom_node.denoising.folder import Orders, denoise_folder
+from dicom_node.rules import Rule
+from man_core import load_denoiser
+
+NAMES = (b"M\xe4LLER^ANNA", b"M\xf6LLER^ANNA")
+"""Two patients, both in bytes that are no text in the character set of the headers."""
+
+BY_NAME = Rule.model_validate(
+    {"name": "by name", "match": {"PatientName": {"matches": "^NOBODY"}}, "skip": "nobody"}
+)
+
+
+@pytest.mark.filterwarnings("ignore:Failed to decode")  # as the program does
+@pytest.mark.parametrize("rules", [(), (BY_NAME,)], ids=["no rules", "a rule on the name"])
+def test_patients_whose_names_cannot_be_decoded_are_told_apart(
+    tmp_path: Path, rules: tuple[Rule, ...]
+) -> None:
+    files = make_series(tmp_path / "in", patient_name="MXLLER^ANNA", patient_id="")
+    for path, name in zip(files, (*NAMES, *NAMES), strict=True):
+        path.write_bytes(path.read_bytes().replace(b"MXLLER^ANNA", name))
+    identity = load_denoiser("identity")
+    (outcome,) = denoise_folder(
+        tmp_path / "in", tmp_path / "out", identity, orders=Orders(rules=rules)
+    )
+    assert outcome.error is not None
+    assert "several patients, as PatientName differs" in outcome.error
+    assert not list(tmp_path.glob("out/*"))
