@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from pydicom import Dataset, FileDataset
 
 from dicom_node.ct import headers, pixels
+from dicom_node.ct.attributes import texts
+from dicom_node.ct.patient import identity_of
 from dicom_node.ct.units import check_unspecified
 from dicom_node.errors import UnreadableFile
 from man_core import Condition
@@ -20,6 +22,31 @@ BYTES_PER_VOXEL: Final = 7
 
 SLICE_BYTES_PER_PIXEL: Final = 64
 """Memory for decoding one slice, in double precision and several copies."""
+
+_UNCHANGED: Final = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "InstanceNumber",
+    "ImageType",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+)
+"""Attributes that were checked or used in the first reading, beside the patient's."""
 
 _PIXEL_DATA: Final = 0x7FE0_0010
 _IMAGE_PIXEL_GROUP: Final = 0x0028
@@ -90,8 +117,7 @@ class CtStack:
         known, path = self.headers[index], self.files[index]
         name, image = headers.image_name(known, path), headers.load_image(path)
         stored = pixels.decode(_image_pixels(image), name)
-        same = image.get("SOPInstanceUID") == known.SOPInstanceUID
-        if not same or stored.shape != self.shape[1:]:
+        if not _is_unchanged(known, image) or stored.shape != self.shape[1:]:
             raise UnreadableFile(f"{name} has changed while its series was read: try again.")
         encoding = pixels.Encoding.of(known)
         padding = pixels.padding_mask(stored, encoding)
@@ -100,6 +126,14 @@ class CtStack:
             raise UnreadableFile(f"{name} has pixel values beyond any HU: send it again.")
         check_unspecified(known, hu, padding)
         return CtSlice(image, stored, padding, hu)
+
+
+def _is_unchanged(known: Dataset, image: Dataset) -> bool:
+    """Return whether a file still holds the image whose header is known."""
+    found = image[:]  # a copy, since a derived image wants the bytes that the file has
+    return identity_of(found) == identity_of(known) and all(
+        texts(found, keyword) == texts(known, keyword) for keyword in _UNCHANGED
+    )
 
 
 def _image_pixels(image: FileDataset) -> Dataset:

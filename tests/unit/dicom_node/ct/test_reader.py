@@ -10,6 +10,7 @@ import pytest
 from support.ct_factory import change_header, make_series
 
 from dicom_node.ct import reader as reader_module
+from dicom_node.ct.headers import load_image
 from dicom_node.ct.read import open_series, read_series
 from dicom_node.ct.reader import SliceReader
 from dicom_node.ct.stack import CtSlice, CtStack
@@ -91,8 +92,30 @@ def test_a_damaged_slice_is_reported_and_the_threads_end(files: list[Path]) -> N
     assert not [one for one in threading.enumerate() if one.name.startswith("read")]
 
 
-def test_a_file_that_changes_between_header_and_pixels_is_refused(files: list[Path]) -> None:
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("SOPInstanceUID", "1.2.3"),
+        ("PatientID", "ANOTHER"),
+        ("PatientName", "ANOTHER^ONE"),
+        ("StudyInstanceUID", "1.2.3"),
+        ("ImagePositionPatient", [0, 0, 500]),
+        ("PixelSpacing", [1, 1]),
+        ("RescaleIntercept", 0),
+        ("PixelPaddingValue", 5),
+    ],
+)
+def test_a_file_that_changes_between_header_and_pixels_is_refused(
+    files: list[Path], keyword: str, value: object
+) -> None:
     stack = open_series(files)
-    change_header(files[2], SOPInstanceUID="1.2.3")
+    change_header(files[2], **{keyword: value})
     with pytest.raises(UnreadableFile, match="has changed while its series was read"):
         stack.read(2)
+
+
+def test_a_comparison_leaves_the_bytes_of_the_header(files: list[Path]) -> None:
+    before = load_image(files[2])
+    header = open_series(files).read(2).header
+    for keyword in ("PatientName", "RescaleIntercept", "ImagePositionPatient"):
+        assert header.get_item(keyword) == before.get_item(keyword)
