@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
@@ -43,8 +43,8 @@ class Watch:
         self.before = self._noise_before(source)
         self._sample = NoiseSample(len(source))
         self._inspection = limits and Inspection(pixel_mm, self.before, limits, device)
-        self._waiting: deque[Future[None]] = deque()
-        self._thread = ThreadPoolExecutor(1, "guard", self._prepare_thread)
+        self._thread = ThreadPoolExecutor(1, "guard")
+        self._waiting = deque((self._thread.submit(self._prepare_thread),))
 
     def __enter__(self) -> Self:
         return self

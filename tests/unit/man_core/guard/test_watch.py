@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.ct_factory import ellipse, outside_circle
@@ -79,3 +80,18 @@ def test_a_fault_in_the_guard_reaches_the_denoiser() -> None:
         watch.put(0, SOURCE[:1], RESULT[:1, :-1], None)
         with pytest.raises(RuntimeError, match="size"):
             watch.finish()
+
+
+def test_a_device_that_fails_at_the_start_of_the_thread_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(watch: Watch) -> None:
+        raise torch.AcceleratorError("the device is lost")
+
+    monkeypatch.setattr(Watch, "_prepare_thread", fails)
+    with (
+        pytest.raises(torch.AcceleratorError, match="lost"),
+        Watch(ArraySlices(SOURCE), PIXEL_MM, GuardLimits(), "cpu") as watch,
+    ):
+        watch.put(0, SOURCE[:1], RESULT[:1], None)
+        watch.finish()
