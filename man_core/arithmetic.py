@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import RLock
 
 import torch
 
 from man_core.card import Precision
+
+_FLAGS = RLock()
+"""Held while PyTorch's flags are changed: they hold for all threads of the process."""
 
 
 @contextmanager
@@ -15,7 +19,7 @@ def arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
     """Fix the arithmetic of convolutions and matrix products on a GPU; a CPU is left alone.
 
     PyTorch rounds the factors of convolutions to TF32 by default, which moves the result of MAN by
-    up to 1.7 HU; here this happens only where ``precision`` says so. cuDNN chooses among
+    up to 1.7 HU; here this happens only where ``precision`` says so. Threads take turns. cuDNN chooses among
     deterministic algorithms and by the shape alone, not by trial runs, so that batches of the same
     shape are computed alike in every process.
 
@@ -27,13 +31,12 @@ def arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    matmul, tf32 = torch.backends.cuda.matmul, precision == "tf32"
-    before = matmul.allow_tf32
-    matmul.allow_tf32 = tf32
-    try:
-        with torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32
-        ):
-            yield
-    finally:
-        matmul.allow_tf32 = before
+    matmul, cudnn, tf32 = torch.backends.cuda.matmul, torch.backends.cudnn, precision == "tf32"
+    with _FLAGS:
+        before = matmul.allow_tf32
+        matmul.allow_tf32 = tf32
+        try:
+            with cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32):
+                yield
+        finally:
+            matmul.allow_tf32 = before

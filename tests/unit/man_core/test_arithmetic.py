@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 
@@ -30,6 +32,25 @@ def test_the_arithmetic_of_others_comes_back_after_a_fault() -> None:
     before = flags()
     with pytest.raises(torch.OutOfMemoryError), arithmetic(GPU, "tf32"):
         raise torch.OutOfMemoryError("device is full")
+    assert flags() == before
+
+
+def test_threads_do_not_change_each_other_s_arithmetic() -> None:
+    before, entered, seen = flags(), threading.Event(), []
+
+    def other() -> None:
+        entered.set()
+        with arithmetic(GPU, "tf32"):
+            seen.append(flags()[:2])
+
+    thread = threading.Thread(target=other)
+    with arithmetic(GPU, "float32"):
+        thread.start()
+        assert entered.wait(60)
+        thread.join(0.2)  # the other one must wait, however long it is given
+        assert (flags()[:2], seen) == ((False, False), [])
+    thread.join(60)
+    assert seen == [(True, True)]
     assert flags() == before
 
 
