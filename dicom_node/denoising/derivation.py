@@ -152,10 +152,13 @@ def _hidden_folder(parent: Path) -> Path:
 
 
 def _move(files: Sequence[Path], targets: Sequence[Path]) -> None:
-    for file, target in zip(files, targets, strict=True):
+    """Move all files to their places; where one cannot be moved, none stays there."""
+    for number, (file, target) in enumerate(zip(files, targets, strict=True)):
         try:
             file.replace(target)
         except OSError as error:
+            for moved in targets[:number]:
+                moved.unlink(missing_ok=True)
             raise _not_writable(target, error) from error
 
 

@@ -8,6 +8,8 @@ import pytest
 from support.ct_factory import make_series
 
 from dicom_node.denoising.folder import Orders, denoise_folder
+from dicom_node.denoising.series import denoise_series
+from dicom_node.errors import StorageError
 from dicom_node.rules import Rule
 from man_core import load_denoiser
 
@@ -34,3 +36,11 @@ def test_patients_whose_names_cannot_be_decoded_are_told_apart(
     assert outcome.error is not None
     assert "several patients, as PatientName differs" in outcome.error
     assert not list(tmp_path.glob("out/*"))
+
+
+def test_a_place_that_is_taken_leaves_no_part_of_a_series(tmp_path: Path) -> None:
+    (tmp_path / "out" / "0003.dcm").mkdir(parents=True)
+    files = make_series(tmp_path / "in", size=32)
+    with pytest.raises(StorageError, match=r"0003\.dcm cannot be written"):
+        denoise_series(files, tmp_path / "out", load_denoiser("identity"))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["0003.dcm"]
