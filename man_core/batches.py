@@ -124,28 +124,27 @@ def fixed_shape_batches(
 ) -> Iterator[Batch]:
     """Denoise exactly ``step`` slices at once, on a device with memory of its own.
 
-    Where the device has no memory for a batch, the series begins again with half the shape, so that
-    all of it is computed alike. Only its last bits may then differ from those of another run. This
-    ends when a result has been yielded, which stays as it is: memory that was enough for a batch is
-    kept for the next one by PyTorch, so a later lack is another program's, and the error is raised.
+    Where the device has no memory for the first batch, the series begins again with half the shape,
+    so that all of it is computed alike. Only its last bits may then differ from those of another
+    run. Once a result has been yielded, which stays as it is, the shape stays too: the batch is
+    computed again, with the same bits, in the memory that PyTorch gives back.
 
     Raises:
-        torch.OutOfMemoryError: One slice alone does not fit, or the memory ended after a result had
-            been yielded.
+        torch.OutOfMemoryError: One slice alone does not fit, or a later batch does not, twice.
     """
-    yielded = False
+    done = lacked_at = 0
     while True:
         try:
             with _Lane(work, device, (step, *source.shape[1:])) as lane:
-                for batch in lane.batches(source, should_stop):
-                    yielded = True
-                    yield batch
+                for part, result in lane.batches(source, done, should_stop):
+                    done = part.stop
+                    yield part, result
             return
         except torch.OutOfMemoryError:
-            if yielded or step == 1:
+            if done == lacked_at and (done or step == 1):
                 raise
+            step, lacked_at = step if done else step // 2, done
         torch.cuda.empty_cache()
-        step //= 2
 
 
 class _Lane:
@@ -168,10 +167,12 @@ class _Lane:
             self._module.synchronize(self._device)
         self._slots.clear()
 
-    def batches(self, source: HuSlices, should_stop: ShouldStop | None) -> Iterator[Batch]:
-        """Yield each batch after the next one has been started."""
+    def batches(
+        self, source: HuSlices, done: int, should_stop: ShouldStop | None
+    ) -> Iterator[Batch]:
+        """Yield each batch after slice ``done``, when the next one has been started."""
         started: tuple[_Slot, slice] | None = None
-        for number, first in enumerate(range(0, len(source), self._step)):
+        for number, first in enumerate(range(done, len(source), self._step)):
             _check_stop(should_stop)
             slot, part = self._slots[number % 2], slice(first, min(first + self._step, len(source)))
             self._start(slot, source[part])

@@ -179,11 +179,19 @@ def test_the_shape_is_halved_until_it_fits() -> None:
     assert np.array_equal(collected(lane(ByCompany(room=1), hu), hu), hu + np.float32(1))
 
 
-def test_what_was_delivered_is_not_computed_again_in_another_shape() -> None:
-    hu = noisy(12)
-    batches = lane(ByCompany(full=(2,)), hu)
-    part, first = next(batches)
-    assert (part, np.array_equal(first, hu[:4] + 4)) == (slice(0, 4), True)
+@pytest.mark.parametrize("step", [1, 2])
+@pytest.mark.parametrize("full", [(2,), (4,), (2, 5)])
+def test_what_was_delivered_stays_and_the_rest_gets_the_same_bits(
+    full: tuple[int, ...], step: int
+) -> None:
+    hu, denoiser = noisy(12), ByCompany(full)
+    assert np.array_equal(collected(lane(denoiser, hu, step=step), hu), hu + np.float32(step))
+    assert {len(batch) for batch in denoiser.seen} == {step}
+
+
+def test_a_lack_of_memory_that_lasts_is_told_after_what_was_delivered() -> None:
+    batches = lane(ByCompany(full=range(2, 99)), noisy(12))
+    assert next(batches)[0] == slice(0, 4)
     with pytest.raises(torch.OutOfMemoryError):
         next(batches)
 
