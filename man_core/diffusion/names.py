@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 DiffusionKind = Literal["cosine", "residual-shift"]
+"""``cosine``: from the clean latent to noise, as in the paper. ``residual-shift``: to the low-dose
+latent."""
 
 SAMPLERS: dict[DiffusionKind, tuple[str, ...]] = {
     "cosine": ("ddim", "dpmpp-2m", "ddpm"),

@@ -16,9 +16,6 @@ from man_core.nets.choice import require_choice
 from man_core.nets.detail import DetailConfig, DetailPath
 from man_core.nets.unet import ConditionalUnet, Context, UnetConfig
 
-"""``cosine``: from the clean latent to noise, as in the paper. ``residual-shift``: to the low-dose
-latent."""
-
 StartKind = Literal["noise", "ldct", "matched"]
 """Start of sampling on the cosine schedule (decision 0002). ``noise``: pure noise, as in the paper.
 ``ldct``: the low-dose latent with the noise of the first step. ``matched``: the same, from the step
