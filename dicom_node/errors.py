@@ -86,6 +86,6 @@ class ModelUnavailable(NodeError):  # noqa: N818 - the name says what the model 
 
 
 class DeviceFault(NodeError):  # noqa: N818 - the name says what failed
-    """The device failed during work and is unusable to this process from now on."""
+    """The device failed, or has no memory for this process; a new one may use it again."""
 
     transient = True

@@ -19,9 +19,9 @@ def arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
     """Fix the arithmetic of convolutions and matrix products on a GPU; a CPU is left alone.
 
     PyTorch rounds the factors of convolutions to TF32 by default, which moves the result of MAN by
-    up to 1.7 HU; here this happens only where ``precision`` says so. Threads take turns. cuDNN chooses among
+    up to 1.7 HU; here this happens only where ``precision`` says so. cuDNN chooses among
     deterministic algorithms and by the shape alone, not by trial runs, so that batches of the same
-    shape are computed alike in every process.
+    shape are computed alike in every process. Threads take turns.
 
     Args:
         device: Device that the network runs on.

@@ -13,6 +13,7 @@ from dicom_node.ct.attributes import number
 from dicom_node.ct.folder import Folder, scan_folder
 from dicom_node.ct.headers import load
 from dicom_node.ct.slices.completeness import completeness_of
+from dicom_node.denoising.models import device_faults
 from dicom_node.denoising.report import ImplausibleResult, RunReport
 from dicom_node.denoising.series import DenoiseOptions, denoise_series
 from dicom_node.errors import InputError
@@ -98,6 +99,7 @@ def denoise_folder(
     Raises:
         InputError: The folder is missing, empty, or holds no DICOM file that can be read.
         ModelUnavailable: The model failed.
+        DeviceFault: The device failed, or has not enough free memory.
         StorageError: The destination is full or not writable.
     """
     folder = scan_folder(source)
@@ -155,15 +157,16 @@ def _denoise_one(
             on_progress(series.name, done, total)
 
     try:
-        report = denoise_series(
-            series.files,
-            series.target,
-            denoiser,
-            options,
-            missing=missing,
-            known=series.headers,
-            on_progress=progress,
-        )
+        with device_faults(denoiser.device):
+            report = denoise_series(
+                series.files,
+                series.target,
+                denoiser,
+                options,
+                missing=missing,
+                known=series.headers,
+                on_progress=progress,
+            )
     except ImplausibleResult as error:
         return SeriesOutcome(series.name, report=error.report, error=str(error))
     except InputError as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,15 +29,39 @@ def load_model(wanted: ModelSettings) -> Denoiser:
 
     Raises:
         ModelUnavailable: No such model, its weights are damaged, or there is no such device.
+        DeviceFault: The device failed, or has not enough free memory.
     """
     from man_core import ModelError, load_denoiser
 
     try:
-        return load_denoiser(
-            wanted.name, device=wanted.device, steps=wanted.steps, precision=wanted.precision
-        )
+        with device_faults(wanted.device):
+            return load_denoiser(
+                wanted.name, device=wanted.device, steps=wanted.steps, precision=wanted.precision
+            )
     except ModelError as error:
         raise ModelUnavailable(str(error)) from error
+
+
+@contextmanager
+def device_faults(device: str) -> Iterator[None]:
+    """Turn faults of a device within the block into sentences.
+
+    Args:
+        device: Its name.
+
+    Raises:
+        DeviceFault: The device failed, or has not enough free memory.
+    """
+    import torch
+
+    try:
+        yield
+    except torch.AcceleratorError as error:
+        raise DeviceFault(f"The device {device} failed: look at its driver.") from error
+    except torch.OutOfMemoryError as error:
+        raise DeviceFault(
+            f"The device {device} has not enough free memory: look for other programs on it."
+        ) from error
 
 
 class ModelDenoise:
@@ -83,26 +108,21 @@ class ModelDenoise:
             DeviceFault: This process cannot use the device any more.
             ImplausibleResult: The guard keeps the result back.
         """
-        import torch
-
         from dicom_node.denoising.series import denoise_series
 
         missing = EARLIER_GONE if only is not None and len(only) == len(files) else job.gap
         denoiser = self.denoiser(job.model)
         try:
-            report = denoise_series(
-                files,
-                folder,
-                denoiser,
-                self._options(job),
-                only=only,
-                missing=missing,
-                should_stop=should_stop,
-            )
-        except torch.AcceleratorError as error:
-            raise DeviceFault(
-                f"The device {denoiser.device} failed: look at its driver."
-            ) from error
+            with device_faults(denoiser.device):
+                report = denoise_series(
+                    files,
+                    folder,
+                    denoiser,
+                    self._options(job),
+                    only=only,
+                    missing=missing,
+                    should_stop=should_stop,
+                )
         except ImplausibleResult as error:
             _report_findings(error.report.denoise)
             raise

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from support.ct_factory import make_series
 
 from dicom_node.denoising.folder import Orders, denoise_folder
+from dicom_node.denoising.models import load_model
 from dicom_node.denoising.series import denoise_series
-from dicom_node.errors import StorageError
+from dicom_node.errors import DeviceFault, StorageError
 from dicom_node.rules import Rule
-from man_core import load_denoiser
+from dicom_node.settings import ModelSettings
+from man_core import ModelCard, load_denoiser
 
 NAMES = (b"M\xe4LLER^ANNA", b"M\xf6LLER^ANNA")
 """Two patients, both in bytes that are no text in the character set of the headers."""
@@ -44,3 +47,40 @@ def test_a_place_that_is_taken_leaves_no_part_of_a_series(tmp_path: Path) -> Non
     with pytest.raises(StorageError, match=r"0003\.dcm cannot be written"):
         denoise_series(files, tmp_path / "out", load_denoiser("identity"))
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["0003.dcm"]
+
+
+class Fails:
+    """A denoiser whose device fails at its first batch."""
+
+    info, device, steps = ModelCard("fails", "1", "fails", "fails"), "cpu", 1
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def denoise(self, *given: object, **named: object) -> torch.Tensor:
+        raise self.error
+
+    def slices_at_once(self, rows: int, columns: int) -> int:
+        return 1
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (torch.OutOfMemoryError("CUDA"), "The device cpu has not enough free memory"),
+        (torch.AcceleratorError("CUDA"), "The device cpu failed"),
+    ],
+)
+def test_a_fault_of_the_device_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, sentence: str
+) -> None:
+    def fails(*given: object, **named: object) -> None:
+        raise error
+
+    make_series(tmp_path / "in", size=32)
+    with pytest.raises(DeviceFault, match=sentence):
+        denoise_folder(tmp_path / "in", tmp_path / "out", Fails(error))
+    assert not list(tmp_path.glob("out/*"))
+    monkeypatch.setattr("man_core.load_denoiser", fails)
+    with pytest.raises(DeviceFault, match=sentence):
+        load_model(ModelSettings(device="cpu"))

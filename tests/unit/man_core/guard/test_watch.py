@@ -89,9 +89,7 @@ def test_a_device_that_fails_at_the_start_of_the_thread_is_named(
         raise torch.AcceleratorError("the device is lost")
 
     monkeypatch.setattr(Watch, "_prepare_thread", fails)
-    with (
-        pytest.raises(torch.AcceleratorError, match="lost"),
-        Watch(ArraySlices(SOURCE), PIXEL_MM, GuardLimits(), "cpu") as watch,
-    ):
+    with Watch(ArraySlices(SOURCE), PIXEL_MM, GuardLimits(), "cpu") as watch:
         watch.put(0, SOURCE[:1], RESULT[:1], None)
-        watch.finish()
+        with pytest.raises(torch.AcceleratorError, match="lost"):
+            watch.finish()
