@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from man_core import filters
 from man_core.hu import CLIPPED_HU
@@ -53,65 +52,63 @@ class SlicePair:
     def __init__(
         self, source: Tensor, result: Tensor, pixel_mm: float, void: Tensor | None
     ) -> None:
-        smooth, self.smooth = filters.gaussian(torch.stack((source, result)), EDGE_SIGMA_PIXELS)
-        self.removed = smooth - self.smooth
+        residual = source - result
+        self.smooth = filters.gaussian(result, EDGE_SIGMA_PIXELS)
+        self.removed = filters.gaussian(residual, EDGE_SIGMA_PIXELS)
         self.sigma = max(
             BLOB_FWHM_MM / math.sqrt(8.0 * math.log(2.0)) / pixel_mm, _MIN_BLOB_SIGMA_PIXELS
         )
+        self.smooth_half, removed = filters.halved(self.smooth), filters.halved(self.removed)
         further = math.sqrt(self.sigma**2 - EDGE_SIGMA_PIXELS**2) / 2.0
-        halves = torch.stack((filters.halved(smooth), filters.halved(self.removed)))
-        self.tissue, self.blob = filters.gaussian(halves, further)
-        self.smooth_half = halves[0] - halves[1]
-        residual = source - result
-        self.change = -filters.halved(residual)
-        fine = filters.halved((residual - self.removed) ** 2)
-        self.fine = (filters.box_sums(fine, NOISE_BOX_PIXELS) / NOISE_BOX_PIXELS**2).sqrt()
-        clipped = source <= CLIPPED_HU
-        self.near_void = None if void is None else _within_reach(void, NEAR_BOX_PIXELS // 2)
-        if void is not None:
-            clipped |= void
-        share = filters.box(filters.halved(clipped.to(source.dtype)), NEAR_BOX_PIXELS)
-        self.whole = share < _CLIPPED_SHARE
+        source_half = self.smooth_half + removed
+        self.tissue, self.blob = filters.gaussian(torch.stack((source_half, removed)), further)
+        self.change = filters.halved(residual).neg_()
+        self.fine = filters.halved(residual.sub_(self.removed).square_())
+        self.whole = _is_whole(source, void)
+        self._near_void = None if void is None else filters.within_reach(void, NEAR_BOX_PIXELS // 2)
 
-    def edges(self, min_gradient_hu: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Return edges of the smoothed result, away from padding.
+    def edges(self) -> tuple[Tensor, Tensor]:
+        """Return gradient and curvature of the smoothed result [slice, row, column].
 
         Returns:
-            Of each pixel [pixel] whose gradient is at least so many HU per pixel: the square of
-            twice its gradient, the residual of the smoothed images, and the Laplacian.
+            The square of twice the gradient, 0 beside padding, and the Laplacian.
         """
-        around = filters.continued(self.smooth, 1, 1)
-        down = around[:, 2:, 1:-1] - around[:, :-2, 1:-1]
-        across = around[:, 1:-1, 2:] - around[:, 1:-1, :-2]
-        slope = down.square_().addcmul_(across, across)
-        if self.near_void is not None:
-            slope.masked_fill_(self.near_void, 0.0)
-        slope = slope.flatten()
-        place = (slope >= (2.0 * min_gradient_hu) ** 2).nonzero()[:, 0]
-        rows, columns = self.smooth.shape[-2:]
-        line, width, image = place // columns, columns + 2, around.flatten()
-        at = place + 2 * line + 2 * width * (line // rows) + width + 1  # in the padded image
-        laplacian = image[at + width] + image[at - width] + image[at + 1] + image[at - 1]
-        return slope[place], self.removed.flatten()[place], laplacian - 4.0 * image[at]
+        slope, laplacian = filters.gradient_and_laplacian(self.smooth)
+        if self._near_void is not None:
+            slope.mul_(self._near_void.logical_not().to(slope.dtype))
+        return slope, laplacian
 
     def blob_ratio(self, noise: NoiseTexture) -> Tensor:
         """Return averaged residual over local noise [slice, half row, half column]; 0 in air."""
         kept, fine = averaged_noise_share(noise, self.sigma)
-        usual = max(noise.std_hu * kept, MIN_LEVEL_HU)
-        level = (self.fine * (kept / fine)).clamp(usual, MAX_NOISE_RATIO * usual)
+        usual = _usual_level(noise, kept)
+        variance = filters.box_sums(self.fine, NOISE_BOX_PIXELS)
+        level = variance.sqrt().mul_(kept / fine / NOISE_BOX_PIXELS)
+        level.clamp_(usual, MAX_NOISE_RATIO * usual)
         low, high = filters.extremes(self.smooth_half, NEAR_BOX_PIXELS)
-        excess = self.blob.abs() - EDGE_SHARE * (high - low)
-        patient = self.whole & (self.tissue > AIR_HU)
-        ratio: Tensor = (excess / level).clamp(min=0.0) * patient
+        excess = self.blob.abs().sub_(high - low, alpha=EDGE_SHARE)
+        patient = filters.indicator(torch.gt, self.tissue, AIR_HU).mul_(self.whole)
+        ratio: Tensor = excess.div_(level).clamp_(min=0.0).mul_(patient)
         return ratio
 
+    def max_blob_ratio(self, noise: NoiseTexture) -> float:
+        """Return an upper bound of ``blob_ratio``, for a tenth of its time."""
+        kept, _ = averaged_noise_share(noise, self.sigma)
+        return float(self.blob.abs().amax() / _usual_level(noise, kept))
 
-def _within_reach(mask: Tensor, reach: int) -> Tensor:
-    """Return the mask of pixels within a square of ``2 * reach + 1`` pixels around a masked one."""
-    near = functional.pad(mask, (reach,) * 4)
-    for dim in (-2, -1):
-        near = filters.sliding(near, 2 * reach + 1, dim, torch.logical_or)
-    return near
+
+def _usual_level(noise: NoiseTexture, kept: float) -> float:
+    """Standard deviation of averaged noise in soft tissue, HU, at least ``MIN_LEVEL_HU``."""
+    return max(noise.std_hu * kept, MIN_LEVEL_HU)
+
+
+def _is_whole(source: Tensor, void: Tensor | None) -> Tensor:
+    """Return 1 where next to no pixel nearby is clipped or void [slice, half row, half column]."""
+    clipped = filters.indicator(torch.le, source, CLIPPED_HU)
+    if void is not None:
+        clipped = torch.maximum(clipped, void.to(source.dtype))
+    share = filters.box_sums(filters.halved(clipped), NEAR_BOX_PIXELS)
+    return filters.indicator(torch.lt, share, _CLIPPED_SHARE * NEAR_BOX_PIXELS**2)
 
 
 def averaged_noise_share(noise: NoiseTexture, sigma: float) -> tuple[float, float]:

@@ -9,6 +9,7 @@ needs the memory of a few slices, and they are taken while the series is denoise
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,9 @@ MIN_TISSUE_PIXELS = 800
 
 _SLICES_AT_ONCE = {"cpu": 1, "cuda": 16}
 """By type of device. One slice fits into the cache of a core; a GPU needs more to be busy."""
+
+_OUT_OF_TISSUES_HU = 1e6
+"""Takes a place out of all tissues."""
 
 _BLOCK = 16
 """Side of a block, in pixels of twice the size."""
@@ -150,25 +154,41 @@ class ResidualSums:
         )
 
     def _tensor(self, image: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(np.array(image)).to(self._device)
+        return torch.from_numpy(np.require(image, requirements=("C", "W"))).to(self._device)
 
     def _add_edges(self, pair: SlicePair) -> None:
-        slope, removed, curvature = pair.edges(FAINT_EDGE_HU)
-        product, square = (removed * curvature).double(), (curvature * curvature).double()
-        values = torch.stack((torch.ones_like(product), product, square))
-        strong = slope >= (2.0 * STRONG_EDGE_HU) ** 2
-        self._strong = self._strong + (values * strong).sum(dim=1)
-        self._faint = self._faint + (values * ~strong).sum(dim=1)
+        slope, curvature = pair.edges()
+        strong = filters.indicator(torch.ge, slope, (2.0 * STRONG_EDGE_HU) ** 2)
+        faint = filters.indicator(torch.ge, slope, (2.0 * FAINT_EDGE_HU) ** 2).sub_(strong)
+        product, square = pair.removed * curvature, curvature.square()
+        self._strong = self._strong + _sums_within(strong, product, square)
+        self._faint = self._faint + _sums_within(faint, product, square)
 
     def _keep_largest(self, pair: SlicePair, first: int) -> None:
         if not self._noise.patches:
             return
+        if self._blob is not None and pair.max_blob_ratio(self._noise) <= self._blob.ratio:
+            return
         ratio = pair.blob_ratio(self._noise)
-        place = int(ratio.argmax())
-        largest = float(ratio.flatten()[place])
+        largest = float(ratio.amax())
         if self._blob is None or largest > self._blob.ratio:
+            place = int(ratio.argmax())
             index = first + place // ratio[0].numel()
             self._blob = Blob(float(pair.blob.flatten()[place]), largest, index)
+
+
+def _sums_within(mask: Tensor, *images: Tensor) -> Tensor:
+    """Sum a mask [slice, row, column], 0 or 1, and images where it is 1.
+
+    Returns:
+        float64 [sum]. Each slice is summed by itself, so that its company changes nothing.
+    """
+    masks = mask.flatten(1)
+    products = [
+        torch.stack([torch.dot(one, inside) for one, inside in zip(image, masks, strict=True)])
+        for image in (masks, *(image.flatten(1) for image in images))
+    ]
+    return torch.stack(products).double().sum(dim=1)
 
 
 def _tissue_sums(pair: SlicePair) -> Tensor:
@@ -177,17 +197,20 @@ def _tissue_sums(pair: SlicePair) -> Tensor:
     Returns:
         [tissue, sum] of pixels p (of twice the size) and changes c of a block: p, c, c^2, c p, p^2.
     """
+    lows, highs = torch.tensor(tuple(TISSUES.values()), device=pair.tissue.device).T
     lowest, highest = filters.extremes(pair.tissue, NEAR_BOX_PIXELS)
-    masks = [
-        ((lowest >= low) & (highest <= high) & pair.whole).to(pair.change.dtype)
-        for low, high in TISSUES.values()
-    ]
-    pixels = torch.stack([filters.block_sums(mask, _BLOCK) for mask in masks]).double()
-    change = torch.stack(
-        [filters.block_sums(pair.change * mask, _BLOCK) for mask in masks]
-    ).double()
+    lowest = lowest.add(1.0 - pair.whole, alpha=-_OUT_OF_TISSUES_HU)
+    inside = _each(torch.ge, lowest, lows).mul_(_each(torch.le, highest, highs))
+    pixels = filters.block_sums(inside, _BLOCK).flatten(1).double()
+    change = filters.block_sums(inside.mul_(pair.change), _BLOCK).flatten(1).double()
     terms = (pixels, change, change * change, change * pixels, pixels * pixels)
     return torch.stack([term.sum(dim=1) for term in terms], dim=1)
+
+
+def _each(compare: Callable[..., Tensor], image: Tensor, limits: Tensor) -> Tensor:
+    """Compare an image with each of several limits; return 1 or 0 [limit, slice, row, column]."""
+    images = image.contiguous().expand(len(limits), *image.shape)
+    return filters.indicator(compare, images, limits[:, None, None, None])
 
 
 def _blur(sums: Tensor) -> float | None:
