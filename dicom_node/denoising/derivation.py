@@ -18,10 +18,17 @@ from dicom_node.ct.derived.provenance import DeriveOptions, Provenance
 from dicom_node.ct.files import read_back, write_file
 from dicom_node.ct.headers import load_whole
 from dicom_node.ct.reader import SliceReader
+from dicom_node.ct.stack import BYTES_PER_VOXEL
 from dicom_node.errors import StorageError
 
 MAX_WAITING_SLICES = 32
 """Denoised slices that may wait for their file; more would fill the memory."""
+
+MAX_WAITING_BYTES = 1 << 28
+"""Memory for the same; of large images it holds fewer, but one in any case."""
+
+_BYTES_PER_PIXEL = BYTES_PER_VOXEL + 4
+"""Memory of a slice that waits: what was read of it, and the result in single precision."""
 
 
 class Derivation:
@@ -54,7 +61,7 @@ class Derivation:
     def put(self, first: int, hu: NDArray[np.float32]) -> None:
         """Take denoised slices [slice, row, column]; they must not change any more.
 
-        Waits while more than ``MAX_WAITING_SLICES`` have no file yet.
+        Waits while more than ``MAX_WAITING_SLICES``, or ``MAX_WAITING_BYTES``, have no file yet.
 
         Args:
             first: Index of the first of them in the series.
@@ -64,10 +71,11 @@ class Derivation:
             UnreadableFile: The header of an earlier slice cannot be written.
             StorageError: The disk is full or the folder not writable.
         """
+        fitting = max(1, MAX_WAITING_BYTES // (hu[0].size * _BYTES_PER_PIXEL))
         for index, one in enumerate(hu, start=first):
             self._waiting.append(self._thread.submit(self._write, index, one))
         while self._waiting and (
-            len(self._waiting) > MAX_WAITING_SLICES or self._waiting[0].done()
+            len(self._waiting) > min(fitting, MAX_WAITING_SLICES) or self._waiting[0].done()
         ):
             self._waiting.popleft().result()
 
