@@ -32,20 +32,17 @@ def gpu_arithmetic(tf32: bool) -> Iterator[None]:
     """Set TF32 for convolutions and products, and let cuDNN choose kernels by trying them.
 
     Crops have one shape throughout a fit, so that each convolution is tried once. Without a GPU
-    nothing changes.
+    nothing changes. The switches are those of ``man_core.arithmetic`` and of torch.compile: PyTorch
+    refuses to read them once TF32 has been set by ``fp32_precision``.
 
     Args:
         tf32: Whether float32 is rounded to ten bits of mantissa as a factor (not in sums).
     """
-    held = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # type: ignore[attr-defined]
-    before = [settings.fp32_precision for settings in held]
-    tried = torch.backends.cudnn.benchmark
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_tf32
+    matmul.allow_tf32 = tf32
     try:
-        for settings in held:
-            settings.fp32_precision = "tf32" if tf32 else "ieee"
-        torch.backends.cudnn.benchmark = True
-        yield
+        with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=tf32):
+            yield
     finally:
-        for settings, precision in zip(held, before, strict=True):
-            settings.fp32_precision = precision
-        torch.backends.cudnn.benchmark = tried
+        matmul.allow_tf32 = before

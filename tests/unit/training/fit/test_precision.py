@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import pytest
 import torch
 
-from training.fit.precision import mixed_precision
+from man_core.arithmetic import arithmetic
+from training.fit.precision import gpu_arithmetic, mixed_precision
 
 CPU = torch.device("cpu")
 
@@ -35,3 +36,20 @@ def test_it_is_off_where_the_recipe_does_not_want_it(monkeypatch: pytest.MonkeyP
     x = torch.ones(4, 4)
     with mixed_precision(CPU, wanted=False):
         assert (x @ x).dtype is torch.float32
+
+
+def switches() -> tuple[bool, bool, bool]:
+    backends = torch.backends
+    return backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32, backends.cudnn.benchmark
+
+
+@pytest.mark.parametrize("tf32", [False, True])
+def test_a_denoiser_and_a_compiler_can_read_the_arithmetic_of_a_fit(tf32: bool) -> None:
+    before = switches()
+    with gpu_arithmetic(tf32):
+        assert switches() == (tf32, tf32, True)
+        with arithmetic(torch.device("cuda"), "float32"):
+            assert switches() == (False, False, False)
+        assert switches() == (tf32, tf32, True)
+        assert torch.get_float32_matmul_precision() == ("high" if tf32 else "highest")
+    assert switches() == before
