@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -13,7 +14,7 @@ import torch
 from training.data.batch import Batch, BatchSource
 from training.data.dataset import CropSource
 from training.data.device_crops import DeviceCropSource, has_room
-from training.data.packing import Packer, packed_by_process, prepare_process
+from training.data.packing import PackedPlaces, Packer, packed_by_process, prepare_process
 from training.data.places import Places
 from training.data.processes import process_pool
 from training.settings import Recipe
@@ -107,12 +108,40 @@ def fit_batches(
         packer = Packer(Places(*described))
         if has_room(packer, device):
             processes = min(workers, MAX_DRAWING_PROCESSES)
-            with process_pool(processes, prepare_process, *described) as pool:
-                draw = Ahead(packed_by_process, pool, BATCHES_AHEAD, stride)
-                yield DeviceCropSource(packer, device, draw)
+            with device_batches(packer, device, processes=processes, stride=stride) as source:
+                yield source
             return
     with Prefetched(CropSource(*described), workers, stride) as source:
         yield source
+
+
+@contextmanager
+def device_batches(
+    packer: Packer, device: torch.device, *, processes: int, stride: int = 1
+) -> Iterator[DeviceCropSource]:
+    """Provide batches made on a device, whose places are drawn in advance by processes.
+
+    Places follow from the number of the batch alone. If a process has been ended, for instance by a
+    SIGTERM to all processes of a fit, they are drawn here, so that the fit can finish its step.
+
+    Args:
+        packer: Places of the split.
+        device: Device that holds the slices.
+        processes: Number of processes.
+        stride: Difference of consecutive batch numbers.
+    """
+    places = packer.places
+    described = (places.root, places.data, places.seed, places.split)
+    with process_pool(processes, prepare_process, *described) as pool:
+        ahead = Ahead(packed_by_process, pool, BATCHES_AHEAD, stride)
+
+        def drawn(index: int) -> PackedPlaces:
+            try:
+                return ahead(index)
+            except BrokenProcessPool:
+                return packer.packed(index)
+
+        yield DeviceCropSource(packer, device, drawn)
 
 
 def held_out_batches(root: Path, recipe: Recipe) -> list[Batch]:

@@ -57,6 +57,7 @@ class Places:
         self.root = root
         self.data = data
         self.seed = seed
+        self.split = split
         manifest = load_manifest(root)
         self.patients = _by_patient(manifest, split, data.crop)
         self.pairs = _by_patient(manifest, split, data.crop, low=True)

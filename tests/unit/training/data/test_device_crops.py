@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from training.data.batch import Batch
 from training.data.dataset import CropSource
 from training.data.device_crops import DeviceCropSource
-from training.data.loading import Ahead
+from training.data.loading import Ahead, device_batches
 from training.data.manifest import load_manifest, noise_file, save_manifest, slices_file
 from training.data.packing import Packer, packed_by_process, prepare_process
 from training.data.places import Places
@@ -109,3 +110,15 @@ def test_processes_draw_what_this_one_draws(small_set: Path) -> None:
             assert found.groups == expected.groups
             assert np.array_equal(found.integers, expected.integers)
             assert np.array_equal(found.reals, expected.reals)
+
+
+def test_a_fit_finishes_its_step_when_all_its_processes_get_a_sigterm(small_set: Path) -> None:
+    packer = Packer(Places(small_set, DataSettings(crop=32, batch=4), SEED, "train"))
+    alone = DeviceCropSource(packer, CPU)
+    with device_batches(packer, CPU, processes=1) as source:
+        assert torch.equal(source.batch(0).low, alone.batch(0).low)
+        for process in multiprocessing.active_children():
+            process.terminate()
+            process.join()
+        for index in range(1, 40):  # more than were drawn in advance
+            assert torch.equal(source.batch(index).low, alone.batch(index).low)
