@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from training.data.manifest import Manifest, load_manifest, noise_file, save_manifest
+from training.data.manifest import (
+    Manifest,
+    load_manifest,
+    noise_file,
+    save_manifest,
+    slices_file,
+)
 from training.data.simulate import simulate
 from training.errors import TrainingError
 
@@ -28,16 +37,58 @@ def bare_set(small_set: Path) -> Path:
 
 
 @pytest.fixture
-def one_thread() -> Iterator[None]:
-    """As many threads as each process has: others sum in another order."""
+def two_threads() -> Iterator[None]:
+    """More threads than each process has: others would sum in another order."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(2)
     yield
     torch.set_num_threads(before)
 
 
 def images(root: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (root / "noise").iterdir()}
+
+
+def enlarge(root: Path, side: int) -> None:
+    """Leave one slice with so many pixels that torch divides its sums among its threads."""
+    entry = load_manifest(root).series[0]
+    entry.shape = (1, side, side)
+    del entry.slices[1:]
+    noise = np.random.default_rng(0).normal(40, 12, entry.shape)
+    np.save(slices_file(root, entry.series), noise.astype(np.int16))
+    save_manifest(root, Manifest(series=[entry]))
+
+
+def test_one_process_sums_as_several_do(bare_set: Path, tmp_path: Path, two_threads: None) -> None:
+    enlarge(bare_set, 192)
+    other = shutil.copytree(bare_set, tmp_path / "other")
+    simulate(bare_set)
+    assert torch.get_num_threads() == 2
+    simulate(other, processes=2)
+    assert images(bare_set) == images(other)
+    assert load_manifest(bare_set) == load_manifest(other)
+
+
+def test_a_process_that_is_killed_is_one_sentence(bare_set: Path) -> None:
+    pixels = slices_file(bare_set, "bb")
+    held = pixels.read_bytes()
+    pixels.unlink()
+    os.mkfifo(pixels)
+
+    def kill() -> None:
+        with pixels.open("wb"):  # opened as soon as a process reads it
+            for process in multiprocessing.active_children():
+                process.kill()
+
+    with ThreadPoolExecutor(1) as thread:
+        killed = thread.submit(kill)
+        with pytest.raises(TrainingError, match="run the same command again"):
+            simulate(bare_set, processes=2)
+        killed.result()
+    pixels.unlink()
+    pixels.write_bytes(held)
+    assert simulate(bare_set, processes=1) > 0
+    assert all(s.noise_table for e in load_manifest(bare_set).series for s in e.slices)
 
 
 def test_several_processes_make_the_noise_of_one_and_go_on(bare_set: Path, tmp_path: Path) -> None:
