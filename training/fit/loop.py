@@ -1,7 +1,7 @@
 """Training loop of every recipe.
 
 The host launches steps on a GPU without waiting for their results; it reads the loss terms of
-several steps at once. A step that is not finite changes nothing on any device.
+several steps at once. A step that is not finite changes no weights on any device.
 """
 
 from __future__ import annotations
@@ -127,10 +127,10 @@ class Fit:
         if self.step == 0:
             self.save()
         while (progress := self._progress()) < 1.0 and not self.stopped:
-            with self.pace.stepping():
+            with self.pace.timed(steps=1):
                 self._launch(progress)
-                results = self._read() if self._must_read() else []
-            self._report(results, journal, on_step)
+            if self._must_read():
+                self._report(self._read(), journal, on_step)
             if self.step % self.recipe.validation.every == 0:
                 self._validate(journal)
             if time.monotonic() - saved >= self.recipe.journal.save_seconds:
@@ -187,7 +187,8 @@ class Fit:
 
     def _read(self) -> list[Result]:
         """Wait for the device; return the results of all launched steps."""
-        results = self._unread.read()
+        with self.pace.timed():
+            results = self._unread.read()
         self.pace.collect()
         return results
 
@@ -240,7 +241,7 @@ class Fit:
         if not self.optimiser.are_finite():
             raise TrainingError(
                 f"The fit stopped at step {self.step}: weights are not finite, so no checkpoint "
-                "was written; resume the last one with a lower learning rate."
+                f"was written; start another fit with --init {self.run} and a lower learning rate."
             )
         with self.optimiser.ema.in_place(self.task.parameters()):
             averaged = _cloned(self.task.state_dict())

@@ -35,12 +35,12 @@ class Pace:
         self._read = (0, 0.0, 0.0)
 
     @contextmanager
-    def stepping(self) -> Iterator[None]:
-        """Time one step on the host."""
+    def timed(self, steps: int = 0) -> Iterator[None]:
+        """Time the launch of steps on the host, or its waiting until launched ones are done."""
         began = time.perf_counter()
         yield
         self.seconds += time.perf_counter() - began
-        self.steps += 1
+        self.steps += steps
 
     @contextmanager
     def fetching(self) -> Iterator[None]:

@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from training.data.dataset import CropSource
 from training.errors import TrainingError
 from training.fit.journal import Journal
 from training.fit.loop import Fit
+from training.fit.results import Result, Unread
 from training.fit.run import FitOptions, fit
 from training.fit.schedule import Budget
 from training.fit.state import load_state
@@ -127,6 +129,26 @@ def test_a_run_goes_on_with_the_other_kind_of_optimiser(tmp_path: Path) -> None:
     finish(second)
     assert (second.step, second.skipped) == (STEPS, 1)
     assert torch.isfinite(second.task.model.weight).all()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("save_seconds", [0.0, 600.0])
+def test_the_pace_counts_the_time_of_every_launched_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save_seconds: float
+) -> None:
+    seconds = 0.0
+    read = Unread.read
+
+    def wait(unread: Unread) -> list[Result]:  # a device that takes a second for each step
+        nonlocal seconds
+        seconds += len(unread)
+        return read(unread)
+
+    monkeypatch.setattr(Unread, "read", wait)
+    monkeypatch.setattr("training.fit.pace.time", SimpleNamespace(perf_counter=lambda: seconds))
+    fit = fit_of(tmp_path / "run", Line(), AHEAD, steps=13, save_seconds=save_seconds)
+    fit.start()
+    finish(fit)
+    assert fit.pace.in_all()["steps_per_second"] == 1.0
 
 
 class Calls(TorchDispatchMode):
