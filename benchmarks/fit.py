@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from benchmarks.machine import REPOSITORY, hardware, median, table, write
+from benchmarks.machine import REPOSITORY, at_least, hardware, median, table, write
 from training.data.manifest import (
     Manifest,
     SeriesEntry,
@@ -35,8 +35,9 @@ from training.settings import load_recipe
 
 NOW, BEFORE, COMPILED = "now", "before", "now, compiled"
 
-WARM_STEPS = 20
-"""Steps that do not count: as many as a fit on a GPU launches before it reports them."""
+MAX_WARM_STEPS = 20
+"""Steps that do not count, unless half of all are fewer: as many as a fit on a GPU launches before
+it reports them."""
 
 SET_PATIENTS, SET_SLICES = 4, 16
 BODY_HU, NOISE_HU = 40, 12.0
@@ -119,12 +120,21 @@ def _entry(name: str, shape: tuple[int, int, int]) -> SeriesEntry:
     )  # fmt: skip
 
 
+def warm_steps(steps: int) -> int:
+    """Return the number of the first steps, which do not count."""
+    return min(MAX_WARM_STEPS, steps // 2)
+
+
 def write_recipe(options: argparse.Namespace, path: Path) -> Path:
-    """Write the recipe with the size of the run, without validation and checkpoints."""
+    """Write the recipe with the size of the run, without validation and checkpoints.
+
+    The last of the steps that do not count is journalled, for which a fit waits until the device
+    has done it.
+    """
     values: dict[str, Any] = yaml.safe_load(_recipe_file(options.recipe).read_text("utf-8"))
     values["fit"]["steps"] = options.steps
     values["validation"] = {"batches": 0}
-    values["journal"] = {"save_seconds": 3600.0}
+    values["journal"] = {"save_seconds": 3600.0, "log_every": max(1, warm_steps(options.steps))}
     for name in ("batch", "crop"):
         if getattr(options, name) is not None:
             values["data"][name] = getattr(options, name)
@@ -143,7 +153,7 @@ def measured(
     """Fit once by the code of a checkout."""
     with tempfile.TemporaryDirectory() as folder:
         words = [recipe, data, Path(folder) / "run", options.init or "", options.device]
-        words += [min(WARM_STEPS, options.steps // 2), "compiled" if code == COMPILED else ""]
+        words += [warm_steps(options.steps), "compiled" if code == COMPILED else ""]
         done = subprocess.run(
             [sys.executable, "-c", TIMED, *map(str, words)], cwd=checkout, capture_output=True,
             text=True, check=False, env={**os.environ, "PYTHONPATH": str(checkout)},
@@ -182,14 +192,19 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--init", help="run or model to start from; man for man-restoration")
     parser.add_argument("--data", type=Path, help="training set; default: one is generated")
     parser.add_argument("--pixels", type=int, default=512, help="side of generated slices")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--steps", type=int, default=80)
-    parser.add_argument("--batch", type=int)
-    parser.add_argument("--crop", type=int)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--steps", type=at_least(2), default=80, help="steps of a run; default: 80")
+    parser.add_argument("--batch", type=at_least(1), help="crops in a step; as the recipe says")
+    parser.add_argument("--crop", type=at_least(1), help="side of a crop; as the recipe says")
+    parser.add_argument(
+        "--rounds", type=at_least(1), default=3, help="runs of each code; default: 3"
+    )
     parser.add_argument("--compile", action="store_true", help="also with compiled networks")
     parser.add_argument("--json", type=Path, help="file for every run and the machine")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.before and not (options.before / "training").is_dir():
+        parser.error(f"{options.before} is not a source tree of this product.")
+    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

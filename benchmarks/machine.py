@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import platform
@@ -174,6 +175,29 @@ def cpu_seconds(pid: int) -> float:
 def median(values: Sequence[float]) -> float:
     """Return the median; NaN without values."""
     return statistics.median(values) if values else float("nan")
+
+
+def at_least(smallest: int) -> Callable[[str], int]:
+    """Return the type of an option that is a whole number with a lower limit."""
+
+    def number(text: str) -> int:
+        if (value := int(text)) < smallest:
+            raise argparse.ArgumentTypeError(f"must be at least {smallest}, got {value}")
+        return value
+
+    return number
+
+
+def existing_folder(text: str) -> Path:
+    """Return the folder that an option names.
+
+    Raises:
+        argparse.ArgumentTypeError: It does not exist.
+    """
+    folder = Path(text)
+    if not folder.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {text}; make it, or name another")
+    return folder
 
 
 def write(text: str = "") -> None:

@@ -29,7 +29,7 @@ from benchmarks.gpu_check.part import (
 from benchmarks.gpu_check.presets import PRESETS
 from benchmarks.gpu_check.report import device_name, facts, markdown, write_json
 from benchmarks.gpu_check.targets import judged
-from benchmarks.machine import write
+from benchmarks.machine import at_least, existing_folder, write
 from man_core import ModelError
 from man_core.device import choose_device
 
@@ -72,15 +72,19 @@ def main(words: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_check", description=__doc__)
     parser.add_argument("--device", default="cuda", help="cuda, cuda:N or, for a trial, cpu")
-    parser.add_argument("--threads", type=int, help="threads of the CPU; as torch chooses")
-    parser.add_argument("--preset", default="full", choices=list(PRESETS))
+    parser.add_argument("--threads", type=at_least(1), help="threads of the CPU; as torch chooses")
+    parser.add_argument(
+        "--preset", default="full", choices=list(PRESETS), help="sizes; tiny: for a trial on a CPU"
+    )
     parser.add_argument(
         "--seconds", type=float, help="time for everything; default: that of the preset"
     )
     names = [part.name for part in PARTS]
     parser.add_argument("--only", nargs="+", choices=names, metavar="PART", help=", ".join(names))
     parser.add_argument("--cards", nargs="*", type=Path, default=[], help="further models")
-    parser.add_argument("--folder", help="where to write; on the disk that is to be measured")
+    parser.add_argument(
+        "--folder", type=existing_folder, help="where to write; on the disk that is to be measured"
+    )
     parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument("--markdown", type=Path, help="file for the table")
     return parser

@@ -16,7 +16,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.ct_series import write_phantom
-from benchmarks.machine import REPOSITORY, hardware, median, table, write
+from benchmarks.machine import (
+    REPOSITORY,
+    at_least,
+    existing_folder,
+    hardware,
+    median,
+    table,
+    write,
+)
 from benchmarks.series.node import by_node
 from benchmarks.series.parts import PARTS
 from benchmarks.series.ways import Checkout, Run, Work, by_command, by_function
@@ -55,15 +63,30 @@ def main(words: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.series", description=__doc__)
-    parser.add_argument("--slices", type=int, nargs="+", default=[50, 300])
+    parser.add_argument(
+        "--slices", type=at_least(1), nargs="+", default=[50, 300],
+        help="lengths of the generated series; default: 50 and 300",
+    )  # fmt: skip
     parser.add_argument("--size", type=int, default=512, help="rows and columns of a slice")
-    parser.add_argument("--series", type=Path, help="folder with the files of one series instead")
-    parser.add_argument("--models", nargs="+", default=["identity", "man"])
+    parser.add_argument(
+        "--series", type=existing_folder, help="folder with the files of one series instead"
+    )
+    parser.add_argument(
+        "--models", nargs="+", default=["identity", "man"],
+        help="models that denoise them; default: identity and man",
+    )  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
+    parser.add_argument(
+        "--ways", nargs="+", default=list(WAYS), choices=list(WAYS),
+        help="ways from files to files, as above; default: all",
+    )  # fmt: skip
     parser.add_argument("--against", type=Path, help="another source tree of the product")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--folder", help="where to write; on the disk that is to be measured")
+    parser.add_argument(
+        "--rounds", type=at_least(1), default=3, help="runs of each measurement; default: 3"
+    )
+    parser.add_argument(
+        "--folder", type=existing_folder, help="where to write; on the disk that is to be measured"
+    )
     parser.add_argument("--json", help="file for the figures")
     return parser
 

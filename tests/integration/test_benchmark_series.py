@@ -58,3 +58,12 @@ def test_a_folder_without_the_product_is_one_sentence(
     with pytest.raises(SystemExit):
         main(["--against", str(tmp_path)])
     assert "not a source tree" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--folder", "--series"])
+def test_a_folder_that_is_not_there_is_one_sentence(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([option, str(tmp_path / "absent")])
+    assert "there is no folder" in capsys.readouterr().err
