@@ -116,7 +116,7 @@ def _out_of_memory(bench: Bench) -> Iterator[Figure]:
     halved = smallest < batch
     yield Figure("out of memory: slices of the calls", ", ".join(map(str, pressed.sizes)))
     note = "" if halved else "not forced: what was left was enough for a whole batch"
-    yield Figure("out of memory: batch halved", "yes" if halved else "no", note=note)
+    yield Figure("out of memory: batch halved", "yes" if halved else "no", "", halved, note)
     yield Figure("out of memory: as with such batches", "yes" if equal else "no", passed=equal)
     difference = float(np.abs(found - whole).max())
     yield Figure("out of memory: from whole batches", difference, "HU")

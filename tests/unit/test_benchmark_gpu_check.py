@@ -14,6 +14,7 @@ import torch
 from benchmarks.gpu_check import command
 from benchmarks.gpu_check.part import Bench, Figure, Outcome
 from benchmarks.gpu_check.targets import (
+    ALONE,
     DDPM,
     FILES_TO_FILES,
     FIT_STEP,
@@ -63,6 +64,7 @@ def test_a_cpu_agrees_with_itself(report: dict[str, Any]) -> None:
 def test_the_batch_is_halved_when_memory_is_short(report: dict[str, Any]) -> None:
     figures = named(report, "memory")
     assert figures["out of memory: batch halved"]["value"] == "yes"
+    assert figures["out of memory: batch halved"]["passed"]
     assert figures["out of memory: as with such batches"]["passed"]
 
 
@@ -81,7 +83,7 @@ def test_bars_are_not_judged_without_a_gpu(report: dict[str, Any]) -> None:
 
 
 def test_bars_are_judged_by_their_figures() -> None:
-    values = {HU_TO_HU: 0.9, GUARD: 1.1, FILES_TO_FILES: 3.0, DDPM: 4600.0}
+    values = {HU_TO_HU: 0.9, ALONE: 0.5, GUARD: 0.8, FILES_TO_FILES: 3.0, DDPM: 4600.0}
     outcomes = [Outcome("all", figures=[Figure(name, value) for name, value in values.items()])]
     found = {one.target: one for one in judged(outcomes, "NVIDIA H200", "full")}
     assert [one.verdict for one in found.values()] == [
@@ -90,6 +92,19 @@ def test_bars_are_judged_by_their_figures() -> None:
     assert found["step of 64 crops of 160² at most 45 ms"].reason == f"not measured: {FIT_STEP}"
     other = judged(outcomes, "NVIDIA L4", "full")
     assert [one.verdict for one in other].count("not at hand") == 3
+
+
+def test_figures_with_bars_are_measured(report: dict[str, Any]) -> None:
+    figures = {name for part in report["parts"] for name in named(report, part["name"])}
+    assert {HU_TO_HU, ALONE, GUARD, FILES_TO_FILES, DDPM, FIT_STEP} <= figures
+
+
+def test_a_folder_that_is_not_there_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        command.main([*TRIAL, "--folder", str(tmp_path / "absent")])
+    assert "there is no folder" in capsys.readouterr().err
 
 
 def test_a_part_without_time_is_cut() -> None:
