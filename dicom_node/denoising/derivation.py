@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom import Dataset
 
 from dicom_node.ct.derived.image import add_guard_objections, derive_image
 from dicom_node.ct.derived.provenance import DeriveOptions, Provenance
@@ -19,7 +20,7 @@ from dicom_node.ct.files import read_back, write_file
 from dicom_node.ct.headers import load_whole
 from dicom_node.ct.reader import SliceReader
 from dicom_node.ct.stack import BYTES_PER_VOXEL
-from dicom_node.errors import StorageError
+from dicom_node.errors import StorageError, UnreadableFile
 
 MAX_WAITING_SLICES = 32
 """Denoised slices that may wait for their file; more would fill the memory."""
@@ -93,15 +94,17 @@ class Derivation:
         """Write the guard's objections into all files; every slice must have been put.
 
         Raises:
-            UnreadableFile: The header of a slice cannot be written.
+            UnreadableFile: The header of a slice cannot be written, or its source has changed.
             StorageError: The disk is full or the folder not writable.
         """
         self.finish()
         for source, file in zip(self._source.files, self._files, strict=True):
-            image = read_back(file)
-            add_guard_objections(
-                image, load_whole(source), self._provenance, self._missing, flagged
-            )
+            image, header = read_back(file), load_whole(source)
+            if header.get("SOPInstanceUID") != _source_uid(image):
+                raise UnreadableFile(
+                    f"{source.name} has changed while its series was read: try again."
+                )
+            add_guard_objections(image, header, self._provenance, self._missing, flagged)
             write_file(image, file)
 
     def _write(self, index: int, hu: NDArray[np.float32]) -> None:
@@ -150,6 +153,10 @@ def deriving(
     finally:
         thread.shutdown(cancel_futures=True)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _source_uid(derived: Dataset) -> str:
+    return str(derived.SourceImageSequence[0].ReferencedSOPInstanceUID)
 
 
 def _hidden_folder(parent: Path) -> Path:

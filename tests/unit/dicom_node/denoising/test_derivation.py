@@ -7,14 +7,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from support.ct_factory import make_series
+import torch
+from support.ct_factory import change_header, make_series
 
 from dicom_node.ct.derived.provenance import DeriveOptions, Provenance
 from dicom_node.ct.read import open_series
 from dicom_node.ct.reader import SliceReader
 from dicom_node.denoising import derivation as derivation_module
 from dicom_node.denoising.derivation import Derivation
-from man_core import load_denoiser
+from dicom_node.denoising.series import DenoiseOptions, GuardOptions, denoise_series
+from dicom_node.errors import UnreadableFile
+from man_core import Condition, GuardLimits, Limit, load_denoiser
+from man_core.denoisers.identity import IdentityDenoiser
 
 SLICES, SIZE = 8, 32
 IDENTITY = load_denoiser("identity").info
@@ -60,3 +64,36 @@ def test_slices_that_wait_are_bounded_in_number_and_memory(
         derivation.finish()
     assert max(waiting) == bound
     assert all(file.exists() for file in files)
+
+
+class Spike(IdentityDenoiser):
+    """Raises one pixel of each slice beyond all others, to which the guard objects."""
+
+    def __init__(self) -> None:
+        super().__init__(IDENTITY)
+
+    def denoise(
+        self,
+        hu: torch.Tensor,
+        condition: Condition,
+        generator: torch.Generator,
+        on_step: object = None,
+    ) -> torch.Tensor:
+        result = hu.clone()
+        result[:, 16, 16] = 3000.0
+        return result
+
+
+def test_a_file_that_changes_before_the_guard_objects_is_refused(tmp_path: Path) -> None:
+    files = make_series(tmp_path / "in", size=SIZE)
+    flagging = GuardOptions("flag", GuardLimits(overshoot=Limit(0.0, 0.0)))
+
+    def replace(done: int, total: int) -> None:
+        if done == total:
+            change_header(files[0], SOPInstanceUID="1.2.3", DerivationDescription="another image")
+
+    with pytest.raises(UnreadableFile, match=r"0001\.dcm has changed"):
+        denoise_series(
+            files, tmp_path / "out", Spike(), DenoiseOptions(guard=flagging), on_progress=replace
+        )
+    assert not list((tmp_path / "out").iterdir())
