@@ -22,6 +22,7 @@ from man_core.noise_texture import (
     band_power,
     match_cutoff,
     model_spectrum,
+    parts_in_cache,
     periodograms,
     ring_profile,
     trend_basis,
@@ -220,8 +221,9 @@ class _Patches:
         for hu, places, end in zip(self._slices, self._places, ends, strict=True):
             inside = kept[(kept >= end - len(places)) & (kept < end)] - (end - len(places))
             windows = _windows(hu)
-            found.append(windows[np.unravel_index(places[inside], windows.shape[:2])])
-        return _detrend(np.concatenate(found).astype(np.float64, copy=False))
+            patches = windows[np.unravel_index(places[inside], windows.shape[:2])]
+            found.append(_detrend(patches))
+        return np.concatenate(found)
 
 
 def _sample(hu: NDArray[Any]) -> NDArray[Any]:
@@ -237,8 +239,8 @@ def _thinned(values: NDArray[np.int_], most: int) -> NDArray[np.int_]:
 
 
 def _soft_tissue(hu: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return the mask of soft tissue [row, column] of a slice."""
-    total = np.pad(hu.astype(np.float64), _SMOOTHING_PIXELS // 2, mode="edge")
+    """Return the mask of soft tissue [row, column] of a slice; sums of whole HU are exact."""
+    total = np.pad(hu.astype(np.float32), _SMOOTHING_PIXELS // 2, mode="edge")
     for axis in (0, 1):
         total = sliding_sums(total, _SMOOTHING_PIXELS, axis)
     low, high = SOFT_TISSUE_HU
@@ -264,10 +266,12 @@ def _windows(hu: NDArray[Any]) -> NDArray[Any]:
     return sliding_window_view(hu, (PATCH_PIXELS, PATCH_PIXELS))[::STRIDE_PIXELS, ::STRIDE_PIXELS]
 
 
-def _detrend(patches: NDArray[np.float64]) -> NDArray[np.float64]:
+def _detrend(patches: NDArray[Any]) -> NDArray[np.float64]:
     basis = trend_basis(PATCH_PIXELS)
-    flat = patches.reshape(len(patches), PATCH_PIXELS * PATCH_PIXELS)
-    return (flat - (flat @ basis) @ basis.T).reshape(patches.shape)
+    flat = patches.reshape(len(patches), PATCH_PIXELS**2).astype(np.float64)
+    for part in parts_in_cache(len(flat)):
+        flat[part] -= (flat[part] @ basis) @ basis.T
+    return flat.reshape(patches.shape)
 
 
 def _are_calm(residual: NDArray[np.float64]) -> NDArray[np.bool_]:

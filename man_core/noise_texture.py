@@ -23,6 +23,8 @@ DETECTOR_BIN_PIXELS = 0.6
 MIN_RING = 2
 """Lowest frequency that is measured, cycles per patch; below it lies slow anatomy."""
 
+_PATCHES_AT_ONCE = 128
+
 DETECTOR_BAND = 0.5 / DETECTOR_BIN_PIXELS
 """Highest frequency of a projection, cycles per pixel."""
 
@@ -75,18 +77,36 @@ def lag_correlation(cutoff: float, size: int = 64) -> NDArray[np.float64]:
     return correlation
 
 
+def parts_in_cache(patches: int) -> list[slice]:
+    """Divide patches into parts that fit into the cache of a core.
+
+    Their matrix products are also too small for several threads, which cost more than they save.
+    """
+    return [slice(first, first + _PATCHES_AT_ONCE) for first in range(0, patches, _PATCHES_AT_ONCE)]
+
+
 def autocorrelation(
     residual: NDArray[np.float64],
 ) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """Estimate the autocorrelation of patches [patch, row, column] at lags 1..3 along both axes."""
-    variance = float(np.mean(residual**2)) or 1.0
-    along_rows = [float(np.mean(residual[:, :, k:] * residual[:, :, :-k])) for k in (1, 2, 3)]
-    along_columns = [float(np.mean(residual[:, k:] * residual[:, :-k])) for k in (1, 2, 3)]
-    return _triple(along_rows, variance), _triple(along_columns, variance)
+    sums = np.zeros((2, 4))
+    for part in parts_in_cache(len(residual)):
+        sums += _lag_sums(residual[part])
+    means = sums / (residual.shape[-1] - np.arange(4))
+    along_rows, along_columns = (means[:, 1:] / (means[0, 0] or 1.0)).tolist()
+    return _triple(along_rows), _triple(along_columns)
 
 
-def _triple(sums: list[float], variance: float) -> tuple[float, float, float]:
-    first, second, third = (value / variance for value in sums)
+def _lag_sums(residual: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum the products of pixels at lags 0..3 [axis, lag], along rows and along columns."""
+    lags = [(slice(lag, None), slice(residual.shape[-1] - lag)) for lag in range(4)]
+    along_rows = [np.sum(residual[:, :, one] * residual[:, :, other]) for one, other in lags]
+    along_columns = [np.sum(residual[:, one] * residual[:, other]) for one, other in lags]
+    return np.array([along_rows, along_columns])
+
+
+def _triple(values: list[float]) -> tuple[float, float, float]:
+    first, second, third = values
     return first, second, third
 
 
@@ -117,9 +137,11 @@ def periodograms(residual: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     size = residual.shape[-1]
     window = np.outer(_hann(size), _hann(size))
-    unit = float(np.sum(window**2)) * size**2
-    spectrum = np.fft.rfft2(residual * window)
-    power: NDArray[np.float64] = (spectrum.real**2 + spectrum.imag**2) * (_times(size) / unit)
+    scale = _times(size) / (float(np.sum(window**2)) * size**2)
+    power = np.empty((len(residual), size, size // 2 + 1))
+    for part in parts_in_cache(len(residual)):
+        spectrum = np.fft.rfft2(residual[part] * window)
+        np.multiply(spectrum.real**2 + spectrum.imag**2, scale, out=power[part])
     return power
 
 
@@ -145,27 +167,38 @@ def match_cutoff(profile: NDArray[np.float64]) -> float:
     frequency (Burgess 1999); both amounts are fitted for every candidate. Errors are weighted by
     the root of the power, so that the weak upper rings count.
     """
-    ring = np.arange(MIN_RING, len(profile) + 1)
+    ring = np.arange(MIN_RING, len(profile) + 1, dtype=np.float64)
     seen = np.maximum(profile[MIN_RING - 1 :], 1e-9)
     weight = np.sqrt(ring / seen)
-
-    def misfit(cutoff: float) -> float:
-        noise = _model_profile(cutoff, 2 * len(profile))[MIN_RING - 1 :]
-        parts = np.stack([noise, ring**-3.0], axis=1) * weight[:, None]
-        amounts = _least_squares(parts, seen * weight)
-        return float(np.sum((seen * weight - parts @ amounts) ** 2))
-
-    return min(candidate_cutoffs(), key=misfit)
+    noise = _candidate_profiles(2 * len(profile))[:, MIN_RING - 1 :]
+    misfits = _misfits(noise * weight, weight / ring**3, seen * weight)
+    return candidate_cutoffs()[int(misfits.argmin())]
 
 
-def _least_squares(parts: NDArray[np.float64], seen: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Fit non-negative amounts of two components [ring, 2]."""
-    amounts = np.asarray(np.linalg.lstsq(parts, seen, rcond=None)[0], dtype=np.float64)
-    if amounts.min() >= 0.0:
-        return amounts
-    alone = np.maximum((parts * seen[:, None]).sum(0) / (parts**2).sum(0), 0.0)
-    left = ((seen[:, None] - parts * alone) ** 2).sum(0)
-    return np.where(np.arange(2) == int(np.argmin(left)), alone, 0.0)
+def _misfits(
+    noise: NDArray[np.float64], anatomy: NDArray[np.float64], seen: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Fit non-negative amounts of each noise [candidate, ring] and of anatomy [ring].
+
+    Returns:
+        Sum of squared errors [candidate].
+    """
+    square, mixed, other = (noise**2).sum(axis=1), noise @ anatomy, anatomy @ anatomy
+    by_noise, by_anatomy = noise @ seen, anatomy @ seen
+    determinant = square * other - mixed**2
+    both = (
+        (by_noise * other - by_anatomy * mixed) / determinant,
+        (by_anatomy * square - by_noise * mixed) / determinant,
+    )
+    zeros = np.zeros(len(noise))
+    alone = (by_noise / square, zeros), (zeros, np.full(len(noise), by_anatomy / other))
+
+    def misfit(amounts: tuple[NDArray[np.float64], NDArray[np.float64]]) -> NDArray[np.float64]:
+        fit = amounts[0][:, None] * noise + amounts[1][:, None] * anatomy
+        return np.asarray(((seen - fit) ** 2).sum(axis=1))
+
+    possible = np.minimum(*both) >= 0.0
+    return np.where(possible, misfit(both), np.minimum(*(misfit(one) for one in alone)))
 
 
 @lru_cache(maxsize=256)
@@ -178,9 +211,11 @@ def model_spectrum(cutoff: float, size: int) -> NDArray[np.float64]:
     return spectrum[:, : size // 2 + 1] * _times(size)
 
 
-@lru_cache(maxsize=256)
-def _model_profile(cutoff: float, size: int) -> NDArray[np.float64]:
-    return ring_profile(model_spectrum(cutoff, size))
+@lru_cache(maxsize=4)
+def _candidate_profiles(size: int) -> NDArray[np.float64]:
+    """Profiles [candidate, ring] of unit noise of each candidate cutoff."""
+    spectra = (model_spectrum(cutoff, size) for cutoff in candidate_cutoffs())
+    return np.stack([ring_profile(spectrum) for spectrum in spectra])
 
 
 def _hann(size: int) -> NDArray[np.float64]:
