@@ -7,10 +7,10 @@ filter, scale, add (Yu 2012; ``man_core.physics.low_dose``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,12 +92,13 @@ def simulate(
     ]
     total = sum(len(part.entry.slices) for part in parts)
     done = 0
-    for part, tables in _each(parts, processes):
-        if part.copy == 0:
-            _note_tables(root, manifest, part.entry, tables)
-        done += len(part.entry.slices)
-        if on_progress:
-            on_progress(done, total)
+    with closing(_each(parts, processes)) as finished:
+        for part, tables in finished:
+            if part.copy == 0:
+                _note_tables(root, manifest, part.entry, tables)
+            done += len(part.entry.slices)
+            if on_progress:
+                on_progress(done, total)
     return done
 
 
@@ -108,7 +109,9 @@ def _missing(root: Path, manifest: Manifest, copies: int) -> Iterator[tuple[Seri
             yield from ((entry, copy) for copy in range(copies) if not _done(root, entry, copy))
 
 
-def _each(parts: list[_Part], processes: int) -> Iterator[tuple[_Part, list[list[float]]]]:
+def _each(
+    parts: list[_Part], processes: int
+) -> Generator[tuple[_Part, list[list[float]]], None, None]:
     """Yield every part with its tables, in order of completion."""
     if processes == 1:
         with _single_thread():

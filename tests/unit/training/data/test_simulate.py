@@ -5,9 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -69,26 +72,50 @@ def test_one_process_sums_as_several_do(bare_set: Path, tmp_path: Path, two_thre
     assert load_manifest(bare_set) == load_manifest(other)
 
 
-def test_a_process_that_is_killed_is_one_sentence(bare_set: Path) -> None:
-    pixels = slices_file(bare_set, "bb")
+@contextmanager
+def when_a_process_reads(pixels: Path, act: Callable[[], None]) -> Iterator[None]:
+    """Act while a process waits for the pixels of a series, which come after the block."""
     held = pixels.read_bytes()
     pixels.unlink()
     os.mkfifo(pixels)
+    over = Event()
 
-    def kill() -> None:
+    def hold() -> None:
         with pixels.open("wb"):  # opened as soon as a process reads it
-            for process in multiprocessing.active_children():
-                process.kill()
+            act()
+            over.wait()
 
     with ThreadPoolExecutor(1) as thread:
-        killed = thread.submit(kill)
-        with pytest.raises(TrainingError, match="run the same command again"):
-            simulate(bare_set, processes=2)
-        killed.result()
+        acted = thread.submit(hold)
+        yield
+        over.set()
+        acted.result()
     pixels.unlink()
     pixels.write_bytes(held)
-    assert simulate(bare_set, processes=1) > 0
+
+
+def kill_processes() -> None:
+    for process in multiprocessing.active_children():
+        process.kill()
+
+
+def test_a_process_that_is_killed_is_one_sentence(bare_set: Path) -> None:
+    with (
+        when_a_process_reads(slices_file(bare_set, "bb"), kill_processes),
+        pytest.raises(TrainingError, match="run the same command again"),
+    ):
+        simulate(bare_set, processes=2)
+    assert simulate(bare_set) > 0
     assert all(s.noise_table for e in load_manifest(bare_set).series for s in e.slices)
+
+
+def test_an_interrupted_simulation_does_not_wait_for_its_processes(bare_set: Path) -> None:
+    with when_a_process_reads(
+        slices_file(bare_set, "bb"), lambda: os.kill(os.getpid(), signal.SIGINT)
+    ):
+        with pytest.raises(KeyboardInterrupt):
+            simulate(bare_set, processes=2)
+        assert multiprocessing.active_children() == []
 
 
 def test_several_processes_make_the_noise_of_one_and_go_on(bare_set: Path, tmp_path: Path) -> None:
