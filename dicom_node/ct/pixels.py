@@ -12,10 +12,12 @@ from pydicom.encaps import get_frame
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID
 
+from dicom_node.ct.decoding.frame import Frame
+from dicom_node.ct.decoding.pool import DECODERS, DecoderLost, UndecodableFrame
 from dicom_node.ct.padding import undeclared_padding
 from dicom_node.ct.transfer_syntaxes import READABLE, unreadable_syntax
 from dicom_node.encoding.codestream import check_frame_header
-from dicom_node.errors import UnreadableFile
+from dicom_node.errors import NodeError, StorageError, UnreadableFile
 
 AIR_HU: Final = -1000.0
 """Value given to a denoiser in place of padding: nothing was measured there, and air is neutral."""
@@ -73,12 +75,16 @@ class Encoding:
 def decode(dataset: Dataset, name: str) -> NDArray[Any]:
     """Decode the stored words [row, column] of one image, int16 or uint16, unused bits untouched.
 
+    Compressed pixels are decoded in another process (``ct.decoding``).
+
     Args:
         dataset: One image with its pixel data and file meta information.
         name: Name of the image in error messages.
 
     Raises:
-        UnreadableFile: The transfer syntax is unsupported, or the pixel data missing or cut off.
+        UnreadableFile: The transfer syntax is unsupported, or the pixel data missing or cut off,
+            or it takes more time or memory than an image of its size may.
+        StorageError: The system has no room for a decoder process.
     """
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     if syntax not in READABLE:
@@ -87,17 +93,37 @@ def decode(dataset: Dataset, name: str) -> NDArray[Any]:
         raise UnreadableFile(f"{name} has no pixel data: the file is cut off, send it again.")
     _check_size(dataset, syntax, name)
     try:
-        # Unused bits stay, so that padding which uses them is written back bit for bit.
-        words: NDArray[Any] = pixel_array(dataset, raw=True, correct_unused_bits=False)
-    except Exception as error:  # decoders of five libraries raise what they like
-        raise UnreadableFile(
-            f"The pixel data of {name} is damaged or cut off: send it again."
-        ) from error
+        words = (_decompressed if syntax.is_encapsulated else _unpacked)(dataset, name)
+    except NodeError:
+        raise
+    except Exception as error:  # damaged attributes break their converters in any way
+        raise _damaged(name) from error
     if words.shape != (int(dataset.Rows), int(dataset.Columns)):
         raise UnreadableFile(
             f"The pixel data of {name} does not have the size in its header: send it again."
         )
     return words
+
+
+def _unpacked(dataset: Dataset, _name: str) -> NDArray[Any]:
+    # Unused bits stay, so that padding which uses them is written back bit for bit.
+    words: NDArray[Any] = pixel_array(dataset, raw=True, correct_unused_bits=False)
+    return words
+
+
+def _decompressed(dataset: Dataset, name: str) -> NDArray[Any]:
+    try:
+        return DECODERS.decode(Frame.of(dataset))
+    except UndecodableFrame as error:
+        if not str(error):
+            raise _damaged(name) from error
+        raise UnreadableFile(f"{name} cannot be decoded: {error}: send it again.") from error
+    except DecoderLost as error:
+        raise StorageError(f"{name} cannot be decoded now: {error}: try again.") from error
+
+
+def _damaged(name: str) -> UnreadableFile:
+    return UnreadableFile(f"The pixel data of {name} is damaged or cut off: send it again.")
 
 
 def _check_size(dataset: Dataset, syntax: UID, name: str) -> None:
@@ -113,9 +139,7 @@ def _check_size(dataset: Dataset, syntax: UID, name: str) -> None:
             f"{name} cannot be decoded: {text[:1].lower()}{text[1:]}: send it again."
         ) from error
     except Exception as error:  # damaged fragments break their parser in any way
-        raise UnreadableFile(
-            f"The pixel data of {name} is damaged or cut off: send it again."
-        ) from error
+        raise _damaged(name) from error
 
 
 def values_of(words: NDArray[Any], encoding: Encoding) -> NDArray[Any]:

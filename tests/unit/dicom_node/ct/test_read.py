@@ -3,7 +3,6 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-import gdcm
 import numpy as np
 import pydicom
 import pytest
@@ -15,6 +14,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
+from support.compression import COMPRESSED, compress
 from support.ct_factory import (
     AXIAL,
     affine_of,
@@ -33,29 +33,6 @@ from dicom_node.ct.headers import image_name, load
 from dicom_node.ct.read import find_series, open_series, read_series, scan_folder
 from dicom_node.encoding.preamble import begins_with_element
 from dicom_node.errors import InputError, UnreadableFile
-
-COMPRESSED = {
-    "jpeg-ls": gdcm.TransferSyntax.JPEGLSLossless,
-    "jpeg-lossless-sv1": gdcm.TransferSyntax.JPEGLosslessProcess14_1,
-    "jpeg-lossless": gdcm.TransferSyntax.JPEGLosslessProcess14,
-    "jpeg-2000": gdcm.TransferSyntax.JPEG2000Lossless,
-    "rle": gdcm.TransferSyntax.RLELossless,
-}
-
-
-def compress(path: Path, syntax: str) -> None:
-    reader = gdcm.ImageReader()
-    reader.SetFileName(str(path))
-    assert reader.Read()
-    change = gdcm.ImageChangeTransferSyntax()
-    change.SetTransferSyntax(gdcm.TransferSyntax(COMPRESSED[syntax]))
-    change.SetInput(reader.GetImage())
-    assert change.Change()
-    writer = gdcm.ImageWriter()
-    writer.SetFile(reader.GetFile())
-    writer.SetImage(change.GetOutput())
-    writer.SetFileName(str(path))
-    assert writer.Write()
 
 
 def test_voxels_geometry_and_condition_come_back(tmp_path: Path) -> None:
