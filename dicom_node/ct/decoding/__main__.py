@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import sys
 from io import FileIO
 from typing import Final
 
@@ -69,4 +68,4 @@ def _answer(answers: FileIO, frame: Frame) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

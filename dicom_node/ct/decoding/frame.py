@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import as_pixel_options
 
 _REQUEST: Final = struct.Struct("<QQ")
@@ -76,13 +76,13 @@ class Frame:
         Raises:
             Exception: What the decoders of several libraries raise.
         """
-        words: NDArray[Any] = get_decoder(self.syntax).as_array(
-            self.pixel_data,
-            raw=True,
-            correct_unused_bits=False,
-            pixel_keyword="PixelData",
+        options: dict[str, Any] = {
             **self.options,
-        )[0]
+            "pixel_keyword": "PixelData",
+            "correct_unused_bits": False,
+        }
+        words: NDArray[Any]
+        words, _ = get_decoder(self.syntax).as_array(self.pixel_data, raw=True, **options)
         return words
 
 

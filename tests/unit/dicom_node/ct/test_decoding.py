@@ -177,7 +177,7 @@ def test_a_codestream_larger_than_its_header_takes_no_more_memory_than_the_heade
         others = children()
         pool.start()
         (decoder,) = children() - others
-        pool.decode(Frame.of(image(tmp_path, size=8)))
+        pool.decode(Frame.of(image(tmp_path, size=64)))
         used = peak_bytes(decoder)
         with pytest.raises(UndecodableFrame):
             pool.decode(small)
