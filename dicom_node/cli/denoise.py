@@ -95,6 +95,8 @@ def denoise(
 
     With -c, the site's rules decide as in the node; --model and --strength take precedence.
     """
+    from dicom_node.ct.decoding.pool import DECODERS
+    from dicom_node.ct.folder import looks_compressed
     from dicom_node.denoising.folder import Orders, denoise_folder
     from dicom_node.denoising.models import load_model
 
@@ -102,6 +104,8 @@ def denoise(
     wanted = _changed(base.model, name=model, strength=strength, steps=steps, device=device)
     watch = _changed(base.guard, action=guard, seeds=uncertainty)
     _check_destination(source, destination)
+    if looks_compressed(source):  # they start while the model loads
+        DECODERS.start()
     options = _options(wanted, base.derived, watch)
     denoiser = load_model(wanted)
     load = None if model is not None else _loader(wanted)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from io import FileIO
 from threading import Semaphore
 from typing import Any, Final, cast
@@ -124,13 +125,10 @@ class DecoderPool:
         self._others: list[_Process] = []
 
     def start(self) -> None:
-        """Start all processes now, so that they are ready when they are needed.
-
-        Raises:
-            DecoderLost: The system has no room for them.
-        """
-        while len(self._idle) < self._size:
-            self._idle.append(self._started())
+        """Start all processes now, so that they are ready when the first frame comes."""
+        with suppress(DecoderLost):  # a frame will say so
+            while len(self._idle) < self._size:
+                self._idle.append(self._started())
 
     def decode(self, frame: Frame) -> NDArray[Any]:
         """Decode the words [row, column] of a frame, unused bits untouched.

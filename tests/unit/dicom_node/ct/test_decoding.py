@@ -23,6 +23,7 @@ from dicom_node.ct import pixels
 from dicom_node.ct.decoding.frame import Frame
 from dicom_node.ct.decoding.limits import decoding_bytes
 from dicom_node.ct.decoding.pool import DecoderLost, DecoderPool, UndecodableFrame
+from dicom_node.ct.folder import looks_compressed
 from dicom_node.ct.transfer_syntaxes import READABLE
 from dicom_node.errors import StorageError, UnreadableFile
 
@@ -206,6 +207,17 @@ def test_no_decoder_is_left_when_its_process_has_ended(tmp_path: Path, kill: boo
         if kill:
             process.send_signal(signal.SIGKILL)
     wait_until("the decoder ends", lambda: not running(decoder))
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_a_folder_tells_by_its_first_image_whether_decoders_will_be_needed(
+    tmp_path: Path, compressed: bool
+) -> None:
+    (path,) = make_series(tmp_path / "series", slices=1)
+    (tmp_path / "notes.txt").write_text("no DICOM")
+    if compressed:
+        compress(path, "jpeg-ls")
+    assert looks_compressed(tmp_path) is looks_compressed(path) is compressed
 
 
 def children() -> set[int]:
