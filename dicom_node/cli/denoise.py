@@ -95,8 +95,6 @@ def denoise(
 
     With -c, the site's rules decide as in the node; --model and --strength take precedence.
     """
-    from dicom_node.ct.decoding.pool import DECODERS
-    from dicom_node.ct.folder import looks_compressed
     from dicom_node.denoising.folder import Orders, denoise_folder
     from dicom_node.denoising.models import load_model
 
@@ -104,8 +102,7 @@ def denoise(
     wanted = _changed(base.model, name=model, strength=strength, steps=steps, device=device)
     watch = _changed(base.guard, action=guard, seeds=uncertainty)
     _check_destination(source, destination)
-    if looks_compressed(source):  # they start while the model loads
-        DECODERS.start()
+    _start_decoders(source)
     options = _options(wanted, base.derived, watch)
     denoiser = load_model(wanted)
     load = None if model is not None else _loader(wanted)
@@ -189,6 +186,15 @@ def _changed(settings: S, **options: object) -> S:
     """The settings, overridden by the options that were given."""
     given = {key: value for key, value in options.items() if value is not None}
     return settings.model_copy(update=given)
+
+
+def _start_decoders(source: Path) -> None:
+    """Let decoders start while the model loads, if they will be needed."""
+    from dicom_node.ct.decoding.pool import DECODERS
+    from dicom_node.ct.folder import looks_compressed
+
+    if looks_compressed(source):
+        DECODERS.start()
 
 
 def _check_destination(source: Path, destination: Path) -> None:
