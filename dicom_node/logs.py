@@ -40,10 +40,12 @@ QUIET_LIBRARIES = {
     "uvicorn": "WARNING",
     "pydicom": "ERROR",
     "py.warnings": "ERROR",
+    "torch": "WARNING",
 }
 """Lowest level of libraries that log too much for an operator or quote values of a header: pydicom,
 also by Python's warnings, and pynetdicom, which only encodes and decodes here, in tracebacks.
-APScheduler warns each second of a sweep that still waits; the health check reports that sweep."""
+APScheduler warns each second of a sweep that still waits; the health check reports that sweep.
+torch logs statistics for its developers when the process ends."""
 
 HASH_LENGTH = 12
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from man_core.condition import Condition
 from man_core.denoiser import Denoiser
 from man_core.errors import ModelError, Stopped
+from man_core.heap import kept_heap
 from man_core.slices import HuSlices
 
 Batch = tuple[slice, NDArray[np.float32]]
@@ -98,21 +99,22 @@ def plain_batches(
     Raises:
         torch.OutOfMemoryError: One slice alone does not fit.
     """
-    done = 0
-    while done < len(source):
-        _check_stop(should_stop)
-        part = slice(done, min(done + step, len(source)))
-        try:
-            result, finite = work.run(torch.from_numpy(source[part].copy()))
-        except torch.OutOfMemoryError:
-            if step == 1:
-                raise
-            step //= 2
-            continue
-        if not finite:
-            raise work.fault()
-        yield part, result.numpy()
-        done = part.stop
+    with kept_heap():
+        done = 0
+        while done < len(source):
+            _check_stop(should_stop)
+            part = slice(done, min(done + step, len(source)))
+            try:
+                result, finite = work.run(torch.from_numpy(source[part].copy()))
+            except torch.OutOfMemoryError:
+                if step == 1:
+                    raise
+                step //= 2
+                continue
+            if not finite:
+                raise work.fault()
+            yield part, result.numpy()
+            done = part.stop
 
 
 def fixed_shape_batches(

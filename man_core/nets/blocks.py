@@ -68,11 +68,16 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
         """Apply to x [batch, channel, row, column] and time [batch, time_channel]."""
-        hidden = self.norm_out(self.conv_in(F.silu(self.norm_in(x))))
+        hidden = self.norm_out(self.conv_in(_silu(self.norm_in(x))))
         if self.modulation is not None and time is not None:
             scale, shift = self.modulation(F.silu(time))[:, :, None, None].chunk(2, dim=1)
             hidden = hidden * (1 + scale) + shift
-        return self.shortcut(x) + self.conv_out(F.silu(hidden))  # type: ignore[no-any-return]
+        return self.shortcut(x) + self.conv_out(_silu(hidden))  # type: ignore[no-any-return]
+
+
+def _silu(x: Tensor) -> Tensor:
+    """Apply SiLU to a tensor that nobody else reads; in place where no gradient needs it."""
+    return F.silu(x, inplace=not torch.is_grad_enabled())
 
 
 class Downsample(nn.Module):

@@ -70,6 +70,13 @@ def test_identity_is_dropped(log_format: str) -> None:
     assert "CANARY" not in stream.getvalue()
 
 
+def test_statistics_that_torch_logs_at_the_end_are_dropped() -> None:
+    stream = configured()
+    logging.getLogger("torch._subclasses.fake_tensor").info("FakeTensor cache stats:")
+    logging.getLogger("torch._subclasses.fake_tensor").warning("kept")
+    assert [line["event"] for line in lines(stream)] == ["kept"]
+
+
 def test_the_level_is_kept() -> None:
     stream = configured(level="warning")
     get_logger("node").info("quiet")
