@@ -16,11 +16,19 @@ import numpy as np
 import torch
 
 from benchmarks.machine import table, write
-from man_core import Check, Denoiser, Finding, GuardLimits, Verdict, load_denoiser, series_seed
+from man_core import (
+    Check,
+    Denoiser,
+    Finding,
+    GuardLimits,
+    Verdict,
+    denoise_volume,
+    load_denoiser,
+    series_seed,
+)
 from man_core.filters import gaussian
 from man_core.guard import worst
 from man_core.guard.inspection import inspect
-from man_core.pipeline import denoise_slices
 from training.evaluate.cases import Case, Wanted, cases
 
 BLURS = (0.65, 1.5)
@@ -37,7 +45,8 @@ def results(case: Case, denoiser: Denoiser) -> Iterator[tuple[str, Hu, Hu]]:
     """Yield (name, source, result)."""
     source = case.low.hu
     seed = series_seed(case.name, denoiser.info.digest)
-    denoised = denoise_slices(source, denoiser, case.condition, seed=seed)
+    result, _ = denoise_volume(case.low, denoiser, case.condition, seed=seed, limits=None)
+    denoised = result.hu
     yield denoiser.info.name, source, denoised
     yield "identity", source, source
     yield "perfect", source, case.full

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from man_core.physics.phantom.series import phantom_lesions, phantom_series
     from man_core.pipeline import denoise_stream, denoise_volume
     from man_core.quality import SOFT_TISSUE, hu_bias, measure
-    from man_core.uncertainty import UncertaintySummary, spread_over_seeds
+    from man_core.uncertainty import UncertaintySummary, spread_over_seeds, stream_spread_over_seeds
 
 __all__ = [
     "SAMPLERS",
@@ -61,6 +61,7 @@ __all__ = [
     "sampled_slices",
     "series_seed",
     "spread_over_seeds",
+    "stream_spread_over_seeds",
 ]
 
 _LOADED_AT_FIRST_USE = {
@@ -76,6 +77,7 @@ _LOADED_AT_FIRST_USE = {
     "phantom_series": "man_core.physics.phantom.series",
     "sampled_slices": "man_core.noise",
     "spread_over_seeds": "man_core.uncertainty",
+    "stream_spread_over_seeds": "man_core.uncertainty",
 }
 """Module of each name that is loaded at first use."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -28,6 +29,23 @@ Batch = tuple[slice, NDArray[np.float32]]
 ShouldStop = Callable[[], bool]
 
 
+class Work(Protocol):
+    """Work on each batch of a series, on the device of its denoiser."""
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """Method that determines device and number of slices at once."""
+        ...
+
+    def run(self, hu: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the result for slices [slice, row, column] in HU, and whether it is finite."""
+        ...
+
+    def fault(self) -> ModelError:
+        """Return the error for a result that is not finite."""
+        ...
+
+
 @dataclass(frozen=True)
 class BatchWork:
     """Work on a batch: denoise, check and blend, all on one device.
@@ -37,12 +55,19 @@ class BatchWork:
         condition: Acquisition facts of the scan.
         seed: Seed of the starting noise, from which every batch starts.
         strength: 0 to 1, blended in HU.
+
+    Raises:
+        ValueError: The strength is not within 0 to 1.
     """
 
     denoiser: Denoiser
     condition: Condition
     seed: int
     strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.strength <= 1.0:
+            raise ValueError(f"The strength must be within 0 to 1, got {self.strength}.")
 
     def run(self, hu: Tensor) -> tuple[Tensor, Tensor]:
         """Denoise slices [slice, row, column] in HU.
@@ -70,7 +95,7 @@ class BatchWork:
 
 
 def denoised_batches(
-    source: HuSlices, work: BatchWork, should_stop: ShouldStop | None = None
+    source: HuSlices, work: Work, should_stop: ShouldStop | None = None
 ) -> Iterator[Batch]:
     """Denoise a series [slice, row, column] in HU batch by batch, on the denoiser's device.
 
@@ -92,7 +117,7 @@ def denoised_batches(
 
 
 def plain_batches(
-    source: HuSlices, work: BatchWork, step: int, should_stop: ShouldStop | None = None
+    source: HuSlices, work: Work, step: int, should_stop: ShouldStop | None = None
 ) -> Iterator[Batch]:
     """Denoise at most ``step`` slices at once; half as many after each lack of memory.
 
@@ -102,7 +127,7 @@ def plain_batches(
     with kept_heap():
         done = 0
         while done < len(source):
-            _check_stop(should_stop)
+            check_stop(should_stop)
             part = slice(done, min(done + step, len(source)))
             try:
                 result, finite = work.run(torch.from_numpy(source[part].copy()))
@@ -119,7 +144,7 @@ def plain_batches(
 
 def fixed_shape_batches(
     source: HuSlices,
-    work: BatchWork,
+    work: Work,
     device: torch.device,
     step: int,
     should_stop: ShouldStop | None = None,
@@ -152,7 +177,7 @@ def fixed_shape_batches(
 class _Lane:
     """Two slots of one batch shape in turn, with a stream for each direction of copying."""
 
-    def __init__(self, work: BatchWork, device: torch.device, shape: tuple[int, ...]) -> None:
+    def __init__(self, work: Work, device: torch.device, shape: tuple[int, ...]) -> None:
         self._work, self._device, self._step = work, device, shape[0]
         self._module = torch.get_device_module(device)
         self._slots = [_Slot(device, shape) for _ in range(2)]
@@ -175,7 +200,7 @@ class _Lane:
         """Yield each batch after slice ``done``, when the next one has been started."""
         started: tuple[_Slot, slice] | None = None
         for number, first in enumerate(range(done, len(source), self._step)):
-            _check_stop(should_stop)
+            check_stop(should_stop)
             slot, part = self._slots[number % 2], slice(first, min(first + self._step, len(source)))
             self._start(slot, source[part])
             if started is not None:
@@ -228,6 +253,7 @@ class _Slot:
         self.arrived, self.computed, self.returned = (module.Event(**blocking) for _ in range(3))
 
 
-def _check_stop(should_stop: ShouldStop | None) -> None:
+def check_stop(should_stop: ShouldStop | None) -> None:
+    """Raise ``Stopped`` if ``should_stop`` says so."""
     if should_stop is not None and should_stop():
         raise Stopped

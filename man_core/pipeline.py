@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from man_core.batches import BatchWork, denoised_batches
+from man_core.batches import BatchWork, check_stop, denoised_batches
 from man_core.condition import Condition
 from man_core.denoise_report import DenoiseReport
 from man_core.denoiser import Denoiser
-from man_core.errors import Stopped
 from man_core.guard import Check, Finding, GuardLimits
 from man_core.guard.watch import Watch
 from man_core.slices import ArraySlices, SliceSource
@@ -127,8 +126,7 @@ def denoise_stream(
         ModelError: The model returned values that are not finite.
         Stopped: ``should_stop`` returned True.
     """
-    if should_stop is not None and should_stop():
-        raise Stopped
+    check_stop(should_stop)
     results = _results(source, BatchWork(denoiser, condition, seed, strength), should_stop)
     with Watch(source, pixel_mm, limits, denoiser.device) as watch:
         started = time.monotonic()
@@ -142,29 +140,10 @@ def denoise_stream(
         return _report(watch, settings)
 
 
-def denoise_slices(
-    source: NDArray[np.float32],
-    denoiser: Denoiser,
-    condition: Condition,
-    *,
-    seed: int,
-    strength: float = 1.0,
-    should_stop: Callable[[], bool] | None = None,
-) -> NDArray[np.float32]:
-    """Denoise HU [slice, row, column] without guard and report; see ``denoise_volume``."""
-    hu = np.empty_like(source)
-    work = BatchWork(denoiser, condition, seed, strength)
-    for part, _, result in _results(ArraySlices(source), work, should_stop):
-        hu[part] = result
-    return hu
-
-
 def _results(
     source: SliceSource, work: BatchWork, should_stop: Callable[[], bool] | None
 ) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.float32]]]:
     """Yield the slices of each batch, their source and their final result in HU."""
-    if not 0.0 <= work.strength <= 1.0:
-        raise ValueError(f"The strength must be within 0 to 1, got {work.strength}.")
     for part, result in denoised_batches(source, work, should_stop):
         hu, padding, final = source[part], source.padding(part), np.array(result)
         if padding is not None:

@@ -13,7 +13,7 @@ from pydicom import Dataset
 from dicom_node.ct.attributes import number
 from dicom_node.ct.derived.provenance import DeriveOptions, Provenance
 from dicom_node.ct.patient import marks_of
-from dicom_node.ct.read import open_series, read_series
+from dicom_node.ct.read import open_series
 from dicom_node.ct.reader import SliceReader
 from dicom_node.ct.stack import CtStack
 from dicom_node.ct.uids import derived_uid
@@ -31,7 +31,7 @@ from man_core import (
     denoise_stream,
     sampled_slices,
     series_seed,
-    spread_over_seeds,
+    stream_spread_over_seeds,
 )
 
 
@@ -82,7 +82,8 @@ def denoise_series(
 
     All headers are read first. Slices are then read, denoised, checked and written in threads that
     work beside each other, so that the memory does not grow with the series, but for its headers.
-    Each file is opened twice: for its small header elements, and for everything else in its turn.
+    Each file is opened twice: for its small header elements, and for everything else in its turn;
+    once more where the spread over seeds is measured.
     The files become visible when the last one is written and the guard has judged.
 
     Args:
@@ -121,7 +122,7 @@ def denoise_series(
         if report.denoise.objections:
             sentences = (one.sentence for one in report.denoise.objections)
             derivation.add_guard_objections("; ".join(sentences))
-        spread = run.uncertainty(files, contiguous=not missing, only=only)
+        spread = run.uncertainty()
     return replace(report, uncertainty=spread)
 
 
@@ -198,29 +199,27 @@ class _Run:
             patient_marks=marks_of(source.headers, source.series_uid),
         )
 
-    def uncertainty(
-        self, files: Sequence[Path], *, contiguous: bool, only: Collection[Path] | None
-    ) -> UncertaintySummary | None:
-        """Return the spread over seeds, where the options ask for it; it needs all of the series.
+    def uncertainty(self) -> UncertaintySummary | None:
+        """Return the spread over seeds, where the options ask for it.
 
-        The series is read once more, since few ask for it and others are spared the memory.
+        The slices are read once more, since few ask for it.
         """
         seeds, first = self.options.guard.seeds, self.provenance.seed
         if not seeds:
             return None
-        volume = read_series(files, contiguous=contiguous, only=only).volume
-        try:
-            _, summary = spread_over_seeds(
-                volume,
-                self.denoiser,
-                self.source.condition,
-                seeds=range(first, first + seeds),
-                strength=self.provenance.strength,
-                should_stop=self.should_stop,
-            )
-        except ModelError as error:
-            raise ModelUnavailable(str(error)) from error
-        return summary
+        with SliceReader(self.source) as reader:
+            try:
+                return stream_spread_over_seeds(
+                    reader,
+                    self.denoiser,
+                    self.source.condition,
+                    seeds=range(first, first + seeds),
+                    strength=self.provenance.strength,
+                    on_spread=lambda at, spread: reader.release(range(at, at + len(spread))),
+                    should_stop=self.should_stop,
+                )
+            except ModelError as error:
+                raise ModelUnavailable(str(error)) from error
 
 
 def _targets(source: CtStack, files: Sequence[Path], destination: Path) -> tuple[Path, ...]:

@@ -32,3 +32,29 @@ class ShiftingDenoiser:
 
     def slices_at_once(self, rows: int, columns: int) -> int:
         return 4
+
+
+class SeededDenoiser:
+    """Adds noise that depends on the seed alone, the same to each slice.
+
+    Attributes:
+        calls: Number of batches so far.
+    """
+
+    def __init__(self, at_once: int = 2) -> None:
+        self.info = ModelCard(name="seeded", version="1", method="seeded", summary="adds noise")
+        self.device, self.steps, self.calls = "cpu", 1, 0
+        self._at_once = at_once
+
+    def denoise(
+        self,
+        hu: torch.Tensor,
+        condition: Condition,
+        generator: torch.Generator,
+        on_step: object = None,
+    ) -> torch.Tensor:
+        self.calls += 1
+        return hu + 5.0 * torch.randn(hu.shape[1:], generator=generator).exp()
+
+    def slices_at_once(self, rows: int, columns: int) -> int:
+        return self._at_once

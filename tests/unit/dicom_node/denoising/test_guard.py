@@ -7,16 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from pydicom import Dataset, dcmread
 from support.ct_factory import make_series
-from support.denoisers import ShiftingDenoiser
+from support.denoisers import SeededDenoiser, ShiftingDenoiser
 from support.ledger_factory import START, House, NodeFixture, at
 from support.workers import model_worker
 
 from dicom_node import telemetry
 from dicom_node.ct.files import encode
+from dicom_node.ct.read import open_series
 from dicom_node.denoising.folder import denoise_folder
 from dicom_node.denoising.report import ImplausibleResult
 from dicom_node.denoising.series import DenoiseOptions, GuardOptions, denoise_series
@@ -25,7 +27,7 @@ from dicom_node.ledger.model import Job
 from dicom_node.ledger.operations import get_job, list_jobs, retry
 from dicom_node.ledger.states import JobState
 from dicom_node.settings import GuardSettings
-from man_core import load_denoiser
+from man_core import Volume, load_denoiser, spread_over_seeds
 
 BLOCKED_HU, FLAGGED_HU = 20.0, 3.0
 """Shifts of all tissue that the guard blocks and flags."""
@@ -186,3 +188,24 @@ def test_the_spread_over_seeds_is_reported_when_asked_for(tmp_path: Path) -> Non
     options = DenoiseOptions(guard=GuardOptions(seeds=2))
     report = denoise_series(files, tmp_path / "out", load_denoiser("identity"), options)
     assert report.to_dict()["uncertainty"] == {"seeds": 2, "median_hu": 0.0, "p99_hu": 0.0}
+
+
+@pytest.mark.parametrize("only", [None, (1, 3)])
+def test_the_spread_over_seeds_is_that_of_the_slices_that_are_derived(
+    tmp_path: Path, only: tuple[int, ...] | None
+) -> None:
+    files = make_series(tmp_path / "in", slices=40, size=32)
+    chosen = None if only is None else [files[index] for index in only]
+    options = DenoiseOptions(guard=GuardOptions("off", seeds=3))
+    report = denoise_series(files, tmp_path / "out", SeededDenoiser(), options, only=chosen)
+    stack = open_series(files, only=chosen)
+    hu = np.stack([stack.read(index).hu for index in range(len(stack.files))])
+    first = report.denoise.seed
+    _, expected = spread_over_seeds(
+        Volume(hu, stack.spacing_mm, stack.affine),
+        SeededDenoiser(),
+        stack.condition,
+        seeds=range(first, first + 3),
+    )
+    assert (expected.median_hu or 0.0) > 0.0
+    assert report.uncertainty == expected
