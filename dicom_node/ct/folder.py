@@ -14,6 +14,7 @@ from pydicom import Dataset
 
 from dicom_node.ct.attributes import texts
 from dicom_node.ct.headers import load
+from dicom_node.ct.shared_elements import SharedElements
 from dicom_node.ct.transfer_syntaxes import LOSSLESS, POSSIBLY_LOSSY
 from dicom_node.encoding.file_reader import transfer_syntax_of
 from dicom_node.encoding.preamble import HEAD_BYTES, begins_with_element, has_prefix
@@ -25,7 +26,8 @@ DIRECTORY_FILE: Final = "DICOMDIR"
 MAX_LOOKED_AT: Final = 16
 
 MAX_KEPT_HEADERS: Final = 4096
-"""Headers that a scan keeps, of some 30 KiB each, so that the files of a series are read once."""
+"""Headers that a scan keeps, so that the files of a series are read once: 7 KiB each in a series
+whose headers have 50 elements, of which 10 differ."""
 
 
 @dataclass(frozen=True)
@@ -78,18 +80,20 @@ def scan_folder(folder: Path) -> Folder:
     unread: list[Unread] = []
     ignored: list[Path] = []
     headers: dict[Path, Dataset] = {}
+    shared: dict[str, SharedElements] = defaultdict(SharedElements)
     for path in _files_in(folder):
         if not _looks_like_dicom(path):
             ignored.append(path)
             continue
         try:
             header = load(path, pixels=False)
-            by_series[_series_uid(path, header)].append(path)
+            series_uid = _series_uid(path, header)
         except InputError as error:
             unread.append(Unread(path, str(error)))
             continue
+        by_series[series_uid].append(path)
         if len(headers) < MAX_KEPT_HEADERS:
-            headers[path] = header
+            headers[path] = shared[series_uid].header(header)
     if not by_series:
         raise _nothing_found(folder, unread, ignored)
     return Folder(tuple(map(tuple, by_series.values())), tuple(unread), tuple(ignored), headers)

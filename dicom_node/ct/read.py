@@ -26,6 +26,7 @@ from dicom_node.ct.folder import find_series, scan_folder
 from dicom_node.ct.patient import check_one_patient
 from dicom_node.ct.scope import localizer_remark, without_localizers
 from dicom_node.ct.series import CtSeries
+from dicom_node.ct.shared_elements import SharedElements
 from dicom_node.ct.slices import geometry
 from dicom_node.ct.slices.gaps import Gap, find_gaps
 from dicom_node.ct.slices.phases import phases_of
@@ -142,9 +143,10 @@ def _load_headers(paths: Sequence[Path], known: Mapping[Path, Dataset]) -> tuple
     """
     if not paths:
         raise InputError("There are no files to read: give at least one CT image.")
+    shared = SharedElements()
     with _bounded(header_bytes(len(paths))):
         loaded = [
-            _Image(Path(path), known.get(path) or headers.load(path, pixels=False))
+            _Image(Path(path), known.get(path) or shared.header(headers.load(path, pixels=False)))
             for path in paths
         ]
     images = [loaded[index] for index in without_localizers([image.header for image in loaded])]

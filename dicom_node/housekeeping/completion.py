@@ -11,6 +11,7 @@ from pydicom import Dataset
 from dicom_node.crashes import CrashRecord, read_crashes, remove_crash_record
 from dicom_node.ct.headers import load
 from dicom_node.ct.scope import is_localizer, localizer_remark, without_localizers
+from dicom_node.ct.shared_elements import SharedElements
 from dicom_node.ct.slices.completeness import Completeness, completeness_of
 from dicom_node.errors import InputError
 from dicom_node.ledger.crashes import MAX_DEATHS
@@ -194,9 +195,10 @@ class Completion:
         Raises:
             StorageError: The disk fails; an image that is unreadable now must not count as missing.
         """
+        shared = SharedElements()
         for name in names:
             try:
-                yield load(self._inbox.path(name), pixels=False)
+                yield shared.header(load(self._inbox.path(name), pixels=False))
             except InputError:
                 log.warning("image cannot be read", series=short_hash(series.series_uid))
 
