@@ -17,7 +17,7 @@ from dicom_node.denoising.models import device_faults
 from dicom_node.denoising.report import ImplausibleResult, RunReport
 from dicom_node.denoising.series import DenoiseOptions, denoise_series
 from dicom_node.errors import InputError
-from dicom_node.rules import Rule, Skip, decide
+from dicom_node.rules import Decision, Rule, Skip, decide
 from dicom_node.work_order import WorkOrder
 from man_core import Denoiser
 
@@ -128,21 +128,28 @@ def _one_series(
     on_progress: OnSeries | None,
     orders: Orders,
 ) -> SeriesOutcome:
-    # Copies, since reading converts values in place, and patients are compared by the raw bytes.
-    headers = [series.headers[path][:] for path in series.files]
     otherwise = WorkOrder(orders.model or denoiser.info.name, options.strength, destinations=())
-    decision = decide(headers, otherwise=otherwise, rules=orders.rules, source_ae=orders.source_ae)
+    decision, missing = _decided(series, otherwise, orders)
     if isinstance(decision, Skip):
         return SeriesOutcome(series.name, skipped=decision.reason, rule=decision.rule)
     if orders.load is not None and decision.model != otherwise.model:
         denoiser = orders.load(decision.model)
     strength = decision.strength if orders.strength is None else orders.strength
-    as_it_is = orders.incomplete or decision.incomplete == "denoise"
-    missing = completeness_of(headers).missing if as_it_is else ""
     outcome = _denoise_one(
         series, denoiser, replace(options, strength=strength), on_progress, missing
     )
     return replace(outcome, rule=decision.rule)
+
+
+def _decided(series: _Planned, otherwise: WorkOrder, orders: Orders) -> tuple[Decision, str]:
+    """Return what is done with a series, and what it lacks if it is denoised all the same."""
+    # Copies, since reading converts values in place, and patients are compared by the raw bytes.
+    headers = [series.headers[path][:] for path in series.files]
+    decision = decide(headers, otherwise=otherwise, rules=orders.rules, source_ae=orders.source_ae)
+    if isinstance(decision, Skip):
+        return decision, ""
+    as_it_is = orders.incomplete or decision.incomplete == "denoise"
+    return decision, completeness_of(headers).missing if as_it_is else ""
 
 
 def _denoise_one(
