@@ -71,7 +71,7 @@ def _converted(element: RawDataElement, header: FileDataset) -> _Element:
 
 
 def _encoding_of(header: FileDataset) -> object:
-    """What the meaning of an element's bytes depends on."""
+    """Return everything that the meaning of an element's bytes depends on."""
     raw = (header.get_item(tag) for tag in (_CHARACTER_SET, _PIXEL_REPRESENTATION) if tag in header)
     values = tuple(element.value for element in raw)
     return header.original_encoding, header.original_character_set, values
