@@ -84,7 +84,7 @@ class BatchWork:
         if result.shape != hu.shape:
             raise self.fault()
         blended = result if self.strength == 1.0 else hu + self.strength * (result - hu)
-        return blended, torch.isfinite(result).all()
+        return blended, torch.isfinite(torch.stack(torch.aminmax(result))).all()
 
     def fault(self) -> ModelError:
         """Return the error of a model whose result cannot be used."""
