@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset, FileDataset
+from pydicom import Dataset, FileDataset, Sequence
 
 from dicom_node.ct import headers, pixels
 from dicom_node.ct.attributes import texts
@@ -22,6 +24,16 @@ BYTES_PER_VOXEL: Final = 7
 
 SLICE_BYTES_PER_PIXEL: Final = 64
 """Memory for decoding one slice, in double precision and several copies."""
+
+MAX_KEPT_HEADER_BYTES: Final = 1 << 20
+"""Memory of a header that is kept until its slice is written; a larger one is read again then, so
+that the slices that wait take bounded memory. Headers of ordinary images take some 50 KiB."""
+
+_ELEMENT_BYTES: Final = 400
+"""Memory of an element beside its value."""
+
+_DATA_SET_BYTES: Final = 2000
+"""Memory of a data set, or of an item of a sequence, beside its elements."""
 
 _UNCHANGED: Final = (
     "SOPClassUID",
@@ -57,16 +69,27 @@ class CtSlice:
     """One slice of a series.
 
     Attributes:
-        header: All public elements of the file but the pixel data.
+        read_header: Returns all public elements of the file but the pixel data.
         stored: Stored words [row, column], int16 or uint16.
         padding: [row, column], True where the scanner had no data.
         hu: [row, column]; padding is air.
     """
 
-    header: Dataset
+    read_header: Callable[[], Dataset]
     stored: NDArray[Any]
     padding: NDArray[np.bool_]
     hu: NDArray[np.float32]
+
+    @property
+    def header(self) -> Dataset:
+        """All public elements of the file but the pixel data; a large one is read again.
+
+        Raises:
+            UnreadableFile: The file is no longer the one that was read.
+            InputError: It is not there, or may not be opened.
+            StorageError: The disk, or the system, cannot read it now.
+        """
+        return self.read_header()
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,14 +141,39 @@ class CtStack:
         name, image = headers.image_name(known, path), headers.load_image(path)
         stored = pixels.decode(_image_pixels(image), name)
         if not _is_unchanged(known, image) or stored.shape != self.shape[1:]:
-            raise UnreadableFile(f"{name} has changed while its series was read: try again.")
+            raise _changed(name)
         encoding = pixels.Encoding.of(known)
         padding = pixels.padding_mask(stored, encoding)
         hu = pixels.to_hu(stored, encoding, padding)
         if not np.isfinite(hu).all():
             raise UnreadableFile(f"{name} has pixel values beyond any HU: send it again.")
         check_unspecified(known, hu, padding)
-        return CtSlice(image, stored, padding, hu)
+        kept = _memory_of(image) <= MAX_KEPT_HEADER_BYTES
+        again = partial(self._read_header, index)
+        return CtSlice((lambda: image) if kept else again, stored, padding, hu)
+
+    def _read_header(self, index: int) -> Dataset:
+        known, path = self.headers[index], self.files[index]
+        header = headers.load_whole(path)
+        if not _is_unchanged(known, header):
+            raise _changed(headers.image_name(known, path))
+        return header
+
+
+def _changed(name: str) -> UnreadableFile:
+    return UnreadableFile(f"{name} has changed while its series was read: try again.")
+
+
+def _memory_of(header: Dataset) -> int:
+    """Estimate the memory of a header; sequences of defined length are bytes in it."""
+    size = _DATA_SET_BYTES + _ELEMENT_BYTES * len(header)
+    for tag in header.keys():  # noqa: SIM118 - values would be converted
+        value = header.get_item(tag).value
+        if isinstance(value, Sequence):
+            size += sum(_memory_of(item) for item in value)
+        elif isinstance(value, bytes | str):
+            size += len(value)
+    return size
 
 
 def _is_unchanged(known: Dataset, image: Dataset) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom import Dataset, dcmread
 from support.ct_factory import change_header, make_series
 
 from dicom_node.ct import reader as reader_module
@@ -119,3 +121,36 @@ def test_a_comparison_leaves_the_bytes_of_the_header(files: list[Path]) -> None:
     header = open_series(files).read(2).header
     for keyword in ("PatientName", "RescaleIntercept", "ImagePositionPatient"):
         assert header.get_item(keyword) == before.get_item(keyword)
+
+
+LARGE_BYTES = 3 << 20
+
+
+def test_large_headers_are_not_kept_with_the_slices_that_wait(files: list[Path]) -> None:
+    for file in files:
+        change_header(file, ICCProfile=bytes(LARGE_BYTES))
+    stack = open_series(files)
+    tracemalloc.start()
+    try:
+        held = [stack.read(index) for index in range(len(files))]
+        memory, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert memory < LARGE_BYTES
+    assert [len(one.header.ICCProfile) for one in held] == [LARGE_BYTES] * len(files)
+    change_header(files[2], RescaleIntercept=0)
+    with pytest.raises(UnreadableFile, match="has changed while its series was read"):
+        _ = held[2].header
+
+
+def test_many_items_make_a_header_large(files: list[Path]) -> None:
+    item = Dataset()
+    item.CodeValue = "1"
+    image = dcmread(files[2])
+    image.DerivationCodeSequence = [item] * 2000
+    image["DerivationCodeSequence"].is_undefined_length = True  # parsed when it is read
+    image.save_as(files[2])
+    stack = open_series(files)
+    large, ordinary = stack.read(2), stack.read(3)
+    assert large.header is not large.header
+    assert ordinary.header is ordinary.header
