@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,8 +128,11 @@ def denoise_stream(
         Stopped: ``should_stop`` returned True.
     """
     check_stop(should_stop)
-    results = _results(source, BatchWork(denoiser, condition, seed, strength), should_stop)
-    with Watch(source, pixel_mm, limits, denoiser.device) as watch:
+    work = BatchWork(denoiser, condition, seed, strength)
+    with (
+        closing(_results(source, work, should_stop)) as results,  # an error frees its memory
+        Watch(source, pixel_mm, limits, denoiser.device) as watch,
+    ):
         started = time.monotonic()
         for part, hu, result in results:
             watch.put(part.start, hu, result, source.padding(part))
@@ -142,7 +146,7 @@ def denoise_stream(
 
 def _results(
     source: SliceSource, work: BatchWork, should_stop: Callable[[], bool] | None
-) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.float32]]]:
+) -> Generator[tuple[slice, NDArray[np.float32], NDArray[np.float32]]]:
     """Yield the slices of each batch, their source and their final result in HU."""
     for part, result in denoised_batches(source, work, should_stop):
         hu, padding, final = source[part], source.padding(part), np.array(result)
