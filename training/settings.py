@@ -26,6 +26,8 @@ class DataSettings(_Strict):
         batch: Crops per batch.
         lowest_dose: Minimum simulated fraction of full dose.
         highest_dose: Maximum; doses are uniform in their logarithm.
+        highest_noise_hu: Maximum noise added to a crop, HU, which raises its dose. A tenth of the
+            dose with a sharp kernel has about 120 HU, thin slices of a screening scan 200 HU.
         untouched_share: Share of crops whose low-dose partner is the full-dose crop itself.
         sharper_share: Share of crops with the texture of a sharper kernel: the full dose gets the
             noise that such a kernel would leave in it. Without them a network learns that sharp
@@ -46,6 +48,7 @@ class DataSettings(_Strict):
     batch: int = Field(default=12, ge=1)
     lowest_dose: float = Field(default=0.05, gt=0, lt=1)
     highest_dose: float = Field(default=0.77, gt=0, lt=1)
+    highest_noise_hu: float = Field(default=150.0, gt=0)
     untouched_share: float = Field(default=0.05, ge=0, le=1)
     sharper_share: float = Field(default=0.0, ge=0, le=1)
     smoother_share: float = Field(default=0.0, ge=0, le=1)

@@ -24,7 +24,13 @@ class LatentSampler(ABC):
         self.config = network.config
 
     def predict_clean(
-        self, z: Tensor, step: int, low: Tensor, position: Tensor, context: Context | None = None
+        self,
+        z: Tensor,
+        step: int,
+        low: Tensor,
+        position: Tensor,
+        context: Context | None = None,
+        gain: Tensor | None = None,
     ) -> Tensor:
         """Predict the clean latent from z_t, clamped.
 
@@ -32,7 +38,7 @@ class LatentSampler(ABC):
         the table lies dozens of standard deviations out and must be preserved.
         """
         steps = torch.full((len(z),), step, device=z.device)
-        output = self.network.predict(z, self.time(steps), low, position, context)
+        output = self.network.predict(z, self.time(steps), low, position, context, gain)
         clean = clean_from(self.config.prediction, output, z, self.level(step), low)
         reach = self.config.latent_clamp + low.abs()
         return clean.clamp(-reach, reach)
@@ -47,7 +53,12 @@ class LatentSampler(ABC):
 
     @abstractmethod
     def sample(
-        self, low: Tensor, position: Tensor, noise: NoiseSource, on_step: OnStep | None = None
+        self,
+        low: Tensor,
+        position: Tensor,
+        noise: NoiseSource,
+        on_step: OnStep | None = None,
+        gain: Tensor | None = None,
     ) -> Tensor:
         """Draw the clean latent of a low-dose latent.
 
@@ -56,6 +67,7 @@ class LatentSampler(ABC):
             position: (top, left, bottom, right) of the crops, fractions of their slices [batch, 4].
             noise: Source of the starting noise and of the noise that ancestral sampling adds.
             on_step: Progress callback.
+            gain: Dose gains [batch], for a network that is told them.
 
         Returns:
             z_0, of the shape of ``low``.
@@ -89,13 +101,18 @@ class CosineSampler(LatentSampler):
         return self._schedule.alpha_bar[step].float()
 
     def sample(
-        self, low: Tensor, position: Tensor, noise: NoiseSource, on_step: OnStep | None = None
+        self,
+        low: Tensor,
+        position: Tensor,
+        noise: NoiseSource,
+        on_step: OnStep | None = None,
+        gain: Tensor | None = None,
     ) -> Tensor:
         """See ``LatentSampler.sample``."""
         context = self.network.unet.context_of(low, position)
 
         def model(z: Tensor, step: int) -> Tensor:
-            return self.predict_clean(z, step, low, position, context)
+            return self.predict_clean(z, step, low, position, context, gain)
 
         z, subset = noise(low), self._subset
         if self.config.start == "matched":
@@ -142,13 +159,18 @@ class ShiftSampler(LatentSampler):
         return torch.ones(())
 
     def sample(
-        self, low: Tensor, position: Tensor, noise: NoiseSource, on_step: OnStep | None = None
+        self,
+        low: Tensor,
+        position: Tensor,
+        noise: NoiseSource,
+        on_step: OnStep | None = None,
+        gain: Tensor | None = None,
     ) -> Tensor:
         """See ``LatentSampler.sample``."""
         context = self.network.unet.context_of(low, position)
 
         def model(z: Tensor, step: int) -> Tensor:
-            return self.predict_clean(z, step, low, position, context)
+            return self.predict_clean(z, step, low, position, context, gain)
 
         z = self._schedule.start(low, self.network.residual_scale * noise(low))
         if self._sampler == "residual-ddim":

@@ -10,6 +10,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from man_core.nets.attention import PooledAttention
 from man_core.nets.blocks import Downsample, NormKind, ResidualBlock, Upsample, norm, zeroed
+from man_core.nets.gain import modulated
 
 LOG_VARIANCE_RANGE = (-30.0, 10.0)
 """Clamp of the posterior's log variance, which keeps its exponential finite."""
@@ -60,8 +61,8 @@ class Posterior:
         return 0.5 * (self.mean**2 + self.log_variance.exp() - self.log_variance - 1).mean()
 
 
-def _deep(channels: int, config: AutoencoderConfig) -> list[nn.Module]:
-    first, last = (ResidualBlock(channels, channels, config.norm) for _ in range(2))
+def _deep(channels: int, config: AutoencoderConfig, told: int = 0) -> list[nn.Module]:
+    first, last = (ResidualBlock(channels, channels, config.norm, told) for _ in range(2))
     if not config.attention_pool:
         return [first, last]
     return [first, PooledAttention(channels, config.norm, pool=config.attention_pool), last]
@@ -91,17 +92,22 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Maps a latent [batch, latent, row, column] to a slice [batch, 1, f * row, f * column]."""
+    """Maps a latent [batch, latent, row, column] to a slice [batch, 1, f * row, f * column].
 
-    def __init__(self, config: AutoencoderConfig) -> None:
+    Args:
+        config: Architecture.
+        told: Channels of an embedding that modulates the residual blocks; 0: none does.
+    """
+
+    def __init__(self, config: AutoencoderConfig, told: int = 0) -> None:
         super().__init__()
         widths = config.channels[::-1]
         layers: list[nn.Module] = [
             nn.Conv2d(config.latent, widths[0], 3, padding=1),
-            *_deep(widths[0], config),
+            *_deep(widths[0], config, told),
         ]
         for level, width in enumerate(widths):
-            layers += [ResidualBlock(width, width, config.norm) for _ in range(config.blocks)]
+            layers += [ResidualBlock(width, width, config.norm, told) for _ in range(config.blocks)]
             if level + 1 < len(widths):
                 layers.append(Upsample(width, widths[level + 1]))
         layers += [norm(config.norm, widths[-1]), nn.SiLU()]
@@ -109,9 +115,9 @@ class Decoder(nn.Module):
         self.out = nn.Conv2d(widths[-1], config.stem**2, 3, padding=1)
         self.stem = config.stem
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Return the non-linear part of the reconstruction."""
-        return self.image_of(self.layers(z))
+    def features(self, z: Tensor, embedding: Tensor | None) -> Tensor:
+        """Return the last features [batch, channel, row / stem, column / stem]."""
+        return modulated(self.layers, z, embedding)
 
     def image_of(self, features: Tensor) -> Tensor:
         """Map the last features [batch, channel, row / stem, column / stem] to a slice."""
@@ -119,13 +125,18 @@ class Decoder(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """Encoder E and decoder D of the MAN paper, section 3.2, for values in [-1, 1]."""
+    """Encoder E and decoder D of the MAN paper, section 3.2, for values in [-1, 1].
 
-    def __init__(self, config: AutoencoderConfig) -> None:
+    Args:
+        config: Architecture.
+        told: Channels of an embedding that modulates the decoder; 0: none does.
+    """
+
+    def __init__(self, config: AutoencoderConfig, told: int = 0) -> None:
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)
-        self.decoder = Decoder(config)
+        self.decoder = Decoder(config, told)
         self.analysis = self.synthesis = None
         if config.linear_path:
             zeroed(self.encoder.out)
@@ -146,9 +157,11 @@ class Autoencoder(nn.Module):
         """Decode a latent [batch, latent, row, column] to [batch, 1, f * row, f * column]."""
         return self.decode_with_features(z)[0]
 
-    def decode_with_features(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def decode_with_features(
+        self, z: Tensor, embedding: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Decode; return slice and last features [batch, channel, row / stem, column / stem]."""
-        features = self.decoder.layers(z)
+        features = self.decoder.features(z, embedding)
         x = self.decoder.image_of(features)
         return (x if self.synthesis is None else x + _patches(self.synthesis, z)), features
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from man_core.nets.blocks import NormKind, ResidualBlock, zeroed
+from man_core.nets.gain import modulated
 
 STEM = 2
 """Pixels per position of this path along a row."""
@@ -48,25 +49,29 @@ class DetailPath(nn.Module):
         config: Architecture.
         features: Channels of the decoder's last features.
         stem: Pixels per position of those features along a row; a multiple of 2.
+        told: Channels of an embedding that modulates the residual blocks; 0: none does.
     """
 
-    def __init__(self, config: DetailConfig, features: int, stem: int) -> None:
+    def __init__(self, config: DetailConfig, features: int, stem: int, told: int = 0) -> None:
         super().__init__()
         width, self.grown = config.channels, stem // STEM
         self.take = nn.Conv2d(2 * STEM**2, width, 3, padding=1)
         self.context = nn.Conv2d(features, width * self.grown**2, 1)
         self.blocks = nn.Sequential(
-            *(ResidualBlock(width, width, config.norm) for _ in range(config.blocks))
+            *(ResidualBlock(width, width, config.norm, told) for _ in range(config.blocks))
         )
         self.give = zeroed(nn.Conv2d(width, STEM**2, 3, padding=1))
 
-    def forward(self, restored: Tensor, features: Tensor, x: Tensor) -> Tensor:
+    def forward(
+        self, restored: Tensor, features: Tensor, x: Tensor, embedding: Tensor | None = None
+    ) -> Tensor:
         """Add detail to a decoded slice.
 
         Args:
             restored: Decoded slice [batch, 1, row, column] in [-1, 1].
             features: The decoder's last features [batch, channel, row / stem, column / stem].
             x: Input, of the same shape as ``restored``.
+            embedding: Modulation of the blocks [batch, told]; None: none.
 
         Returns:
             [batch, 1, row, column].
@@ -74,7 +79,9 @@ class DetailPath(nn.Module):
         seen = torch.cat((x - restored, restored - _local_mean(restored)), dim=1) / UNIT
         hidden = self.take(F.pixel_unshuffle(seen, STEM))
         hidden = hidden + F.pixel_shuffle(self.context(features), self.grown)
-        return restored + UNIT * F.pixel_shuffle(self.give(self.blocks(hidden)), STEM)
+        return restored + UNIT * F.pixel_shuffle(
+            self.give(modulated(self.blocks, hidden, embedding)), STEM
+        )
 
 
 def _local_mean(x: Tensor) -> Tensor:

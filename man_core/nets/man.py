@@ -14,6 +14,7 @@ from man_core.diffusion.residual_shift import ShiftConfig
 from man_core.nets.autoencoder import Autoencoder, AutoencoderConfig
 from man_core.nets.choice import require_choice
 from man_core.nets.detail import DetailConfig, DetailPath
+from man_core.nets.gain import GainEmbedding
 from man_core.nets.unet import ConditionalUnet, Context, UnetConfig
 
 StartKind = Literal["noise", "ldct", "matched"]
@@ -39,6 +40,7 @@ class ManConfig:
             deviations.
         detail_share: Share of x - D(E(x)) added to the result if there is no detail path.
         detail: Detail path.
+        gain_channels: Channels of the embedding of the dose gain; 0: the network is not told it.
     """
 
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
@@ -52,6 +54,7 @@ class ManConfig:
     latent_clamp: float = 12.0
     detail_share: float = 0.0
     detail: DetailConfig = field(default_factory=DetailConfig)
+    gain_channels: int = 0
 
     def __post_init__(self) -> None:
         """Reject unknown keywords and predictions that a residual shift cannot make.
@@ -107,8 +110,10 @@ class ManNetwork(nn.Module):
     def __init__(self, config: ManConfig) -> None:
         super().__init__()
         self.config = config
-        self.autoencoder = Autoencoder(config.autoencoder)
-        self.unet = ConditionalUnet(config.unet)
+        told = config.gain_channels
+        self.autoencoder = Autoencoder(config.autoencoder, told)
+        self.unet = ConditionalUnet(config.unet, told)
+        self.gain = GainEmbedding(told) if told else None
         shape = (1, config.autoencoder.latent, 1, 1)
         self.register_buffer("latent_mean", torch.zeros(shape))
         self.register_buffer("latent_std", torch.ones(shape))
@@ -127,40 +132,60 @@ class ManNetwork(nn.Module):
         condition: Tensor,
         position: Tensor,
         context: Context | None = None,
+        gain: Tensor | None = None,
     ) -> Tensor:
         """Evaluate the U-Net for the prediction target; see ``ConditionalUnet.forward``.
 
+        The dose gain [batch] matters only to a network that is told it (``gain_channels``).
         A residual is scaled to the level of low-dose noise in each latent channel, which relative
         to the anatomy is a hundred times smaller in the first channels than in the last.
         """
-        output: Tensor = self.unet(z, step, condition, position, context)
+        output: Tensor = self.unet(z, step, condition, position, context, self._embedded(gain))
         return output * self.residual_scale if self.config.prediction == "residual" else output
 
     def decode(self, z: Tensor) -> Tensor:
         """Decode a standardised latent to a slice [batch, 1, row, column] in [-1, 1]."""
         return self.autoencoder.decode(self._raw(z))
 
-    def reconstruct(self, clean: Tensor, low: Tensor, x: Tensor) -> Tensor:
+    def reconstruct(
+        self, clean: Tensor, low: Tensor, x: Tensor, gain: Tensor | None = None
+    ) -> Tensor:
         """Decode z_0 and add detail of the input: by the detail path, or a share of x - D(E(x)).
 
         Args:
             clean: Restored latent z_0 [batch, latent, row, column], standardised.
             low: Latent of the input, E(x), same shape.
             x: Input [batch, 1, row, column] in [-1, 1].
+            gain: Dose gain [batch]; see ``predict``.
 
         Returns:
             [batch, 1, row, column].
         """
-        restored, features = self.autoencoder.decode_with_features(self._raw(clean))
+        told = self._embedded(gain)
+        restored, features = self.autoencoder.decode_with_features(self._raw(clean), told)
         if self.detail is not None:
-            return self.detail(restored, features, x)  # type: ignore[no-any-return]
+            return self.detail(restored, features, x, told)  # type: ignore[no-any-return]
         if not self.config.detail_share:
             return restored
         return restored + self.config.detail_share * (x - self.decode(low))
 
     def _detail_path(self) -> DetailPath:
         shape = self.config.autoencoder
-        return DetailPath(self.config.detail, shape.channels[0], shape.stem)
+        told = self.config.gain_channels
+        return DetailPath(self.config.detail, shape.channels[0], shape.stem, told)
+
+    def gain_parameters(self) -> tuple[str, ...]:
+        """Return the names of the parameters that exist only for the dose gain."""
+        return tuple(
+            name
+            for name, _ in self.named_parameters()
+            if name.startswith(("gain.", "unet.told."))
+            or (".modulation." in name and not name.startswith("unet."))
+        )
+
+    def _embedded(self, gain: Tensor | None) -> Tensor | None:
+        """Embed dose gains [batch]; None where the network is not told them."""
+        return None if self.gain is None or gain is None else self.gain(gain)
 
     def _raw(self, z: Tensor) -> Tensor:
         return z * self.latent_std + self.latent_mean

@@ -151,14 +151,20 @@ def transformer(config: UnetConfig, width: int) -> SpatialTransformer:
 
 
 class ConditionalUnet(nn.Module):
-    """Network f(z_t, t, c) of the MAN paper, section 3.3; see parametrization for f."""
+    """Network f(z_t, t, c) of the MAN paper, section 3.3; see parametrization for f.
 
-    def __init__(self, config: UnetConfig) -> None:
+    Args:
+        config: Architecture.
+        told: Channels of an embedding that is added to that of time; 0: none is.
+    """
+
+    def __init__(self, config: UnetConfig, told: int = 0) -> None:
         super().__init__()
         self.config = config
         widths, last = config.channels, config.channels[-1]
         entries = config.latent * (1 if config.condition == "xattn" else 2)
         self.time = TimeEmbedding(config.time)
+        self.told = zeroed(nn.Linear(told, config.time)) if told else None
         self.conv_in = nn.Conv2d(entries, widths[0], 3, padding=1)
         self.context = ConditionEncoder(config) if config.condition != "concat" else None
         self.down = nn.ModuleList(
@@ -183,6 +189,7 @@ class ConditionalUnet(nn.Module):
         condition: Tensor,
         position: Tensor,
         context: Context | None = None,
+        embedding: Tensor | None = None,
     ) -> Tensor:
         """Evaluate the network.
 
@@ -192,11 +199,14 @@ class ConditionalUnet(nn.Module):
             condition: Low-dose latent [batch, latent, row, column].
             position: (top, left, bottom, right) of the crop, fractions of its slice [batch, 4].
             context: ``context_of(condition, position)``, which is the same in every step.
+            embedding: What the network is told besides [batch, told]; None: nothing.
 
         Returns:
             [batch, latent, row, column].
         """
         time = self.time(step)
+        if self.told is not None and embedding is not None:
+            time = time + self.told(F.silu(embedding))
         context = context or self.context_of(condition, position)
         entry = z if self.config.condition == "xattn" else torch.cat((z, condition), dim=1)
         x, skips = self._descend(self.conv_in(entry), time, context)

@@ -17,9 +17,6 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 SYMMETRIES = 8
 """Symmetries of a square: four quarter turns, each with and without a flip."""
 
-MAX_NOISE_HU = 150.0
-"""Maximum noise of a crop: a tenth of the dose with a sharp kernel has about 120 HU."""
-
 GRAIN_JITTER = 0.25
 """Spread of the noise of a kernel around that of its texture, as standard deviation of the
 logarithm: slice thickness and tube current vary with the kernel."""
@@ -108,7 +105,7 @@ def dosed(place: Place, data: DataSettings, random: np.random.Generator) -> Plac
     spread = float(np.exp(random.normal(0, data.amplitude_jitter)))
     if random.random() < data.untouched_share:
         return replace(place, dose=1.0)
-    dose = max(dose, 1 / (1 + (MAX_NOISE_HU / place.full_noise_hu) ** 2))
+    dose = max(dose, 1 / (1 + (data.highest_noise_hu / place.full_noise_hu) ** 2))
     amplitude = place.full_noise_hu * np.sqrt(1 / dose - 1) * spread
     return replace(place, dose=dose, amplitude=float(amplitude))
 

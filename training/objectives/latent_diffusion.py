@@ -27,6 +27,9 @@ class DiffusionObjective(BaseModel):
             doses and kernels count equally.
         latent: Weight of eq. 7 if the decoded prediction is compared as well.
         restoration: Terms of that comparison; None: no decoder in the loss, as in the paper.
+        gain_share: Share of crops with a dose gain below that of the full dose, for networks that
+            are told it.
+        lesions: Low-contrast lesions planted in each crop.
         fresh_unet: Whether the U-Net is initialised anew even if ``--init`` names one, so that
             readings can be compared from the same start.
     """
@@ -38,6 +41,8 @@ class DiffusionObjective(BaseModel):
     balanced: bool = False
     latent: float = Field(default=1.0, ge=0)
     restoration: RestorationObjective | None = None
+    gain_share: float = Field(default=0.0, ge=0, le=1)
+    lesions: int = Field(default=0, ge=0)
     fresh_unet: bool = False
 
 
@@ -81,6 +86,7 @@ def diffusion_loss(
     position: Tensor,
     objective: DiffusionObjective,
     generator: torch.Generator,
+    gain: Tensor | None = None,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Compute the mean squared error of the prediction and the clean latent that follows from it.
 
@@ -92,6 +98,7 @@ def diffusion_loss(
         position: (top, left, bottom, right) of the crops [batch, 4].
         objective: Distribution of steps and weighting.
         generator: Source of steps and noise.
+        gain: Dose gains [batch], for a network that is told them.
 
     Returns:
         The loss with its terms, and the predicted z_0 with its gradient.
@@ -99,7 +106,7 @@ def diffusion_loss(
     steps = draw_steps(len(clean), network, objective.first_step_share, generator, clean.device)
     noise = torch.empty_like(clean).normal_(generator=generator)
     noised = Noised(schedule.noised(clean, steps, noise), steps, schedule.at(steps, clean), noise)
-    return prediction_loss(network, noised, clean, condition, position, objective)
+    return prediction_loss(network, noised, clean, condition, position, objective, gain)
 
 
 def prediction_loss(
@@ -109,10 +116,11 @@ def prediction_loss(
     condition: Tensor,
     position: Tensor,
     objective: DiffusionObjective,
+    gain: Tensor | None = None,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Compute the loss of ``diffusion_loss`` for given noisy latents."""
     kind, level = network.config.prediction, noised.level
-    output = network.predict(noised.z, noised.time, condition, position)
+    output = network.predict(noised.z, noised.time, condition, position, gain=gain)
     target = target_of(kind, clean, noised.noise, level, condition)
     weight = channel_weight(network) if objective.hu_weighted else torch.ones_like(level[:1])
     error = _energy(output - target, weight)

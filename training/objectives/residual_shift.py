@@ -18,6 +18,7 @@ def residual_shift_loss(
     position: Tensor,
     objective: DiffusionObjective,
     generator: torch.Generator,
+    gain: Tensor | None = None,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Compute the error of the prediction from a latent shifted towards the low dose.
 
@@ -31,6 +32,7 @@ def residual_shift_loss(
         position: (top, left, bottom, right) of the crops [batch, 4].
         objective: As for the cosine diffusion; ``first_step_share`` applies to the last step, T.
         generator: Source of steps and noise.
+        gain: Dose gains [batch], for a network that is told them.
 
     Returns:
         The loss with its terms, and the predicted z_0 with its gradient.
@@ -43,4 +45,4 @@ def residual_shift_loss(
     z = schedule.shifted(clean, condition, steps, noise)
     level = torch.ones_like(clean[:, :1, :1, :1])
     noised = Noised(z, schedule.time(steps), level, noise)
-    return prediction_loss(network, noised, clean, condition, position, objective)
+    return prediction_loss(network, noised, clean, condition, position, objective, gain)

@@ -14,6 +14,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from man_core.hu import HuRange
 from training.objectives.constants import constant
+from training.objectives.lesions import Lesions
 from training.objectives.perceptual import (
     FLOOR_HU,
     WINDOWS_HU,
@@ -53,6 +54,10 @@ the noisier a crop, the less they count beside the pixels, since with a noisy fu
 noise over anatomy."""
 
 
+MIN_CONTRAST_HU = 10.0
+"""Added to the contrast of a lesion, so that the faintest ones do not outweigh all others."""
+
+
 class RestorationObjective(BaseModel):
     """Weights of the terms; each term is at most 1 for the low dose as result.
 
@@ -61,6 +66,7 @@ class RestorationObjective(BaseModel):
         structure: Weight of 1 - SSIM in a window.
         feature: Weight of the feature distance in a window (eq. 2 of the MAN paper, on the result).
         mean: Weight of the squared error of local means over the whole HU range, all sizes equally.
+        contrast: Weight of the squared error of the contrast of planted lesions, relative to it.
         feature_crops: Crops per batch for the feature distance.
         feature_pixels: Side of the corner of those crops that it uses.
         feature_weights: File of VGG-16 weights; None: the gradient fallback.
@@ -72,6 +78,7 @@ class RestorationObjective(BaseModel):
     structure: float = Field(default=1.0, ge=0)
     feature: float = Field(default=0.5, ge=0)
     mean: float = Field(default=0.5, ge=0)
+    contrast: float = Field(default=0.0, ge=0)
     feature_crops: int = Field(default=4, ge=1)
     feature_pixels: int = Field(default=96, ge=16)
     feature_weights: str | None = None
@@ -85,6 +92,7 @@ def restoration_loss(
     noise_hu: Tensor,
     objective: RestorationObjective,
     generator: torch.Generator,
+    lesions: Lesions | None = None,
 ) -> dict[str, Tensor]:
     """Compute the weighted sum ``restoration`` of the terms, and the terms.
 
@@ -97,6 +105,7 @@ def restoration_loss(
         noise_hu: Noise of the low dose [batch], HU.
         objective: Weights.
         generator: Source of the windows.
+        lesions: Lesions planted in the crops; None: none.
     """
     low, full = (hu.clip(HuRange().low, HuRange().high) for hu in (low, full))
     choice = _windows(full, generator)
@@ -110,8 +119,17 @@ def restoration_loss(
         "feature": _ratio(feature_distance, seen, feature_floor),
         "mean": _means((restored, low, full), louder),
     }
+    if lesions is not None:
+        terms["contrast"] = _contrast(lesions, restored, full)
     total = sum(getattr(objective, name) * term for name, term in terms.items())
     return {"restoration": total, **terms}
+
+
+def _contrast(lesions: Lesions, restored: Tensor, full: Tensor) -> Tensor:
+    size = lesions.contrast_hu.abs()
+    error = lesions.contrast_in(restored - full) / (size + MIN_CONTRAST_HU)
+    planted = (size > 0).to(error.dtype)
+    return (planted * error.square()).sum() / planted.sum().clamp(min=1.0)
 
 
 def _windows(hu: Tensor, generator: torch.Generator) -> Tensor:

@@ -24,7 +24,9 @@ from training.errors import TrainingError
 from training.fit.task import Moment, RunFacts, Validation, side_by_side
 from training.fit.tasks.export import export_model
 from training.fit.tasks.initial import initial_weights, load_weights_into, restore_part
+from training.objectives.gain import draw_gain
 from training.objectives.latent_diffusion import DiffusionObjective, diffusion_loss
+from training.objectives.lesions import draw_lesions
 from training.objectives.perceptual import perceptual_features
 from training.objectives.residual_shift import residual_shift_loss
 from training.objectives.restoration import restoration_loss
@@ -113,9 +115,12 @@ class DiffusionTask:
         if weights.network is None or self.objective.fresh_unet:
             load_weights_into(self.network.autoencoder, weights.autoencoder, weights.source)
         else:
-            load_weights_into(self.network, weights.network, weights.source, MAY_START_FRESH)
+            load_weights_into(self.network, weights.network, weights.source, self._fresh())
             self.measured = True
         self.initialised = True
+
+    def _fresh(self) -> tuple[str, ...]:
+        return (*MAY_START_FRESH, *self.network.gain_parameters())
 
     @torch.no_grad()
     def start(self, source: BatchSource) -> None:
@@ -152,6 +157,15 @@ class DiffusionTask:
 
     def loss(self, batch: Batch, moment: Moment) -> dict[str, Tensor]:
         """Compute eq. 7, or its counterpart for the parametrization of the recipe."""
+        lesions, gain = None, None
+        if self.objective.lesions:
+            lesions = draw_lesions(batch.full, self.objective.lesions, moment.generator)
+            batch = replace(batch, full=batch.full + lesions.hu, low=batch.low + lesions.hu)
+        if self.network.gain is not None:
+            gain, wanted = draw_gain(
+                batch.full, batch.low, batch.dose, self.objective.gain_share, moment.generator
+            )
+            batch = replace(batch, full=wanted)
         clean, condition = self._encode(torch.cat((batch.full, batch.low))).chunk(2)
         terms, predicted = self.latent_loss(
             self.network,
@@ -160,10 +174,11 @@ class DiffusionTask:
             position=batch.position,
             objective=self.objective,
             generator=moment.generator,
+            gain=gain,
         )
         if self.objective.restoration is None:
             return terms
-        restored = self._decode(predicted, condition, batch.low)
+        restored = self._decode(predicted, condition, batch.low, gain)
         more = restoration_loss(
             self.features,
             restored,
@@ -172,13 +187,14 @@ class DiffusionTask:
             batch.noise_hu,
             self.objective.restoration,
             moment.generator,
+            lesions,
         )
         loss = self.objective.latent * terms["loss"] + more["restoration"]
         return {**terms, **more, "loss": loss}
 
-    def _decode(self, clean: Tensor, condition: Tensor, low: Tensor) -> Tensor:
+    def _decode(self, clean: Tensor, condition: Tensor, low: Tensor, gain: Tensor | None) -> Tensor:
         span = HuRange()
-        return span.to_hu(self.network.reconstruct(clean, condition, span.to_network(low)))
+        return span.to_hu(self.network.reconstruct(clean, condition, span.to_network(low), gain))
 
     @torch.no_grad()
     def validate(self, batches: Sequence[Batch]) -> Validation:
@@ -187,7 +203,7 @@ class DiffusionTask:
         full, low = held_out.full, held_out.low
         most = max_steps(self.network.config)
         counts = [min(count, most) for count in VALIDATION_STEPS]
-        results = {count: self._restore(low, held_out.position, count) for count in counts}
+        results = {count: self._restore(held_out, count) for count in counts}
         scalars = {"psnr_low": psnr(low[:, 0].numpy(), full[:, 0].numpy(), SOFT_TISSUE)}
         for count, result in results.items():
             scalars[f"psnr_{count}"] = psnr(result[:, 0].numpy(), full[:, 0].numpy(), SOFT_TISSUE)
@@ -198,16 +214,19 @@ class DiffusionTask:
             {"score": score, **scalars}, {"low_results_full": side_by_side(row, SOFT_TISSUE)}
         )
 
-    def _restore(self, hu: Tensor, position: Tensor, count: int) -> Tensor:
-        condition = self._encode(hu.to(self.device))
+    def _restore(self, crops: Batch, count: int) -> Tensor:
+        """Restore the low dose of crops to their full dose, on the CPU."""
+        low, gain = crops.low.to(self.device), (1.0 / crops.dose).to(self.device)
+        condition = self._encode(low)
         generator = torch.Generator().manual_seed(VALIDATION_SEED)
         sampler = latent_sampler(self.network, SAMPLERS[self.network.config.diffusion][0], count)
         z = sampler.sample(
             condition,
-            position.to(self.device),
+            crops.position.to(self.device),
             lambda like: torch.randn(like.shape, generator=generator).to(like),
+            gain=gain,
         )
-        return self._decode(z, condition, hu.to(self.device)).cpu()
+        return self._decode(z, condition, low, gain).cpu()
 
     def state_dict(self) -> dict[str, Any]:
         """Return both stages and the statistics of the latents."""
