@@ -156,3 +156,43 @@ def test_nothing_restored_and_all_detail_is_the_input():
     x = torch.randn(1, 1, 64, 64) * 0.1
     low = network.encode(x)
     torch.testing.assert_close(network.reconstruct(low, low, x), x, atol=1e-5, rtol=1e-4)
+
+
+def told(channels: int) -> ManNetwork:
+    torch.manual_seed(0)
+    return ManNetwork(
+        ManConfig(
+            autoencoder=AutoencoderConfig(latent=4, channels=(8, 8), attention_pool=0),
+            unet=SMALL,
+            detail=DetailConfig(channels=8, blocks=1),
+            gain_channels=channels,
+        )
+    )
+
+
+def restored(network: ManNetwork, gain: float) -> torch.Tensor:
+    x = 0.1 * torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(1))
+    low, gains = network.encode(x), torch.tensor([gain])
+    clean = network.predict(low, torch.tensor([9]), low, WHOLE, gain=gains)
+    return network.reconstruct(clean, low, x, gains)
+
+
+def test_a_told_network_starts_as_the_same_network_that_is_not_told():
+    plain, network = told(0), told(8)
+    missing, surplus = network.load_state_dict(plain.state_dict(), strict=False)
+    assert (set(missing), surplus) == (set(network.gain_parameters()), [])
+    assert plain.gain_parameters() == ()
+    for gain in (1.0, 4.0):
+        assert torch.equal(restored(network, gain), restored(plain, gain))
+
+
+@pytest.mark.parametrize("part", ["unet.told", "autoencoder.decoder", "detail"])
+def test_the_dose_gain_reaches_unet_decoder_and_detail_path(part):
+    network = told(8)
+    for name, value in network.named_parameters():
+        if name.startswith(part) and name in network.gain_parameters():
+            torch.nn.init.normal_(value, std=0.1)
+        elif "out" in name or "give" in name:  # what starts at zero passes nothing on
+            torch.nn.init.normal_(value, std=0.1)
+    assert not torch.allclose(restored(network, 1.0), restored(network, 4.0))
+    assert torch.equal(restored(network, 4.0), restored(network, 4.0))
