@@ -85,6 +85,7 @@ class ModelCard:
         measurements: Measured rows, low dose included.
         precision: Arithmetic used by default.
         deviations: Measured deviations of other precisions, or of other devices.
+        dose_gain: Dose gain by default (``Condition.dose_gain``); None: the model is not told it.
     """
 
     name: str
@@ -105,12 +106,14 @@ class ModelCard:
     measurements: tuple[Measurement, ...] = ()
     precision: Precision = "float32"
     deviations: tuple[PrecisionDeviation, ...] = ()
+    dose_gain: float | None = None
 
     @property
     def digest(self) -> str:
         """SHA-256 over what determines the output.
 
-        Method, weights, range, sampler, steps, and the precision if it is not float32.
+        Method, weights, range, sampler, steps, the precision if it is not float32, and the dose
+        gain of a model that is told it.
         A range written as ``-1024`` or ``-1024.0`` in the card gives the same digest.
         """
         deciding: tuple[str | float, ...] = (
@@ -123,6 +126,8 @@ class ModelCard:
         )
         if self.precision != "float32":
             deciding = (*deciding, self.precision)
+        if self.dose_gain is not None:
+            deciding = (*deciding, "dose gain", float(self.dose_gain))
         return hashlib.sha256(json.dumps(deciding).encode()).hexdigest()
 
     def to_json(self) -> str:

@@ -1,4 +1,4 @@
-"""Acquisition facts that a model may use; never an identifier."""
+"""What a model may be told about a series: acquisition facts, never an identifier, and a wish."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Condition:
-    """Acquisition facts of one series; None where the header does not state them.
+    """Acquisition facts of one series, None where the header does not state them, and a wish.
 
     Attributes:
         anatomy: Body region, as in Body Part Examined (0018,0015), for example ``CHEST``.
@@ -16,6 +16,8 @@ class Condition:
         mas: Tube current time product, mAs.
         thickness_mm: Slice thickness, mm.
         dose: Fraction of the site's full dose, 0 to 1.
+        dose_gain: Noise to leave, as if from so many times the dose; 1: leave the image as it is.
+            None: the default of the model's card.
     """
 
     anatomy: str | None = None
@@ -24,3 +26,4 @@ class Condition:
     mas: float | None = None
     thickness_mm: float | None = None
     dose: float | None = None
+    dose_gain: float | None = None

@@ -21,6 +21,9 @@ from man_core.nets.man import ManConfig, ManNetwork
 from man_core.tissue_means import restore_tissue_means
 from man_core.weights import load_weights
 
+MAX_DOSE_GAIN = 64.0
+"""Largest dose gain; fits see none beyond 50."""
+
 WHOLE_SLICE = (0.0, 0.0, 1.0, 1.0)
 """Position of a whole slice: (top, left, bottom, right), fractions."""
 
@@ -38,7 +41,8 @@ class ManDenoiser:
             measure how much it needs. None: on a CPU, where each slice is computed by itself.
 
     Raises:
-        ModelError: The network was not trained for that sampler, or there are too many steps.
+        ModelError: The network was not trained for that sampler, there are too many steps, or the
+            card has a dose gain and the network is not told it, or the other way round.
     """
 
     def __init__(
@@ -63,6 +67,8 @@ class ManDenoiser:
             self._sampler = latent_sampler(self._network, card.sampler, steps)
         except ValueError as error:
             raise ModelError(f"Model {card.name!r}: {error}.") from error
+        if (card.dose_gain is None) != (network.gain is None):
+            raise ModelError(f"Model {card.name!r}: its card and its weights differ on dose gain.")
         self._batch = None if memory is None else BatchShape.measured(self._warm_up, memory)
 
     def denoise(
@@ -74,16 +80,21 @@ class ManDenoiser:
     ) -> Tensor:
         """Denoise [slice, row, column] HU; on a CPU each slice in its own thread.
 
-        Every slice starts from the same noise, so that neighbouring slices do not flicker. Local
+        A network that is told the dose gain leaves as much noise as it asks for. Every slice starts
+        from the same noise, so that neighbouring slices do not flicker. Local
         mean HU are those of the source (``restore_tissue_means``). Values outside the HU range of
         the network pass unchanged.
+
+        Raises:
+            ModelError: A dose gain is wanted that the model cannot be told.
         """
+        gain = self._gain(condition)
         if self._device.type != "cpu":
-            return self._denoise(hu, generator, on_step)
+            return self._denoise(hu, gain, generator, on_step)
 
         def one(index: int) -> Tensor:
             callback = on_step if index == 0 else None
-            return self._denoise(hu[index : index + 1], generator.clone_state(), callback)
+            return self._denoise(hu[index : index + 1], gain, generator.clone_state(), callback)
 
         return run_in_parallel(one, len(hu))
 
@@ -98,27 +109,44 @@ class ManDenoiser:
             return 1
         return self._batch.slices(rows, columns)
 
+    def _gain(self, condition: Condition) -> Tensor | None:
+        """Return the dose gain, a scalar on the device; None if the network is not told it."""
+        default, wanted = self.info.dose_gain, condition.dose_gain
+        if default is None:
+            if wanted is not None:
+                raise ModelError(f"Model {self.info.name!r} cannot be told a dose gain.")
+            return None
+        gain = default if wanted is None else wanted
+        if not 1.0 <= gain <= MAX_DOSE_GAIN:
+            raise ModelError(f"The dose gain must be from 1 to {MAX_DOSE_GAIN:g}, not {gain:g}.")
+        return torch.tensor(gain, device=self._device)
+
     def _warm_up(self, hu: Tensor) -> None:
-        self._denoise(hu, torch.Generator(), None)
+        self._denoise(hu, self._gain(Condition()), torch.Generator(), None)
 
     @torch.inference_mode()
-    def _denoise(self, hu: Tensor, generator: torch.Generator, on_step: OnStep | None) -> Tensor:
+    def _denoise(
+        self, hu: Tensor, gain: Tensor | None, generator: torch.Generator, on_step: OnStep | None
+    ) -> Tensor:
         source, span = hu.to(self._device), self.info.hu_range
         inside = source.clip(span.low, span.high)
         padded = _pad(span.to_network(inside)[:, None], self._config.alignment)
         with arithmetic(self._device, self._precision):
-            result = self._restore(padded, generator, on_step)
+            result = self._restore(padded, gain, generator, on_step)
         rows, columns = hu.shape[-2:]
         denoised = span.to_hu(result[:, 0, :rows, :columns])
         return (restore_tissue_means(inside, denoised) + (source - inside)).to(hu.device)
 
-    def _restore(self, x: Tensor, generator: torch.Generator, on_step: OnStep | None) -> Tensor:
+    def _restore(
+        self, x: Tensor, gain: Tensor | None, generator: torch.Generator, on_step: OnStep | None
+    ) -> Tensor:
         low = self._network.encode(x.contiguous(memory_format=torch.channels_last))
         position = self._position.expand(len(low), -1)
+        gains = None if gain is None else gain.expand(len(low))
         half = self._precision == "bfloat16"
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=half):
-            clean = self._sampler.sample(low, position, _shared_noise(generator), on_step)
-        return self._network.reconstruct(clean, low, x)
+            clean = self._sampler.sample(low, position, _shared_noise(generator), on_step, gains)
+        return self._network.reconstruct(clean, low, x, gains)
 
 
 def _shared_noise(generator: torch.Generator) -> NoiseSource:

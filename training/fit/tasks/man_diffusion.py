@@ -53,6 +53,9 @@ RESTORED_STEPS = 1
 PAPER_STEPS = 30
 """The same if noise or v is predicted, for which few steps do not suffice."""
 
+DEFAULT_DOSE_GAIN = 4.0
+"""The default in the card of a network that is told it: from a quarter dose to full dose."""
+
 LatentLoss = Callable[..., tuple[dict[str, Tensor], Tensor]]
 """``diffusion_loss`` or ``residual_shift_loss`` with the schedule bound."""
 
@@ -246,6 +249,7 @@ class DiffusionTask:
             summary="MAN, latent diffusion denoising of low-dose CT, compact.",
             sampler=SAMPLERS[config.diffusion][0],
             steps=_card_steps(config, restored=self.objective.restoration is not None),
+            dose_gain=DEFAULT_DOSE_GAIN if config.gain_channels else None,
         )
         return export_model(card, self.network, config.to_dict(), folder, facts)
 

@@ -190,9 +190,8 @@ def test_a_told_network_starts_as_the_same_network_that_is_not_told():
 def test_the_dose_gain_reaches_unet_decoder_and_detail_path(part):
     network = told(8)
     for name, value in network.named_parameters():
-        if name.startswith(part) and name in network.gain_parameters():
-            torch.nn.init.normal_(value, std=0.1)
-        elif "out" in name or "give" in name:  # what starts at zero passes nothing on
+        told_here = name.startswith(part) and name in network.gain_parameters()
+        if told_here or "out" in name or "give" in name:  # the others start at zero
             torch.nn.init.normal_(value, std=0.1)
     assert not torch.allclose(restored(network, 1.0), restored(network, 4.0))
     assert torch.equal(restored(network, 4.0), restored(network, 4.0))

@@ -95,6 +95,18 @@ def test_statistics_of_a_whole_network_are_kept(fitted: DiffusionTask, tmp_path:
     assert float(task.network.latent_mean.mean()) == pytest.approx(0.25)
 
 
+def test_a_told_network_starts_from_one_that_is_not_told(
+    fitted: DiffusionTask, tmp_path: Path
+) -> None:
+    task = diffusion_task(name="man-gain-tiny")
+    fresh = {name: task.network.get_parameter(name) for name in task.network.gain_parameters()}
+    task.initialise(tmp_path / "model")
+    old = fitted.network.state_dict()
+    for name, value in task.network.state_dict().items():
+        expected = fresh[name] if name in fresh else old[name]
+        torch.testing.assert_close(value, expected, atol=1e-3, rtol=0.0)
+
+
 def test_another_shape_is_refused_in_one_sentence(fitted: DiffusionTask, tmp_path: Path) -> None:
     task = diffusion_task(name="man-diffusion")
     with pytest.raises(TrainingError, match="another shape than the recipe's"):
