@@ -1,4 +1,4 @@
-"""What a model may be told about a series: acquisition facts, never an identifier, and a wish."""
+"""Facts about a series that a model may use, and the noise that is wanted; never an identifier."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Condition:
-    """Acquisition facts of one series, None where the header does not state them, and a wish.
+    """Acquisition facts of one series and the noise that is wanted; None where it is not stated.
 
     Attributes:
         anatomy: Body region, as in Body Part Examined (0018,0015), for example ``CHEST``.

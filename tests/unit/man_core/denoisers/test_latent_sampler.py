@@ -128,7 +128,7 @@ def start_of(config, noise_size):
     network = network_of(config)
     seen = []
 
-    def predict(z, step, low, position, context):
+    def predict(z, step, low, position, context, gain):
         seen.append((int(step[0]), z.clone()))
         return -low
 
