@@ -92,7 +92,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Maps a latent [batch, latent, row, column] to a slice [batch, 1, f * row, f * column].
+    """Maps a latent [batch, latent, row, column] to features, and those to a slice.
 
     Args:
         config: Architecture.
@@ -115,7 +115,7 @@ class Decoder(nn.Module):
         self.out = nn.Conv2d(widths[-1], config.stem**2, 3, padding=1)
         self.stem = config.stem
 
-    def features(self, z: Tensor, embedding: Tensor | None) -> Tensor:
+    def forward(self, z: Tensor, embedding: Tensor | None = None) -> Tensor:
         """Return the last features [batch, channel, row / stem, column / stem]."""
         return modulated(self.layers, z, embedding)
 
@@ -161,7 +161,7 @@ class Autoencoder(nn.Module):
         self, z: Tensor, embedding: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Decode; return slice and last features [batch, channel, row / stem, column / stem]."""
-        features = self.decoder.features(z, embedding)
+        features = self.decoder(z, embedding)
         x = self.decoder.image_of(features)
         return (x if self.synthesis is None else x + _patches(self.synthesis, z)), features
 

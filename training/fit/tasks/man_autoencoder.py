@@ -46,7 +46,7 @@ class AutoencoderTask:
 
     def networks(self) -> Sequence[nn.Module]:
         """Return encoder and decoder; the features of eq. 2 join late in the fit."""
-        return [self.model.encoder, self.model.decoder.layers]
+        return [self.model.encoder, self.model.decoder]
 
     def initialise(self, path: Path) -> None:
         """Start from the autoencoder of a run or of a model.

@@ -104,7 +104,7 @@ class DiffusionTask:
         stage_one = self.network.autoencoder
         networks: list[nn.Module] = [stage_one.encoder, self.network.unet]
         if self.objective.restoration is not None:
-            networks += [stage_one.decoder.layers, self.features]
+            networks += [stage_one.decoder, self.features]
             networks += [self.network.detail] if self.network.detail is not None else []
         return networks
 
