@@ -84,7 +84,7 @@ class BatchWork:
         if result.shape != hu.shape:
             raise self.fault()
         blended = result if self.strength == 1.0 else hu + self.strength * (result - hu)
-        return blended, torch.isfinite(torch.stack(torch.aminmax(result))).all()
+        return blended, all_finite(result)
 
     def fault(self) -> ModelError:
         """Return the error of a model whose result cannot be used."""
@@ -251,6 +251,14 @@ class _Slot:
         self.host_finite = torch.empty((), dtype=torch.bool, pin_memory=pinned)
         module, blocking = torch.get_device_module(device), {"blocking": True} if pinned else {}
         self.arrived, self.computed, self.returned = (module.Event(**blocking) for _ in range(3))
+
+
+def all_finite(values: Tensor) -> Tensor:
+    """Return whether all values are finite, as a tensor: asking it would wait for the device.
+
+    Lowest and highest value show it in one pass without further images.
+    """
+    return torch.isfinite(torch.stack(torch.aminmax(values))).all()
 
 
 def check_stop(should_stop: ShouldStop | None) -> None:

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from man_core.batches import BatchWork, check_stop, denoised_batches
+from man_core.batches import BatchWork, all_finite, check_stop, denoised_batches
 from man_core.condition import Condition
 from man_core.denoiser import Denoiser
 from man_core.errors import ModelError
@@ -155,7 +155,7 @@ class _SpreadWork:
             mean += change / count
             squares += change * (result - mean)
         spread = torch.sqrt(squares / (len(self.runs) - 1))
-        return spread, torch.isfinite(spread).all()
+        return spread, all_finite(spread)
 
     def fault(self) -> ModelError:
         return self.runs[0].fault()
