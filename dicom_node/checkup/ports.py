@@ -66,7 +66,7 @@ def _own_context(settings: Settings) -> ssl.SSLContext | None:
 
 def _web_port(web: WebSettings) -> str:
     if _is_free(web.host, web.port):
-        return f"{web.host}:{web.port} is free: the node is not running."
+        return f"{web.host}:{web.port} is free: no node serves its page there now."
     host = _reachable(web.host)
     shown = f"[{host}]" if ":" in host else host
     health = _health(f"http://{shown}:{web.port}/healthz")

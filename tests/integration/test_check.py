@@ -198,9 +198,10 @@ def test_a_program_on_the_web_port_that_never_ends_its_answer_is_found(
 
 
 def test_a_running_node_is_recognized_at_both_ports(tmp_path: Path, check: Check) -> None:
-    web, ports = {"host": "127.0.0.1", "port": free_port()}, Ports()
+    ports, web_port = Ports(), free_port()
+    web = {"host": "127.0.0.1", "port": web_port}
     config = write_node(tmp_path / "node", node_settings(ports, web=web))
-    with node(config, ports.node):
+    with node(config, ports.node, web_port):
         listen = {"host": "127.0.0.1", "port": ports.node}
         verdicts = check(web=web, listen=listen)
     assert verdicts["port"][0] == "ok"

@@ -241,12 +241,15 @@ def write_node(folder: Path, settings: dict[str, Any]) -> Path:
 
 
 @contextlib.contextmanager
-def node(config: Path, port: int) -> Iterator[Process]:
-    """``dicom-node start`` with its receiver listening."""
+def node(config: Path, *ports: int) -> Iterator[Process]:
+    """``dicom-node start``, listening at all of ``ports``: each part opens its own."""
     command = [sys.executable, "-m", "dicom_node.cli", "start", "-c", config]
     log = config.parent / "node.log"
     with running(command, log, cwd=config.parent) as process:
-        wait_until("the node listens", lambda: listening(port) or process.popen.poll() is not None)
+        wait_until(
+            "the node listens",
+            lambda: all(map(listening, ports)) or process.popen.poll() is not None,
+        )
         if process.popen.poll() is not None:
             pytest.fail(f"the node ended with code {process.popen.returncode}:\n{process.output}")
         yield process
