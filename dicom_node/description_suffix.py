@@ -10,13 +10,13 @@ import re
 from typing import Final
 
 MAX_TEMPLATE_CHARACTERS: Final = 32
-"""Limit of the template as written. Filled in it has at most 51, which leaves the source 13 of the
-64 characters of a Series Description (VR LO, PS3.5 6.2)."""
+"""Limit of the template as written. Filled in it has at most 51, and 63 with a dose gain appended,
+of the 64 characters of a Series Description (VR LO, PS3.5 6.2)."""
 
 MAX_MODEL_CHARACTERS: Final = 24
 """Limit of a model's name in a description; longer ones are cut."""
 
-PLACEHOLDERS: Final = ("model", "strength")
+PLACEHOLDERS: Final = ("model", "strength", "dose_gain")
 
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
 _NOT_PLAIN: Final = re.compile(r"[^ -\[\]-~]")
@@ -39,21 +39,43 @@ def check_suffix(template: str) -> str:
         )
     found = _PLACEHOLDER.findall(template)
     if not set(found) <= set(PLACEHOLDERS):
-        raise ValueError("only {model} and {strength} are allowed between braces")
+        raise ValueError("only {model}, {strength} and {dose_gain} are allowed between braces")
     if len(set(found)) < len(found):
-        raise ValueError("{model} or {strength} occurs twice, keep one of them")
+        twice = next(name for name in PLACEHOLDERS if found.count(name) > 1)
+        raise ValueError(f"{{{twice}}} occurs twice, keep one of them")
     return template
 
 
-def fill_suffix(template: str, *, model: str, strength: float) -> str:
-    """Fill the name of the model and the strength (``1``, ``0.5``) into a template.
+def fill_suffix(
+    template: str,
+    *,
+    model: str,
+    strength: float,
+    dose_gain: float | None = None,
+    default_gain: float | None = None,
+) -> str:
+    """Fill model, strength and dose gain (``1``, ``0.5``) into a template.
+
+    Args:
+        template: As in the settings.
+        model: Name of the model.
+        strength: 0 to 1.
+        dose_gain: At least 1; None, for which nothing is filled in: the model is not told it.
+        default_gain: Default of the model. Another dose gain is appended to a template that does
+            not name it.
 
     Example:
         >>> fill_suffix(" {model} {strength}", model="man", strength=0.5)
         ' man 0.5'
+        >>> fill_suffix(" MAN", model="man", strength=1.0, dose_gain=8.0, default_gain=4.0)
+        ' MAN dose x8'
     """
+    gain = "" if dose_gain is None else f"{dose_gain:.4g}"
     words = {
         "model": _NOT_PLAIN.sub("?", model)[:MAX_MODEL_CHARACTERS],
         "strength": f"{strength:g}",
+        "dose_gain": gain,
     }
-    return _PLACEHOLDER.sub(lambda found: words[found[1]], template)
+    filled = _PLACEHOLDER.sub(lambda found: words[found[1]], template)
+    appended = dose_gain != default_gain and "{dose_gain}" not in template
+    return f"{filled} dose x{gain}" if appended else filled

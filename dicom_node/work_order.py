@@ -26,6 +26,8 @@ class WorkOrder:
     Attributes:
         model: Name of the denoiser.
         strength: 0 (untouched) to 1 (the model's full result).
+        dose_gain: Noise to leave, as if from so many times the dose; None: the default of the
+            model's card.
         destinations: Names of the peers that get the derived series.
         priority: Place in the queue.
         incomplete: Treatment of the series when slices are missing.
@@ -40,3 +42,4 @@ class WorkOrder:
     incomplete: Incomplete = "skip"
     rule: str = ""
     remark: str = ""
+    dose_gain: float | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from man_core.card import Measurement, ModelCard
+from man_core.card import MAX_DOSE_GAIN, MIN_DOSE_GAIN, Measurement, ModelCard
 from man_core.condition import Condition
 from man_core.denoise_report import DenoiseReport
 from man_core.denoiser import Denoiser
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from man_core.uncertainty import UncertaintySummary, spread_over_seeds, stream_spread_over_seeds
 
 __all__ = [
+    "MAX_DOSE_GAIN",
+    "MIN_DOSE_GAIN",
     "SAMPLERS",
     "SOFT_TISSUE",
     "Check",

@@ -6,12 +6,19 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
+from man_core.errors import ModelError
 from man_core.hu import HuRange
 
 NO_SAMPLER = "none"
 """Sampler name of a method that does not sample."""
+
+MIN_DOSE_GAIN: Final = 1.0
+"""Least dose gain: leave the image as it is."""
+
+MAX_DOSE_GAIN: Final = 64.0
+"""Largest dose gain; fits see none beyond 50."""
 
 
 Precision = Literal["float32", "tf32", "bfloat16"]
@@ -129,6 +136,32 @@ class ModelCard:
         if self.dose_gain is not None:
             deciding = (*deciding, "dose gain", float(self.dose_gain))
         return hashlib.sha256(json.dumps(deciding).encode()).hexdigest()
+
+    def dose_gain_for(self, wanted: float | None) -> float | None:
+        """Return the dose gain in force.
+
+        Args:
+            wanted: A dose gain; None: the default.
+
+        Returns:
+            The gain wanted, or the default; None for a model that is not told it.
+
+        Raises:
+            ModelError: The model cannot be told a dose gain, or this one is out of range.
+        """
+        if self.dose_gain is None:
+            if wanted is not None:
+                raise ModelError(
+                    f"Model {self.name!r} cannot be told a dose gain: leave `dose_gain` out, or use"
+                    " a model whose card has one."
+                )
+            return None
+        gain = self.dose_gain if wanted is None else wanted
+        if not MIN_DOSE_GAIN <= gain <= MAX_DOSE_GAIN:
+            raise ModelError(
+                f"The dose gain must be from {MIN_DOSE_GAIN:g} to {MAX_DOSE_GAIN:g}, not {gain:g}."
+            )
+        return gain
 
     def to_json(self) -> str:
         """Return the card as indented JSON."""

@@ -20,6 +20,8 @@ class DenoiseReport:
         device: Device it ran on.
         steps: Sampling steps.
         strength: 0 leaves the source, 1 is the result of the model; blended in HU.
+        dose_gain: Noise that was left, as if from so many times the dose; None: the model is not
+            told it.
         seed: Seed of the starting noise.
         slices: Number of slices denoised.
         seconds: Time from the first slice to the last. Reading, the guard and writing work beside
@@ -39,6 +41,7 @@ class DenoiseReport:
     device: str
     steps: int
     strength: float
+    dose_gain: float | None
     seed: int
     slices: int
     seconds: float

@@ -43,7 +43,7 @@ def denoise_volume(
     Args:
         volume: Low-dose series.
         denoiser: Denoising method.
-        condition: Acquisition facts of the scan.
+        condition: Acquisition facts of the scan, and the dose gain wanted.
         seed: See ``series_seed``; every batch starts from it, and a slice gets the same bits in
             whatever company.
         strength: 0 to 1, blended in HU.
@@ -59,7 +59,7 @@ def denoise_volume(
 
     Raises:
         ValueError: The strength is not within 0 to 1.
-        ModelError: The model returned values that are not finite.
+        ModelError: The model returned values that are not finite, or cannot be told that dose gain.
         Stopped: ``should_stop`` returned True.
 
     Example:
@@ -113,7 +113,7 @@ def denoise_stream(
     Args:
         source: Slices of the low-dose series, with their padding.
         denoiser: Denoising method.
-        condition: Acquisition facts of the scan.
+        condition: Acquisition facts of the scan, and the dose gain wanted.
         pixel_mm: Side of a pixel.
         seed: See ``denoise_volume``.
         strength: 0 to 1, blended in HU.
@@ -124,10 +124,11 @@ def denoise_stream(
 
     Raises:
         ValueError: The strength is not within 0 to 1.
-        ModelError: The model returned values that are not finite.
+        ModelError: The model returned values that are not finite, or cannot be told that dose gain.
         Stopped: ``should_stop`` returned True.
     """
     check_stop(should_stop)
+    gain = denoiser.info.dose_gain_for(condition.dose_gain)
     work = BatchWork(denoiser, condition, seed, strength)
     with (
         closing(_results(source, work, should_stop)) as results,  # an error frees its memory
@@ -140,7 +141,8 @@ def denoise_stream(
                 on_result(part.start, result)
             if on_progress is not None:
                 on_progress(part.stop, len(source))
-        settings = _Settings(denoiser, strength, seed, len(source), time.monotonic() - started)
+        seconds = time.monotonic() - started
+        settings = _Settings(denoiser, strength, gain, seed, len(source), seconds)
         return _report(watch, settings)
 
 
@@ -161,6 +163,7 @@ class _Settings:
 
     denoiser: Denoiser
     strength: float
+    dose_gain: float | None
     seed: int
     slices: int
     seconds: float
@@ -177,6 +180,7 @@ def _report(watch: Watch, settings: _Settings) -> DenoiseReport:
         device=settings.denoiser.device,
         steps=settings.denoiser.steps,
         strength=settings.strength,
+        dose_gain=settings.dose_gain,
         seed=settings.seed,
         slices=settings.slices,
         seconds=settings.seconds,

@@ -20,7 +20,14 @@ from dicom_node.settings import (
     GuardSettings,
     ModelSettings,
 )
-from man_core import ModelCard, ModelError, find_model, list_models
+from man_core import (
+    MAX_DOSE_GAIN,
+    MIN_DOSE_GAIN,
+    ModelCard,
+    ModelError,
+    find_model,
+    list_models,
+)
 
 if TYPE_CHECKING:  # denoising imports torch, for which other commands should not wait
     from dicom_node.denoising.folder import SeriesOutcome
@@ -49,6 +56,14 @@ Strength = Annotated[
         min=0.0,
         max=1.0,
         help="Share of the denoised image in the blend: 0 is the source, 1 the full effect.",
+    ),
+]
+DoseGain = Annotated[
+    float | None,
+    typer.Option(
+        min=MIN_DOSE_GAIN,
+        max=MAX_DOSE_GAIN,
+        help="Noise to leave, as if from so many times the dose; default: the card's.",
     ),
 ]
 GuardAction = Annotated[
@@ -82,6 +97,7 @@ def denoise(
     destination: Destination,
     model: ModelName = None,
     strength: Strength = None,
+    dose_gain: DoseGain = None,
     steps: Steps = None,
     device: Device = None,
     incomplete: Incomplete = False,
@@ -93,20 +109,22 @@ def denoise(
 ) -> None:
     """Denoise the CT series in a folder and write the derived series to another folder.
 
-    With -c, the site's rules decide as in the node; --model and --strength take precedence.
+    With -c, the site's rules decide as in the node; --model, --strength and --dose-gain take
+    precedence.
     """
     from dicom_node.denoising.folder import Orders, denoise_folder
-    from dicom_node.denoising.models import load_model
+    from dicom_node.denoising.models import for_model, load_model
 
     base = _base(config)
-    wanted = _changed(base.model, name=model, strength=strength, steps=steps, device=device)
+    named = for_model(base.model, model or base.model.name)
+    wanted = _changed(named, strength=strength, dose_gain=dose_gain, steps=steps, device=device)
     watch = _changed(base.guard, action=guard, seeds=uncertainty)
     _check_destination(source, destination)
     _start_decoders(source)
     options = _options(wanted, base.derived, watch)
     denoiser = load_model(wanted)
     load = None if model is not None else _loader(wanted)
-    orders = Orders(base.rules, source_ae, wanted.name, load, strength, incomplete)
+    orders = Orders(base.rules, source_ae, wanted.name, load, strength, dose_gain, incomplete)
     with modes_of_the_caller(), progress("denoising") as on_slice:
         outcomes = denoise_folder(
             source,
@@ -168,16 +186,16 @@ def _options(model: ModelSettings, labels: DerivedSettings, watch: GuardSettings
     from dicom_node.denoising.series import DenoiseOptions
 
     labelled = DeriveOptions(**labels.model_dump())
-    return DenoiseOptions(model.strength, labelled, guard_options(watch))
+    return DenoiseOptions(model.strength, labelled, guard_options(watch), model.dose_gain)
 
 
 def _loader(wanted: ModelSettings) -> Callable[[str], Denoiser]:
     """A loader for the models that rules name: each once, with the common device and steps."""
-    from dicom_node.denoising.models import load_model
+    from dicom_node.denoising.models import for_model, load_model
 
     @functools.cache
     def load(name: str) -> Denoiser:
-        return load_model(wanted.model_copy(update={"name": name}))
+        return load_model(for_model(wanted, name))
 
     return load
 

@@ -234,6 +234,7 @@ def job_document(job: Job) -> dict[str, Any]:
         "derived": job.derived_count,
         "model": job.model,
         "strength": job.strength,
+        "dose_gain": job.dose_gain,
         "attempts": job.attempts,
         "deliveries": {item.destination: _delivery(item) for item in job.deliveries},
         "created_at": job.created_at,

@@ -21,9 +21,7 @@ from dicom_node.rules import (
     default_order,
     explain,
     load_rules,
-    read_rules,
 )
-from dicom_node.settings import Settings
 
 RulesPath = Annotated[
     Path | None, typer.Option("--rules", help="A rules file to try instead of the node's.")
@@ -54,7 +52,7 @@ def rules_test(
 ) -> None:
     """Show the rule that matches each series, and why earlier rules do not."""
     settings = read_settings(config)
-    rules, default = _rules(settings, rules_file), default_order(settings)
+    rules, default = load_rules(settings, rules_file).rules, default_order(settings)
     results = []
     for name, files in _series(paths):
         headers = [load(file, pixels=False) for file in files]
@@ -72,7 +70,7 @@ def rules_check(
 ) -> None:
     """Check the rules file for mistakes, and list the rules in order."""
     settings = read_settings(config)
-    rules, default = _rules(settings, rules_file), default_order(settings)
+    rules, default = load_rules(settings, rules_file).rules, default_order(settings)
     lines = [(one.name, _conditions(one), _words(one.decision(default))) for one in rules]
     lines.append((OTHERWISE, "original axial CT images", _words(default)))
     if as_json:
@@ -86,12 +84,6 @@ def rules_check(
                 f"Rule {rule.name} matches every series: no rule after it has any effect.", err=True
             )
             break
-
-
-def _rules(settings: Settings, named: Path | None) -> tuple[Rule, ...]:
-    if named is None:
-        return load_rules(settings).rules
-    return read_rules(named, peers=[peer.name for peer in settings.peers]).rules
 
 
 def _series(paths: list[Path]) -> Iterator[tuple[str, tuple[Path, ...]]]:
@@ -118,8 +110,9 @@ def _report(name: str, images: int, found: Explanation, missing: str) -> None:
 def _words(decision: Decision) -> str:
     if isinstance(decision, Skip):
         return f"skip, {decision.reason}"
+    gain = "" if decision.dose_gain is None else f" dose gain {decision.dose_gain:g},"
     return (
-        f"denoise by {decision.model}, strength {decision.strength:g},"
+        f"denoise by {decision.model}, strength {decision.strength:g},{gain}"
         f" to {', '.join(decision.destinations)}, {decision.priority.name.lower()}"
         f"{', even when incomplete' if decision.incomplete == 'denoise' else ''}"
     )
@@ -140,6 +133,7 @@ def _as_json(name: str, images: int, found: Explanation, missing: str) -> dict[s
             "denoise": {
                 "model": decision.model,
                 "strength": decision.strength,
+                "dose_gain": decision.dose_gain,
                 "destinations": list(decision.destinations),
                 "priority": decision.priority.name.lower(),
                 "incomplete": decision.incomplete,

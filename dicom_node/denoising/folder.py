@@ -59,6 +59,7 @@ class Orders:
         model: Name of the default denoiser in rules; empty: the name on its card.
         load: Returns the denoiser that a rule names; None: every series gets the default one.
         strength: Overrides the strength of rules; None: it does not.
+        dose_gain: Overrides the dose gain of rules; None: it does not.
         incomplete: Denoise a series with missing slices all the same; its headers then say so.
     """
 
@@ -67,6 +68,7 @@ class Orders:
     model: str = ""
     load: Load | None = None
     strength: float | None = None
+    dose_gain: float | None = None
     incomplete: bool = False
 
 
@@ -88,7 +90,7 @@ def denoise_folder(
         source: A folder, or a single file.
         destination: Folder for the derived files, made when missing.
         denoiser: A method ready to run, for every series for which no rule names another.
-        options: Strength, where no rule sets another, and labels.
+        options: Strength and dose gain, where no rule sets others, and labels.
         on_progress: See ``OnSeries``.
         orders: Rules, and the options that override them.
 
@@ -128,17 +130,31 @@ def _one_series(
     on_progress: OnSeries | None,
     orders: Orders,
 ) -> SeriesOutcome:
-    otherwise = WorkOrder(orders.model or denoiser.info.name, options.strength, destinations=())
+    name = orders.model or denoiser.info.name
+    otherwise = WorkOrder(name, options.strength, (), dose_gain=options.dose_gain)
     decision, missing = _decided(series, otherwise, orders)
     if isinstance(decision, Skip):
         return SeriesOutcome(series.name, skipped=decision.reason, rule=decision.rule)
-    if orders.load is not None and decision.model != otherwise.model:
+    chosen = _chosen(options, decision, orders, default_model=name)
+    if orders.load is not None and decision.model != name:
         denoiser = orders.load(decision.model)
-    strength = decision.strength if orders.strength is None else orders.strength
-    outcome = _denoise_one(
-        series, denoiser, replace(options, strength=strength), on_progress, missing
-    )
+    outcome = _denoise_one(series, denoiser, chosen, on_progress, missing)
     return replace(outcome, rule=decision.rule)
+
+
+def _chosen(
+    options: DenoiseOptions, order: WorkOrder, orders: Orders, *, default_model: str
+) -> DenoiseOptions:
+    """Return the options with the strength and dose gain of an order, or those that override it.
+
+    A dose gain belongs to the model beside it: where the default model takes the place of the one
+    that a rule names, it does not get that one's gain.
+    """
+    strength = order.strength if orders.strength is None else orders.strength
+    replaced = orders.load is None and order.model != default_model
+    gain = options.dose_gain if replaced else order.dose_gain
+    gain = gain if orders.dose_gain is None else orders.dose_gain
+    return replace(options, strength=strength, dose_gain=gain)
 
 
 def _decided(series: _Planned, otherwise: WorkOrder, orders: Orders) -> tuple[Decision, str]:

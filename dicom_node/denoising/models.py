@@ -28,18 +28,27 @@ def load_model(wanted: ModelSettings) -> Denoiser:
     """Load the denoiser that the settings name.
 
     Raises:
-        ModelUnavailable: No such model, its weights are damaged, or there is no such device.
+        ModelUnavailable: No such model, its weights are damaged, there is no such device, or the
+            model cannot be told the dose gain that the settings name.
         DeviceFault: The device failed, or has not enough free memory.
     """
     from man_core import ModelError, load_denoiser
 
     try:
         with device_faults(wanted.device):
-            return load_denoiser(
+            denoiser = load_denoiser(
                 wanted.name, device=wanted.device, steps=wanted.steps, precision=wanted.precision
             )
+        denoiser.info.dose_gain_for(wanted.dose_gain)
     except ModelError as error:
         raise ModelUnavailable(str(error)) from error
+    return denoiser
+
+
+def for_model(settings: ModelSettings, name: str) -> ModelSettings:
+    """Return the settings for a model of a name; the dose gain belongs to the one they name."""
+    gain = settings.dose_gain if name == settings.name else None
+    return settings.model_copy(update={"name": name, "dose_gain": gain})
 
 
 @contextmanager
@@ -82,7 +91,7 @@ class ModelDenoise:
     def denoiser(self, name: str) -> Denoiser:
         """Return the denoiser of a name, loaded at its first use."""
         if name not in self._loaded:
-            loaded = load_model(self._settings.model.model_copy(update={"name": name}))
+            loaded = load_model(for_model(self._settings.model, name))
             self._loaded[name] = loaded
             log.info("model loaded", model=name, version=loaded.info.version)
         return self._loaded[name]
@@ -135,6 +144,7 @@ class ModelDenoise:
 
         return DenoiseOptions(
             strength=job.strength,
+            dose_gain=job.dose_gain,
             derived=DeriveOptions(**self._settings.derived.model_dump()),
             guard=guard_options(self._settings.guard),
         )

@@ -22,6 +22,7 @@ from dicom_node.denoising.report import ImplausibleResult, RunReport
 from dicom_node.errors import InputError, ModelUnavailable, StorageError
 from dicom_node.product import PRODUCT_VERSION
 from man_core import (
+    Condition,
     Denoiser,
     DenoiseReport,
     GuardLimits,
@@ -59,11 +60,14 @@ class DenoiseOptions:
         strength: 0 leaves the source, 1 is the model's own result.
         derived: Labels of the derived series.
         guard: Treatment of implausible results.
+        dose_gain: Noise to leave, as if from so many times the dose; None: the default of the
+            model's card.
     """
 
     strength: float = 1.0
     derived: DeriveOptions = field(default_factory=DeriveOptions)
     guard: GuardOptions = field(default_factory=GuardOptions)
+    dose_gain: float | None = None
 
 
 def denoise_series(
@@ -90,7 +94,7 @@ def denoise_series(
         files: The files of one CT series, in any order.
         destination: Folder for the derived files, made when missing; same names are replaced.
         denoiser: A method ready to run.
-        options: Strength and labels.
+        options: Strength, dose gain and labels.
         only: Derive these files alone; the others serve to check that all belong together. None:
             all.
         missing: Missing slices, in words; the series is then denoised as it is, and its headers
@@ -104,7 +108,8 @@ def denoise_series(
 
     Raises:
         InputError: The series cannot be processed; one sentence, and nothing was written.
-        ModelUnavailable: The model failed on this series; nothing was written.
+        ModelUnavailable: The model failed on this series, or cannot be told that dose gain;
+            nothing was written.
         StorageError: The destination is full or not writable; no file is there.
         ImplausibleResult: The guard keeps the result back; nothing was written.
         man_core.Stopped: ``should_stop`` said so; nothing was written.
@@ -132,19 +137,26 @@ def derived_series_uid(source_uid: str, denoiser: Denoiser, options: DenoiseOpti
     Args:
         source_uid: Series Instance UID of the source.
         denoiser: A method ready to run.
-        options: Strength and labels.
+        options: Strength, dose gain and labels.
+
+    Raises:
+        ModelUnavailable: The model cannot be told that dose gain.
     """
     provenance = _provenance(source_uid, denoiser, options)
     return derived_uid(source_uid, provenance.key(options.derived))
 
 
 def _provenance(source_uid: str, denoiser: Denoiser, options: DenoiseOptions) -> Provenance:
-    return Provenance.of(
-        denoiser.info,
-        steps=denoiser.steps,
-        strength=options.strength,
-        seed=series_seed(source_uid, denoiser.info.digest),
-    )
+    try:
+        return Provenance.of(
+            denoiser.info,
+            steps=denoiser.steps,
+            strength=options.strength,
+            seed=series_seed(source_uid, denoiser.info.digest),
+            dose_gain=options.dose_gain,
+        )
+    except ModelError as error:
+        raise ModelUnavailable(str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -160,6 +172,10 @@ class _Run:
     def provenance(self) -> Provenance:
         return _provenance(self.source.series_uid, self.denoiser, self.options)
 
+    @property
+    def condition(self) -> Condition:
+        return replace(self.source.condition, dose_gain=self.provenance.dose_gain)
+
     def denoised(
         self,
         reader: SliceReader,
@@ -172,7 +188,7 @@ class _Run:
             return denoise_stream(
                 reader,
                 self.denoiser,
-                self.source.condition,
+                self.condition,
                 pixel_mm=self.source.spacing_mm[1],
                 seed=self.provenance.seed,
                 strength=self.provenance.strength,
@@ -212,7 +228,7 @@ class _Run:
                 return stream_spread_over_seeds(
                     reader,
                     self.denoiser,
-                    self.source.condition,
+                    self.condition,
                     seeds=range(first, first + seeds),
                     strength=self.provenance.strength,
                     on_spread=lambda at, spread: reader.release(range(at, at + len(spread))),

@@ -38,7 +38,7 @@ class Denoise(Protocol):
         """Return the Series Instance UID that the result of a job gets, before it is made.
 
         Raises:
-            ModelUnavailable: The job's model cannot be loaded here.
+            ModelUnavailable: The job's model cannot be loaded here, or not be told its dose gain.
         """
 
     def __call__(
@@ -55,7 +55,7 @@ class Denoise(Protocol):
         Args:
             files: All images of the series so far.
             folder: Empty.
-            job: Model and strength.
+            job: Model, strength and dose gain.
             only: The images to derive, where the others are the work of an earlier job; None: all.
             should_stop: Called before every batch of slices.
 

@@ -52,6 +52,7 @@ def enqueue(ledger: Ledger, series: Series, order: WorkOrder, *, now: float) -> 
             state=JobState.QUEUED,
             model=order.model,
             strength=order.strength,
+            dose_gain=order.dose_gain,
             priority=order.priority,
             rule=order.rule,
             gap=row.gap,
@@ -240,7 +241,7 @@ def _supersede(session: Session, series_id: int, generation: int, now: float) ->
 
 
 def _digest(session: Session, series_id: int, order: WorkOrder) -> str:
-    """Return the identity of the work: the bytes of all images, the model, the strength."""
+    """Return the identity of the work: the bytes of all images, model, strength, dose gain."""
     images = session.execute(
         select(InstanceRow.sop_uid, InstanceRow.sha256)
         .where(InstanceRow.series_id == series_id, InstanceRow.purged.is_(False))
@@ -248,4 +249,6 @@ def _digest(session: Session, series_id: int, order: WorkOrder) -> str:
     )
     content = [[uid, sha256] for uid, sha256 in images]
     deciding = [content, order.model, order.strength]
+    if order.dose_gain is not None:
+        deciding.append(order.dose_gain)
     return hashlib.sha256(canonical_json(deciding).encode()).hexdigest()

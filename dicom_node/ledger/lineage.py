@@ -24,6 +24,7 @@ def covered(session: Session, series_id: int, generation: int, order: WorkOrder)
         JobRow.generation < generation,
         JobRow.model == order.model,
         JobRow.strength == order.strength,
+        JobRow.dose_gain == order.dose_gain,
         JobRow.state.not_in((JobState.FAILED, JobState.CANCELLED)),
     )
     wanted, up_to = set(order.destinations), 0
@@ -52,6 +53,7 @@ def earlier_tokens(ledger: Ledger, job: Job) -> list[str]:
         JobRow.generation <= job.since_generation,
         JobRow.model == job.model,
         JobRow.strength == job.strength,
+        JobRow.dose_gain == job.dose_gain,
     )
     with ledger.read() as session:
         return list(session.scalars(joined))

@@ -51,6 +51,7 @@ class Job:
         token: Name of its folder in the outbox, never used twice.
         generation: Of the series; later ones contain late slices.
         since_generation: Images up to this generation are the work of an earlier job.
+        dose_gain: As ordered; None: the default of the model's card.
         priority: Place in the queue.
         rule: Name of the rule that ordered it; empty for the default.
         gap: Missing slices; empty where none is known to be.
@@ -71,6 +72,7 @@ class Job:
     state: JobState
     model: str
     strength: float
+    dose_gain: float | None
     priority: Priority
     rule: str
     gap: str
@@ -97,6 +99,7 @@ def job_of(row: JobRow) -> Job:
         state=JobState(row.state),
         model=row.model,
         strength=row.strength,
+        dose_gain=row.dose_gain,
         priority=Priority(row.priority),
         rule=row.rule,
         gap=row.gap,

@@ -102,7 +102,8 @@ class JobRow(Base):
     once the derived files are durable. ``owner`` and ``lease_until`` are set while a process
     denoises. Images up to ``since_generation`` are the work of an earlier job. ``waits`` counts
     pauses for faults that are not the job's, such as a full disk; ``attempts`` all others.
-    ``deaths`` counts the processes that the work has killed.
+    ``deaths`` counts the processes that the work has killed. ``dose_gain`` is NULL for the default
+    of the model's card.
     """
 
     __tablename__ = "job"
@@ -121,6 +122,7 @@ class JobRow(Base):
     state: Mapped[str] = mapped_column(default=JobState.QUEUED)
     model: Mapped[str]
     strength: Mapped[float]
+    dose_gain: Mapped[float | None]
     priority: Mapped[int] = mapped_column(default=1)
     rule: Mapped[str] = mapped_column(default="")
     gap: Mapped[str] = mapped_column(default="")

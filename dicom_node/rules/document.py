@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from dicom_node.rules.condition import Condition
 from dicom_node.rules.outcome import Decision, Skip
 from dicom_node.settings.sections import Section
-from dicom_node.settings.values import AeTitle, Name
+from dicom_node.settings.values import AeTitle, DoseGain, Name
 from dicom_node.work_order import Incomplete, Priority, WorkOrder
 
 TESTS = frozenset(Condition.model_fields) - {"keyword"}
@@ -55,6 +55,7 @@ class Overrides(Section):
     Attributes:
         model: Name of the denoiser, or path of its card.
         strength: 0 to 1.
+        dose_gain: Noise to leave, as if from so many times the dose.
         destinations: Names of peers.
         priority: Order among waiting jobs.
         incomplete: Treatment of a series with missing slices.
@@ -62,6 +63,7 @@ class Overrides(Section):
 
     model: Name | None = None
     strength: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    dose_gain: DoseGain | None = None
     destinations: Annotated[
         Annotated[tuple[Name, ...], Field(min_length=1)] | None, BeforeValidator(_listed)
     ] = None
@@ -69,8 +71,18 @@ class Overrides(Section):
     incomplete: Incomplete = "skip"
 
     def applied_to(self, default: WorkOrder, rule: str) -> WorkOrder:
-        """Return the default order with the values of this rule."""
-        given = {"model": self.model, "strength": self.strength, "destinations": self.destinations}
+        """Return the default order with the values of this rule.
+
+        The default dose gain belongs to the default model; another model has that of its card.
+        """
+        given = {
+            "model": self.model,
+            "strength": self.strength,
+            "dose_gain": self.dose_gain,
+            "destinations": self.destinations,
+        }
+        if self.model not in (None, default.model):
+            default = replace(default, dose_gain=None)
         return replace(
             default,
             **{key: value for key, value in given.items() if value is not None},  # type: ignore[arg-type]

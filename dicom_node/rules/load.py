@@ -31,24 +31,27 @@ RULE_DEPTH: Final = 2
 """A rule has the location ("rules", index), its keys one deeper."""
 
 
-def load_rules(settings: Settings) -> Rules:
-    """Load the configured rules file; no rules without one.
+def load_rules(settings: Settings, named: Path | None = None) -> Rules:
+    """Load the configured rules file, or another one that is named; no rules without one.
 
     Raises:
         ConfigurationError: One message a line, each with the file, the line, the key and the
             remedy.
     """
-    if settings.rules is None:
+    path = named or settings.rules
+    if path is None:
         return NO_RULES
-    return read_rules(settings.rules, peers=[peer.name for peer in settings.peers])
+    peers = [peer.name for peer in settings.peers]
+    return read_rules(path, peers=peers, model=settings.model.name)
 
 
-def read_rules(path: Path, *, peers: Collection[str]) -> Rules:
+def read_rules(path: Path, *, peers: Collection[str], model: str = "") -> Rules:
     """Read and validate a rules file.
 
     Args:
         path: The file.
         peers: Names that a rule may use as destinations.
+        model: Name of the default model; empty: unknown.
 
     Raises:
         ConfigurationError: See :func:`load_rules`.
@@ -65,7 +68,7 @@ def read_rules(path: Path, *, peers: Collection[str]) -> Rules:
     except ValidationError as error:
         problems += [_message(path, lines, detail) for detail in error.errors()]
         raise ConfigurationError("\n".join(problems)) from None
-    problems += [_at(path, lines, place, text) for place, text in _unknown_names(rules, peers)]
+    problems += [_at(path, lines, place, text) for place, text in _unusable(rules, peers, model)]
     if problems:
         raise ConfigurationError("\n".join(problems))
     return rules
@@ -130,8 +133,10 @@ def _known_at(place: Place) -> Collection[str]:
     return Overrides.model_fields if place[RULE_DEPTH] == "denoise" else TESTS
 
 
-def _unknown_names(rules: Rules, peers: Collection[str]) -> Iterator[tuple[Place, str]]:
-    """Report destinations and models that do not exist."""
+def _unusable(
+    rules: Rules, peers: Collection[str], default_model: str
+) -> Iterator[tuple[Place, str]]:
+    """Report destinations and models that do not exist, and dose gains that a model cannot have."""
     for number, rule in enumerate(rules.rules):
         work = rule.denoise or Overrides()
         below: Place = ("rules", number, "denoise")
@@ -142,11 +147,24 @@ def _unknown_names(rules: Rules, peers: Collection[str]) -> Iterator[tuple[Place
                 yield (*below, "destinations", index), text
         if work.model is not None and (reason := _no_model(work.model)):
             yield (*below, "model"), f"is wrong: {reason}"
+        elif reason := _no_gain(work.model or default_model, work.dose_gain):
+            yield (*below, "dose_gain"), f"is wrong: {reason}"
 
 
 def _no_model(name: str) -> str:
     try:
         find_model(name)
+    except ModelError as error:
+        return str(error)
+    return ""
+
+
+def _no_gain(model: str, gain: float | None) -> str:
+    """Return why a model cannot be told a dose gain; empty if it can, or is not known."""
+    if gain is None or _no_model(model):
+        return ""
+    try:
+        find_model(model)[0].dose_gain_for(gain)
     except ModelError as error:
         return str(error)
     return ""

@@ -29,5 +29,6 @@ def default_order(settings: Settings) -> WorkOrder:
     return WorkOrder(
         model=settings.model.name,
         strength=settings.model.strength,
+        dose_gain=settings.model.dose_gain,
         destinations=settings.destinations,
     )

@@ -13,6 +13,7 @@ from dicom_node.settings.values import (
     GIB,
     AeTitle,
     Days,
+    DoseGain,
     Host,
     HostName,
     Hour,
@@ -159,6 +160,7 @@ class ModelSettings(Section):
     """The denoiser and its parameters; null for the defaults of its model card.
 
     Attributes:
+        dose_gain: Noise to leave, as if from so many times the dose; for a model that can be told.
         precision: Arithmetic of the network; another than the card's gives derived series of
             their own.
     """
@@ -166,6 +168,7 @@ class ModelSettings(Section):
     name: Name = "man"
     device: Annotated[str, Field(min_length=1)] = "auto"
     strength: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
+    dose_gain: DoseGain | None = None
     steps: Annotated[int, Field(ge=1)] | None = None
     precision: Literal["float32", "tf32", "bfloat16"] | None = None
 
@@ -174,8 +177,8 @@ class DerivedSettings(Section):
     """Attributes of the derived series.
 
     Attributes:
-        description_suffix: Suffix of the Series Description, in which ``{model}`` and
-            ``{strength}`` are filled in.
+        description_suffix: Suffix of the Series Description, in which ``{model}``, ``{strength}``
+            and ``{dose_gain}`` are filled in.
     """
 
     series_number_offset: Annotated[int, Field(ge=1)] = 1000

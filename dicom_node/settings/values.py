@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from dicom_node.description_suffix import check_suffix
+from man_core import MAX_DOSE_GAIN, MIN_DOSE_GAIN
 
 MAX_AE_TITLE_CHARACTERS = 16
 """PS3.5 section 6.2, VR AE."""
@@ -98,6 +99,7 @@ Name = Annotated[str, Field(min_length=1)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 ServiceRoot = Annotated[str, AfterValidator(_service_root)]
 Seconds = Annotated[float, Field(ge=0.0)]
+DoseGain = Annotated[float, Field(ge=MIN_DOSE_GAIN, le=MAX_DOSE_GAIN, allow_inf_nan=False)]
 Hour = Annotated[time, BeforeValidator(_hour)]
 Days = Annotated[float, Field(ge=0.0)]
 Suffix = Annotated[str, AfterValidator(check_suffix)]

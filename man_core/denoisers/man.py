@@ -21,9 +21,6 @@ from man_core.nets.man import ManConfig, ManNetwork
 from man_core.tissue_means import restore_tissue_means
 from man_core.weights import load_weights
 
-MAX_DOSE_GAIN = 64.0
-"""Largest dose gain; fits see none beyond 50."""
-
 WHOLE_SLICE = (0.0, 0.0, 1.0, 1.0)
 """Position of a whole slice: (top, left, bottom, right), fractions."""
 
@@ -111,15 +108,8 @@ class ManDenoiser:
 
     def _gain(self, condition: Condition) -> Tensor | None:
         """Return the dose gain, a scalar on the device; None if the network is not told it."""
-        default, wanted = self.info.dose_gain, condition.dose_gain
-        if default is None:
-            if wanted is not None:
-                raise ModelError(f"Model {self.info.name!r} cannot be told a dose gain.")
-            return None
-        gain = default if wanted is None else wanted
-        if not 1.0 <= gain <= MAX_DOSE_GAIN:
-            raise ModelError(f"The dose gain must be from 1 to {MAX_DOSE_GAIN:g}, not {gain:g}.")
-        return torch.tensor(gain, device=self._device)
+        gain = self.info.dose_gain_for(condition.dose_gain)
+        return None if gain is None else torch.tensor(gain, device=self._device)
 
     def _warm_up(self, hu: Tensor) -> None:
         self._denoise(hu, self._gain(Condition()), torch.Generator(), None)

@@ -61,6 +61,7 @@ def test_the_answer_can_be_read_by_a_program(config: Path, tmp_path: Path) -> No
     assert series["denoise"] == {
         "model": "identity",
         "strength": 0.5,
+        "dose_gain": None,
         "destinations": ["pacs"],
         "priority": "urgent",
         "incomplete": "denoise",

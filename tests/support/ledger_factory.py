@@ -139,12 +139,13 @@ class NodeFixture:
         series_uid: str = "1.2",
         priority: Priority = Priority.NORMAL,
         strength: float = 1.0,
+        dose_gain: float | None = None,
         now: float = START,
     ) -> Job:
         """A job waiting to be denoised, of a series of one image."""
         self.arrive(series_uid=series_uid, now=now - 100)
         (series,) = self.complete(now)
-        order = WorkOrder("identity", strength, tuple(destinations), priority)
+        order = WorkOrder("identity", strength, tuple(destinations), priority, dose_gain=dose_gain)
         job = enqueue(self.ledger, series, order, now=now)
         assert job is not None
         return job

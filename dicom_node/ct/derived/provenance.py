@@ -22,7 +22,7 @@ class DeriveOptions:
     Attributes:
         series_number_offset: Added to the source's Series Number.
         description_suffix: Appended to the source's Series Description, which is cut to make room;
-            ``{model}`` and ``{strength}`` in it are filled in.
+            ``{model}``, ``{strength}`` and ``{dose_gain}`` in it are filled in.
         image_type: Second value of Image Type; many viewers show SECONDARY as screenshots.
         equipment: ``standard`` names this node in General Equipment and the scanner in Contributing
             Equipment, as PS3.3 C.12.1.1.5 says; ``keep_scanner`` the other way round.
@@ -56,6 +56,9 @@ class Provenance:
         strength: Share of the denoised image in the blend in HU, 0 to 1.
         seed: Seed of the starting noise.
         product_version: Version of this product.
+        dose_gain: Noise that was left, as if from so many times the dose; None: the model is not
+            told it.
+        default_gain: Default dose gain of the model's card, which its digest covers.
     """
 
     model: str
@@ -66,10 +69,31 @@ class Provenance:
     strength: float
     seed: int
     product_version: str = PRODUCT_VERSION
+    dose_gain: float | None = None
+    default_gain: float | None = None
 
     @classmethod
-    def of(cls, card: ModelCard, *, steps: int, strength: float, seed: int) -> Provenance:
-        """Return the provenance of results of the model with this card."""
+    def of(
+        cls,
+        card: ModelCard,
+        *,
+        steps: int,
+        strength: float,
+        seed: int,
+        dose_gain: float | None = None,
+    ) -> Provenance:
+        """Return the provenance of results of the model with this card.
+
+        Args:
+            card: The card.
+            steps: Sampling steps.
+            strength: 0 to 1.
+            seed: Seed of the starting noise.
+            dose_gain: The dose gain wanted; None: the default of the card.
+
+        Raises:
+            man_core.ModelError: The model cannot be told this dose gain.
+        """
         return cls(
             model=card.name,
             version=card.version,
@@ -78,31 +102,47 @@ class Provenance:
             steps=steps,
             strength=strength,
             seed=seed,
+            dose_gain=card.dose_gain_for(dose_gain),
+            default_gain=card.dose_gain,
         )
 
     def key(self, options: DeriveOptions) -> str:
         """Return a hash over card and settings, from which the derived UIDs are computed.
 
-        The product's version is left out: the same work after an update makes no second copy.
+        The product's version is left out: the same work after an update makes no second copy. So
+        is the default dose gain, which the card's digest covers.
         Equal numbers give the same hash whether they are integers or floats: offline, and in a
         node on SQLite or PostgreSQL.
         """
         strength = float(self.strength)
-        deciding = (self.digest, int(self.steps), strength, int(self.seed), asdict(options))
+        deciding: tuple[object, ...] = (
+            self.digest,
+            int(self.steps),
+            strength,
+            int(self.seed),
+            asdict(options),
+        )
+        if self.dose_gain != self.default_gain:
+            deciding = (*deciding, {"dose_gain": self.dose_gain})
         return hashlib.sha256(canonical_json(deciding).encode()).hexdigest()
 
     def suffix(self, options: DeriveOptions) -> str:
         """Return the suffix for the Series Description of results."""
         return fill_suffix(
-            options.description_suffix, model=self.model, strength=float(self.strength)
+            options.description_suffix,
+            model=self.model,
+            strength=float(self.strength),
+            dose_gain=self.dose_gain,
+            default_gain=self.default_gain,
         )
 
     def description(self) -> str:
         """Return one paragraph for Derivation Description (at most 1024 characters)."""
         weights = f", weights sha256 {self.weights_sha256[:16]}" if self.weights_sha256 else ""
+        gain = "" if self.dose_gain is None else f"dose gain {self.dose_gain:g}, "
         return (
             f"AI noise reduction in image space by {MODEL_NAME} {self.product_version}: "
             f"model {self.model} {self.version}{weights}, card {self.digest[:16]}, "
-            f"strength {self.strength:g}, {self.steps} steps, seed {self.seed}. "
+            f"strength {self.strength:g}, {gain}{self.steps} steps, seed {self.seed}. "
             "Read together with the original images."
         )

@@ -24,6 +24,7 @@ from man_core import HuRange, ModelCard, find_model
 
 SHA256 = st.text("0123456789abcdef", min_size=64, max_size=64)
 STRENGTHS = st.one_of(st.floats(0, 1), st.sampled_from([0.0, -0.0, 1.0, 0.5, 0.1 + 0.2, 1e-5]))
+GAINS = st.one_of(st.none(), st.floats(1, 64), st.sampled_from([1.0, 4.0, 2.35]))
 OPTIONS = st.builds(
     DeriveOptions,
     series_number_offset=st.integers(1, 2**31),
@@ -40,6 +41,8 @@ PROVENANCES = st.builds(
     steps=st.integers(1, 1000),
     strength=STRENGTHS,
     seed=st.integers(0, 2**63 - 1),
+    dose_gain=GAINS,
+    default_gain=GAINS,
 )
 
 CARD = "61b49814473d66d7604fa97727161e3b4e2a1a951a730f539aa228b9061fe68f"
@@ -71,6 +74,9 @@ def test_a_key_is_the_same_offline_and_on_both_engines(
     number = made_by.strength
     for strength in (returned(number), Decimal(number), np.float64(number), Fraction(number)):
         assert replace(made_by, strength=strength).key(options) == key
+    if (gain := made_by.dose_gain) is not None:
+        for typed_gain in (returned(gain), Decimal(gain), np.float64(gain), Fraction(gain)):
+            assert replace(made_by, dose_gain=typed_gain).key(options) == key
     typed = replace(made_by, steps=np.int64(made_by.steps), seed=np.int64(made_by.seed))
     assert typed.key(options) == key
 
@@ -79,6 +85,8 @@ def test_a_key_is_the_same_offline_and_on_both_engines(
 def test_a_key_is_what_nodes_on_sqlite_have_hashed(
     made_by: Provenance, options: DeriveOptions
 ) -> None:
+    """Models are told a dose gain since later, and one that is the default changes nothing."""
+    made_by = replace(made_by, dose_gain=made_by.default_gain)
     as_sent = (
         made_by.digest,
         made_by.steps,
@@ -97,6 +105,9 @@ def test_whatever_decides_the_result_changes_the_key(
     for name in ("digest", "steps", "strength", "seed"):
         changed = replace(one, **{name: getattr(other, name)})
         assert (changed.key(options) == one.key(options)) == (changed == one), name
+    if None not in (one.dose_gain, one.default_gain, other.dose_gain):
+        changed = replace(one, dose_gain=other.dose_gain)
+        assert (changed.key(options) == one.key(options)) == (changed == one)
     for field in fields(DeriveOptions):
         labelled = replace(options, **{field.name: getattr(others, field.name)})
         assert (one.key(labelled) == one.key(options)) == (labelled == options), field.name
@@ -116,6 +127,17 @@ def test_a_card_s_digest_does_not_depend_on_how_its_numbers_are_written(tmp_path
     text["steps"] = float(card.steps)
     assert card.hu_range == HuRange()
     assert ModelCard.from_json(json.dumps(text)).digest == card.digest
+
+
+def test_only_a_gain_that_is_not_the_default_makes_another_key() -> None:
+    card = ModelCard(name="told", version="0", method="man", summary="told", dose_gain=4.0)
+    keys = [
+        Provenance.of(card, steps=1, strength=1.0, seed=1, dose_gain=gain).key(DeriveOptions())
+        for gain in (None, 4, 4.0, 4.001, 2, 2.0)
+    ]
+    assert keys[0] == keys[1] == keys[2]
+    assert keys[4] == keys[5]
+    assert len(set(keys)) == 3
 
 
 NUMBERS = st.one_of(st.integers(-(2**62), 2**62), st.floats(allow_nan=False, allow_infinity=False))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy.exc import OperationalError
-from support.ledger_factory import NodeFixture
+from support.ledger_factory import START, NodeFixture
 from support.postgres import postgresql
 
 from dicom_node.errors import ConfigurationError, StorageError
@@ -25,11 +26,13 @@ from dicom_node.ledger.engine import (
     open_when_ready,
     repeated,
 )
+from dicom_node.ledger.lineage import uncovered_names
 from dicom_node.ledger.operations import get_job, list_jobs
 from dicom_node.ledger.series import list_series
 from dicom_node.ledger.states import DeliveryState, JobState
 from dicom_node.ledger.tables import Base
 from dicom_node.ledger.upgrade import MIGRATIONS
+from dicom_node.work_order import WorkOrder
 
 
 @pytest.fixture
@@ -122,6 +125,25 @@ def test_an_earlier_ledger_is_copied_and_brought_up_to_date(tmp_path: Path) -> N
     with closing(sqlite3.connect(tmp_path / "ledger.db.0001.backup")) as copy:
         assert copy.execute("SELECT count(*) FROM job WHERE state = 'SENDING'").fetchone() == (1,)
         assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_jobs_of_an_earlier_ledger_have_the_default_dose_gain(node: NodeFixture) -> None:
+    """Work that was done before remains the same work: late slices alone are denoised."""
+    node.job()
+    node.claim_job()
+    node.arrive(b"late", sop_uid="1.2.2", now=START + 50)
+    (series,) = node.complete(START + 60)
+    with node.ledger.engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0004")
+    node.ledger.close()
+    with closing(open_ledger(node.settings.database)) as ledger:
+        assert [job.dose_gain for job in list_jobs(ledger)] == [None]
+        order = WorkOrder("identity", 1.0, ("pacs",))
+        assert len(uncovered_names(ledger, series, order)) == 1
+        assert len(uncovered_names(ledger, series, replace(order, dose_gain=4.0))) == 2
 
 
 def test_a_ledger_that_cannot_be_copied_is_not_changed(tmp_path: Path) -> None:

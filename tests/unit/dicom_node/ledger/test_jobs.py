@@ -274,5 +274,17 @@ def test_a_claimed_strength_is_the_float_that_was_ordered(
     assert (job.strength, type(job.strength)) == (strength, float)
     again = get_job(node.ledger, job.id)
     assert (again.strength, type(again.strength)) == (strength, float)
+    assert job.dose_gain is again.dose_gain is None
     moments = (job.next_at, job.created_at, job.updated_at)
     assert {type(moment) for moment in moments} == {float}
+
+
+@pytest.mark.parametrize("gain", [1, 4, 4.0, 2.35, 0.1 + 1.2])
+def test_a_claimed_dose_gain_is_the_float_that_was_ordered(node: NodeFixture, gain: float) -> None:
+    node.job(dose_gain=gain)
+    claim = node.claim_job()
+    claim.fail("no")
+    retry(node.ledger, claim.id, now=START)
+    again = node.claim_job(START).job
+    assert (claim.job.dose_gain, type(claim.job.dose_gain)) == (gain, float)
+    assert (again.dose_gain, type(again.dose_gain)) == (gain, float)

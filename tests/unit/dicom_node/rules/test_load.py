@@ -11,6 +11,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.ledger_factory import settings_in
+from support.told_model import write_told_model
 
 from dicom_node.errors import ConfigurationError
 from dicom_node.rules import ReloadableRules, load_rules, read_rules
@@ -101,6 +102,13 @@ def test_a_mistaken_condition_is_told_with_its_line(
         ("rules:\n- {skip: a, name: b}\n- {skip: a, name: b}", "the name 'b' occurs twice"),
         ("rules:\n- denoise: {strenght: 1}", "'denoise.strenght' is not a known key (did you mean"),
         ("rules:\n- denoise: {strength: 2}", "'denoise.strength' is 2: input should be less than"),
+        ("rules:\n- denoise: {dose_gain: 0.5}", "'denoise.dose_gain' is 0.5: input should be gre"),
+        ("rules:\n- denoise: {dose_gain: 65}", "'denoise.dose_gain' is 65: input should be less"),
+        ("rules:\n- denoise: {dose_gain: .nan}", "'denoise.dose_gain' is nan: input should be"),
+        (
+            "rules:\n- denoise: {dose_gain: 4, model: identity}",
+            "line 2: rule 1: 'denoise.dose_gain' is wrong: Model 'identity' cannot be told a dose",
+        ),
         ("rules:\n- denoise: {priority: high}", "'denoise.priority' is 'high': input should be"),
         ("rules:\n- denoise: {incomplete: no}", "'denoise.incomplete' is False: input should be"),
         ("rules:\n- denoise: {destinations: []}", "'denoise.destinations' is []"),
@@ -120,6 +128,18 @@ def test_a_mistake_says_what_to_do(tmp_path: Path, text: str, told: str) -> None
     (mistake,) = mistakes(tmp_path, text)
     assert mistake.startswith("rules.yaml")
     assert told in mistake
+
+
+def test_a_gain_that_the_default_model_cannot_be_told_is_a_mistake(tmp_path: Path) -> None:
+    rules = write(tmp_path, "rules:\n- skip: a\n  source_ae: X\n- denoise:\n    dose_gain: 4\n")
+    with pytest.raises(
+        ConfigurationError, match=r"rules\.yaml line 5: rule 2: .*'identity' cannot"
+    ):
+        load_rules(settings_in(tmp_path, rules=rules))
+    told = {"name": str(write_told_model(tmp_path / "models"))}
+    (_, rule) = load_rules(settings_in(tmp_path, rules=rules, model=told)).rules
+    assert rule.denoise is not None
+    assert rule.denoise.dose_gain == 4.0
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,16 @@ def test_every_word_of_the_work_reaches_the_decision(ask: Any) -> None:
     assert ask(text, header()).decision == WorkOrder(
         "identity", 0.0, ("pacs",), Priority.OFF_PEAK, "denoise", rule="rule 1"
     )
+
+
+def test_a_dose_gain_belongs_to_the_model_beside_it(tmp_path: Path) -> None:
+    """What is configured for one model says nothing about another, which a rule names."""
+    texts = ("{}", "{dose_gain: 8}", "{model: man}", "{model: identity}")
+    (tmp_path / "rules.yaml").write_text("rules:\n" + "".join(f"- denoise: {t}\n" for t in texts))
+    rules = read_rules(tmp_path / "rules.yaml", peers=[]).rules
+    default = replace(WORK, dose_gain=2.0)
+    orders = [rule.decision(default) for rule in rules]
+    assert [order.dose_gain for order in orders if isinstance(order, WorkOrder)] == [2, 8, 2, None]
 
 
 @pytest.mark.parametrize(

@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from support.told_model import CONFIG, network_of, write_told_model
 from torch import Tensor
 
-from man_core import Condition, ModelCard, ModelError, load_denoiser
-from man_core.denoisers.man import MAX_DOSE_GAIN, ManDenoiser
-from man_core.nets.autoencoder import AutoencoderConfig
-from man_core.nets.detail import DetailConfig
-from man_core.nets.man import ManConfig, ManNetwork
-from man_core.nets.unet import UnetConfig
-from man_core.weights import save_weights
+from man_core import (
+    MAX_DOSE_GAIN,
+    Condition,
+    ModelCard,
+    ModelError,
+    denoise_volume,
+    load_denoiser,
+    phantom_series,
+)
+from man_core.denoisers.man import ManDenoiser
 
 CPU = torch.device("cpu")
 CARD = ModelCard(name="told", version="0", method="man", summary="told", dose_gain=4.0)
-CONFIG = ManConfig(
-    AutoencoderConfig(latent=4, stem=2, channels=(8, 8)),
-    UnetConfig(latent=4, channels=(8, 16), attention=(1,), context=16, context_width=8, time=16),
-    detail=DetailConfig(channels=8, blocks=1),
-    gain_channels=8,
-)
-
-
-def network_of(config: ManConfig) -> ManNetwork:
-    torch.manual_seed(0)
-    network = ManNetwork(config)
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.05)
-    return network
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +66,25 @@ def test_card_and_weights_must_agree(gain: float | None, channels: int) -> None:
         ManDenoiser(replace(CARD, dose_gain=gain), network, CPU, 1)
 
 
-def test_the_default_gain_is_part_of_the_models_identity(tmp_path) -> None:
-    network = network_of(CONFIG)
-    sha256 = save_weights(tmp_path / "told.safetensors", network.state_dict(), CONFIG.to_dict())
-    card = replace(CARD, weights_file="told.safetensors", weights_sha256=sha256)
-    (tmp_path / "told.json").write_text(card.to_json())
-    loaded = load_denoiser(str(tmp_path / "told.json"))
+def test_the_default_gain_is_part_of_the_models_identity(tmp_path: Path) -> None:
+    path = write_told_model(tmp_path)
+    card = ModelCard.load(path)
+    loaded = load_denoiser(str(path))
     assert loaded.info == card
     assert loaded.info.digest == card.digest != replace(card, dose_gain=2.0).digest
-    assert torch.equal(denoised(loaded, None), denoised(ManDenoiser(CARD, network, CPU, 1), None))
+    direct = ManDenoiser(card, network_of(), CPU, 1)
+    assert torch.equal(denoised(loaded, None), denoised(direct, None))
+
+
+@pytest.mark.parametrize(("wanted", "left"), [(None, 4.0), (2.0, 2.0)])
+def test_the_report_names_the_gain(told: ManDenoiser, wanted: float | None, left: float) -> None:
+    volume = phantom_series("abdomen", slices=1, size=64)
+    _, report = denoise_volume(volume, told, Condition(dose_gain=wanted), seed=1)
+    assert (report.dose_gain, report.to_dict()["dose_gain"]) == (left, left)
+
+
+def test_whoever_is_not_told_the_gain_refuses_one() -> None:
+    volume, identity = phantom_series("abdomen", slices=1, size=64), load_denoiser("identity")
+    assert denoise_volume(volume, identity, Condition(), seed=1)[1].dose_gain is None
+    with pytest.raises(ModelError, match="'identity' cannot be told a dose gain"):
+        denoise_volume(volume, identity, Condition(dose_gain=2.0), seed=1)
