@@ -1,10 +1,10 @@
-"""``denoise`` and ``models``: denoising of a folder without network, and the models for it."""
+"""``denoise``: denoising of a folder without network."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -12,8 +12,8 @@ import typer
 
 from dicom_node.cli.configuration import read_settings, source_title
 from dicom_node.cli.file_modes import modes_of_the_caller
-from dicom_node.cli.output import AsJson, progress, write_json, write_table
-from dicom_node.errors import ConfigurationError, ModelUnavailable, NodeError
+from dicom_node.cli.output import AsJson, progress, write_json
+from dicom_node.errors import ConfigurationError, NodeError
 from dicom_node.rules import Rule, load_rules
 from dicom_node.settings import (
     DerivedSettings,
@@ -23,10 +23,6 @@ from dicom_node.settings import (
 from man_core import (
     MAX_DOSE_GAIN,
     MIN_DOSE_GAIN,
-    ModelCard,
-    ModelError,
-    find_model,
-    list_models,
 )
 
 if TYPE_CHECKING:  # denoising imports torch, for which other commands should not wait
@@ -89,7 +85,6 @@ Seeds = Annotated[
 def register(app: typer.Typer) -> None:
     """Add this group's commands."""
     app.command()(denoise)
-    app.command()(models)
 
 
 def denoise(
@@ -137,29 +132,6 @@ def denoise(
     _report(outcomes, as_json)
     if any(item.error for item in outcomes) or not any(item.destination for item in outcomes):
         raise typer.Exit(1)
-
-
-def models(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[MODEL]", help="Show the complete card of this model.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """List the available models, or show the card of one."""
-    try:
-        cards = list_models() if name is None else (find_model(name)[0],)
-    except ModelError as error:
-        raise ModelUnavailable(str(error)) from error
-    if as_json:
-        write_json([_card(card) for card in cards])
-    elif name is None:
-        columns = ("name", "version", "method", "steps", "parameters", "licence", "summary")
-        write_table(
-            columns,
-            [tuple(str(getattr(card, column)) for column in columns) for card in cards],
-        )
-    else:
-        write_table(("model", cards[0].name), list(_flat(_card(cards[0])).items()))
 
 
 @dataclass(frozen=True)
@@ -292,18 +264,3 @@ def _outcome(item: SeriesOutcome) -> dict[str, Any]:
         "error": item.error,
         "rule": item.rule or None,
     }
-
-
-def _card(card: ModelCard) -> dict[str, Any]:
-    return {**asdict(card), "digest": card.digest}
-
-
-def _flat(card: dict[str, Any]) -> dict[str, str]:
-    """The entries of a card as text, without empty ones."""
-    lines = {}
-    for key, value in card.items():
-        if isinstance(value, list | tuple):
-            value = "\n".join(str(item) for item in value)
-        if value not in ("", None):
-            lines[key] = str(value)
-    return lines

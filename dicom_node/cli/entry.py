@@ -29,7 +29,8 @@ GROUPS: Final = {
     "jobs": ("jobs",),
     "unknown": ("adopt", "unknown"),
     "rules": ("rules",),
-    "denoise": ("denoise", "models"),
+    "denoise": ("denoise",),
+    "models": ("models",),
     "peers": ("echo", "send"),
     "demo": ("demo",),
 }
