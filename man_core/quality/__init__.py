@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from man_core.quality.continuity import BetweenSlices, between_slice_energy, between_slices
 from man_core.quality.detectability import detectability, dog_channels
 from man_core.quality.lesions import (
+    LOST_SHARE,
     InsertedLesion,
     LesionTrial,
     judge_lesions,
@@ -43,6 +44,7 @@ __all__ = [
     "ABDOMEN_EXAM",
     "CHEST_EXAM",
     "HEAD_EXAM",
+    "LOST_SHARE",
     "LUNG",
     "SOFT_TISSUE",
     "TISSUES",

@@ -25,9 +25,9 @@ EDGE_SIGMA_MM = 0.5
 SURROUND_MM = (1.0, 4.0)
 """Distances from the edge between which lies the tissue a lesion is compared with."""
 
-LOST_SHARE = 0.5
+LOST_SHARE = 0.7
 """Share of its contrast below which a lesion is lost: the faintest that must be preserved, 40 HU,
-would appear with less than 20 HU."""
+would appear with less than 28 HU, which a reader may take for another tissue."""
 
 INVENTED_HU = 20.0
 """Contrast beyond that in full dose and in low dose above which a spot is invented: half of the

@@ -22,6 +22,8 @@ class Limit:
             return f"{self.highest:g}"
         if self.lowest == -self.highest:
             return f"±{self.highest:g}"
+        if math.isinf(self.highest):
+            return f"≥ {self.lowest:g}"
         if self.lowest == 0.0:
             return f"≤ {self.highest:g}"
         return f"{self.lowest:g} to {self.highest:g}"
@@ -31,11 +33,25 @@ BIAS_HU = Limit(-1.0, 1.0)
 """Mean HU of result minus full dose within a tissue; the constancy test of a scanner allows several
 times as much."""
 
+PATIENT_BIAS_HU = Limit(0.0, 1.0)
+"""Bias of a patient, without its sign, in the mean over the patients: biases of opposite sign
+vanish in a mean over all, while each patient has one of them."""
+
+PATIENT_BIAS_BONE_HU = Limit(0.0, 2.0)
+"""The same in bone, whose edges any change of sharpness moves."""
+
 FULL_DOSE_CHANGE = Limit(0.0, 0.5)
 """Change of full dose as input, in units of its own noise: nothing must be removed from it."""
 
 LESIONS = Limit(0.0, 0.0)
 """Number of lesions of at least 5 mm and 40 HU that may be lost, or invented."""
+
+MEDIAN_CONTRAST = Limit(0.9, 1.1)
+"""Share of the contrast of inserted lesions that remains, in the median: less hides what is faint,
+more exaggerates it."""
+
+MIN_CONTRAST = Limit(0.7, math.inf)
+"""The same of the lesion that fares worst."""
 
 NOISE_PEAK = Limit(0.85, 1.15)
 """Peak frequency of the noise over that of full dose; outside, images look plastic or gritty."""

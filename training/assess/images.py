@@ -17,7 +17,14 @@ from man_core.quality import (
     hu_bias,
     tissue_noise_power,
 )
-from training.assess.finding import BETWEEN_SLICES, BIAS_HU, FULL_DOSE_CHANGE, Finding
+from training.assess.finding import (
+    BETWEEN_SLICES,
+    BIAS_HU,
+    FULL_DOSE_CHANGE,
+    PATIENT_BIAS_BONE_HU,
+    PATIENT_BIAS_HU,
+    Finding,
+)
 from training.errors import TrainingError
 from training.evaluate.cases import FULL_DOSE, Case
 from training.evaluate.methods import Method
@@ -26,6 +33,14 @@ Hu = NDArray[np.float32]
 
 JUDGED_TISSUES = ("air", "fat", "soft tissue", "bone")
 """Tissues whose bias has a limit; that of lung is for information only."""
+
+PATIENT_BIAS_LIMITS = {
+    "lung": PATIENT_BIAS_HU,
+    "fat": PATIENT_BIAS_HU,
+    "soft tissue": PATIENT_BIAS_HU,
+    "bone": PATIENT_BIAS_BONE_HU,
+}
+"""Limits of the bias of a patient; outside the body, in air, noise alone makes one."""
 
 FULL_DOSE_SLICES = 4
 """Number of slices of a series that the model gets at full dose."""
@@ -58,10 +73,7 @@ def subject_of(case: Case) -> str:
 
 def bias(outcomes: Sequence[CaseResult]) -> Iterator[Finding]:
     """Measure the mean HU of result minus full dose by tissue, for each kind of case."""
-    kinds: dict[str, list[CaseResult]] = {}
-    for each in outcomes:
-        kinds.setdefault(subject_of(each.case), []).append(each)
-    for subject, group in kinds.items():
+    for subject, group in _by_subject(outcomes).items():
         own = [hu_bias(each.result, each.case.full) for each in group]
         low = [hu_bias(each.case.low.hu, each.case.full) for each in group]
         slices = [len(each.case.full) for each in group]
@@ -72,6 +84,22 @@ def bias(outcomes: Sequence[CaseResult]) -> Iterator[Finding]:
                 _mean_of(own, tissue, slices),
                 _mean_of(low, tissue, slices),
                 BIAS_HU if tissue in JUDGED_TISSUES else None,
+            )
+
+
+def patient_bias(outcomes: Sequence[CaseResult]) -> Iterator[Finding]:
+    """Measure the bias of each patient by tissue; the mean of the absolute values over patients."""
+    for subject, group in _by_subject(outcomes).items():
+        own = _bias_of_patients(group, [each.result for each in group])
+        low = _bias_of_patients(group, [each.case.low.hu for each in group])
+        for tissue, biases in own.items():
+            yield Finding(
+                f"HU bias of a patient, {tissue}",
+                subject,
+                float(np.mean(np.abs(biases))),
+                float(np.mean(np.abs(low[tissue]))),
+                PATIENT_BIAS_LIMITS.get(tissue),
+                f"{len(biases)} patient(s), at most {max(biases, key=abs):+.1f} HU",
             )
 
 
@@ -139,6 +167,25 @@ def _at_full_dose(case: Case) -> Case:
     full = case.full[chosen.round().astype(int)]
     low = replace(case.low, hu=full)
     return replace(case, dose=FULL_DOSE, low=low, full=full)
+
+
+def _by_subject(outcomes: Sequence[CaseResult]) -> dict[str, list[CaseResult]]:
+    kinds: dict[str, list[CaseResult]] = {}
+    for each in outcomes:
+        kinds.setdefault(subject_of(each.case), []).append(each)
+    return kinds
+
+
+def _bias_of_patients(group: Sequence[CaseResult], images: Sequence[Hu]) -> dict[str, list[float]]:
+    """Return the mean HU of images minus full dose by tissue, one value for each patient."""
+    biases: dict[str, list[float]] = {}
+    for patient in {each.case.patient: None for each in group}:
+        held = [place for place, each in enumerate(group) if each.case.patient == patient]
+        rows = [hu_bias(images[place], group[place].case.full) for place in held]
+        slices = [len(images[place]) for place in held]
+        for tissue in {name: None for row in rows for name in row}:
+            biases.setdefault(tissue, []).append(_mean_of(rows, tissue, slices))
+    return biases
 
 
 def _mean_of(rows: Sequence[dict[str, float]], tissue: str, slices: Sequence[int]) -> float:

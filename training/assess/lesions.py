@@ -9,8 +9,15 @@ import numpy as np
 
 from man_core import series_seed
 from man_core.physics.low_dose import MIN_STORED_HU
-from man_core.quality import InsertedLesion, LesionTrial, judge_lesions, paint_lesions, plan_lesions
-from training.assess.finding import LESIONS, Finding
+from man_core.quality import (
+    LOST_SHARE,
+    InsertedLesion,
+    LesionTrial,
+    judge_lesions,
+    paint_lesions,
+    plan_lesions,
+)
+from training.assess.finding import LESIONS, MEDIAN_CONTRAST, MIN_CONTRAST, Finding
 from training.assess.images import CaseResult, apply
 from training.evaluate.cases import Case
 from training.evaluate.methods import Method
@@ -49,22 +56,15 @@ def insert(method: Method, outcome: CaseResult, lesions: Lesions) -> tuple[Lesio
 
 
 def survival(trials: Sequence[LesionTrial], cases: Sequence[Case]) -> Iterator[Finding]:
-    """Count lost and invented lesions, with the worst of them."""
+    """Report the contrast of inserted lesions that remains, and lost and invented lesions."""
     subject = f"{cases[0].split}, {len(trials)} lesions of at least 5 mm and 40 HU"
     if not trials:
         yield Finding("lesions lost", subject, np.nan, limit=LESIONS, note="no room to insert any")
         return
-    worst = min(trials, key=lambda trial: trial.recovered_share)
-    half = float(np.median([trial.recovered_share for trial in trials]))
-    yield Finding(
-        "lesions lost",
-        subject,
-        sum(trial.lost for trial in trials),
-        0,
-        LESIONS,
-        f"share of contrast recovered: median {half:.2f}, least {worst.recovered_share:.2f} "
-        f"({worst.lesion.diameter_mm:g} mm, {worst.lesion.contrast_hu:+g} HU)",
-    )
+    yield from _contrast(trials, subject)
+    lost = sum(trial.lost for trial in trials)
+    note = f"less than {LOST_SHARE:g} of their contrast remains"
+    yield Finding("lesions lost", subject, lost, 0, LESIONS, note)
     highest = max(trial.invented_hu for trial in trials)
     yield Finding(
         "lesions invented",
@@ -73,4 +73,19 @@ def survival(trials: Sequence[LesionTrial], cases: Sequence[Case]) -> Iterator[F
         0,
         LESIONS,
         f"strongest spot that is in neither dose: {highest:.0f} HU",
+    )
+
+
+def _contrast(trials: Sequence[LesionTrial], subject: str) -> Iterator[Finding]:
+    """Report the share of the contrast that remains; in the low dose it is whole."""
+    median = float(np.median([trial.recovered_share for trial in trials]))
+    yield Finding("contrast of lesions, median", subject, median, 1.0, MEDIAN_CONTRAST)
+    worst = min(trials, key=lambda trial: trial.recovered_share)
+    yield Finding(
+        "contrast of lesions, least",
+        subject,
+        worst.recovered_share,
+        1.0,
+        MIN_CONTRAST,
+        f"{worst.lesion.diameter_mm:g} mm, {worst.lesion.contrast_hu:+g} HU",
     )

@@ -13,6 +13,7 @@ from training.assess.images import (
     bias,
     continuity,
     full_dose_change,
+    patient_bias,
     tissue_noise,
 )
 from training.assess.lesions import insert, plan, survival
@@ -78,7 +79,8 @@ def assess(
         outcomes.append(CaseResult(case, apply(method, case)))
         planted.extend(insert(method, outcomes[-1], lesions))
         report(done, len(cases) + len(contiguous))
-    findings = [*bias(outcomes), full_dose_change(method, cases), *survival(planted, cases)]
+    findings = [*bias(outcomes), *patient_bias(outcomes), full_dose_change(method, cases)]
+    findings.extend(survival(planted, cases))
     findings.extend(tissue_noise(outcomes))
     for done, case in enumerate(contiguous, len(cases) + 1):
         findings.extend(continuity(CaseResult(case, apply(method, case))))

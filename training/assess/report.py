@@ -27,7 +27,7 @@ def tables_of(assessment: Assessment) -> list[Table]:
 
 
 def json_of(assessment: Assessment) -> dict[str, Any]:
-    """Return plain values for JSON; null stands for no measurement or no limit."""
+    """Return plain values for JSON; null stands for no measurement, limit or bound."""
     return {
         **asdict(assessment),
         "findings": [_plain(finding) for finding in assessment.findings],
@@ -42,10 +42,14 @@ def _plain(finding: Finding) -> dict[str, Any]:
         "subject": finding.subject,
         "value": _measured(finding.value),
         "low_dose": _measured(finding.low_dose),
-        "limit": [limit.lowest, limit.highest] if limit else None,
+        "limit": [_bound(limit.lowest), _bound(limit.highest)] if limit else None,
         "passed": finding.passed,
         "note": finding.note,
     }
+
+
+def _bound(value: float) -> float | None:
+    return None if math.isinf(value) else value
 
 
 def _measured(value: float | None) -> float | None:

@@ -111,7 +111,7 @@ def test_the_recovered_share_is_the_share_that_came_through(share: float) -> Non
         (lesion,), PIXEL_MM, with_lesions=kept, without=full, low=full, full=full
     )
     assert trial.recovered_share == pytest.approx(share, abs=1e-4)
-    assert trial.lost == (trial.recovered_share < 0.5)
+    assert trial.lost == (trial.recovered_share < 0.7)
 
 
 @settings(deadline=None, max_examples=8)

@@ -27,7 +27,7 @@ PIXEL_MM = 0.8
 Hu = NDArray[np.float32]
 
 
-def case() -> Case:
+def case(patient: str = "p") -> Case:
     """Soft tissue between walls of fat, in air."""
     random = np.random.default_rng(1)
     clean = np.full(SHAPE, -1000.0)
@@ -36,7 +36,7 @@ def case() -> Case:
     full = (clean + random.normal(0.0, 10.0, SHAPE)).astype(np.float32)
     low = (full + random.normal(0.0, 17.0, SHAPE)).astype(np.float32)
     volume = Volume(low, (3.0, PIXEL_MM, PIXEL_MM), np.eye(4))
-    return Case("validation", "a", "p", 0.25, False, volume, full, Condition())
+    return Case("validation", "a", patient, 0.25, False, volume, full, Condition())
 
 
 def method(change: float = 0.0, blur: float = 0.0) -> Method:
@@ -72,6 +72,41 @@ def test_a_shift_of_all_hu_is_a_bias_in_every_tissue_beside_an_unbiased_low_dose
         assert found.value == pytest.approx(3.0, abs=0.7)
         assert found.low_dose == pytest.approx(found.value - 3.0, abs=0.01)
         assert found.passed is False
+
+
+def test_opposite_biases_of_two_patients_do_not_cancel() -> None:
+    def apply(case: Case, _window: tuple[float, float]) -> tuple[Hu, float]:
+        return case.full + np.float32(2.5 if case.patient == "p" else -2.5), 0.0
+
+    done = assess(Method("two", "", 0, apply), [case(), case("q")], trials=0)
+    assert finding(done, "HU bias, soft tissue").passed is True
+    found = finding(done, "HU bias of a patient, soft tissue")
+    assert found.value == pytest.approx(2.5, abs=0.01)
+    assert (found.passed, found.low_dose) == (False, pytest.approx(0.0, abs=0.5))
+    assert found.note == "2 patient(s), at most +2.5 HU"
+
+
+def test_slices_of_one_patient_make_one_bias() -> None:
+    def apply(case: Case, _window: tuple[float, float]) -> tuple[Hu, float]:
+        return case.full + np.float32(-1.5), 0.0
+
+    found = assess(Method("one", "", 0, apply), [case(), case()], trials=0)
+    assert finding(found, "HU bias of a patient, fat").note == "1 patient(s), at most -1.5 HU"
+
+
+@pytest.mark.parametrize(("share", "kept"), [(1.0, True), (0.8, False), (1.2, False)])
+def test_the_contrast_of_lesions_has_limits_of_its_own(share: float, kept: bool) -> None:
+    def apply(case: Case, _window: tuple[float, float]) -> tuple[Hu, float]:
+        lesions = case.full - plain
+        return plain + np.float32(share) * lesions, 0.0
+
+    plain = case().full
+    done = assess(Method("fainter", "", 0, apply), [case()], trials=6)
+    median = finding(done, "contrast of lesions, median")
+    assert (median.value, median.low_dose) == (pytest.approx(share, abs=0.01), 1.0)
+    assert median.passed is kept
+    assert finding(done, "contrast of lesions, least").passed is True
+    assert finding(done, "lesions lost").value == 0
 
 
 def test_a_strong_blur_is_reported_for_changed_full_dose_and_lost_lesions() -> None:
@@ -124,6 +159,7 @@ def test_nothing_to_assess_and_a_model_that_fails_are_said() -> None:
         (Limit(0.0, 0.5), "≤ 0.5", 0.5, 0.51),
         (Limit(0.0, 0.0), "0", 0.0, 1.0),
         (Limit(0.8, 1.2), "0.8 to 1.2", 0.8, 0.79),
+        (Limit(0.7, math.inf), "≥ 0.7", 0.7, 0.69),
     ],
 )
 def test_a_limit_includes_its_ends(limit: Limit, words: str, inside: float, outside: float) -> None:
