@@ -15,6 +15,7 @@ FUNCTIONS: Mapping[str, Mapping[str, str]] = {
     "dicom_node.ct.folder": {"scan_folder": "scan"},
     "dicom_node.ct.read": {"read_series": "read", "open_series": "read"},
     "dicom_node.ct.stack": {"CtStack.read": "read"},
+    "dicom_node.ct.image_file": {"read_slice": "read"},
     "man_core.noise": {
         "estimate_noise_and_texture": "noise",
         "NoiseSample.add": "noise",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -107,15 +108,15 @@ def denoise(
     With -c, the site's rules decide as in the node; --model, --strength and --dose-gain take
     precedence.
     """
+    base = _base(config)
+    _check_destination(source, destination)
+    _start_converters(source)
     from dicom_node.denoising.folder import Orders, denoise_folder
     from dicom_node.denoising.models import for_model, load_model
 
-    base = _base(config)
     named = for_model(base.model, model or base.model.name)
     wanted = _changed(named, strength=strength, dose_gain=dose_gain, steps=steps, device=device)
     watch = _changed(base.guard, action=guard, seeds=uncertainty)
-    _check_destination(source, destination)
-    _start_decoders(source)
     options = _options(wanted, base.derived, watch)
     denoiser = load_model(wanted)
     load = None if model is not None else _loader(wanted)
@@ -178,13 +179,12 @@ def _changed(settings: S, **options: object) -> S:
     return settings.model_copy(update=given)
 
 
-def _start_decoders(source: Path) -> None:
-    """Let decoders start while the model loads, if they will be needed."""
-    from dicom_node.ct.decoding.pool import DECODERS
-    from dicom_node.ct.folder import looks_compressed
+def _start_converters(source: Path) -> None:
+    """Let the processes that read and write slices start while torch and the model are loaded."""
+    from dicom_node.ct.conversion.pool import CONVERTERS, MAX_PROCESSES, SLICES_PER_PROCESS
 
-    if looks_compressed(source):
-        DECODERS.start()
+    found = source.rglob("*") if source.is_dir() else iter((source,))
+    CONVERTERS.start(sum(1 for _ in islice(found, MAX_PROCESSES * SLICES_PER_PROCESS)))
 
 
 def _check_destination(source: Path, destination: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from io import BytesIO
 from pathlib import Path
+from typing import Final
 
 from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.dataset import FileMetaDataset
@@ -15,6 +16,10 @@ from dicom_node.ct.headers import load
 from dicom_node.encoding.preamble import PREAMBLE, begins_with_meta
 from dicom_node.errors import StorageError, UnreadableFile
 from dicom_node.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+
+OWNER_ONLY: Final = 0o077
+
+_STATUS: Final = Path("/proc/self/status")
 
 
 def file_meta_for(dataset: Dataset) -> FileMetaDataset:
@@ -74,6 +79,18 @@ def with_preamble(path: Path) -> bytes:
     buffer = DicomBytesIO()
     write_file_meta_info(buffer, meta)
     return PREAMBLE + buffer.getvalue() + data
+
+
+def umask() -> int:
+    """Return the permissions that new files of this process do not get.
+
+    Asking the kernel changes nothing, whereas ``os.umask`` would, for all threads.
+    """
+    try:
+        rows = _STATUS.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        rows = []
+    return next((int(row.split()[1], 8) for row in rows if row.startswith("Umask:")), OWNER_ONLY)
 
 
 def write_file(dataset: Dataset, path: Path) -> None:

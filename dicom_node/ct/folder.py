@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -15,15 +13,11 @@ from pydicom import Dataset
 from dicom_node.ct.attributes import texts
 from dicom_node.ct.headers import load
 from dicom_node.ct.shared_elements import SharedElements
-from dicom_node.ct.transfer_syntaxes import LOSSLESS, POSSIBLY_LOSSY
-from dicom_node.encoding.file_reader import transfer_syntax_of
 from dicom_node.encoding.preamble import HEAD_BYTES, begins_with_element, has_prefix
 from dicom_node.errors import InputError, UnreadableFile
 
 DIRECTORY_FILE: Final = "DICOMDIR"
 """File name of the index of a DICOM medium: a DICOM file, but not an image."""
-
-MAX_LOOKED_AT: Final = 16
 
 MAX_KEPT_HEADERS: Final = 4096
 """Headers that a scan keeps, so that the files of a series are read once: 7 KiB each in a series
@@ -97,16 +91,6 @@ def scan_folder(folder: Path) -> Folder:
     if not by_series:
         raise _nothing_found(folder, unread, ignored)
     return Folder(tuple(map(tuple, by_series.values())), tuple(unread), tuple(ignored), headers)
-
-
-def looks_compressed(folder: Path) -> bool:
-    """Return whether the first DICOM file below a folder is compressed, among a few files."""
-    found = folder.rglob("*") if folder.is_dir() else iter((folder,))
-    for path in islice(found, MAX_LOOKED_AT):
-        with suppress(Exception), path.open("rb") as file:  # the scan says what is wrong with it
-            if syntax := transfer_syntax_of(file):
-                return syntax in LOSSLESS + POSSIBLY_LOSSY
-    return False
 
 
 def _files_in(folder: Path) -> Iterator[Path]:

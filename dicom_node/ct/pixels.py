@@ -9,21 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.encaps import get_frame
-from pydicom.pixels.utils import pixel_array
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.utils import as_pixel_options, pixel_array
 from pydicom.uid import UID
 
-from dicom_node.ct.decoding.frame import Frame
-from dicom_node.ct.decoding.pool import DECODERS, DecoderLost, UndecodableFrame
 from dicom_node.ct.padding import undeclared_padding
 from dicom_node.ct.transfer_syntaxes import READABLE, unreadable_syntax
 from dicom_node.encoding.codestream import check_frame_header
-from dicom_node.errors import NodeError, StorageError, UnreadableFile
+from dicom_node.errors import UnreadableFile
 
 AIR_HU: Final = -1000.0
 """Value given to a denoiser in place of padding: nothing was measured there, and air is neutral."""
 
 WORD_BITS: Final = 16
 """Bits Allocated of every CT Image (PS3.3 C.8.2.1)."""
+
+_EXTENDED_OFFSETS: Final = "extended_offsets"
+"""Table of several frames; a single frame is all of the fragments."""
 
 
 @dataclass(frozen=True)
@@ -75,16 +77,16 @@ class Encoding:
 def decode(dataset: Dataset, name: str) -> NDArray[Any]:
     """Decode the stored words [row, column] of one image, int16 or uint16, unused bits untouched.
 
-    Compressed pixels are decoded in another process (``ct.decoding``).
+    Decoders of compressed pixels are C code that foreign bytes can crash: images from outside are
+    decoded in processes of their own (``ct.conversion``).
 
     Args:
         dataset: One image with its pixel data and file meta information.
         name: Name of the image in error messages.
 
     Raises:
-        UnreadableFile: The transfer syntax is unsupported, or the pixel data missing or cut off,
-            or it takes more time or memory than an image of its size may.
-        StorageError: The system has no room for a decoder process.
+        UnreadableFile: The transfer syntax is unsupported, or the pixel data missing or cut off.
+        MemoryError: Decoding takes more memory than this process may have.
     """
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     if syntax not in READABLE:
@@ -93,8 +95,8 @@ def decode(dataset: Dataset, name: str) -> NDArray[Any]:
         raise UnreadableFile(f"{name} has no pixel data: the file is cut off, send it again.")
     _check_size(dataset, syntax, name)
     try:
-        words = (_decompressed if syntax.is_encapsulated else _unpacked)(dataset, name)
-    except NodeError:
+        words = (_decompressed if syntax.is_encapsulated else _unpacked)(dataset)
+    except MemoryError:
         raise
     except Exception as error:  # damaged attributes break their converters in any way
         raise _damaged(name) from error
@@ -105,21 +107,21 @@ def decode(dataset: Dataset, name: str) -> NDArray[Any]:
     return words
 
 
-def _unpacked(dataset: Dataset, _name: str) -> NDArray[Any]:
+def _unpacked(dataset: Dataset) -> NDArray[Any]:
     # Unused bits stay, so that padding which uses them is written back bit for bit.
     words: NDArray[Any] = pixel_array(dataset, raw=True, correct_unused_bits=False)
     return words
 
 
-def _decompressed(dataset: Dataset, name: str) -> NDArray[Any]:
-    try:
-        return DECODERS.decode(Frame.of(dataset))
-    except UndecodableFrame as error:
-        if not str(error):
-            raise _damaged(name) from error
-        raise UnreadableFile(f"{name} cannot be decoded: {error}: send it again.") from error
-    except DecoderLost as error:
-        raise StorageError(f"{name} cannot be decoded now: {error}: try again.") from error
+def _decompressed(dataset: Dataset) -> NDArray[Any]:
+    options: dict[str, Any] = as_pixel_options(
+        dataset, pixel_keyword="PixelData", correct_unused_bits=False
+    )
+    options.pop(_EXTENDED_OFFSETS, None)
+    decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
+    words: NDArray[Any]
+    words, _ = decoder.as_array(dataset.PixelData, raw=True, **options)
+    return words
 
 
 def _damaged(name: str) -> UnreadableFile:
@@ -185,7 +187,8 @@ def to_hu(
     words: NDArray[Any], encoding: Encoding, padding: NDArray[np.bool_] | None = None
 ) -> NDArray[np.float32]:
     """Convert stored words to float32 HU of the same shape; padding (found if None) becomes air."""
-    hu = values_of(words, encoding) * encoding.slope + encoding.intercept
+    hu = values_of(words, encoding) * encoding.slope
+    hu += encoding.intercept
     hu[padding_mask(words, encoding) if padding is None else padding] = AIR_HU
     return hu.astype(np.float32)
 
@@ -215,8 +218,11 @@ def signal_words(hu: NDArray[np.float32], encoding: Encoding) -> NDArray[Any]:
 
     Rounded to the nearest stored value and clipped to what Bits Stored holds.
     """
-    exact = (hu.astype(np.float64) - encoding.intercept) / encoding.slope
-    values = np.clip(np.rint(exact), encoding.lowest, encoding.highest)
+    values = hu.astype(np.float64)  # and the rest in place: each copy of it costs a millisecond
+    values -= encoding.intercept
+    values /= encoding.slope
+    np.rint(values, out=values)
+    np.clip(values, encoding.lowest, encoding.highest, out=values)
     words: NDArray[Any] = _outside_padding(values, encoding).astype(encoding.dtype)
     return words
 

@@ -14,14 +14,15 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from dicom_node.ct import headers, pixels
+from dicom_node.ct import headers
 from dicom_node.ct.attributes import number, numbers, texts
+from dicom_node.ct.conversion.pool import CONVERTERS
 from dicom_node.ct.folder import find_series, scan_folder
 from dicom_node.ct.patient import check_one_patient
 from dicom_node.ct.scope import localizer_remark, without_localizers
@@ -30,7 +31,7 @@ from dicom_node.ct.shared_elements import SharedElements
 from dicom_node.ct.slices import geometry
 from dicom_node.ct.slices.gaps import Gap, find_gaps
 from dicom_node.ct.slices.phases import phases_of
-from dicom_node.ct.stack import BYTES_PER_VOXEL, SLICE_BYTES_PER_PIXEL, CtStack
+from dicom_node.ct.stack import BYTES_PER_VOXEL, CtStack
 from dicom_node.ct.units import unspecified_remark
 from dicom_node.errors import IncompleteSeries, InputError, UnreadableFile
 from dicom_node.memory import header_bytes, memory_limited
@@ -74,13 +75,11 @@ def read_series(
         InputError: One sentence; ``NotForUs``, ``UnreadableFile``, ``IncompleteSeries`` say more.
     """
     stack = open_series(paths, contiguous=contiguous, only=only)
-    with _bounded(_voxel_bytes(stack)):
-        stored, padding, hu = _read_voxels(stack)
+    hu, padding = _read_voxels(stack)
     return CtSeries(
         volume=Volume(hu, stack.spacing_mm, stack.affine),
         condition=stack.condition,
         headers=stack.headers,
-        stored=stored,
         padding=padding,
         files=stack.files,
         regular=stack.regular,
@@ -170,10 +169,9 @@ def _bounded(further_bytes: int) -> Iterator[None]:
 
 
 def _voxel_bytes(stack: CtStack) -> int:
-    """Memory for the voxels of a series, and for processing one slice."""
+    """Memory for the voxels of a series."""
     slices, rows, columns = stack.shape
-    kept = slices * rows * columns * BYTES_PER_VOXEL
-    return header_bytes(slices) + kept + rows * columns * SLICE_BYTES_PER_PIXEL
+    return header_bytes(slices) + slices * rows * columns * BYTES_PER_VOXEL
 
 
 def _stack(images: Sequence[_Image], *, contiguous: bool) -> geometry.Stack:
@@ -252,16 +250,13 @@ def _gap_error(gaps: Sequence[Gap], images: Sequence[_Image]) -> IncompleteSerie
     )
 
 
-def _read_voxels(
-    stack: CtStack,
-) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.float32]]:
-    types = {pixels.Encoding.of(header).dtype for header in stack.headers}
-    stored = np.empty(stack.shape, np.result_type(*types))
-    padding, hu = np.empty(stack.shape, np.bool_), np.empty(stack.shape, np.float32)
-    for index in range(len(stored)):
-        found = stack.read(index)
-        stored[index], padding[index], hu[index] = found.stored, found.padding, found.hu
-    return stored, padding, hu
+def _read_voxels(stack: CtStack) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    with _bounded(_voxel_bytes(stack)):
+        hu, padding = np.empty(stack.shape, np.float32), np.empty(stack.shape, np.bool_)
+    for index in range(len(hu)):
+        found = CONVERTERS.read(stack.file(index))
+        hu[index], padding[index] = found.hu, found.padding
+    return hu, padding
 
 
 def _pixel_spacing(header: Dataset) -> tuple[float, float]:

@@ -1,12 +1,10 @@
-"""Slices of a series read ahead of their use by a few threads, in bounded memory."""
+"""Slices of a series read ahead of their use by converter processes, in bounded memory."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
-from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import Final, Self
@@ -14,16 +12,14 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_node.ct.stack import BYTES_PER_VOXEL, SLICE_BYTES_PER_PIXEL, CtSlice, CtStack
+from dicom_node.ct.conversion.pool import CONVERTERS, ReadSlice
+from dicom_node.ct.stack import BYTES_PER_VOXEL, SLICE_BYTES_PER_PIXEL, CtStack
 
 MAX_HELD_BYTES: Final = 1 << 29
-"""Memory for decoded slices that wait, and again for those that are being decoded."""
+"""Memory for slices that wait, and again for those that are being decoded, in all processes."""
 
 MAX_AHEAD_SLICES: Final = 32
 MIN_AHEAD_SLICES: Final = 2
-
-MAX_THREADS: Final = 4
-"""More gain nothing, since much of the work is done in Python."""
 
 
 class SliceReader:
@@ -35,10 +31,11 @@ class SliceReader:
     Args:
         stack: The series.
         early: Indices of the slices that are asked for before all others.
+        derived: Whether the slices will be derived; the processes then keep what that takes.
     """
 
-    def __init__(self, stack: CtStack, early: Sequence[int] = ()) -> None:
-        self._stack = stack
+    def __init__(self, stack: CtStack, early: Sequence[int] = (), *, derived: bool = False) -> None:
+        self._stack, self._derived = stack, derived
         pixels = stack.shape[1] * stack.shape[2]
         fitting = MAX_HELD_BYTES // (pixels * BYTES_PER_VOXEL)
         self._passing = frozenset(early if 2 * len(early) > fitting else ())
@@ -46,11 +43,12 @@ class SliceReader:
         ahead = min(max(fitting - kept, MIN_AHEAD_SLICES), MAX_AHEAD_SLICES)
         self._max_held = kept + ahead
         self._order: Iterator[int] = chain(early, range(len(self)))
-        self._held: dict[int, Future[CtSlice]] = {}
+        self._held: dict[int, Future[ReadSlice]] = {}
         self._released: set[int] = set()
         self._lock = Lock()
-        at_once = min(MAX_HELD_BYTES // (pixels * SLICE_BYTES_PER_PIXEL), os.cpu_count() or 1)
-        self._threads = ThreadPoolExecutor(min(max(at_once, 1), MAX_THREADS), "read")
+        fitting = MAX_HELD_BYTES // (pixels * SLICE_BYTES_PER_PIXEL)
+        at_once = max(min(fitting, CONVERTERS.size_for(len(self))), 1)
+        self._threads = ThreadPoolExecutor(at_once, "read")
 
     def __enter__(self) -> Self:
         return self
@@ -62,11 +60,13 @@ class SliceReader:
         _traceback: TracebackType | None,
     ) -> None:
         self._threads.shutdown(cancel_futures=True)
+        read = (one for one in self._held.values() if not one.cancelled() and not one.exception())
+        CONVERTERS.release(one.result() for one in read)
 
     @property
-    def files(self) -> tuple[Path, ...]:
-        """The files, one per slice."""
-        return self._stack.files
+    def stack(self) -> CtStack:
+        """The series."""
+        return self._stack
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -88,12 +88,12 @@ class SliceReader:
         """Return the mask of pixels without data [slice, row, column]."""
         return np.stack([self.slice(one).padding for one in range(*part.indices(len(self)))])
 
-    def slice(self, index: int) -> CtSlice:
+    def slice(self, index: int) -> ReadSlice:
         """Return a slice, read now if it has not been read ahead.
 
         Raises:
-            InputError: As :meth:`CtStack.read`.
-            StorageError: As :meth:`CtStack.read`.
+            InputError: As ``read_slice``.
+            StorageError: As :meth:`ConverterPool.read`.
         """
         with self._lock:
             found = self._held.get(index) or self._begin(index)
@@ -113,6 +113,10 @@ class SliceReader:
             if index not in self._held and index not in self._released:
                 self._begin(index)
 
-    def _begin(self, index: int) -> Future[CtSlice]:
-        self._held[index] = self._threads.submit(self._stack.read, index)
+    def _begin(self, index: int) -> Future[ReadSlice]:
+        self._held[index] = self._threads.submit(self._read, index)
         return self._held[index]
+
+    def _read(self, index: int) -> ReadSlice:
+        keep = self._derived and index not in self._passing
+        return CONVERTERS.read(self._stack.file(index), keep=keep)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,6 @@ class CtSeries:
         volume: HU with geometry; padding is air. Exact between slices only where ``regular``.
         condition: Acquisition parameters that a model may use.
         headers: One per slice, without pixel data.
-        stored: Stored words [slice, row, column]; each slice in the encoding of its own header.
         padding: [slice, row, column], True where the scanner had no data.
         files: One per slice.
         regular: Whether slices lie at one spacing; False for samples and changing spacing.
@@ -31,7 +29,6 @@ class CtSeries:
     volume: Volume
     condition: Condition
     headers: tuple[Dataset, ...]
-    stored: NDArray[Any]
     padding: NDArray[np.bool_]
     files: tuple[Path, ...]
     regular: bool

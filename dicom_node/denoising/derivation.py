@@ -12,15 +12,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset
 
-from dicom_node.ct.derived.image import add_guard_objections, derive_image
+from dicom_node.ct.conversion.messages import SeriesLabels
+from dicom_node.ct.conversion.pool import CONVERTERS
 from dicom_node.ct.derived.provenance import DeriveOptions, Provenance
-from dicom_node.ct.files import read_back, write_file
-from dicom_node.ct.headers import load_whole
+from dicom_node.ct.files import umask
 from dicom_node.ct.reader import SliceReader
 from dicom_node.ct.stack import BYTES_PER_VOXEL
-from dicom_node.errors import StorageError, UnreadableFile
+from dicom_node.errors import StorageError
 
 MAX_WAITING_SLICES = 32
 """Denoised slices that may wait for their file; more would fill the memory."""
@@ -33,30 +32,24 @@ _BYTES_PER_PIXEL = BYTES_PER_VOXEL + 4
 
 
 class Derivation:
-    """Write the files of all slices in order, in one thread of its own.
-
-    Nearly all of it is done in Python, so a second thread would gain nothing.
+    """Have the files of all slices written, in order, by the processes that have read them.
 
     Args:
         source: Slices of the series that is denoised; each is released when its file is written.
         files: Path of each slice's file.
-        provenance: Model and settings.
-        options: Labels of the derived series.
-        missing: Slices that the source lacked, in words.
-        thread: Runs the work.
+        labels: Labels of the derived series.
+        threads: Wait for the processes.
     """
 
     def __init__(
         self,
         source: SliceReader,
         files: Sequence[Path],
-        provenance: Provenance,
-        options: DeriveOptions,
-        missing: str,
-        thread: ThreadPoolExecutor,
+        labels: SeriesLabels,
+        threads: ThreadPoolExecutor,
     ) -> None:
-        self._source, self._files, self._provenance = source, files, provenance
-        self._options, self._missing, self._thread = options, missing, thread
+        self._source, self._files = source, files
+        self._labels, self._threads = labels, threads
         self._waiting: deque[Future[None]] = deque()
 
     def put(self, first: int, hu: NDArray[np.float32]) -> None:
@@ -74,7 +67,7 @@ class Derivation:
         """
         fitting = max(1, MAX_WAITING_BYTES // (hu[0].size * _BYTES_PER_PIXEL))
         for index, one in enumerate(hu, start=first):
-            self._waiting.append(self._thread.submit(self._write, index, one))
+            self._waiting.append(self._threads.submit(self._write, index, one))
         while self._waiting and (
             len(self._waiting) > min(fitting, MAX_WAITING_SLICES) or self._waiting[0].done()
         ):
@@ -98,20 +91,16 @@ class Derivation:
             StorageError: The disk is full or the folder not writable.
         """
         self.finish()
-        for source, file in zip(self._source.files, self._files, strict=True):
-            image, header = read_back(file), load_whole(source)
-            if header.get("SOPInstanceUID") != _source_uid(image):
-                raise UnreadableFile(
-                    f"{source.name} has changed while its series was read: try again."
-                )
-            add_guard_objections(image, header, self._provenance, self._missing, flagged)
-            write_file(image, file)
+
+        def add(index: int) -> None:
+            file = self._source.stack.file(index)
+            CONVERTERS.add_objections(file, self._files[index], self._labels, flagged)
+
+        for _ in self._threads.map(add, range(len(self._files))):
+            pass
 
     def _write(self, index: int, hu: NDArray[np.float32]) -> None:
-        image = derive_image(
-            self._source.slice(index), hu, self._provenance, self._options, missing=self._missing
-        )
-        write_file(image, self._files[index])
+        CONVERTERS.derive(self._source.slice(index), hu, self._files[index], self._labels)
         self._source.release((index,))
 
 
@@ -144,19 +133,16 @@ def deriving(
     """
     folder = _hidden_folder(targets[0].parent)
     files = [folder / target.name for target in targets]
-    thread = ThreadPoolExecutor(1, "derive")
+    labels = SeriesLabels(provenance, options, missing, umask())
+    threads = ThreadPoolExecutor(CONVERTERS.size, "derive")
     try:
-        derivation = Derivation(source, files, provenance, options, missing, thread)
+        derivation = Derivation(source, files, labels, threads)
         yield derivation
         derivation.finish()
         _move(files, targets)
     finally:
-        thread.shutdown(cancel_futures=True)
+        threads.shutdown(cancel_futures=True)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _source_uid(derived: Dataset) -> str:
-    return str(derived.SourceImageSequence[0].ReferencedSOPInstanceUID)
 
 
 def _hidden_folder(parent: Path) -> Path:

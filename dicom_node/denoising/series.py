@@ -84,10 +84,10 @@ def denoise_series(
 ) -> RunReport:
     """Denoise the files of one series and write the derived series.
 
-    All headers are read first. Slices are then read, denoised, checked and written in threads that
-    work beside each other, so that the memory does not grow with the series, but for its headers.
-    Each file is opened twice: for its small header elements, and for everything else in its turn;
-    once more where the spread over seeds is measured.
+    All headers are read first. Slices are then read and written in processes of their own while
+    others are denoised and checked here, so that the memory does not grow with the series, but for
+    its headers. Each file is opened twice: for its small header elements, and for everything else
+    in its turn; once more where the spread over seeds is measured.
     The files become visible when the last one is written and the guard has judged.
 
     Args:
@@ -118,7 +118,7 @@ def denoise_series(
     targets = _targets(source, files, destination)
     run = _Run(source, denoiser, options, should_stop)
     with (
-        SliceReader(source, sampled_slices(len(source.files))) as reader,
+        SliceReader(source, sampled_slices(len(source.files)), derived=True) as reader,
         deriving(reader, targets, run.provenance, options.derived, missing) as derivation,
     ):
         report = run.report(run.denoised(reader, derivation, on_progress), targets, missing)

@@ -20,8 +20,8 @@ from dicom_node.ct.derived.header import copy_header
 from dicom_node.ct.derived.provenance import DeriveOptions, Provenance
 from dicom_node.ct.derived.text import append_text
 from dicom_node.ct.files import file_meta_for
+from dicom_node.ct.image_file import CtSlice
 from dicom_node.ct.pixels import Encoding, to_words
-from dicom_node.ct.stack import CtSlice
 from dicom_node.ct.uids import derived_uid
 
 MAX_DESCRIPTION_CHARACTERS: Final = 64

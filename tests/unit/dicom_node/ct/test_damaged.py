@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from support.ct_factory import make_series, recode
+from support.slices import read_slices
 
 from dicom_node.ct.derived.image import derive_image
 from dicom_node.ct.derived.provenance import Provenance
@@ -40,9 +41,8 @@ def test_damaged_headers_never_end_in_a_traceback(
 def outcome(folder: Path) -> str:
     try:
         for paths in scan_folder(folder).series:
-            stack = open_series(paths)
-            for one in map(stack.read, range(len(stack.files))):
-                encode(derive_image(one, one.hu, MADE_BY))
+            for one, hu in read_slices(open_series(paths)):
+                encode(derive_image(one, hu, MADE_BY))
     except InputError as error:
         return str(error)
     return "derived"

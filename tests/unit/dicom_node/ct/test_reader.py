@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import threading
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom import Dataset, dcmread
 from support.ct_factory import change_header, make_series
 
 from dicom_node.ct import reader as reader_module
+from dicom_node.ct.conversion.pool import CONVERTERS, ReadSlice
 from dicom_node.ct.headers import load_image
+from dicom_node.ct.image_file import ImageFile, read_slice
 from dicom_node.ct.read import open_series, read_series
 from dicom_node.ct.reader import SliceReader
-from dicom_node.ct.stack import CtSlice, CtStack
+from dicom_node.ct.stack import CtStack
 from dicom_node.errors import UnreadableFile
 
 
@@ -27,25 +27,25 @@ def files(tmp_path: Path) -> list[Path]:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The indices of the slices that were read, in the order in which they were begun."""
     begun: list[int] = []
-    read = CtStack.read
+    file = CtStack.file
 
-    def note(stack: CtStack, index: int) -> CtSlice:
+    def note(stack: CtStack, index: int) -> ImageFile:
         begun.append(index)
-        return read(stack, index)
+        return file(stack, index)
 
-    monkeypatch.setattr(CtStack, "read", note)
+    monkeypatch.setattr(CtStack, "file", note)
     return begun
 
 
 def test_slices_are_those_of_the_whole_series(files: list[Path]) -> None:
     series = read_series(files)
     with SliceReader(open_series(files), early=(0, 6, 11)) as reader:
-        assert (reader.shape, len(reader), reader.files) == ((12, 32, 32), 12, tuple(files))
+        assert (reader.shape, len(reader), reader.stack.files) == ((12, 32, 32), 12, tuple(files))
         np.testing.assert_array_equal(reader[6:7], series.volume.hu[6:7])
         for part in (slice(0, 5), slice(5, 12)):
             np.testing.assert_array_equal(reader[part], series.volume.hu[part])
             np.testing.assert_array_equal(reader.padding(part), series.padding[part])
-        np.testing.assert_array_equal(reader.slice(3).stored, series.stored[3])
+        assert reader.slice(3).file.path == files[3]
 
 
 def test_every_slice_is_read_once_while_it_is_held(
@@ -74,7 +74,7 @@ def test_few_slices_are_read_ahead_of_a_slow_reader(
 def test_early_slices_that_would_fill_the_memory_are_read_again(
     files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader_module, "MAX_HELD_BYTES", 5 * 32 * 32 * 7)
+    monkeypatch.setattr(reader_module, "MAX_HELD_BYTES", 5 * 32 * 32 * 5)
     begun = counted(monkeypatch)
     with SliceReader(open_series(files), early=(0, 6, 11)) as reader:
         for index in (0, 6, 11, *range(12)):
@@ -113,44 +113,21 @@ def test_a_file_that_changes_between_header_and_pixels_is_refused(
     stack = open_series(files)
     change_header(files[2], **{keyword: value})
     with pytest.raises(UnreadableFile, match="has changed while its series was read"):
-        stack.read(2)
+        CONVERTERS.read(stack.file(2))
 
 
 def test_a_comparison_leaves_the_bytes_of_the_header(files: list[Path]) -> None:
     before = load_image(files[2])
-    header = open_series(files).read(2).header
+    header = read_slice(open_series(files).file(2))[0].header
     for keyword in ("PatientName", "RescaleIntercept", "ImagePositionPatient"):
         assert header.get_item(keyword) == before.get_item(keyword)
 
 
-LARGE_BYTES = 3 << 20
-
-
-def test_large_headers_are_not_kept_with_the_slices_that_wait(files: list[Path]) -> None:
-    for file in files:
-        change_header(file, ICCProfile=bytes(LARGE_BYTES))
-    stack = open_series(files)
-    tracemalloc.start()
-    try:
-        held = [stack.read(index) for index in range(len(files))]
-        memory, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert memory < LARGE_BYTES
-    assert [len(one.header.ICCProfile) for one in held] == [LARGE_BYTES] * len(files)
-    change_header(files[2], RescaleIntercept=0)
-    with pytest.raises(UnreadableFile, match="has changed while its series was read"):
-        _ = held[2].header
-
-
-def test_many_items_make_a_header_large(files: list[Path]) -> None:
-    item = Dataset()
-    item.CodeValue = "1"
-    image = dcmread(files[2])
-    image.DerivationCodeSequence = [item] * 2000
-    image["DerivationCodeSequence"].is_undefined_length = True  # parsed when it is read
-    image.save_as(files[2])
-    stack = open_series(files)
-    large, ordinary = stack.read(2), stack.read(3)
-    assert large.header is not large.header
-    assert ordinary.header is ordinary.header
+def test_processes_forget_the_slices_of_a_series_that_was_given_up(
+    files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forgotten: list[ReadSlice] = []
+    monkeypatch.setattr(CONVERTERS, "release", forgotten.extend)
+    with SliceReader(open_series(files), derived=True) as reader:
+        held = [reader.slice(0), reader.slice(1)]
+    assert {one.ticket for one in held} <= {one.ticket for one in forgotten}

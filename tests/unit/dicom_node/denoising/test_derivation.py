@@ -10,6 +10,7 @@ import pytest
 import torch
 from support.ct_factory import change_header, make_series
 
+from dicom_node.ct.conversion.messages import SeriesLabels
 from dicom_node.ct.derived.provenance import DeriveOptions, Provenance
 from dicom_node.ct.read import open_series
 from dicom_node.ct.reader import SliceReader
@@ -49,15 +50,14 @@ def test_slices_that_wait_are_bounded_in_number_and_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slices_in_memory: float, bound: int
 ) -> None:
     monkeypatch.setattr(derivation_module, "MAX_WAITING_SLICES", 5)
-    monkeypatch.setattr(
-        derivation_module, "MAX_WAITING_BYTES", int(slices_in_memory * SIZE**2 * 11)
-    )
+    monkeypatch.setattr(derivation_module, "MAX_WAITING_BYTES", int(slices_in_memory * SIZE**2 * 9))
     files = [tmp_path / f"{index}.dcm" for index in range(SLICES)]
     provenance = Provenance.of(IDENTITY, steps=0, strength=1.0, seed=0)
+    labels = SeriesLabels(provenance, DeriveOptions(), "", 0o077)
     stack = open_series(make_series(tmp_path / "in", slices=SLICES, size=SIZE))
     waiting = []
     with SliceReader(stack) as reader, LateThread(1) as thread:
-        derivation = Derivation(reader, files, provenance, DeriveOptions(), "", thread)
+        derivation = Derivation(reader, files, labels, thread)
         for index in range(SLICES):
             derivation.put(index, reader[index : index + 1])
             waiting.append(index + 1 - sum(file.exists() for file in files))

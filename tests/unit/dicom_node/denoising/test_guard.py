@@ -14,6 +14,7 @@ from pydicom import Dataset, dcmread
 from support.ct_factory import make_series
 from support.denoisers import SeededDenoiser, ShiftingDenoiser
 from support.ledger_factory import START, House, NodeFixture, at
+from support.slices import read_slices
 from support.workers import model_worker
 
 from dicom_node import telemetry
@@ -199,7 +200,7 @@ def test_the_spread_over_seeds_is_that_of_the_slices_that_are_derived(
     options = DenoiseOptions(guard=GuardOptions("off", seeds=3))
     report = denoise_series(files, tmp_path / "out", SeededDenoiser(), options, only=chosen)
     stack = open_series(files, only=chosen)
-    hu = np.stack([stack.read(index).hu for index in range(len(stack.files))])
+    hu = np.stack([hu for _, hu in read_slices(stack)])
     first = report.denoise.seed
     _, expected = spread_over_seeds(
         Volume(hu, stack.spacing_mm, stack.affine),

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import errno
 import json
 import threading
-from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,6 +9,8 @@ import numpy as np
 import pydicom
 import pytest
 import torch
+from support.compression import compress
+from support.converters import DECODE, WRITE, Pool, pool
 from support.ct_factory import change_header, make_series
 from support.peers import wait_until
 
@@ -19,6 +19,8 @@ from dicom_node.denoising.series import DenoiseOptions, GuardOptions, denoise_se
 from dicom_node.encoding.file_reader import ElementScope, read_elements
 from dicom_node.errors import InputError, ModelUnavailable, StorageError, UnreadableFile
 from man_core import Condition, Denoiser, ModelCard, Stopped, load_denoiser
+
+__all__ = ["pool"]
 
 IDENTITY = load_denoiser("identity")
 
@@ -205,35 +207,55 @@ def test_files_are_written_while_later_slices_are_denoised(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("at", [1, 5], ids=["first", "last"])
 def test_a_slice_that_cannot_be_written_ends_the_work_and_leaves_what_was_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+    tmp_path: Path, pool: Pool, at: int
 ) -> None:
     source = make_series(tmp_path / "in", slices=5)
     denoise_series(source, tmp_path / "out", IDENTITY)
     before = hashes(tmp_path / "out")
-
-    def fails(buffer: BytesIO, image: pydicom.Dataset, **options: object) -> None:
-        if image.InstanceNumber == at:
-            raise ValueError("a value of a wrong type")
-        pydicom.dcmwrite(buffer, image, enforce_file_format=True)
-
-    monkeypatch.setattr("dicom_node.ct.files.dcmwrite", fails)
+    pool(
+        f"if given[1].InstanceNumber == {at}: raise ValueError\n"
+        "    return original(*given, **named)",
+        "files.dcmwrite",
+    )
     with pytest.raises(UnreadableFile, match=f"header of image {at}"):
         denoise_series(source, tmp_path / "out", Shift(1.0))
     assert hashes(tmp_path / "out") == before
 
 
-def test_a_full_disk_ends_the_work_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_ends_the_work_and_leaves_nothing(tmp_path: Path, pool: Pool) -> None:
     source = make_series(tmp_path / "in", slices=5)
-
-    def full(path: Path, data: bytes) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(StorageError, match="No space left"):
+    pool("raise OSError(errno.ENOSPC, 'No space left on device')", "Path.write_bytes")
+    with pytest.raises(StorageError, match=r"0001\.dcm cannot be written: No space left on device"):
         denoise_series(source, tmp_path / "out", Shift(1.0))
     assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("place", [DECODE, WRITE], ids=["read", "derived"])
+def test_processes_that_are_killed_on_the_way_change_nothing(
+    tmp_path: Path, pool: Pool, place: str
+) -> None:
+    """A series longer than one process is worth, whose slices are no longer kept by anybody."""
+    source = make_series(tmp_path / "in", slices=40, size=32)
+    for path in source:
+        compress(path, "jpeg-ls")
+    denoise_series(source, tmp_path / "plain", Shift(1.0))
+    pool("os.kill(os.getpid(), signal.SIGKILL)", place, once=True, size=2)
+    denoise_series(source, tmp_path / "out", Shift(1.0))
+    assert hashes(tmp_path / "out") == hashes(tmp_path / "plain")
+
+
+def test_series_after_series_in_one_process_gives_the_same(tmp_path: Path, pool: Pool) -> None:
+    """Whatever the processes keep of one that was given up, or of an earlier state of a file."""
+    source = make_series(tmp_path / "in", slices=20, size=32)
+    denoise_series(source, tmp_path / "1", Shift(1.0))
+    with pytest.raises(ModelUnavailable):
+        denoise_series(source, tmp_path / "2", Shift(float("nan")))
+    for path in source:
+        change_header(path, StationName="ELSEWHERE")
+    denoise_series(source, tmp_path / "3", Shift(1.0))
+    pool(size=2)
+    denoise_series(source, tmp_path / "4", Shift(1.0))
+    assert hashes(tmp_path / "3") == hashes(tmp_path / "4") != hashes(tmp_path / "1")
 
 
 def test_stopping_half_way_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -259,20 +281,27 @@ def test_a_damaged_slice_ends_the_work_and_leaves_nothing(tmp_path: Path) -> Non
 
 
 def test_a_file_is_read_for_its_header_and_once_more_for_all_the_rest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
 ) -> None:
     source = make_series(tmp_path / "in", slices=6)
     scopes: dict[str, list[ElementScope]] = {path.name: [] for path in source}
+    log = tmp_path / "log"
 
     def noted(file: BinaryIO, wanted: ElementScope) -> pydicom.FileDataset:
         scopes[Path(file.name).name].append(wanted)
         return read_elements(file, wanted)
 
     monkeypatch.setattr("dicom_node.ct.headers.read_elements", noted)
+    pool(
+        f"print(Path(given[0].name).name, given[1], file=open({str(log)!r}, 'a'))\n"
+        "    return original(*given, **named)",
+        "headers.read_elements",
+    )
     (outcome,) = denoise_folder(tmp_path / "in", tmp_path / "out", Shift(1.0))
     assert outcome.report is not None
     lean, whole = ElementScope(lean=True, pixels=False), ElementScope(lean=False, pixels=True)
-    assert list(scopes.values()) == [[lean, whole]] * 6
+    assert list(scopes.values()) == [[lean]] * 6
+    assert sorted(log.read_text().splitlines()) == [f"{path.name} {whole}" for path in source]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from pydicom.uid import (
     JPEGLSLossless,
 )
 from support.ct_factory import make_series, recode
+from support.slices import read_slices, stored_words
 
 from dicom_node.ct.derived.codes import (
     ACQUISITION_EQUIPMENT,
@@ -55,10 +56,9 @@ def derive(
     made_by: Provenance = MADE_BY,
     options: DeriveOptions | None = None,
 ) -> list[Dataset]:
-    stack = open_series(series.files)
     return [
-        derive_image(one, one.hu + np.float32(shift_hu), made_by, options or DeriveOptions())
-        for one in map(stack.read, range(len(stack.files)))
+        derive_image(one, hu + np.float32(shift_hu), made_by, options or DeriveOptions())
+        for one, hu in read_slices(open_series(series.files))
     ]
 
 
@@ -265,9 +265,9 @@ def test_pixels_go_back_as_they_came(
     )
     (derived,) = map(written, derive(series, shift_hu))
     words = derived.pixel_array
-    mask = series.padding[0]
-    np.testing.assert_array_equal(words[mask], series.stored[0][mask])
-    expected = np.rint(series.stored[0].astype(float) + np.float32(shift_hu))
+    mask, (stored,) = series.padding[0], stored_words(series.files)
+    np.testing.assert_array_equal(words[mask], stored[mask])
+    expected = np.rint(stored.astype(float) + np.float32(shift_hu))
     free = ~mask & (expected > (-1024 - intercept)) & (expected < (4095 if bits == 12 else 32767))
     np.testing.assert_allclose(words[free], expected[free], atol=1)
 

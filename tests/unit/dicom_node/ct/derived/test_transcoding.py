@@ -15,6 +15,7 @@ from pydicom import Dataset
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from support.ct_factory import make_series, recode
+from support.slices import read_slices
 
 from dicom_node.ct.derived.image import derive_image
 from dicom_node.ct.derived.provenance import Provenance
@@ -31,9 +32,9 @@ SYNTAXES = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian]
 
 
 def derived_of(path: Path) -> Dataset:
-    one = open_series([path]).read(0)
+    ((one, hu),) = read_slices(open_series([path]))
     buffer = BytesIO()
-    derived = derive_image(one, one.hu, MADE_BY)
+    derived = derive_image(one, hu, MADE_BY)
     dcmwrite(buffer, derived, enforce_file_format=True)
     return pydicom.dcmread(BytesIO(buffer.getvalue()))
 

@@ -1,4 +1,4 @@
-"""``python -m dicom_node.ct.decoding``: decode the frames that come on standard input.
+"""``python -m dicom_node.ct.conversion``: carry out the requests that come on standard input.
 
 It ends when standard input closes, which the kernel does however its parent ends.
 """
@@ -9,32 +9,37 @@ import os
 import resource
 import signal
 from io import FileIO
-from typing import Final
+from typing import Any, Final
+
+from numpy.typing import NDArray
 
 from dicom_node.ct import prepare_dicom_libraries
-from dicom_node.ct.decoding.frame import Frame, Outcome, receive_frame, send_answer
-from dicom_node.ct.decoding.limits import (
-    MAX_PROCESSOR_SECONDS,
-    MAX_SECONDS,
-    decoding_bytes,
+from dicom_node.ct.conversion.messages import (
+    Derive,
+    Object,
+    Read,
+    receive_request,
+    send_done,
+    send_error,
 )
-from dicom_node.memory import memory_limited
+from dicom_node.ct.conversion.slices import Slices, object_to
 
 PARENTS_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Sent to all processes of a service or terminal; when to end is for the parent to decide."""
 
 
 def main() -> None:
-    """Answer requests until there are no more."""
+    """Carry out requests until there are no more."""
     for number in PARENTS_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF, signal.SIGALRM})
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would hold a patient's images
     requests, answers = _private_pipes()
     prepare_dicom_libraries()
+    slices = Slices()
     try:
         while True:
-            _answer(answers, receive_frame(requests))
+            _answer(requests, answers, slices)
     except (EOFError, BrokenPipeError):
         return
 
@@ -49,22 +54,24 @@ def _private_pipes() -> tuple[FileIO, FileIO]:
     return requests, answers
 
 
-def _answer(answers: FileIO, frame: Frame) -> None:
-    # The default action of both signals ends the process, wherever its code is.
-    signal.setitimer(signal.ITIMER_PROF, MAX_PROCESSOR_SECONDS)
-    signal.setitimer(signal.ITIMER_REAL, MAX_SECONDS)
-    words = None
+def _answer(requests: FileIO, answers: FileIO, slices: Slices) -> None:
+    nonce, request, hu = receive_request(requests)
+    digest, arrays = b"", tuple[NDArray[Any], ...]()
     try:
-        with memory_limited(decoding_bytes(frame)):
-            words = frame.decode()
-        outcome = Outcome.WORDS if words.shape == frame.shape else Outcome.DAMAGED
-    except MemoryError:
-        outcome = Outcome.NO_MEMORY
-    except Exception:  # decoders of five libraries raise what they like
-        outcome = Outcome.DAMAGED
-    signal.setitimer(signal.ITIMER_PROF, 0)
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    send_answer(answers, outcome, words if outcome is Outcome.WORDS else None)
+        if isinstance(request, Read):
+            found, read = slices.read(request)
+            digest, arrays = found.digest, (read, found.padding)
+        elif isinstance(request, Derive):
+            slices.derive(request, hu)
+        elif isinstance(request, Object):
+            object_to(request)
+        else:
+            for ticket in request.tickets:
+                slices.release(ticket)
+    except Exception as error:  # decoders of five libraries raise what they like
+        send_error(answers, nonce, error)
+    else:
+        send_done(answers, nonce, digest, arrays)
 
 
 if __name__ == "__main__":
