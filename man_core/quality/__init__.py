@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from man_core.quality.continuity import BetweenSlices, between_slice_energy, between_slices
-from man_core.quality.detectability import detectability, dog_channels
+from man_core.quality.detectability import (
+    channel_responses,
+    detectability,
+    dog_channels,
+    gabor_channels,
+    laguerre_gauss_channels,
+)
 from man_core.quality.lesions import (
     LOST_SHARE,
     InsertedLesion,
@@ -60,13 +66,16 @@ __all__ = [
     "between_slice_energy",
     "between_slices",
     "change_over_noise",
+    "channel_responses",
     "detectability",
     "dicom_window",
     "difference_noise_power",
     "dog_channels",
     "find_features",
+    "gabor_channels",
     "hu_bias",
     "judge_lesions",
+    "laguerre_gauss_channels",
     "measure",
     "noise_power",
     "paint_lesions",

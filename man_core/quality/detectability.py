@@ -21,6 +21,15 @@ WIDTH_GROWTH = 1.4
 BANDWIDTH = 1.67
 """Ratio of the widths of successive channels, and of outer to inner width (Abbey and Barrett)."""
 
+LAGUERRE_GAUSS_CHANNELS = 5
+LAGUERRE_GAUSS_WIDTH = 2.0 / 3.0
+"""Width of the Laguerre-Gauss channels over the radius of the signal (FDA's LCD-CT)."""
+
+GABOR_BANDS = 4
+GABOR_ANGLES = 4
+GABOR_HIGHEST = 0.125
+"""Upper end of the highest octave of the Gabor channels, cycles per pixel (FDA's LCD-CT)."""
+
 MIN_PAIRS_PER_CHANNEL = 5
 """Minimum number of image pairs per channel for an estimate of the covariance."""
 
@@ -45,6 +54,62 @@ def dog_channels(side: int, count: int = CHANNELS) -> NDArray[np.float64]:
     lengths = np.sqrt((channels**2).sum(axis=(1, 2), keepdims=True))
     normal: NDArray[np.float64] = channels / lengths
     return normal
+
+
+def laguerre_gauss_channels(
+    side: int, width_pixels: float, count: int = LAGUERRE_GAUSS_CHANNELS
+) -> NDArray[np.float64]:
+    """Build Laguerre-Gauss channels, centred on an image of ``side`` pixels.
+
+    Gallas and Barrett 2003 (J Opt Soc Am A 20:1725), eq. 14: sqrt(2) / a exp(-pi r^2 / a^2)
+    L_n(2 pi r^2 / a^2) with the Laguerre polynomials L_n. They span the round signals of a width
+    comparable to a, so that few of them come near the ideal linear observer.
+
+    Args:
+        side: Side of the image, pixels.
+        width_pixels: Width a of the Gaussian, pixels.
+        count: Number of channels.
+
+    Returns:
+        Channels [channel, row, column].
+    """
+    across, down = _centred(side)
+    square = 2.0 * math.pi * (across**2 + down**2) / width_pixels**2
+    gaussian = math.sqrt(2.0) / width_pixels * np.exp(-0.5 * square)
+    polynomials = np.eye(count)
+    return np.stack([gaussian * np.polynomial.laguerre.lagval(square, n) for n in polynomials])
+
+
+def gabor_channels(
+    side: int,
+    highest: float = GABOR_HIGHEST,
+    bands: int = GABOR_BANDS,
+    angles: int = GABOR_ANGLES,
+) -> NDArray[np.float64]:
+    """Build Gabor channels, centred on an image of ``side`` pixels, as in human vision.
+
+    Octave bands, each a cosine of its middle frequency under a Gaussian whose spectrum has the
+    width of the band, at angles evenly spaced over a half circle (FDA's LCD-CT, after Watson 1983).
+
+    Args:
+        side: Side of the image, pixels.
+        highest: Upper end of the highest band, cycles per pixel.
+        bands: Number of octaves.
+        angles: Number of angles.
+
+    Returns:
+        Channels [band and angle, row, column].
+    """
+    across, down = _centred(side)
+    channels = []
+    for band in range(bands):
+        middle, width = 0.75 * highest / 2.0**band, 0.5 * highest / 2.0**band
+        extent = 4.0 * math.log(2.0) / (math.pi * width)
+        gaussian = np.exp(-4.0 * math.log(2.0) * (across**2 + down**2) / extent**2)
+        for angle in np.arange(angles) * math.pi / angles:
+            along = across * math.cos(angle) + down * math.sin(angle)
+            channels.append(gaussian * np.cos(2.0 * math.pi * middle * along))
+    return np.stack(channels)
 
 
 def detectability(
@@ -77,7 +142,7 @@ def detectability(
     least = MIN_PAIRS_PER_CHANNEL * count
     if pairs < least:
         raise ValueError(f"{count} channels need {least} pairs, got {pairs}.")
-    seen, unseen = (_responses(images, channels) for images in (present, absent))
+    seen, unseen = (channel_responses(images, channels) for images in (present, absent))
     covariance = 0.5 * (np.cov(seen, rowvar=False) + np.cov(unseen, rowvar=False))
     inverse = np.linalg.inv(covariance) * (pairs - count - 2) / (pairs - 1)
     signal = (seen - unseen).mean(axis=0)
@@ -85,9 +150,17 @@ def detectability(
     return math.sqrt(max(0.0, float(signal @ inverse @ signal - np.trace(inverse @ chance))))
 
 
-def _responses(images: NDArray[np.floating], channels: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Compute the channel responses [image, channel]."""
+def channel_responses(
+    images: NDArray[np.floating], channels: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Compute the channel responses [image, channel] of images [image, row, column]."""
     responses: NDArray[np.float64] = np.tensordot(
         images.astype(np.float64), channels, axes=([1, 2], [1, 2])
     )
     return responses
+
+
+def _centred(side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the distances from the middle of an image, across [1, column] and down [row, 1]."""
+    line = np.arange(side) - 0.5 * (side - 1)
+    return line[None, :], line[:, None]

@@ -140,8 +140,8 @@ class _Rods:
     def case(self) -> Case:
         """Case without signals."""
         generator = torch.Generator().manual_seed(1)
-        full = _noisier(self.truth, 0.5, generator)
-        low = _noisier(full, self.dose, generator)
+        full = noisier(self.truth, 0.5, generator)
+        low = noisier(full, self.dose, generator)
         spacing = (MODEL_THICKNESS_MM, PIXEL_MM, PIXEL_MM)
         volume = Volume(low, spacing, np.diag([*spacing, 1.0]))
         condition = Condition(anatomy="ABDOMEN", thickness_mm=MODEL_THICKNESS_MM)
@@ -214,7 +214,8 @@ def _signal_places() -> list[tuple[int, int]]:
     return [(row, column) for row in line for column in line]
 
 
-def _noisier(hu: Hu, dose: float, generator: torch.Generator) -> Hu:
+def noisier(hu: Hu, dose: float, generator: torch.Generator) -> Hu:
+    """Add the noise that separates a phantom's full dose from a fraction of it."""
     noisy: Hu = insert_noise(
         torch.from_numpy(hu.copy()),
         PIXEL_MM,

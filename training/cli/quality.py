@@ -33,6 +33,10 @@ Phantom = Annotated[
     bool, Option("--phantom/--no-phantom", help="Also assess on simulated patients and phantoms.")
 ]
 Trials = Annotated[int, Option("--trials", min=0, help="Number of lesions to insert.")]
+Pairs = Annotated[
+    int,
+    Option("--pairs", min=0, help="Regions with and without each low-contrast disc; 0: none."),
+]
 Strict = Annotated[bool, Option("--strict", help="Exit with 1 if a limit is broken.")]
 
 
@@ -50,6 +54,7 @@ def assess(
     phantom: Phantom = True,
     dose: Dose = 0.25,
     trials: Trials = 200,
+    pairs: Pairs = 200,
     slices: Slices = 16,
     strict: Strict = False,
     device: options.Device = "auto",
@@ -71,6 +76,7 @@ def assess(
             low,
             neighbours,
             trials=trials,
+            pairs=pairs,
             phantom_dose=dose if phantom else None,
             on_case=on_case,
         )

@@ -55,9 +55,11 @@ UNIFORM_RADIUS_MM = 45.0
 """Radius around the centre that contains only water."""
 
 
-def rod_phantom(rods: tuple[Rod, ...] = RODS) -> NDArray[np.float32]:
-    """Return a noise-free slice of the phantom [row, column], HU."""
-    hu = AIR_HU - AIR_HU * _disc(0.0, 0.0, WATER_RADIUS_MM)
+def rod_phantom(
+    rods: tuple[Rod, ...] = RODS, water_radius_mm: float = WATER_RADIUS_MM
+) -> NDArray[np.float32]:
+    """Return a noise-free slice of rods in water [row, column], HU."""
+    hu = AIR_HU - AIR_HU * _disc(0.0, 0.0, water_radius_mm)
     for rod in rods:
         hu += rod.contrast_hu * _disc(rod.x_mm, rod.y_mm, rod.radius_mm)
     return hu.astype(np.float32)
