@@ -162,5 +162,5 @@ def channel_responses(
 
 def _centred(side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the distances from the middle of an image, across [1, column] and down [row, 1]."""
-    line = np.arange(side) - 0.5 * (side - 1)
+    line = np.arange(side, dtype=np.float64) - 0.5 * (side - 1)
     return line[None, :], line[:, None]

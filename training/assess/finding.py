@@ -23,7 +23,7 @@ class Limit:
         if self.lowest == -self.highest:
             return f"±{self.highest:g}"
         if math.isinf(self.highest):
-            return f"≥ {self.lowest:g}"
+            return f"≥ {self.lowest:.3g}"
         if self.lowest == 0.0:
             return f"≤ {self.highest:g}"
         return f"{self.lowest:g} to {self.highest:g}"
@@ -61,6 +61,10 @@ BETWEEN_SLICES = Limit(0.8, 1.2)
 below it they are blurred."""
 
 
+Interval = tuple[float, float]
+"""Confidence interval of a value, 95 %."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """One measured value.
@@ -72,6 +76,10 @@ class Finding:
         low_dose: Value of the untouched low dose; None if meaningless.
         limit: Limit of the value; None if it is for information only.
         note: Circumstances, such as the worst case.
+        full_dose: Value of full dose; None if meaningless or not measured.
+        interval: Confidence interval of the value; None if not known.
+        low_dose_interval: The same of the low dose.
+        full_dose_interval: The same of full dose.
     """
 
     quantity: str
@@ -80,6 +88,10 @@ class Finding:
     low_dose: float | None = None
     limit: Limit | None = None
     note: str = ""
+    full_dose: float | None = None
+    interval: Interval | None = None
+    low_dose_interval: Interval | None = None
+    full_dose_interval: Interval | None = None
 
     @property
     def passed(self) -> bool | None:

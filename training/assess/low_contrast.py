@@ -143,7 +143,8 @@ def _regions(hu: Hu, places: Sequence[InsertedLesion], pixel_mm: float, flat: bo
         return regions
     line = np.arange(-half, half + 1) * pixel_mm
     surround = np.hypot(line[:, None], line[None, :]) > SURROUND_MM
-    return regions - regions[:, surround].mean(axis=1)[:, None, None]
+    flattened: Hu = regions - regions[:, surround].mean(axis=1)[:, None, None]
+    return flattened
 
 
 def water_findings(method: Method, dose: float, pairs: int) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from training.assess.images import (
     tissue_noise,
 )
 from training.assess.lesions import insert, plan, survival
+from training.assess.low_contrast import DEFAULT_PAIRS, patient_findings, water_findings
 from training.assess.phantom import phantom_findings
 from training.errors import TrainingError
 from training.evaluate.cases import Case
@@ -53,6 +54,7 @@ def assess(
     contiguous: Iterable[Case] = (),
     *,
     trials: int = 200,
+    pairs: int = DEFAULT_PAIRS,
     phantom_dose: float | None = None,
     on_case: Callable[[int, int | None], None] | None = None,
 ) -> Assessment:
@@ -63,6 +65,7 @@ def assess(
         cases: Low-dose cases with their full dose.
         contiguous: Low-dose cases of neighbouring slices.
         trials: Number of lesions to insert.
+        pairs: Number of regions with and without each low-contrast disc; 0: none.
         phantom_dose: Dose of the phantoms; None: no phantoms.
         on_case: Callback with (cases done, total cases).
 
@@ -85,7 +88,11 @@ def assess(
     for done, case in enumerate(contiguous, len(cases) + 1):
         findings.extend(continuity(CaseResult(case, apply(method, case))))
         report(done, len(cases) + len(contiguous))
+    if pairs:
+        findings.extend(patient_findings(method, outcomes, pairs))
     if phantom_dose is not None:
         findings.extend(phantom_findings(method, phantom_dose))
+    if phantom_dose is not None and pairs:
+        findings.extend(water_findings(method, phantom_dose, pairs))
     identity = (method.name, method.weights_sha256, method.sampler, method.steps)
     return Assessment(*identity, tuple(findings))

@@ -9,10 +9,10 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from training.assess.finding import Finding
+from training.assess.finding import Finding, Interval
 from training.assess.protocol import Assessment
 
-COLUMNS = ("measure", "low dose", "model", "limit", "verdict", "note")
+COLUMNS = ("measure", "low dose", "model", "full dose", "limit", "verdict", "note")
 VERDICTS = {True: "kept", False: "BROKEN", None: ""}
 
 
@@ -42,6 +42,10 @@ def _plain(finding: Finding) -> dict[str, Any]:
         "subject": finding.subject,
         "value": _measured(finding.value),
         "low_dose": _measured(finding.low_dose),
+        "full_dose": _measured(finding.full_dose),
+        "interval": finding.interval,
+        "low_dose_interval": finding.low_dose_interval,
+        "full_dose_interval": finding.full_dose_interval,
         "limit": [_bound(limit.lowest), _bound(limit.highest)] if limit else None,
         "passed": finding.passed,
         "note": finding.note,
@@ -61,8 +65,9 @@ def _table(title: str, findings: list[Finding]) -> Table:
     for finding in findings:
         table.add_row(
             finding.quantity,
-            "" if finding.low_dose is None else _figure(finding.low_dose),
-            _figure(finding.value),
+            _figure(finding.low_dose, finding.low_dose_interval),
+            _figure(finding.value, finding.interval),
+            _figure(finding.full_dose, finding.full_dose_interval),
             str(finding.limit or ""),
             VERDICTS[finding.passed],
             finding.note,
@@ -70,5 +75,8 @@ def _table(title: str, findings: list[Finding]) -> Table:
     return table
 
 
-def _figure(value: float) -> str:
-    return f"{value:.0f}" if isinstance(value, int) else f"{value:.2f}"
+def _figure(value: float | None, interval: Interval | None) -> str:
+    if value is None:
+        return ""
+    figure = f"{value:.0f}" if isinstance(value, int) else f"{value:.2f}"
+    return f"{figure} ({interval[0]:.2f} to {interval[1]:.2f})" if interval else figure
