@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from man_core.batches import BatchWork, check_stop, denoised_batches
+from man_core.beyond_padding import ContinuedSlices
 from man_core.condition import Condition
 from man_core.denoise_report import DenoiseReport
 from man_core.denoiser import Denoiser
@@ -48,7 +49,8 @@ def denoise_volume(
             whatever company.
         strength: 0 to 1, blended in HU.
         padding: Mask of pixels without measurement [slice, row, column]; there the result is the
-            source and the guard is not applied. None: no padding.
+            source and the guard is not applied, and the denoiser is shown tissue that the padding
+            cuts off (``continued_tissue``). None: no padding.
         limits: Limits of the guard, whose findings the report contains; None turns it off.
         on_result: See ``OnResult``; its exceptions propagate.
         on_progress: Callback with (slices done, total slices).
@@ -150,7 +152,7 @@ def _results(
     source: SliceSource, work: BatchWork, should_stop: Callable[[], bool] | None
 ) -> Generator[tuple[slice, NDArray[np.float32], NDArray[np.float32]]]:
     """Yield the slices of each batch, their source and their final result in HU."""
-    for part, result in denoised_batches(source, work, should_stop):
+    for part, result in denoised_batches(ContinuedSlices(source), work, should_stop):
         hu, padding, final = source[part], source.padding(part), np.array(result)
         if padding is not None:
             np.copyto(final, hu, where=padding)

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from man_core.batches import BatchWork, all_finite, check_stop, denoised_batches
+from man_core.beyond_padding import ContinuedSlices
 from man_core.condition import Condition
 from man_core.denoiser import Denoiser
 from man_core.errors import ModelError
 from man_core.noise import soft_tissue
 from man_core.pipeline import OnResult
-from man_core.slices import ArraySlices, HuSlices
+from man_core.slices import ArraySlices, SliceSource
 from man_core.volume import Volume
 
 MIN_SEEDS = 2
@@ -95,7 +96,7 @@ def spread_over_seeds(
 
 
 def stream_spread_over_seeds(
-    source: HuSlices,
+    source: SliceSource,
     denoiser: Denoiser,
     condition: Condition,
     *,
@@ -126,8 +127,8 @@ def stream_spread_over_seeds(
     if len(set(seeds)) < MIN_SEEDS:
         raise ValueError(f"The spread over seeds needs at least {MIN_SEEDS} different seeds.")
     runs = tuple(BatchWork(denoiser, condition, seed, strength) for seed in seeds)
-    values = _SpreadHistogram()
-    for part, spread in denoised_batches(source, _SpreadWork(runs, should_stop)):
+    work, values = _SpreadWork(runs, should_stop), _SpreadHistogram()
+    for part, spread in denoised_batches(ContinuedSlices(source), work):
         values.add(spread[soft_tissue(source[part])])
         if on_spread is not None:
             on_spread(part.start, spread)

@@ -247,3 +247,14 @@ def test_the_guard_does_not_count_padding(
 def test_padding_that_is_declared_rightly_is_all_there_is(tmp_path: Path) -> None:
     files = make_series(tmp_path, slices=1, padding=-2000, signed=True, bits=16, intercept=0.0)
     np.testing.assert_array_equal(read_series(files).padding[0], OUTSIDE)
+
+
+def test_the_network_sees_tissue_continued_into_padding_whose_words_stay(tmp_path: Path) -> None:
+    hu = np.full((2, SIZE, SIZE), 40.0)
+    options = {"signed": True, "bits": 16, "intercept": 0.0, "change": filled(-2000)}
+    files = make_series(tmp_path / "in", hu=hu, **options)  # type: ignore[arg-type]
+    derived, seen = shifted(files, tmp_path / "out")
+    for index, words in enumerate(derived):
+        np.testing.assert_array_equal(words[OUTSIDE], words_of(files[index])[OUTSIDE])
+        assert (words[~OUTSIDE] == 43).all()
+        assert (seen[index].numpy() == 40.0).all()
