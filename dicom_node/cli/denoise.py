@@ -13,7 +13,8 @@ import typer
 
 from dicom_node.cli.configuration import read_settings, source_title
 from dicom_node.cli.file_modes import modes_of_the_caller
-from dicom_node.cli.output import AsJson, progress, write_json
+from dicom_node.cli.output import AsJson, printable, progress, write_json
+from dicom_node.cli.signals import ending_in_order
 from dicom_node.errors import ConfigurationError, NodeError
 from dicom_node.rules import Rule, load_rules
 from dicom_node.settings import (
@@ -121,7 +122,7 @@ def denoise(
     denoiser = load_model(wanted)
     load = None if model is not None else _loader(wanted)
     orders = Orders(base.rules, source_ae, wanted.name, load, strength, dose_gain, incomplete)
-    with modes_of_the_caller(), progress("denoising") as on_slice:
+    with ending_in_order(), modes_of_the_caller(), progress("denoising") as on_slice:
         outcomes = denoise_folder(
             source,
             destination,
@@ -216,20 +217,24 @@ def _report(outcomes: Sequence[SeriesOutcome], as_json: bool) -> None:
         return
     for item in outcomes:
         if item.error is not None:
-            typer.echo(f"{item.name}: failed{_by_rule(item)}. {item.error}", err=True)
+            _say(f"{item.name}: failed{_by_rule(item)}. {item.error}", err=True)
         elif item.report is not None:
             done = item.report.denoise
-            typer.echo(
+            _say(
                 f"{item.name}: {done.slices} slices to {item.destination} by {done.model}"
                 f" {done.version} on {done.device}, {done.seconds / done.slices:.2f} s per slice;"
                 f" noise {_hu(done.noise_before_hu)} before, {_hu(done.noise_after_hu)} after;"
                 f" {_verdict(done)}{_by_rule(item)}."
             )
             for remark in item.report.remarks:
-                typer.echo(f"{item.name}: {remark}.", err=True)
+                _say(f"{item.name}: {remark}.", err=True)
             _report_uncertainty(item.report.uncertainty)
         else:
-            typer.echo(f"{item.name}: skipped, {item.skipped}{_by_rule(item)}.", err=True)
+            _say(f"{item.name}: skipped, {item.skipped}{_by_rule(item)}.", err=True)
+
+
+def _say(line: str, *, err: bool = False) -> None:
+    typer.echo(printable(line), err=err)
 
 
 def _by_rule(item: SeriesOutcome) -> str:

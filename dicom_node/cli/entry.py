@@ -21,6 +21,7 @@ from dicom_node.logs import log_to_stderr
 from dicom_node.product import PRODUCT_VERSION
 
 UNEXPECTED = 1
+INTERRUPTED = 130
 
 GROUPS: Final = {
     "processes": ("init", "start", "receive", "work", "deliver", "serve"),
@@ -88,6 +89,8 @@ def main() -> None:
     except NodeError as error:
         typer.echo(f"dicom-node: {error}", err=True)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:  # before typer has begun to handle it
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader of the output, such as `head`, has ended
         sys.stderr.close()
         sys.exit(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -34,6 +35,11 @@ def write_table(
         table.add_row(*("" if cell is None else str(cell) for cell in row))
     width = None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL
     Console(width=width, markup=False, highlight=False).print(table)
+
+
+def printable(line: str) -> str:
+    """Replace control characters, which the name of a file may hold, so that it stays one line."""
+    return "".join("?" if unicodedata.category(one) == "Cc" else one for one in line)
 
 
 def moment(timestamp: float | None) -> str:

@@ -12,8 +12,9 @@ import typer
 from pydicom.misc import is_dicom
 
 from dicom_node.cli.configuration import ConfigPath, read_settings
-from dicom_node.cli.output import AsJson, progress, write_json
+from dicom_node.cli.output import AsJson, printable, progress, write_json
 from dicom_node.ct.files import with_preamble
+from dicom_node.ct.folder import files_below
 from dicom_node.dimse.peer import describe
 from dicom_node.encoding.preamble import lacks_preamble
 from dicom_node.errors import InputError
@@ -79,7 +80,7 @@ def _report(
         typer.echo(f"{skipped} files were skipped, since they are not DICOM files.")
     for result in results:
         if not result.ok:
-            typer.echo(f"  {result.path.name}: {result.sentence}", err=True)
+            typer.echo(printable(f"  {result.path.name}: {result.sentence}"), err=True)
 
 
 def _who(peer: PeerSettings | WebPeerSettings) -> str:
@@ -87,14 +88,15 @@ def _who(peer: PeerSettings | WebPeerSettings) -> str:
 
 
 def _dicom_files(paths: list[Path]) -> tuple[list[Path], int]:
-    """The DICOM files among the paths and below them, and the number of other files."""
+    """The DICOM files among the paths and below them, and the number of other files.
+
+    Hidden files below a folder are left out: a command that was killed leaves such files behind.
+    """
     found: list[Path] = []
     for path in paths:
         if not path.exists():
             raise InputError(f"{path} does not exist.")
-        found += (
-            sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-        )
+        found += files_below(path) if path.is_dir() else [path]
     files = [path for path in found if is_dicom(path) or lacks_preamble(path)]
     if not files:
         raise InputError(f"There is no DICOM file in {', '.join(map(str, paths))}.")

@@ -1,4 +1,4 @@
-"""Stop and reload flags of a process, set by signals or by the end of its node."""
+"""Signals: flags to stop and to reload that they set, and the orderly end of a command."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 GRACE_SECONDS = 60.0
@@ -40,6 +42,27 @@ class StopFlag:
         if not self._is_set:
             self._is_set = True
             threading.Timer(GRACE_SECONDS, os._exit, args=(1,)).start()
+
+
+@contextmanager
+def ending_in_order() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does: what it has begun is removed.
+
+    A signal that the caller ignores, as under ``nohup``, stays ignored.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    changed = {number: how for number, how in before.items() if how is not signal.SIG_IGN}
+    for number in changed:
+        signal.signal(number, _end)
+    try:
+        yield
+    finally:
+        for number, how in changed.items():
+            signal.signal(number, how)
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 class ReloadFlag:

@@ -93,16 +93,23 @@ def scan_folder(folder: Path) -> Folder:
     return Folder(tuple(map(tuple, by_series.values())), tuple(unread), tuple(ignored), headers)
 
 
+def files_below(folder: Path) -> list[Path]:
+    """List the files below a folder, sorted; without hidden ones and those in hidden folders."""
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+
+
 def _files_in(folder: Path) -> Iterator[Path]:
     if folder.is_file():
         yield folder
         return
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}: give a folder of DICOM files.")
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.is_file() and not hidden and path.name != DIRECTORY_FILE:
-            yield path
+    yield from (path for path in files_below(folder) if path.name != DIRECTORY_FILE)
 
 
 def _looks_like_dicom(path: Path) -> bool:

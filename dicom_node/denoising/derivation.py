@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +17,7 @@ from dicom_node.ct.derived.provenance import DeriveOptions, Provenance
 from dicom_node.ct.files import umask
 from dicom_node.ct.reader import SliceReader
 from dicom_node.ct.stack import BYTES_PER_VOXEL
-from dicom_node.errors import StorageError
+from dicom_node.denoising.result_folder import move, part_folder
 
 MAX_WAITING_SLICES = 32
 """Denoised slices that may wait for their file; more would fill the memory."""
@@ -131,37 +129,14 @@ def deriving(
         UnreadableFile: The header of a slice cannot be written.
         StorageError: The disk is full or the folder not writable.
     """
-    folder = _hidden_folder(targets[0].parent)
-    files = [folder / target.name for target in targets]
-    labels = SeriesLabels(provenance, options, missing, umask())
-    threads = ThreadPoolExecutor(CONVERTERS.size, "derive")
-    try:
-        derivation = Derivation(source, files, labels, threads)
-        yield derivation
-        derivation.finish()
-        _move(files, targets)
-    finally:
-        threads.shutdown(cancel_futures=True)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _hidden_folder(parent: Path) -> Path:
-    try:
-        return Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=parent))
-    except OSError as error:
-        raise _not_writable(parent, error) from error
-
-
-def _move(files: Sequence[Path], targets: Sequence[Path]) -> None:
-    """Move all files to their places; where one cannot be moved, none stays there."""
-    for number, (file, target) in enumerate(zip(files, targets, strict=True)):
+    with part_folder(targets[0].parent) as folder:
+        files = [folder / target.name for target in targets]
+        labels = SeriesLabels(provenance, options, missing, umask())
+        threads = ThreadPoolExecutor(CONVERTERS.size, "derive")
         try:
-            file.replace(target)
-        except OSError as error:
-            for moved in targets[:number]:
-                moved.unlink(missing_ok=True)
-            raise _not_writable(target, error) from error
-
-
-def _not_writable(path: Path, error: OSError) -> StorageError:
-    return StorageError(f"{path} cannot be written: {error.strerror or 'write error'}.")
+            derivation = Derivation(source, files, labels, threads)
+            yield derivation
+            derivation.finish()
+            move(files, targets)
+        finally:
+            threads.shutdown(cancel_futures=True)

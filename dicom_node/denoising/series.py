@@ -19,6 +19,7 @@ from dicom_node.ct.stack import CtStack
 from dicom_node.ct.uids import derived_uid
 from dicom_node.denoising.derivation import Derivation, deriving
 from dicom_node.denoising.report import ImplausibleResult, RunReport
+from dicom_node.denoising.result_folder import check_results
 from dicom_node.errors import InputError, ModelUnavailable, StorageError
 from dicom_node.product import PRODUCT_VERSION
 from man_core import (
@@ -92,7 +93,8 @@ def denoise_series(
 
     Args:
         files: The files of one CT series, in any order.
-        destination: Folder for the derived files, made when missing; same names are replaced.
+        destination: Folder for the derived files, made when missing; images of the same derived
+            series are replaced.
         denoiser: A method ready to run.
         options: Strength, dose gain and labels.
         only: Derive these files alone; the others serve to check that all belong together. None:
@@ -107,7 +109,8 @@ def denoise_series(
         The report, which names the derived files.
 
     Raises:
-        InputError: The series cannot be processed; one sentence, and nothing was written.
+        InputError: The series cannot be processed, or the destination holds images of another
+            one; one sentence, and nothing was written.
         ModelUnavailable: The model failed on this series, or cannot be told that dose gain;
             nothing was written.
         StorageError: The destination is full or not writable; no file is there.
@@ -116,6 +119,7 @@ def denoise_series(
     """
     source = open_series(files, contiguous=not missing, only=only, known=known or {})
     targets = _targets(source, files, destination)
+    check_results(destination, derived_series_uid(source.series_uid, denoiser, options))
     run = _Run(source, denoiser, options, should_stop)
     with (
         SliceReader(source, sampled_slices(len(source.files)), derived=True) as reader,
