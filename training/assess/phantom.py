@@ -75,7 +75,7 @@ def phantom_findings(method: Method, dose: float) -> Iterator[Finding]:
         TrainingError: The model failed.
     """
     yield from _patient_findings(method, dose)
-    yield from _rod_findings(method, _Rods(dose))
+    yield from _rod_findings(method, Rods(dose))
 
 
 def _patient_findings(method: Method, dose: float) -> Iterator[Finding]:
@@ -113,27 +113,32 @@ def _noise(outcome: CaseResult, truth: Hu, within: NDArray[np.bool_]) -> Iterato
         own.peak / full.peak,
         low.peak / full.peak,
         NOISE_PEAK,
-        f"full dose {full.peak:.2f} cycles/mm; {_share(own, full):.2f} of its noise left",
+        f"full dose {full.peak:.2f} cycles/mm; {noise_share(own, full):.2f} of its noise left",
     )
     yield Finding(
         "noise mean frequency over full dose", subject, own.mean / full.mean, low.mean / full.mean
     )
 
 
-def _share(own: NoisePower, full: NoisePower) -> float:
-    """Return noise over that of full dose; rings are weighted by their circumference."""
-    powers = [(noise.power * noise.frequency).sum() for noise in (own, full)]
+def noise_share(own: NoisePower, reference: NoisePower) -> float:
+    """Return noise over that of a reference; rings are weighted by their circumference."""
+    powers = [(noise.power * noise.frequency).sum() for noise in (own, reference)]
     return float(np.sqrt(powers[0] / powers[1]))
 
 
 @dataclass(frozen=True)
-class _Rods:
-    """Phantom of water and rods at low dose, with independent noise in every slice."""
+class Rods:
+    """Phantom of water and rods at low dose, with independent noise in every slice.
+
+    Attributes:
+        dose: Fraction of full dose.
+    """
 
     dose: float
 
     @cached_property
     def truth(self) -> NDArray[np.float32]:
+        """HU without noise [slice, row, column]."""
         return np.repeat(rod_phantom()[None], REALISATIONS, axis=0)
 
     @cached_property
@@ -158,21 +163,26 @@ class _Rods:
         )
         return paint_lesions(self.truth.shape, PIXEL_MM, planted)
 
+    @cached_property
+    def with_signals(self) -> Case:
+        """Low dose of ``case`` with the signals, in the same noise."""
+        return replace(self.case, low=self.case.low.with_hu(self.case.low.hu + self.signals))
 
-def _rod_findings(method: Method, rods: _Rods) -> Iterator[Finding]:
+
+def _rod_findings(method: Method, rods: Rods) -> Iterator[Finding]:
     case, signals = rods.case, rods.signals
     outcome = CaseResult(case, apply(method, case))
     within = np.broadcast_to(uniform_water(), rods.truth.shape)
     yield from _noise(outcome, rods.truth, within)
     yield from _sharpness(outcome, rods.truth)
-    low = case.low.with_hu(case.low.hu + signals)
-    present = apply(method, replace(case, low=low))
-    full = _observed(case.full + signals, case.full)
+    low = rods.with_signals.low
+    present = apply(method, rods.with_signals)
+    full = observed(case.full + signals, case.full)
     yield Finding(
         f"detectability d' of {SIGNAL_DIAMETER_MM:g} mm, {SIGNAL_HU:g} HU",
         subject_of(case),
-        _observed(present, outcome.result),
-        _observed(low.hu, case.low.hu),
+        observed(present, outcome.result),
+        observed(low.hu, case.low.hu),
         note=f"full dose {full:.2f}; channelised Hotelling observer",
     )
 
@@ -193,7 +203,8 @@ def _sharpness(outcome: CaseResult, truth: Hu) -> Iterator[Finding]:
         )
 
 
-def _observed(present: Hu, absent: Hu) -> float:
+def observed(present: Hu, absent: Hu) -> float:
+    """Return the detectability d' of the signals, from results with and without them."""
     half = SIGNAL_SIDE_PIXELS // 2
     pairs = [
         np.concatenate(

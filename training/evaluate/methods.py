@@ -47,6 +47,7 @@ class Method:
         apply: Maps a case and a window to HU [slice, row, column] and seconds.
         sampler: Sampler of the model; empty without sampling.
         device: Device it runs on.
+        dose_gain: Dose gain by default; None: it cannot be told one.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Method:
     apply: Callable[[Case, Window], tuple[Hu, float]]
     sampler: str = ""
     device: str = "cpu"
+    dose_gain: float | None = None
 
 
 CLASSICAL = {name: Method(name, "", 0, apply) for name, apply in FILTERS.items()}
@@ -163,7 +165,9 @@ def model_method(
         raise TrainingError(str(error)) from error
     info, apply = denoiser.info, _Denoising(denoiser)
     sha256, title = info.weights_sha256, row or info.name
-    return Method(title, sha256, denoiser.steps, apply, info.sampler, denoiser.device)
+    return Method(
+        title, sha256, denoiser.steps, apply, info.sampler, denoiser.device, info.dose_gain
+    )
 
 
 def ceiling_method(name: str, *, device: str = "auto", row: str | None = None) -> Method:

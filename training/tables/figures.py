@@ -124,13 +124,13 @@ def _scores(hu: NDArray[np.floating], full: NDArray[np.floating], window: Window
 
 
 def _draw_panels(panels: Sequence[_Panel], title: str, path: Path) -> Path:
-    figure, axes = _subplots(len(panels))
+    figure, axes = subplots(len(panels))
     for axis, panel in zip(axes, panels, strict=True):
         axis.imshow(panel.image, cmap="gray", vmin=panel.window[0], vmax=panel.window[1])
         axis.set_title(panel.title, fontsize=9)
         axis.set_axis_off()
     figure.suptitle(title, fontsize=10)
-    return _saved(figure, path)
+    return saved(figure, path)
 
 
 def cost_figure(result: TableResult, path: Path) -> Path:
@@ -169,7 +169,7 @@ def _curves(
 ) -> Path:
     rows = [row for row in result.rows if row.window_hu == SOFT_TISSUE]
     lines, place = arranged(rows)
-    figure, axes = _subplots(len(QUALITY))
+    figure, axes = subplots(len(QUALITY))
     for axis, number in zip(axes, QUALITY, strict=True):
         for name, line in lines.items():
             _draw_line(axis, name, sorted(line, key=place), place, number)
@@ -178,7 +178,7 @@ def _curves(
         axis.grid(alpha=0.3)
     axes[0].legend(fontsize=7)
     figure.suptitle(f"{result.table.title}, {_names_of(rows)}", fontsize=9)
-    return _saved(figure, path)
+    return saved(figure, path)
 
 
 def _label_logarithmic(axis: Any) -> None:
@@ -204,7 +204,8 @@ def _names_of(rows: Sequence[Row]) -> str:
     return f"split {rows[0].split}, window [{low:g}, {high:g}] HU, weights {', '.join(weights)}"
 
 
-def _subplots(count: int) -> tuple[Any, Any]:
+def subplots(count: int) -> tuple[Any, Any]:
+    """Return a figure with panels in a row, drawn without a display."""
     matplotlib.use("agg")
     from matplotlib import pyplot
 
@@ -213,7 +214,8 @@ def _subplots(count: int) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _saved(figure: Any, path: Path) -> Path:
+def saved(figure: Any, path: Path) -> Path:
+    """Write a figure as PNG and close it."""
     from matplotlib import pyplot
 
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,1 @@
+"""Curve of a model: quality, noise left and detectability over dose gain and strength."""

@@ -1,0 +1,82 @@
+"""Settings of a model's dials, each as a method: dose gains, and strengths at its default gain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+
+from man_core.quality import Window
+from training.evaluate.cases import Case
+from training.evaluate.methods import Hu, Method, untouched
+
+
+class Dial(StrEnum):
+    """Value by which a user decides how much noise is left."""
+
+    NONE = "untouched"
+    GAIN = "gain"
+    STRENGTH = "strength"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A model at one position of one dial.
+
+    Attributes:
+        model: Name of the model; ``low dose`` for the untouched image.
+        dial: The dial.
+        value: Its position; 0 for the untouched image.
+        method: The model at this position.
+    """
+
+    model: str
+    dial: Dial
+    value: float
+    method: Method
+
+
+def low_dose_setting() -> Setting:
+    """Return the untouched low dose."""
+    method = untouched()
+    return Setting(method.name, Dial.NONE, 0.0, method)
+
+
+def settings_of(
+    model: Method, gains: Sequence[float], strengths: Sequence[float]
+) -> Iterator[Setting]:
+    """Yield the settings of a model, strengths and the default gain first.
+
+    These need its network once for each case.
+
+    Args:
+        model: Model.
+        gains: Dose gains; left out for a model that cannot be told them.
+        strengths: Strengths, 0 to 1, at the default dose gain.
+    """
+    for strength in strengths:
+        yield Setting(model.name, Dial.STRENGTH, strength, _at_strength(model, strength))
+    if model.dose_gain is None:
+        return
+    for gain in sorted(gains, key=lambda gain: (gain != model.dose_gain, gain)):
+        yield Setting(model.name, Dial.GAIN, gain, _at_gain(model, gain))
+
+
+def _at_strength(model: Method, strength: float) -> Method:
+    def apply(case: Case, window: Window) -> tuple[Hu, float]:
+        result, seconds = model.apply(case, window)
+        return case.low.hu + np.float32(strength) * (result - case.low.hu), seconds
+
+    return replace(model, name=f"{model.name}, strength {strength:g}", apply=apply)
+
+
+def _at_gain(model: Method, gain: float) -> Method:
+    def apply(case: Case, window: Window) -> tuple[Hu, float]:
+        if gain == model.dose_gain:
+            return model.apply(case, window)  # known from the strengths
+        told = replace(case, condition=replace(case.condition, dose_gain=gain))
+        return model.apply(told, window)
+
+    return replace(model, name=f"{model.name}, gain {gain:g}", apply=apply)
