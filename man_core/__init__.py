@@ -17,7 +17,7 @@ from man_core.diffusion.names import SAMPLERS
 from man_core.errors import ModelError, Stopped
 from man_core.guard import Check, Finding, GuardLimits, Limit, Verdict
 from man_core.hu import HuRange
-from man_core.registry import find_model, list_models, load_denoiser
+from man_core.registry import find_model, list_models, load_denoiser, namesake
 from man_core.seeding import series_seed
 from man_core.volume import Volume
 
@@ -57,6 +57,7 @@ __all__ = [
     "list_models",
     "load_denoiser",
     "measure",
+    "namesake",
     "noise_hu",
     "phantom_lesions",
     "phantom_series",

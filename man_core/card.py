@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
+from man_core.ancestry import Ancestor, chain, read_chain
 from man_core.errors import ModelError
 from man_core.hu import HuRange
 
@@ -93,6 +94,7 @@ class ModelCard:
         precision: Arithmetic used by default.
         deviations: Measured deviations of other precisions, or of other devices.
         dose_gain: Dose gain by default (``Condition.dose_gain``); None: the model is not told it.
+        started_from: Weights that the fit started from and their own origins, the newest first.
     """
 
     name: str
@@ -114,6 +116,7 @@ class ModelCard:
     precision: Precision = "float32"
     deviations: tuple[PrecisionDeviation, ...] = ()
     dose_gain: float | None = None
+    started_from: tuple[Ancestor, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -163,6 +166,18 @@ class ModelCard:
             )
         return gain
 
+    def lineage(self) -> tuple[Ancestor, ...]:
+        """Return what a fit has as ancestors that starts from this model: it and its own."""
+        own = Ancestor(
+            self.name,
+            self.digest,
+            self.trained_on,
+            self.licence,
+            self.credits,
+            self.weights_sha256,
+        )
+        return chain(own, self.started_from)
+
     def to_json(self) -> str:
         """Return the card as indented JSON."""
         return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
@@ -198,5 +213,6 @@ def _typed(fields: dict[str, Any]) -> dict[str, Any]:
         "measurements": tuple(
             Measurement(**{**row, "window_hu": tuple(row["window_hu"])}) for row in rows
         ),
+        "started_from": read_chain(fields.get("started_from", ())),
         "deviations": tuple(PrecisionDeviation(**row) for row in fields.get("deviations", ())),
     }

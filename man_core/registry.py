@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from importlib import import_module
 from importlib.resources import files
@@ -43,7 +44,17 @@ def pretrained_folder() -> Path:
 
 def list_models(folder: Path | None = None) -> tuple[ModelCard, ...]:
     """List the cards of all models: those in ``folder``, the shipped ones and ``identity``."""
-    return tuple(card for card, _ in _cards(folder).values())
+    return tuple(card for card, _ in _cards(folder))
+
+
+def namesake(card: ModelCard, cards: Iterable[ModelCard]) -> ModelCard | None:
+    """Return the first of some cards that has the same name and other weights; None if none has."""
+    return next((other for other in cards if _differ(card, other)), None)
+
+
+def _differ(card: ModelCard, other: ModelCard) -> bool:
+    same = (card.method, card.weights_sha256) == (other.method, other.weights_sha256)
+    return card.name == other.name and not same
 
 
 def find_model(name: str, folder: Path | None = None) -> tuple[ModelCard, Path]:
@@ -54,14 +65,23 @@ def find_model(name: str, folder: Path | None = None) -> tuple[ModelCard, Path]:
         folder: Further cards of the site.
 
     Raises:
-        ModelError: There is no such model, or its card cannot be read.
+        ModelError: There is no such model, several have this name, or a card cannot be read.
     """
     if name.endswith(".json"):
         return _read_card(Path(name)), Path(name).parent
     cards = _cards(folder)
-    if name not in cards:
-        raise ModelError(f"There is no model named {name!r}; known are {', '.join(sorted(cards))}.")
-    return cards[name]
+    found = [(card, home) for card, home in cards if card.name == name]
+    if not found:
+        known = sorted({card.name for card, _ in cards})
+        raise ModelError(f"There is no model named {name!r}; known are {', '.join(known)}.")
+    card, home = found[-1]
+    if (other := namesake(card, [card for card, _ in found])) is not None:
+        raise ModelError(
+            f"Two models with different weights are named {name!r} ({card.version} and"
+            f" {other.version}): name the one you want by the path of its card, or export one of"
+            " them again under another name."
+        )
+    return card, home
 
 
 def load_denoiser(
@@ -106,12 +126,11 @@ def _sampled_by(card: ModelCard, sampler: str) -> ModelCard:
     return replace(card, sampler=sampler)
 
 
-def _cards(folder: Path | None) -> dict[str, tuple[ModelCard, Path]]:
-    found = {IDENTITY.name: (IDENTITY, pretrained_folder())}
+def _cards(folder: Path | None) -> list[tuple[ModelCard, Path]]:
+    found = [(IDENTITY, pretrained_folder())]
     for home in (pretrained_folder(), folder):
-        for path in sorted(home.glob("*.json")) if home is not None else ():
-            card = _read_card(path)
-            found[card.name] = (card, home or path.parent)
+        if home is not None:
+            found += [(_read_card(path), home) for path in sorted(home.glob("*.json"))]
     return found
 
 

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from dicom_node.certificates import check_certificates
 from dicom_node.checkup.verdict import Checks, CheckWarning
 from dicom_node.denoising.models import load_model
+from dicom_node.errors import ModelUnavailable
 from dicom_node.ledger.engine import open_ledger
 from dicom_node.ledger.measures import Waiting, waiting
 from dicom_node.ledger.operations import LedgerStatus, status
 from dicom_node.ledger.states import JobState
 from dicom_node.rules import load_rules
 from dicom_node.settings import Settings
+from man_core import ModelError, find_model, list_models, namesake
 
 MAX_OPEN_HOURS = 24.0
 """A job that is open for longer is stuck."""
@@ -23,6 +25,7 @@ def checks(settings: Settings) -> Checks:
     """Generate the checks of rules, model, certificates and queue."""
     yield "rules", lambda: _rules(settings)
     yield "model", lambda: _model(settings)
+    yield "model names", lambda: _model_names(settings)
     if (tls := settings.tls) is not None:
         yield "certificates", lambda: check_certificates(tls, now=time.time())
     yield "queue", lambda: _queue(settings)
@@ -41,6 +44,27 @@ def _model(settings: Settings) -> str:
         f"{denoiser.info.name} {denoiser.info.version}, {denoiser.steps} steps, weights unchanged,"
         f" on {denoiser.device}."
     )
+
+
+def _model_names(settings: Settings) -> str:
+    """Report models of the configuration that share a name with another model."""
+    work = (rule.denoise for rule in load_rules(settings).rules)
+    named = (settings.model.name, *(each.model for each in work if each and each.model))
+    try:
+        cards = [find_model(name)[0] for name in dict.fromkeys(named)]
+        known = (*cards, *list_models())
+    except ModelError as error:
+        raise ModelUnavailable(str(error)) from error
+    doubles = {card.name: other for card in cards if (other := namesake(card, known))}
+    if doubles:
+        names = ", ".join(f"{name!r}" for name in doubles)
+        raise CheckWarning(
+            f"Several models with different weights are named {names}, and derived series tell them"
+            " apart by their version only: export yours again under another name (`man-train"
+            " export RUN --out FOLDER --name NAME`), promote it, and name that in node.yaml or the"
+            " rules."
+        )
+    return "Every model has a name of its own."
 
 
 def _queue(settings: Settings) -> str:

@@ -25,6 +25,7 @@ from pynetdicom.sop_class import (
 )
 from support.ledger_factory import NodeFixture
 from support.peers import Ports, free_port, node, node_settings, write_node
+from support.told_model import write_told_model
 
 from dicom_node.checkup import ports
 from dicom_node.cli import main
@@ -285,3 +286,18 @@ def test_check_leaves_no_open_ledger(check: Check, tmp_path: Path) -> None:
     settings = load_settings(tmp_path / "node" / "node.yaml")
     open_ledger(settings.database).close()
     assert not Path(f"{settings.database.removeprefix('sqlite:///')}-wal").exists()
+
+
+def test_models_that_share_a_name_are_named_and_the_node_stays_fit(
+    check: Check, tmp_path: Path
+) -> None:
+    assert check()["model names"][0] == "ok"
+    card = write_told_model(tmp_path / "site")
+    fields = json.loads(card.read_text("utf-8")) | {"name": "man"}
+    card.write_text(json.dumps(fields), encoding="utf-8")
+    verdicts = check(model={"name": str(card), "device": "cpu"})
+    assert verdicts["model"][0] == "ok"
+    verdict, detail = verdicts["model names"]
+    assert verdict == "warning"
+    assert "named 'man'" in detail
+    assert "--name NAME" in detail

@@ -98,8 +98,8 @@ def test_a_fit_journals_and_draws(autoencoder: Path) -> None:
 
 
 def test_a_killed_fit_resumes_and_its_weights_denoise(diffusion: Path, tmp_path: Path) -> None:
-    assert man_train("export", diffusion, "--out", tmp_path) == 0
-    denoiser = load_denoiser(str(tmp_path / "man.json"), device="cpu", steps=2)
+    assert man_train("export", diffusion, "--out", tmp_path, "--name", "own") == 0
+    denoiser = load_denoiser(str(tmp_path / "own.json"), device="cpu", steps=2)
     hu = np.random.default_rng(0).normal(40, 30, (2, SIZE, SIZE)).astype(np.float32)
     volume = Volume(hu, (1.0, 0.7, 0.7), np.eye(4))
     result, report = denoise_volume(volume, denoiser, Condition(), seed=1)
@@ -139,23 +139,23 @@ def test_only_a_model_that_is_no_worse_is_promoted(
     diffusion: Path, training_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     site, exported = tmp_path / "site", tmp_path / "exported"
-    assert man_train("export", diffusion, "--out", exported) == 0
+    assert man_train("export", diffusion, "--out", exported, "--name", "own") == 0
     words = ("--data", training_set, "--to", site, "--dose", 0.25, "--device", "cpu")
     bad = spoiled(exported, tmp_path / "spoiled")
     assert man_train("promote", bad, *words) == 1
     assert "refused" in capsys.readouterr().err, "today's is the shipped model"
     assert not site.exists()
 
-    assert man_train("promote", diffusion, *words, "--current", bad) == 0
+    assert man_train("promote", exported, *words, "--current", bad) == 0
     in_force = load_denoiser(str(site / "model.json"), device="cpu").info
-    assert in_force.digest == ModelCard.load(exported / "man.json").digest
+    assert in_force.digest == ModelCard.load(exported / "own.json").digest
     assert man_train("promote", "--back", "--to", site) == 0
-    assert ModelCard.load(site / "model.json").digest == ModelCard.load(bad / "man.json").digest
+    assert ModelCard.load(site / "model.json").digest == ModelCard.load(bad / "spoiled.json").digest
 
 
 def spoiled(exported: Path, folder: Path) -> Path:
     """The same model with an autoencoder that was shaken until every slice is a mess."""
-    card = ModelCard.load(exported / "man.json")
+    card = ModelCard.load(exported / "own.json")
     config, tensors = load_weights(exported / card.weights_file, card.weights_sha256)
     folder.mkdir()
     torch.manual_seed(0)
@@ -164,6 +164,6 @@ def spoiled(exported: Path, folder: Path) -> Path:
         for name, values in tensors.items()
     }
     sha256 = save_weights(folder / card.weights_file, shaken, config)
-    text = replace(card, weights_sha256=sha256).to_json()
-    (folder / "man.json").write_text(text, encoding="utf-8")
+    text = replace(card, name="spoiled", weights_sha256=sha256).to_json()
+    (folder / "spoiled.json").write_text(text, encoding="utf-8")
     return folder

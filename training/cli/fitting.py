@@ -51,9 +51,15 @@ def fit(
     raise typer.Exit(1 if done.stopped else 0)
 
 
-def export(run: options.RunFolder, out: options.ModelOut, as_json: options.AsJson = False) -> None:
+def export(
+    run: options.RunFolder,
+    out: options.ModelOut,
+    name: options.ModelName = None,
+    started_from: options.StartedFrom = None,
+    as_json: options.AsJson = False,
+) -> None:
     """Write the averaged weights of a run and their card, ready for the node."""
-    from training.fit.run import export as write
+    from training.fit.export import export as write
 
-    card = write(run, out)
+    card = write(run, out, name=name, started_from=started_from)
     write_result(as_json, f"Wrote {card}.", {"card": str(card)})

@@ -23,6 +23,18 @@ Models = Annotated[
 SetOut = Annotated[Path, Option("--out", help="Folder of the set; extended if present.")]
 RunOut = Annotated[Path, Option("--out", help="Folder of the run.")]
 ModelOut = Annotated[Path, Option("--out", help="Folder for weights and card.")]
+ModelName = Annotated[
+    str | None,
+    Option("--name", help="Name of the model; no other model may have it. Default: its method."),
+]
+StartedFrom = Annotated[
+    Path | None,
+    Option(
+        "--started-from",
+        metavar="START",
+        help="What the fit started from, for a run of an earlier version that did not record it.",
+    ),
+]
 SplitFile = Annotated[Path | None, Option("--split", help="YAML file: patient ID to split.")]
 Assign = Annotated[
     str | None, Option("--assign", help="One split for all: train, validation or test.")

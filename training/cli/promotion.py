@@ -31,7 +31,7 @@ NO_LPIPS = (
 First = Annotated[str, Argument(metavar="A", help="Model name, card, exported folder or run.")]
 Second = Annotated[str, Argument(metavar="B", help="Another one.")]
 Candidate = Annotated[
-    str | None, Argument(metavar="[MODEL]", help="Card, exported folder, run or model name.")
+    str | None, Argument(metavar="[MODEL]", help="Card, exported folder or model name.")
 ]
 Data = Annotated[
     Path | None, Option("--data", help="Training set, or folder of DICOM files, held out.")

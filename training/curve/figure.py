@@ -27,21 +27,23 @@ def draw_kind(curve: Curve, number: int, path: Path) -> Path:
     """Draw the points of one kind of cases.
 
     Both dials share an axis, the noise that is left in soft tissue; points of the dose gain are
-    labelled with it, a horizontal line is the untouched low dose.
+    labelled with it, a horizontal line is the untouched low dose. What was not measured is left
+    out.
 
     Args:
         curve: Measured curve.
         number: Number of the kind, see ``Curve.kinds``.
         path: File to write, PNG.
     """
-    kind = curve.kinds()[number]
-    figure, axes = subplots(len(PANELS))
-    for axis, (title, of) in zip(axes, PANELS, strict=True):
+    points = [point for point in curve.points if point.kind == curve.kinds()[number]]
+    panels = [(title, of) for title, of in PANELS if any(math.isfinite(of(p)) for p in points)]
+    figure, axes = subplots(len(panels))
+    for axis, (title, of) in zip(axes, panels, strict=True):
         _draw_panel(axis, curve, number, of)
         axis.set(xlabel="noise left, share of the low dose's", title=title)
         axis.grid(alpha=0.3)
     axes[0].legend(fontsize=7)
-    row = next(point.row for point in curve.points if point.kind == kind)
+    row = points[0].row
     figure.suptitle(f"{heading(row)}, {row.slices} slices", fontsize=9)
     return saved(figure, path)
 
@@ -49,8 +51,7 @@ def draw_kind(curve: Curve, number: int, path: Path) -> Path:
 def _draw_panel(axis: Any, curve: Curve, number: int, of: Callable[[Point], float]) -> None:
     kind = curve.kinds()[number]
     low = next(p for p in curve.points if p.kind == kind and p.dial == Dial.NONE)
-    if math.isfinite(of(low)):
-        axis.axhline(of(low), color="gray", linewidth=1, label=low.model)
+    axis.axhline(of(low), color="gray", linewidth=1, label=low.model)
     for index, model in enumerate(curve.models):
         for dial, line in LINES.items():
             points = [point for point in curve.of(model, dial) if point.kind == kind]

@@ -17,8 +17,8 @@ from training.curve.rule import Quality, default_position
 from training.curve.settings import Dial, Setting, low_dose_setting, settings_of
 from training.curve.water import WaterScores, water_scores
 from training.errors import TrainingError
-from training.evaluate.cases import FULL_DOSE, Case
-from training.evaluate.methods import Method
+from training.evaluate.cases import Case
+from training.evaluate.methods import Hu, Method
 from training.evaluate.run import NOTHING, CaseRow, Row, averaged, rows_of_case
 
 _Kind = tuple[str, float, bool]
@@ -127,14 +127,14 @@ def measure_curve(
         on_case: Callback with (cases done, None), each phantom being another case.
 
     Raises:
-        TrainingError: There is no case of low dose, or a model failed.
+        TrainingError: There is no case, or a model failed.
     """
     settings = [low_dose_setting()]
     for model in models:
         settings += settings_of(model, gains, strengths)
     tally, done = _Tally(settings, window), 0
     report = on_case or (lambda _done, _total: None)
-    for done, case in enumerate((case for case in cases if case.dose < FULL_DOSE), 1):
+    for done, case in enumerate(cases, 1):
         tally.add(case)
         report(done, None)
     if not done:
@@ -171,8 +171,7 @@ class _Tally:
                 result = setting.method.apply(case, self._window)
             except ModelError as error:
                 raise TrainingError(str(error)) from error
-            known = replace(setting.method, apply=lambda _case, _window, result=result: result)
-            self._rows.extend(rows_of_case(known, case, (self._window,)))
+            self._rows.extend(rows_of_case(_known(setting, result), case, (self._window,)))
             levels = noise_hu_per_slice(result[0])
             self._noise.setdefault((kind, index), []).extend(float(level) for level in levels)
 
@@ -195,6 +194,11 @@ class _Tally:
                 scores = water[kind[1]][index] if water else WaterScores()
                 left = own / low if low else math.nan
                 yield Point(setting.model, setting.dial, setting.value, row, own, left, scores)
+
+
+def _known(setting: Setting, result: tuple[Hu, float]) -> Method:
+    """Return the method of a setting with its result, so that it is not computed again."""
+    return replace(setting.method, apply=lambda _case, _window: result)
 
 
 def _kind(row: Row) -> _Kind:

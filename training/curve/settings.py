@@ -67,6 +67,8 @@ def settings_of(
 def _at_strength(model: Method, strength: float) -> Method:
     def apply(case: Case, window: Window) -> tuple[Hu, float]:
         result, seconds = model.apply(case, window)
+        if strength == 1.0:
+            return result, seconds
         return case.low.hu + np.float32(strength) * (result - case.low.hu), seconds
 
     return replace(model, name=f"{model.name}, strength {strength:g}", apply=apply)

@@ -27,7 +27,7 @@ from training.errors import TrainingError
 from training.evaluate.cases import Case
 from training.evaluate.ceiling import Reconstruction
 from training.evaluate.classical import FILTERS
-from training.fit.run import export
+from training.fit.export import write_model
 from training.fit.state import RECIPE_FILE
 
 Hu = NDArray[np.float32]
@@ -131,7 +131,7 @@ def located(name: str) -> Iterator[str]:
     path = Path(name)
     if (path / RECIPE_FILE).is_file():
         with tempfile.TemporaryDirectory() as folder:
-            yield str(export(path, Path(folder)))
+            yield str(write_model(path, Path(folder)))
     elif path.is_dir() and (cards := sorted(path.glob("*.json"))):
         yield str(cards[0])
     else:

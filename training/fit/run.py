@@ -1,4 +1,4 @@
-"""Commands ``man-train fit`` and ``export``: from recipe to run, from run to weights."""
+"""Command ``man-train fit``: from a recipe to a run."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from pathlib import Path
 
 import torch
 
+from man_core.ancestry import Ancestor
 from training.data.batch import BatchSource
 from training.data.device import device_named
 from training.data.loading import fit_batches, held_out_batches
 from training.data.manifest import load_manifest
 from training.errors import TrainingError
+from training.fit.ancestry import ancestors_of, recorded_ancestors, run_facts
 from training.fit.journal import Journal
 from training.fit.loop import Fit, OnStep
 from training.fit.precision import gpu_arithmetic
@@ -25,7 +27,6 @@ from training.fit.schedule import Budget
 from training.fit.state import (
     FACTS_FILE,
     RECIPE_FILE,
-    load_facts,
     load_run_recipe,
     require_state,
     save_json,
@@ -104,7 +105,7 @@ def _fitted(
         if ranks.leads:
             with Journal(options.run) as journal, display(recipe.method) as on_step:
                 run.train(journal, on_step)
-            _save_facts(run, options)
+            _save_facts(run, options, recorded_ancestors(options.run))
         else:
             run.train(None)
     return run
@@ -130,20 +131,6 @@ def _loading_workers(device: torch.device, ranks: Ranks) -> int:
     return max(1, min(8, cores)) if device.type == "cuda" else 1
 
 
-def export(run: Path, out: Path, device: str = "cpu") -> Path:
-    """Write the averaged weights of a run and their card into a folder.
-
-    Returns:
-        The card's file.
-
-    Raises:
-        TrainingError: The folder is not a run or contains no checkpoint.
-    """
-    task, facts = averaged_task(run, device)
-    out.mkdir(parents=True, exist_ok=True)
-    return task.export(out, facts)
-
-
 def averaged_task(run: Path, device: str = "cpu") -> tuple[Task, RunFacts]:
     """Build the task of a run with its averaged weights; return it with the facts of the fit.
 
@@ -154,9 +141,7 @@ def averaged_task(run: Path, device: str = "cpu") -> tuple[Task, RunFacts]:
     state = require_state(run)
     task = build_task(recipe, device_named(device))
     task.load_state_dict(state["averaged"])
-    described = load_facts(run)
-    facts = RunFacts(described["data"], state["step"], state["seconds"], described["hardware"])
-    return task, facts
+    return task, run_facts(run, state)
 
 
 def _recipe_of_run(recipe: Recipe, options: FitOptions) -> Recipe:
@@ -188,17 +173,19 @@ def _begin(run: Fit, options: FitOptions) -> None:
         run.task.initialise(options.init)
     run.start()
     if run.ranks.leads:
+        started_from = ancestors_of(options.init) if options.init else ()
         save_json(options.run / RECIPE_FILE, run.recipe.model_dump(mode="json"))
-        _save_facts(run, options)
+        _save_facts(run, options, started_from)
 
 
-def _save_facts(run: Fit, options: FitOptions) -> None:
+def _save_facts(run: Fit, options: FitOptions, started_from: tuple[Ancestor, ...] | None) -> None:
     manifest = load_manifest(options.data)
     facts = RunFacts(
         data=f"{options.data.resolve().name}, {manifest.summary('train')}",
         steps=run.step,
         seconds=run.clock.elapsed(),
         hardware=_hardware(run.task.device, run.ranks.size),
+        started_from=started_from,
     )
     save_json(options.run / FACTS_FILE, asdict(facts))
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from man_core.ancestry import Ancestor
 from training.data.batch import Batch, BatchSource
 
 
@@ -51,12 +52,21 @@ class RunFacts:
         steps: Optimiser steps done.
         seconds: Wall-clock time of fitting.
         hardware: Hardware of the fit.
+        started_from: Weights that it started from and their own origins, the newest first; None if
+            the run was begun by a version that did not record them.
     """
 
     data: str
     steps: int
     seconds: float
     hardware: str
+    started_from: tuple[Ancestor, ...] | None = ()
+
+    @property
+    def trained_on(self) -> str:
+        """Sentence for a card."""
+        minutes = self.seconds / 60
+        return f"{self.data}; {self.steps} steps in {minutes:.0f} min on {self.hardware}"
 
 
 def side_by_side(crops: Sequence[Tensor], window_hu: tuple[float, float]) -> Tensor:

@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from man_core import ModelCard, ModelError, find_model
+from man_core import ModelCard, ModelError, find_model, list_models, namesake
 from man_core.quality import Window
 from training.errors import TrainingError
 from training.evaluate.cases import FULL_DOSE, Case, Wanted, cases
@@ -28,7 +28,7 @@ class PromotionRequest:
     """Request to promote a model, with the data to judge it by.
 
     Attributes:
-        model: Registry name, path to a card, or folder of a run or of an exported model.
+        model: Registry name, path to a card, or folder of an exported model.
         to: The site's folder of models.
         data: Training set or folder of DICOM files, see ``cases``.
         full: Folder of full-dose partners; ``data`` is then real low dose.
@@ -75,7 +75,8 @@ def promote(
     """Compare a candidate with the current model and put it in force if it is no worse.
 
     Raises:
-        TrainingError: A model or the cases cannot be read, or the candidate is the current model.
+        TrainingError: A model or the cases cannot be read, the candidate is the current model, or
+            another model has its name.
     """
     site = Site(request.to)
     with ExitStack() as stack:
@@ -85,6 +86,7 @@ def promote(
         )
         if _same(today, candidate):
             raise TrainingError(f"{request.model} is the current model already.")
+        _refuse_taken_name(ModelCard.load(candidate), ModelCard.load(today), site)
         first, second = (
             model_method(str(path), device=request.device) for path in (today, candidate)
         )
@@ -137,6 +139,17 @@ def _card_file(name: str, stack: ExitStack) -> Path:
 
 def _same(first: Path, second: Path) -> bool:
     return ModelCard.load(first).digest == ModelCard.load(second).digest
+
+
+def _refuse_taken_name(candidate: ModelCard, today: ModelCard, site: Site) -> None:
+    """Raise if a shipped model, a kept one or the current one has the name with other weights."""
+    other = namesake(candidate, (*list_models(), *site.kept(), today))
+    if other is not None:
+        raise TrainingError(
+            f"The name {candidate.name!r} belongs to a model with other weights ({other.version}),"
+            " and derived series tell models apart by their names: export the candidate again"
+            " with `man-train export RUN --out FOLDER --name NAME`, and promote that."
+        )
 
 
 def _in_force(site: Site, today: Path, candidate: Path, record: dict[str, Any]) -> Path:

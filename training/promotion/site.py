@@ -81,6 +81,15 @@ class Site:
         _sync_folder(self.folder)
         return version
 
+    def kept(self) -> Iterator[ModelCard]:
+        """Yield the cards of all kept models.
+
+        Raises:
+            TrainingError: A card is damaged.
+        """
+        for path in sorted(self.folder.glob(f"*/{CARD}")):
+            yield _card(path)
+
     def put_in_force(self, version: str, line: dict[str, Any]) -> Path:
         """Put a kept model in force; record it in the history first.
 

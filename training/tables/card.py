@@ -180,6 +180,7 @@ def card_page(
                 "## Licence and credits",
                 f"{card.licence}.",
                 "\n".join(f"- {credit}" for credit in card.credits),
+                *_origin(card),
             ]
         )
         + "\n"
@@ -193,6 +194,25 @@ def _facts(card: ModelCard) -> str:
         f"{card.parameters:,} fitted values, sampled by {steps}; sees {low:g} to {high:g} HU."
         f" Weights: `{card.weights_file}`, sha256 `{card.weights_sha256}`."
     )
+
+
+def _origin(card: ModelCard) -> list[str]:
+    """Return a section on the weights that the fit started from, if there are any."""
+    lines = [
+        [
+            f"`{one.name}`",
+            f"`{(one.weights_sha256 or one.digest)[:12]}`",
+            one.trained_on or "not stated",
+            one.licence or "not stated",
+            "; ".join(one.credits) or "not stated",
+        ]
+        for one in card.started_from
+    ]
+    if not lines:
+        return []
+    head = ("model or run", "weights", "fitted on", "licence", "credits")
+    said = "The fit started from the first of these weights, each of them from the next."
+    return ["## Where the weights come from", said, grid(head, lines)]
 
 
 def _measured(table: TableResult, results: Path) -> list[str]:

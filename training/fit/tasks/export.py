@@ -25,6 +25,9 @@ LIMITS = (
     "Contrast near the noise level can be smoothed away; read findings on the original as well.",
 )
 
+ORIGIN_UNKNOWN = "The weights that the fit started from, and their licences, were not recorded."
+"""Limit of a model whose run was begun by a version that did not record them."""
+
 
 def export_model(
     card: ModelCard, network: nn.Module, config: Mapping[str, Any], folder: Path, facts: RunFacts
@@ -50,11 +53,10 @@ def export_model(
         weights_file=weights.name,
         weights_sha256=sha256,
         parameters=parameter_count(network),
-        trained_on=(
-            f"{facts.data}; {facts.steps} steps in {facts.seconds / 60:.0f} min on {facts.hardware}"
-        ),
+        trained_on=facts.trained_on,
         intended_use=INTENDED_USE,
-        limits=LIMITS,
+        limits=LIMITS if facts.started_from is not None else (*LIMITS, ORIGIN_UNKNOWN),
+        started_from=facts.started_from or (),
     )
     path = folder / f"{card.name}.json"
     path.write_text(written.to_json(), encoding="utf-8")

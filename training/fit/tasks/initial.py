@@ -78,7 +78,7 @@ def model_weights(source: Path, method: str) -> Tensors:
 
 def _exported_weights(source: Path, method: str) -> Tensors:
     try:
-        card, folder = _card_of(source)
+        card, folder = card_of(source)
         if card.method != method:
             raise TrainingError(
                 f"The model {card.name!r} is of the method {card.method!r}, not {method!r}."
@@ -89,7 +89,16 @@ def _exported_weights(source: Path, method: str) -> Tensors:
     return tensors
 
 
-def _card_of(source: Path) -> tuple[ModelCard, Path]:
+def card_of(source: Path) -> tuple[ModelCard, Path]:
+    """Return the card of a model and the folder of its weights.
+
+    Args:
+        source: Folder of an exported model, its card, or a registry name.
+
+    Raises:
+        ModelError: There is no such model.
+        TrainingError: The folder contains none, or several.
+    """
     if source.is_dir():
         cards = sorted(source.glob("*.json"))
         if len(cards) != 1:

@@ -14,6 +14,7 @@ import torch
 from support.ct_factory import make_series
 
 from man_core import ModelCard, load_denoiser
+from man_core.ancestry import Ancestor
 from man_core.nets.redcnn import RedCnn, RedCnnConfig
 from training.cli import main
 from training.errors import TrainingError
@@ -30,12 +31,12 @@ HU_PER_UNIT = 502.2
 KIND = Kind("validation", 0.25, False, (-160.0, 240.0))
 
 
-def model_in(folder: Path, hu_off: float = 0.0, seed: int = 0) -> Path:
-    """A RED-CNN that gives its input back, off by so many HU."""
+def model_in(folder: Path, hu_off: float = 0.0, seed: int = 0, name: str = "") -> Path:
+    """A RED-CNN that gives its input back, off by so many HU; named like its folder."""
     torch.manual_seed(seed)
     network = RedCnn(RedCnnConfig(channels=2))
     torch.nn.init.constant_(network.up[-1].bias, hu_off / HU_PER_UNIT)
-    card = ModelCard("site", "", "redcnn", "For tests.", sampler="none", steps=0)
+    card = ModelCard(name or folder.name, "", "redcnn", "For tests.", sampler="none", steps=0)
     facts = RunFacts("a test", 1, 1.0, "CPU")
     return export_model(card, network, network.config.to_dict(), folder, facts)
 
@@ -65,6 +66,41 @@ def promote(
 ) -> tuple[int, str, str]:
     words = ("promote", model, "--data", held_out, "--to", site, "--dose", 0.25, *more)
     return man_train(capsys, *words)
+
+
+def test_a_model_is_promoted_under_a_name_that_no_other_has(
+    held_out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, site = model_in(tmp_path / "first", HU_OFF), tmp_path / "site"
+    for name in ("man", "first", "identity"):
+        double = model_in(tmp_path / f"as-{name}", seed=1, name=name)
+        code, shown, said = promote(capsys, double, held_out, site, "--current", first)
+        assert (code, shown, said.count("\n")) == (1, "", 1), "refused before anything is measured"
+        assert f"The name '{name}' belongs to a model with other weights" in said
+        assert "--name NAME" in said
+    assert not site.exists()
+
+
+def test_a_name_once_promoted_stays_taken_after_a_return(
+    held_out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = model_in(tmp_path / "first", HU_OFF), model_in(tmp_path / "second")
+    site = tmp_path / "site"
+    assert promote(capsys, second, held_out, site, "--current", first)[0] == 0
+    assert man_train(capsys, "promote", "--back", "--to", site)[0] == 0
+    other = model_in(tmp_path / "other", seed=1, name="second")
+    assert promote(capsys, other, held_out, site)[0] == 1
+    assert promote(capsys, second, held_out, site)[0] == 0, "the same weights keep their name"
+
+
+def test_a_promoted_card_keeps_where_its_weights_came_from(tmp_path: Path) -> None:
+    path = model_in(tmp_path / "model")
+    origin = (Ancestor("first", "abc", "a set", "CC-BY-4.0", ("A clinic",)),)
+    card = replace(ModelCard.load(path), started_from=origin)
+    path.write_text(card.to_json(), encoding="utf-8")
+    site = Site(tmp_path / "site")
+    in_force = site.put_in_force(site.keep(path), {"action": "promote", "previous": None})
+    assert ModelCard.load(in_force).started_from == origin
 
 
 def test_a_worse_model_is_refused_and_a_better_one_promoted_and_taken_back(
@@ -98,7 +134,7 @@ def test_a_worse_model_is_refused_and_a_better_one_promoted_and_taken_back(
 
     assert man_train(capsys, "promote", "--back", "--to", site)[0] == 0
     assert ModelCard.load(site / "model.json").digest == ModelCard.load(worse).digest
-    assert load_denoiser(str(site / "model.json"), device="cpu").info.name == "site"
+    assert load_denoiser(str(site / "model.json"), device="cpu").info.name == "worse"
     lines = list(Site(site).history())
     assert [line["action"] for line in lines] == ["promote", "back"]
     assert lines[0]["patients"] == PATIENTS

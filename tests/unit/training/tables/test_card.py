@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from man_core import ModelCard
+from man_core.ancestry import Ancestor
 from man_core.quality import SOFT_TISSUE
 from training.cli import main
 from training.errors import RecipeError, TrainingError
@@ -48,6 +49,15 @@ def test_the_shipped_page_is_what_the_command_makes() -> None:
     made = card_page(card, tables, Path("../../docs/results"), choices)
     page = (PRETRAINED / "README.md").read_text(encoding="utf-8")
     assert page == made, "run man-train card in the root of the repository"
+
+
+def test_the_page_says_where_the_weights_come_from() -> None:
+    assert "come from" not in card_page(CARD, [], Path("results"))
+    first = Ancestor("first", "d" * 64, "a set", "CC-BY-4.0", ("A clinic", "B clinic"), "e" * 64)
+    run = Ancestor("man-autoencoder", "f" * 64, "a set; 10 steps")
+    page = card_page(replace(CARD, started_from=(run, first)), [], Path("results"))
+    assert "| `first` | `eeeeeeeeeeee` | a set | CC-BY-4.0 | A clinic; B clinic |" in page
+    assert "| `man-autoencoder` | `ffffffffffff` | a set; 10 steps | not stated |" in page
 
 
 def test_measured_rows_reach_card_and_page(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from man_core import Condition, Volume, denoise_volume, load_denoiser
 from man_core.hu import HuRange
 from man_core.nets.redcnn import RedCnn, RedCnnConfig
 from training.errors import RecipeError, TrainingError
-from training.fit.run import FitOptions, export, fit
+from training.fit.export import export
+from training.fit.run import FitOptions, fit
 from training.fit.tasks.build import TASKS, build_task
 from training.objectives.regression import RegressionObjective, regression_loss
 from training.settings import Recipe, load_recipe
