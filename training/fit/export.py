@@ -13,6 +13,7 @@ from man_core import ModelCard, list_models, namesake
 from training.errors import RecipeError, TrainingError
 from training.fit.ancestry import ancestors_of
 from training.fit.run import averaged_task
+from training.fit.state import load_run_recipe
 
 NAME = re.compile(r"(?!.*\.json$)[a-z0-9][a-z0-9._-]{0,31}")
 """A name is part of file names and of the Series Description."""
@@ -48,6 +49,7 @@ def export(
             f"{name!r} cannot name a model: use up to 32 small letters, digits, dots, hyphens and"
             " underscores, beginning with a letter or digit."
         )
+    load_run_recipe(run)  # a wrong folder is refused before another one is made
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".export-") as part:
         made = write_model(run, Path(part), started_from=started_from, device=device)

@@ -13,16 +13,12 @@ from training.cli import main
 from training.errors import RecipeError, TrainingError
 from training.fit.export import export
 from training.fit.run import FitOptions, fit
-from training.settings import Recipe, load_recipe
-
-
-def tiny(steps: int) -> Recipe:
-    recipe = load_recipe("redcnn-tiny")
-    return recipe.model_copy(update={"fit": recipe.fit.model_copy(update={"steps": steps})})
+from training.settings import load_recipe
 
 
 def fitted(data: Path, run: Path, steps: int = 2, **options: object) -> Path:
-    fit(tiny(steps), FitOptions(data, run, device="cpu", **options))  # type: ignore[arg-type]
+    wanted = FitOptions(data, run, device="cpu", steps=steps, **options)  # type: ignore[arg-type]
+    fit(load_recipe("redcnn-tiny"), wanted)
     return run
 
 
