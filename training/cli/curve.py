@@ -62,11 +62,9 @@ def curve(
     from training.evaluate.methods import model_method
     from training.evaluate.windows import window_of
 
-    if split == "test":
-        raise RecipeError("A default is chosen on the split `validation`, never on `test`.")
     if threads:
         torch.set_num_threads(threads)
-    wanted = Wanted(known_split(split), tuple(dict.fromkeys(dose)), slices)
+    wanted = Wanted(known_split(_not_test(split)), tuple(dict.fromkeys(dose)), slices)
     methods = [model_method(model, device=device) for model in models]
     with counted("series") as on_case:
         done = measure_curve(
@@ -78,8 +76,19 @@ def curve(
             phantom=phantom,
             on_case=on_case,
         )
-    paths = [str(path) for path in save_curve(done, out)]
+    _report(save_curve(done, out), as_json)
+
+
+def _report(files: list[Path], as_json: bool) -> None:
+    paths = [str(path) for path in files]
     write_result(as_json, f"Wrote {' and '.join(paths)}.", {"files": paths})
+
+
+def _not_test(split: str) -> str:
+    """Return a split that may choose a default."""
+    if split == "test":
+        raise RecipeError("A default is chosen on the split `validation`, never on `test`.")
+    return split
 
 
 def _positions(values: list[float]) -> tuple[float, ...]:

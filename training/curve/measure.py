@@ -188,12 +188,22 @@ class _Tally:
         by_name = {(_kind(row), row.row, row.weights_sha256): row for row in averaged(self._rows)}
         for kind in dict.fromkeys(_kind(each.row) for each in self._rows):
             low = float(np.mean(self._noise[kind, 0]))
-            for index, setting in enumerate(self._settings):
+            for index, setting in self._in_order():
                 method, own = setting.method, float(np.mean(self._noise[kind, index]))
                 row = by_name[kind, method.name, method.weights_sha256]
                 scores = water[kind[1]][index] if water else WaterScores()
                 left = own / low if low else math.nan
                 yield Point(setting.model, setting.dial, setting.value, row, own, left, scores)
+
+    def _in_order(self) -> list[tuple[int, Setting]]:
+        """Return the settings with their numbers, by model, dial and position."""
+        models = [(setting.model, setting.method.weights_sha256) for setting in self._settings]
+
+        def place(numbered: tuple[int, Setting]) -> tuple[int, bool, float]:
+            number, setting = numbered
+            return models.index(models[number]), setting.dial == Dial.GAIN, setting.value
+
+        return sorted(enumerate(self._settings), key=place)
 
 
 def _known(setting: Setting, result: tuple[Hu, float]) -> Method:

@@ -128,6 +128,8 @@ def test_files_hold_every_point_of_every_kind(tmp_path: Path) -> None:
     assert len(facts["points"]) == 2 * (1 + len(GAINS) + 2 * len(STRENGTHS))
     assert facts["models"][0]["chosen"] == {"gain": 16.0, "strength": 1.0}
     assert facts["points"][0]["detectability"] is None
+    dialled = [(p["dial"], p["value"]) for p in facts["points"] if p["model"] == "told"]
+    assert dialled[:6] == [*(("strength", s) for s in STRENGTHS), *(("gain", g) for g in GAINS)]
     page = (tmp_path / "curve.md").read_text(encoding="utf-8")
     assert page.count("**gain 16**") == page.count("| gain 1 |") == 2
 
