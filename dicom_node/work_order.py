@@ -27,7 +27,9 @@ class WorkOrder:
         model: Name of the denoiser.
         strength: 0 (untouched) to 1 (the model's full result).
         dose_gain: Noise to leave, as if from so many times the dose; None: the default of the
-            model's card.
+            model's card, unless a noise is wanted.
+        target_noise_hu: Noise to leave in soft tissue, HU, from which the dose gain follows when
+            the series is read; None: none is wanted.
         destinations: Names of the peers that get the derived series.
         priority: Place in the queue.
         incomplete: Treatment of the series when slices are missing.
@@ -43,3 +45,4 @@ class WorkOrder:
     rule: str = ""
     remark: str = ""
     dose_gain: float | None = None
+    target_noise_hu: float | None = None

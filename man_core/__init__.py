@@ -9,11 +9,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from man_core.card import MAX_DOSE_GAIN, MIN_DOSE_GAIN, Measurement, ModelCard
+from man_core.card import Measurement, ModelCard
 from man_core.condition import Condition
 from man_core.denoise_report import DenoiseReport
 from man_core.denoiser import Denoiser
 from man_core.diffusion.names import SAMPLERS
+from man_core.dose_gain import MAX_DOSE_GAIN, MIN_DOSE_GAIN, gain_for_noise
 from man_core.errors import ModelError, Stopped
 from man_core.guard import Check, Finding, GuardLimits, Limit, Verdict
 from man_core.hu import HuRange
@@ -22,7 +23,7 @@ from man_core.seeding import series_seed
 from man_core.volume import Volume
 
 if TYPE_CHECKING:
-    from man_core.noise import noise_hu, sampled_slices
+    from man_core.noise import NoiseSample, noise_hu, sampled_slices
     from man_core.physics.low_dose import insert_noise
     from man_core.physics.phantom.series import phantom_lesions, phantom_series
     from man_core.pipeline import denoise_stream, denoise_volume
@@ -45,6 +46,7 @@ __all__ = [
     "Measurement",
     "ModelCard",
     "ModelError",
+    "NoiseSample",
     "Stopped",
     "UncertaintySummary",
     "Verdict",
@@ -52,6 +54,7 @@ __all__ = [
     "denoise_stream",
     "denoise_volume",
     "find_model",
+    "gain_for_noise",
     "hu_bias",
     "insert_noise",
     "list_models",
@@ -68,6 +71,7 @@ __all__ = [
 ]
 
 _LOADED_AT_FIRST_USE = {
+    "NoiseSample": "man_core.noise",
     "SOFT_TISSUE": "man_core.quality",
     "UncertaintySummary": "man_core.uncertainty",
     "denoise_stream": "man_core.pipeline",

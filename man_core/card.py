@@ -6,21 +6,15 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Literal, get_args
 
 from man_core.ancestry import Ancestor, chain, read_chain
+from man_core.dose_gain import MAX_DOSE_GAIN, MIN_DOSE_GAIN
 from man_core.errors import ModelError
 from man_core.hu import HuRange
 
 NO_SAMPLER = "none"
 """Sampler name of a method that does not sample."""
-
-MIN_DOSE_GAIN: Final = 1.0
-"""Least dose gain: leave the image as it is."""
-
-MAX_DOSE_GAIN: Final = 64.0
-"""Largest dose gain; fits see none beyond 50."""
-
 
 Precision = Literal["float32", "tf32", "bfloat16"]
 """Arithmetic of a network. ``tf32``: convolutions and matrix products of a GPU round their factors
@@ -155,8 +149,8 @@ class ModelCard:
         if self.dose_gain is None:
             if wanted is not None:
                 raise ModelError(
-                    f"Model {self.name!r} cannot be told a dose gain: leave `dose_gain` out, or use"
-                    " a model whose card has one."
+                    f"Model {self.name!r} cannot be told a dose gain: ask for none, or use a model"
+                    " whose card has a `dose_gain`."
                 )
             return None
         gain = self.dose_gain if wanted is None else wanted

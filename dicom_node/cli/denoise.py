@@ -64,6 +64,10 @@ DoseGain = Annotated[
         help="Noise to leave, as if from so many times the dose; default: the card's.",
     ),
 ]
+TargetNoise = Annotated[
+    float | None,
+    typer.Option(min=1.0, help="Noise to leave in soft tissue, HU; sets the dose gain."),
+]
 GuardAction = Annotated[
     Literal["block", "flag", "off"] | None,
     typer.Option(
@@ -95,6 +99,7 @@ def denoise(
     model: ModelName = None,
     strength: Strength = None,
     dose_gain: DoseGain = None,
+    target_noise_hu: TargetNoise = None,
     steps: Steps = None,
     device: Device = None,
     incomplete: Incomplete = False,
@@ -106,34 +111,33 @@ def denoise(
 ) -> None:
     """Denoise the CT series in a folder and write the derived series to another folder.
 
-    With -c, the site's rules decide as in the node; --model, --strength and --dose-gain take
-    precedence.
+    With -c, the site's rules decide as in the node; --model, --strength, --dose-gain and
+    --target-noise-hu take precedence.
     """
     base = _base(config)
     _check_destination(source, destination)
     _start_converters(source)
     from dicom_node.denoising.folder import Orders, denoise_folder
-    from dicom_node.denoising.models import for_model, load_model
+    from dicom_node.denoising.models import load_model
 
-    named = for_model(base.model, model or base.model.name)
-    wanted = _changed(named, strength=strength, dose_gain=dose_gain, steps=steps, device=device)
+    named = _with_noise(base.model, model, dose_gain, target_noise_hu)
+    wanted = _changed(named, strength=strength, steps=steps, device=device)
     watch = _changed(base.guard, action=guard, seeds=uncertainty)
-    options = _options(wanted, base.derived, watch)
     denoiser = load_model(wanted)
     load = None if model is not None else _loader(wanted)
-    orders = Orders(base.rules, source_ae, wanted.name, load, strength, dose_gain, incomplete)
+    noise = dose_gain is not None or target_noise_hu is not None
+    orders = Orders(base.rules, source_ae, wanted.name, load, strength, noise, incomplete)
     with ending_in_order(), modes_of_the_caller(), progress("denoising") as on_slice:
         outcomes = denoise_folder(
             source,
             destination,
             denoiser,
-            options,
+            _options(wanted, base.derived, watch),
             lambda _name, done, total: on_slice(done, total),
             orders=orders,
         )
     _report(outcomes, as_json)
-    if any(item.error for item in outcomes) or not any(item.destination for item in outcomes):
-        raise typer.Exit(1)
+    _exit_if_failed(outcomes)
 
 
 @dataclass(frozen=True)
@@ -160,7 +164,23 @@ def _options(model: ModelSettings, labels: DerivedSettings, watch: GuardSettings
     from dicom_node.denoising.series import DenoiseOptions
 
     labelled = DeriveOptions(**labels.model_dump())
-    return DenoiseOptions(model.strength, labelled, guard_options(watch), model.dose_gain)
+    return DenoiseOptions(
+        model.strength, labelled, guard_options(watch), model.dose_gain, model.target_noise_hu
+    )
+
+
+def _with_noise(
+    model: ModelSettings, name: str | None, dose_gain: float | None, target_noise_hu: float | None
+) -> ModelSettings:
+    """The settings with the model and the noise that the options name."""
+    from dicom_node.denoising.models import for_model
+
+    named = for_model(model, name or model.name)
+    if dose_gain is None and target_noise_hu is None:
+        return named
+    if dose_gain is not None and target_noise_hu is not None:
+        raise ConfigurationError("Give either --dose-gain or --target-noise-hu, not both.")
+    return named.model_copy(update={"dose_gain": dose_gain, "target_noise_hu": target_noise_hu})
 
 
 def _loader(wanted: ModelSettings) -> Callable[[str], Denoiser]:
@@ -235,6 +255,11 @@ def _report(outcomes: Sequence[SeriesOutcome], as_json: bool) -> None:
 
 def _say(line: str, *, err: bool = False) -> None:
     typer.echo(printable(line), err=err)
+
+
+def _exit_if_failed(outcomes: Sequence[SeriesOutcome]) -> None:
+    if any(item.error for item in outcomes) or not any(item.destination for item in outcomes):
+        raise typer.Exit(1)
 
 
 def _by_rule(item: SeriesOutcome) -> str:

@@ -235,6 +235,8 @@ def job_document(job: Job) -> dict[str, Any]:
         "model": job.model,
         "strength": job.strength,
         "dose_gain": job.dose_gain,
+        "target_noise_hu": job.target_noise_hu,
+        "measured_gain": job.measured_gain,
         "attempts": job.attempts,
         "deliveries": {item.destination: _delivery(item) for item in job.deliveries},
         "created_at": job.created_at,

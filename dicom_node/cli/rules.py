@@ -110,9 +110,11 @@ def _report(name: str, images: int, found: Explanation, missing: str) -> None:
 def _words(decision: Decision) -> str:
     if isinstance(decision, Skip):
         return f"skip, {decision.reason}"
-    gain = "" if decision.dose_gain is None else f" dose gain {decision.dose_gain:g},"
+    noise = "" if decision.dose_gain is None else f" dose gain {decision.dose_gain:g},"
+    if decision.target_noise_hu is not None:
+        noise = f" noise {decision.target_noise_hu:g} HU,"
     return (
-        f"denoise by {decision.model}, strength {decision.strength:g},{gain}"
+        f"denoise by {decision.model}, strength {decision.strength:g},{noise}"
         f" to {', '.join(decision.destinations)}, {decision.priority.name.lower()}"
         f"{', even when incomplete' if decision.incomplete == 'denoise' else ''}"
     )
@@ -134,6 +136,7 @@ def _as_json(name: str, images: int, found: Explanation, missing: str) -> dict[s
                 "model": decision.model,
                 "strength": decision.strength,
                 "dose_gain": decision.dose_gain,
+                "target_noise_hu": decision.target_noise_hu,
                 "destinations": list(decision.destinations),
                 "priority": decision.priority.name.lower(),
                 "incomplete": decision.incomplete,

@@ -16,6 +16,7 @@ from dicom_node.ct.slices.completeness import completeness_of
 from dicom_node.denoising.models import device_faults
 from dicom_node.denoising.report import ImplausibleResult, RunReport
 from dicom_node.denoising.series import DenoiseOptions, denoise_series
+from dicom_node.denoising.target_noise import measured_gain
 from dicom_node.errors import InputError
 from dicom_node.rules import Decision, Rule, Skip, decide
 from dicom_node.work_order import WorkOrder
@@ -59,7 +60,7 @@ class Orders:
         model: Name of the default denoiser in rules; empty: the name on its card.
         load: Returns the denoiser that a rule names; None: every series gets the default one.
         strength: Overrides the strength of rules; None: it does not.
-        dose_gain: Overrides the dose gain of rules; None: it does not.
+        noise_overrides: Whether the noise wanted of the options overrides that of rules.
         incomplete: Denoise a series with missing slices all the same; its headers then say so.
     """
 
@@ -68,7 +69,7 @@ class Orders:
     model: str = ""
     load: Load | None = None
     strength: float | None = None
-    dose_gain: float | None = None
+    noise_overrides: bool = False
     incomplete: bool = False
 
 
@@ -90,7 +91,8 @@ def denoise_folder(
         source: A folder, or a single file.
         destination: Folder for the derived files, made when missing.
         denoiser: A method ready to run, for every series for which no rule names another.
-        options: Strength and dose gain, where no rule sets others, and labels.
+        options: Strength and noise wanted, where no rule sets others, and labels; the dose gain of
+            each series follows from the noise wanted.
         on_progress: See ``OnSeries``.
         orders: Rules, and the options that override them.
 
@@ -131,7 +133,13 @@ def _one_series(
     orders: Orders,
 ) -> SeriesOutcome:
     name = orders.model or denoiser.info.name
-    otherwise = WorkOrder(name, options.strength, (), dose_gain=options.dose_gain)
+    otherwise = WorkOrder(
+        name,
+        options.strength,
+        destinations=(),
+        dose_gain=options.dose_gain,
+        target_noise_hu=options.target_noise_hu,
+    )
     decision, missing = _decided(series, otherwise, orders)
     if isinstance(decision, Skip):
         return SeriesOutcome(series.name, skipped=decision.reason, rule=decision.rule)
@@ -145,16 +153,21 @@ def _one_series(
 def _chosen(
     options: DenoiseOptions, order: WorkOrder, orders: Orders, *, default_model: str
 ) -> DenoiseOptions:
-    """Return the options with the strength and dose gain of an order, or those that override it.
+    """Return the options with strength and noise of an order, or those that override it.
 
-    A dose gain belongs to the model beside it: where the default model takes the place of the one
-    that a rule names, it does not get that one's gain.
+    The noise belongs to the model beside it: where the default model takes the place of the one
+    that a rule names, it does not get that one's.
     """
     strength = order.strength if orders.strength is None else orders.strength
     replaced = orders.load is None and order.model != default_model
-    gain = options.dose_gain if replaced else order.dose_gain
-    gain = gain if orders.dose_gain is None else orders.dose_gain
-    return replace(options, strength=strength, dose_gain=gain)
+    if replaced or orders.noise_overrides:
+        return replace(options, strength=strength)
+    return replace(
+        options,
+        strength=strength,
+        dose_gain=order.dose_gain,
+        target_noise_hu=order.target_noise_hu,
+    )
 
 
 def _decided(series: _Planned, otherwise: WorkOrder, orders: Orders) -> tuple[Decision, str]:
@@ -181,6 +194,10 @@ def _denoise_one(
 
     try:
         with device_faults(denoiser.device):
+            if (target := options.target_noise_hu) is not None:
+                copies = {path: header[:] for path, header in series.headers.items()}
+                gain = measured_gain(series.files, denoiser, target, known=copies)
+                options = replace(options, dose_gain=gain)
             report = denoise_series(
                 series.files,
                 series.target,

@@ -39,16 +39,17 @@ def load_model(wanted: ModelSettings) -> Denoiser:
             denoiser = load_denoiser(
                 wanted.name, device=wanted.device, steps=wanted.steps, precision=wanted.precision
             )
-        denoiser.info.dose_gain_for(wanted.dose_gain)
+        denoiser.info.dose_gain_for(wanted.required_gain)
     except ModelError as error:
         raise ModelUnavailable(str(error)) from error
     return denoiser
 
 
 def for_model(settings: ModelSettings, name: str) -> ModelSettings:
-    """Return the settings for a model of a name; the dose gain belongs to the one they name."""
-    gain = settings.dose_gain if name == settings.name else None
-    return settings.model_copy(update={"name": name, "dose_gain": gain})
+    """Return the settings for a model of a name; the noise wanted belongs to the one they name."""
+    if name == settings.name:
+        return settings
+    return settings.model_copy(update={"name": name, "dose_gain": None, "target_noise_hu": None})
 
 
 @contextmanager
@@ -102,6 +103,13 @@ class ModelDenoise:
 
         return derived_series_uid(job.series_uid, self.denoiser(job.model), self._options(job))
 
+    def measured_gain(self, files: Sequence[Path], *, job: Job) -> float:
+        """See :class:`dicom_node.denoising.worker.Denoise`."""
+        from dicom_node.denoising.target_noise import measured_gain
+
+        assert job.target_noise_hu is not None
+        return measured_gain(files, self.denoiser(job.model), job.target_noise_hu)
+
     def __call__(
         self,
         files: Sequence[Path],
@@ -144,7 +152,8 @@ class ModelDenoise:
 
         return DenoiseOptions(
             strength=job.strength,
-            dose_gain=job.dose_gain,
+            dose_gain=job.dose_gain if job.target_noise_hu is None else job.measured_gain,
+            target_noise_hu=job.target_noise_hu,
             derived=DeriveOptions(**self._settings.derived.model_dump()),
             guard=guard_options(self._settings.guard),
         )

@@ -27,6 +27,7 @@ class RunReport:
         product_version: Version of this product.
         denoise: Report of the denoiser.
         missing: Slices that the source lacked; empty when nothing is known to be missing.
+        target_noise_hu: Noise wanted, from which the dose gain follows; None: none was.
         uncertainty: Spread over seeds; None where it was not asked for.
         remarks: Peculiarities in the reading of the source, for persons; phrases.
         patient_marks: Short hashes by which later images are known to be of another patient.
@@ -40,6 +41,7 @@ class RunReport:
     product_version: str
     denoise: DenoiseReport
     missing: str = ""
+    target_noise_hu: float | None = None
     uncertainty: UncertaintySummary | None = None
     remarks: tuple[str, ...] = ()
     blocked: bool = False
@@ -53,6 +55,7 @@ class RunReport:
             "files": len(self.files),
             "regular_spacing": self.regular,
             "missing": self.missing,
+            "target_noise_hu": self.target_noise_hu,
             "product_version": self.product_version,
             "uncertainty": None if self.uncertainty is None else asdict(self.uncertainty),
             "remarks": list(self.remarks),

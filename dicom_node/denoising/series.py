@@ -63,12 +63,15 @@ class DenoiseOptions:
         guard: Treatment of implausible results.
         dose_gain: Noise to leave, as if from so many times the dose; None: the default of the
             model's card.
+        target_noise_hu: Noise wanted from which the dose gain follows; it only stands in the
+            report.
     """
 
     strength: float = 1.0
     derived: DeriveOptions = field(default_factory=DeriveOptions)
     guard: GuardOptions = field(default_factory=GuardOptions)
     dose_gain: float | None = None
+    target_noise_hu: float | None = None
 
 
 def denoise_series(
@@ -215,6 +218,7 @@ class _Run:
             product_version=PRODUCT_VERSION,
             denoise=result,
             missing=missing,
+            target_noise_hu=self.options.target_noise_hu,
             remarks=source.remarks,
             patient_marks=marks_of(source.headers, source.series_uid),
         )

@@ -18,7 +18,7 @@ from dicom_node.ledger.claim import LeaseLost
 from dicom_node.ledger.engine import Ledger
 from dicom_node.ledger.jobs import JobClaim, claim_job, fresh_names, source_names
 from dicom_node.ledger.leases import Heartbeat, is_dead, owner_name, work_until
-from dicom_node.ledger.lineage import earlier_tokens, former_tokens
+from dicom_node.ledger.lineage import earlier_tokens, first_gain, former_tokens
 from dicom_node.ledger.model import Job
 from dicom_node.ledger.operations import release_lost_leases
 from dicom_node.logs import bound, get_logger, short_hash
@@ -39,6 +39,17 @@ class Denoise(Protocol):
 
         Raises:
             ModelUnavailable: The job's model cannot be loaded here, or not be told its dose gain.
+        """
+
+    def measured_gain(self, files: Sequence[Path], *, job: Job) -> float:
+        """Return the dose gain that brings the noise of a series to what its job wants.
+
+        Args:
+            files: All images of the series so far.
+            job: Model and noise wanted.
+
+        Raises:
+            Exception: As in ``__call__``.
         """
 
     def __call__(
@@ -134,14 +145,15 @@ class Worker:
         begin = time.perf_counter()
         job = claim.job
         # A worker that died after the rename has left a whole result: nothing is denoised again.
-        files = self._outbox.committed(job.token) or self._derive(job, should_stop)
+        files = self._outbox.committed(job.token) or self._derive(claim, should_stop)
         claim.derived(len(files))
         seconds = round(time.perf_counter() - begin, 2)
         telemetry.stage_seconds("denoise", seconds)
         log.info("series denoised", images=len(files), model=job.model, seconds=seconds)
 
-    def _derive(self, job: Job, should_stop: ShouldStop) -> tuple[Path, ...]:
-        sources = [self._inbox.path(name) for name in source_names(self._ledger, job)]
+    def _derive(self, claim: JobClaim, should_stop: ShouldStop) -> tuple[Path, ...]:
+        sources = [self._inbox.path(name) for name in source_names(self._ledger, claim.job)]
+        job = self._with_gain(claim, sources)
         late = self._late_images(job, len(sources))
         images = len(sources if late is None else late)
         log.info("denoising", images=images, model=job.model, attempt=job.attempts)
@@ -156,6 +168,14 @@ class Worker:
             if isinstance(error, ImplausibleResult):
                 self._reports.keep(job.token, error.report)
             raise
+
+    def _with_gain(self, claim: JobClaim, sources: Sequence[Path]) -> Job:
+        """Return the job, whose dose gain is known if it wants a noise."""
+        job = claim.job
+        if job.target_noise_hu is None:
+            return job
+        known = first_gain(self._ledger, job)
+        return claim.keep_gain(known or self._denoise.measured_gain(sources, job=job))
 
     def _late_images(self, job: Job, total: int) -> set[Path] | None:
         """Return the images to derive, where earlier jobs derive the others; None: all."""

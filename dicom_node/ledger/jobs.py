@@ -19,11 +19,11 @@ from dicom_node.ledger.claim import LEASE_SECONDS, Claim, Clock, take
 from dicom_node.ledger.engine import Ledger, repeated
 from dicom_node.ledger.fault import Fault
 from dicom_node.ledger.history import move_job, move_series, note
-from dicom_node.ledger.lineage import covered
+from dicom_node.ledger.lineage import covered, kept_gain
 from dicom_node.ledger.model import Job, job_of
 from dicom_node.ledger.series import Series, awaiting_decision
 from dicom_node.ledger.states import JobState, SeriesState
-from dicom_node.ledger.tables import DeliveryRow, InstanceRow, JobRow, PauseRow
+from dicom_node.ledger.tables import DeliveryRow, InstanceRow, JobRow, PauseRow, SeriesRow
 from dicom_node.settings import RetrySettings
 from dicom_node.work_order import Priority, WorkOrder
 
@@ -53,6 +53,7 @@ def enqueue(ledger: Ledger, series: Series, order: WorkOrder, *, now: float) -> 
             model=order.model,
             strength=order.strength,
             dose_gain=order.dose_gain,
+            target_noise_hu=order.target_noise_hu,
             priority=order.priority,
             rule=order.rule,
             gap=row.gap,
@@ -138,6 +139,22 @@ class JobClaim(Claim[JobRow, Job]):
 
     def __str__(self) -> str:
         return f"Job {self.id}"
+
+    def keep_gain(self, measured: float) -> Job:
+        """Keep the dose gain that follows from the series and the noise wanted.
+
+        All images of a series get the same: that which the first of its jobs has kept counts.
+
+        Raises:
+            LeaseLost: The job is no longer this owner's.
+        """
+
+        def act(session: Session, row: JobRow) -> Job:
+            session.get(SeriesRow, row.series_id, with_for_update=True)  # one job after another
+            row.measured_gain = kept_gain(session, job_of(row)) or measured
+            return job_of(row)
+
+        return self.change(act)
 
     def derived(self, count: int) -> Job:
         """Mark the job DERIVED: its files are durable, and it never needs the GPU again.
@@ -241,7 +258,7 @@ def _supersede(session: Session, series_id: int, generation: int, now: float) ->
 
 
 def _digest(session: Session, series_id: int, order: WorkOrder) -> str:
-    """Return the identity of the work: the bytes of all images, model, strength, dose gain."""
+    """Return the identity of the work: the bytes of all images, model, strength, noise wanted."""
     images = session.execute(
         select(InstanceRow.sop_uid, InstanceRow.sha256)
         .where(InstanceRow.series_id == series_id, InstanceRow.purged.is_(False))
@@ -251,4 +268,6 @@ def _digest(session: Session, series_id: int, order: WorkOrder) -> str:
     deciding = [content, order.model, order.strength]
     if order.dose_gain is not None:
         deciding.append(order.dose_gain)
+    if order.target_noise_hu is not None:
+        deciding.append({"target_noise_hu": order.target_noise_hu})
     return hashlib.sha256(canonical_json(deciding).encode()).hexdigest()

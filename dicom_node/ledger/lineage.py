@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Select, select
+from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.orm import Session
 
 from dicom_node.ledger.engine import Ledger
@@ -22,9 +22,7 @@ def covered(session: Session, series_id: int, generation: int, order: WorkOrder)
     earlier = select(JobRow).where(
         JobRow.series_id == series_id,
         JobRow.generation < generation,
-        JobRow.model == order.model,
-        JobRow.strength == order.strength,
-        JobRow.dose_gain == order.dose_gain,
+        *_same_work(order),
         JobRow.state.not_in((JobState.FAILED, JobState.CANCELLED)),
     )
     wanted, up_to = set(order.destinations), 0
@@ -51,9 +49,7 @@ def earlier_tokens(ledger: Ledger, job: Job) -> list[str]:
     """Return the tokens of the jobs whose results this job's results join."""
     joined = _derived_before(job).where(
         JobRow.generation <= job.since_generation,
-        JobRow.model == job.model,
-        JobRow.strength == job.strength,
-        JobRow.dose_gain == job.dose_gain,
+        *_same_work(job),
     )
     with ledger.read() as session:
         return list(session.scalars(joined))
@@ -63,6 +59,36 @@ def former_tokens(ledger: Ledger, job: Job) -> list[str]:
     """Return the tokens of all jobs that have results of the series, whatever their settings."""
     with ledger.read() as session:
         return list(session.scalars(_derived_before(job)))
+
+
+def first_gain(ledger: Ledger, job: Job) -> float | None:
+    """Return the dose gain that the images of the job's series get; None: it is not known yet."""
+    with ledger.read() as session:
+        return kept_gain(session, job)
+
+
+def kept_gain(session: Session, job: Job) -> float | None:
+    """See :func:`first_gain`."""
+    kept = (
+        select(JobRow.measured_gain)
+        .join(SeriesRow, SeriesRow.id == JobRow.series_id)
+        .where(
+            SeriesRow.series_uid == job.series_uid,
+            JobRow.measured_gain.is_not(None),
+            *_same_work(job),
+        )
+    )
+    return session.scalar(kept.order_by(JobRow.id).limit(1))
+
+
+def _same_work(work: WorkOrder | Job) -> tuple[ColumnElement[bool], ...]:
+    """Conditions for jobs that make the same of an image."""
+    return (
+        JobRow.model == work.model,
+        JobRow.strength == work.strength,
+        JobRow.dose_gain == work.dose_gain,
+        JobRow.target_noise_hu == work.target_noise_hu,
+    )
 
 
 def _derived_before(job: Job) -> Select[str]:

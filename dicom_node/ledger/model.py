@@ -51,7 +51,10 @@ class Job:
         token: Name of its folder in the outbox, never used twice.
         generation: Of the series; later ones contain late slices.
         since_generation: Images up to this generation are the work of an earlier job.
-        dose_gain: As ordered; None: the default of the model's card.
+        dose_gain: As ordered; None: the default of the model's card, unless a noise is wanted.
+        target_noise_hu: Noise wanted in soft tissue, HU; None: none is.
+        measured_gain: Dose gain that follows from the series and the noise wanted; None until it is
+            known.
         priority: Place in the queue.
         rule: Name of the rule that ordered it; empty for the default.
         gap: Missing slices; empty where none is known to be.
@@ -73,6 +76,8 @@ class Job:
     model: str
     strength: float
     dose_gain: float | None
+    target_noise_hu: float | None
+    measured_gain: float | None
     priority: Priority
     rule: str
     gap: str
@@ -100,6 +105,8 @@ def job_of(row: JobRow) -> Job:
         model=row.model,
         strength=row.strength,
         dose_gain=row.dose_gain,
+        target_noise_hu=row.target_noise_hu,
+        measured_gain=row.measured_gain,
         priority=Priority(row.priority),
         rule=row.rule,
         gap=row.gap,

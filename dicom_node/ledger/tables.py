@@ -103,7 +103,8 @@ class JobRow(Base):
     denoises. Images up to ``since_generation`` are the work of an earlier job. ``waits`` counts
     pauses for faults that are not the job's, such as a full disk; ``attempts`` all others.
     ``deaths`` counts the processes that the work has killed. ``dose_gain`` is NULL for the default
-    of the model's card.
+    of the model's card, or where ``target_noise_hu`` is wanted and ``measured_gain`` follows from
+    the series.
     """
 
     __tablename__ = "job"
@@ -123,6 +124,8 @@ class JobRow(Base):
     model: Mapped[str]
     strength: Mapped[float]
     dose_gain: Mapped[float | None]
+    target_noise_hu: Mapped[float | None]
+    measured_gain: Mapped[float | None]
     priority: Mapped[int] = mapped_column(default=1)
     rule: Mapped[str] = mapped_column(default="")
     gap: Mapped[str] = mapped_column(default="")

@@ -10,8 +10,9 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from dicom_node.rules.condition import Condition
 from dicom_node.rules.outcome import Decision, Skip
+from dicom_node.settings.denoising import NoiseWanted
 from dicom_node.settings.sections import Section
-from dicom_node.settings.values import AeTitle, DoseGain, Name
+from dicom_node.settings.values import AeTitle, Name
 from dicom_node.work_order import Incomplete, Priority, WorkOrder
 
 TESTS = frozenset(Condition.model_fields) - {"keyword"}
@@ -49,13 +50,12 @@ Conditions = Annotated[dict[str, Condition], BeforeValidator(_conditions)]
 AeTitles = Annotated[tuple[AeTitle, ...], BeforeValidator(_listed)]
 
 
-class Overrides(Section):
+class Overrides(NoiseWanted):
     """Values of a work order that a rule sets; node.yaml has those that it leaves out.
 
     Attributes:
         model: Name of the denoiser, or path of its card.
         strength: 0 to 1.
-        dose_gain: Noise to leave, as if from so many times the dose.
         destinations: Names of peers.
         priority: Order among waiting jobs.
         incomplete: Treatment of a series with missing slices.
@@ -63,7 +63,6 @@ class Overrides(Section):
 
     model: Name | None = None
     strength: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
-    dose_gain: DoseGain | None = None
     destinations: Annotated[
         Annotated[tuple[Name, ...], Field(min_length=1)] | None, BeforeValidator(_listed)
     ] = None
@@ -73,16 +72,17 @@ class Overrides(Section):
     def applied_to(self, default: WorkOrder, rule: str) -> WorkOrder:
         """Return the default order with the values of this rule.
 
-        The default dose gain belongs to the default model; another model has that of its card.
+        The default noise belongs to the default model; another model has that of its card.
         """
         given = {
             "model": self.model,
             "strength": self.strength,
             "dose_gain": self.dose_gain,
+            "target_noise_hu": self.target_noise_hu,
             "destinations": self.destinations,
         }
-        if self.model not in (None, default.model):
-            default = replace(default, dose_gain=None)
+        if self.model not in (None, default.model) or self.required_gain is not None:
+            default = replace(default, dose_gain=None, target_noise_hu=None)
         return replace(
             default,
             **{key: value for key, value in given.items() if value is not None},  # type: ignore[arg-type]

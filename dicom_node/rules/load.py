@@ -147,8 +147,9 @@ def _unusable(
                 yield (*below, "destinations", index), text
         if work.model is not None and (reason := _no_model(work.model)):
             yield (*below, "model"), f"is wrong: {reason}"
-        elif reason := _no_gain(work.model or default_model, work.dose_gain):
-            yield (*below, "dose_gain"), f"is wrong: {reason}"
+        elif reason := _no_gain(work.model or default_model, work.required_gain):
+            key = "target_noise_hu" if work.dose_gain is None else "dose_gain"
+            yield (*below, key), f"is wrong: {reason.rstrip('.')}"
 
 
 def _no_model(name: str) -> str:

@@ -30,5 +30,6 @@ def default_order(settings: Settings) -> WorkOrder:
         model=settings.model.name,
         strength=settings.model.strength,
         dose_gain=settings.model.dose_gain,
+        target_noise_hu=settings.model.target_noise_hu,
         destinations=settings.destinations,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dicom_node.settings.denoising import DerivedSettings, ModelSettings
 from dicom_node.settings.guard import GuardSettings, guard_limits
 from dicom_node.settings.health import HealthSettings
 from dicom_node.settings.load import load_settings
@@ -11,11 +12,9 @@ from dicom_node.settings.sections import (
     AcceptSettings,
     AuditSettings,
     CompletionSettings,
-    DerivedSettings,
     EmailSettings,
     ListenSettings,
     LoggingSettings,
-    ModelSettings,
     NotifySettings,
     OffPeakSettings,
     PeerSettings,

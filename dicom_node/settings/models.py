@@ -13,16 +13,15 @@ from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dicom_node.errors import ConfigurationError
+from dicom_node.settings.denoising import DerivedSettings, ModelSettings
 from dicom_node.settings.guard import GuardSettings
 from dicom_node.settings.health import HealthSettings
 from dicom_node.settings.sections import (
     AcceptSettings,
     AuditSettings,
     CompletionSettings,
-    DerivedSettings,
     ListenSettings,
     LoggingSettings,
-    ModelSettings,
     NotifySettings,
     OffPeakSettings,
     PeerSettings,

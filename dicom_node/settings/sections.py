@@ -13,7 +13,6 @@ from dicom_node.settings.values import (
     GIB,
     AeTitle,
     Days,
-    DoseGain,
     Host,
     HostName,
     Hour,
@@ -22,7 +21,6 @@ from dicom_node.settings.values import (
     Port,
     Seconds,
     ServiceRoot,
-    Suffix,
     WebAddress,
 )
 
@@ -154,37 +152,6 @@ class OffPeakSettings(Section):
         if self.begin < self.end:
             return self.begin <= clock < self.end
         return clock >= self.begin or clock < self.end
-
-
-class ModelSettings(Section):
-    """The denoiser and its parameters; null for the defaults of its model card.
-
-    Attributes:
-        dose_gain: Noise to leave, as if from so many times the dose; for a model that can be told.
-        precision: Arithmetic of the network; another than the card's gives derived series of
-            their own.
-    """
-
-    name: Name = "man"
-    device: Annotated[str, Field(min_length=1)] = "auto"
-    strength: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
-    dose_gain: DoseGain | None = None
-    steps: Annotated[int, Field(ge=1)] | None = None
-    precision: Literal["float32", "tf32", "bfloat16"] | None = None
-
-
-class DerivedSettings(Section):
-    """Attributes of the derived series.
-
-    Attributes:
-        description_suffix: Suffix of the Series Description, in which ``{model}``, ``{strength}``
-            and ``{dose_gain}`` are filled in.
-    """
-
-    series_number_offset: Annotated[int, Field(ge=1)] = 1000
-    description_suffix: Suffix = " MAN"
-    image_type: Literal["PRIMARY", "SECONDARY"] = "PRIMARY"
-    equipment: Literal["standard", "keep_scanner"] = "standard"
 
 
 class RetrySettings(Section):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydicom import dcmread
 from support.ct_factory import make_series
@@ -21,7 +22,7 @@ from dicom_node.ledger.model import Job
 from dicom_node.ledger.operations import list_jobs
 from dicom_node.ledger.states import JobState
 
-CANNOT = "cannot be told a dose gain: leave `dose_gain` out"
+CANNOT = "cannot be told a dose gain: ask for none"
 FLAG = {"action": "flag"}
 """The weights are random, so that the guard would keep every result back."""
 
@@ -143,6 +144,7 @@ def test_the_command_line_takes_precedence_over_settings_and_rules(
     (config.parent / "rules.yaml").write_text("rules:\n- denoise: {dose_gain: 16}\n")
     assert left() == 16
     assert left("--dose-gain", "2") == 2
+    assert left("--target-noise-hu", "1000") == 1
     (config.parent / "rules.yaml").write_text("rules:\n- denoise: {model: identity}\n")
     assert left() is None
     (config.parent / "rules.yaml").write_text(
@@ -200,6 +202,9 @@ def test_rules_test_and_jobs_show_the_gain(call: Call, told: str, tmp_path: Path
     (series,) = json.loads(call("rules", "test", file, "-c", config, "--json")[1])
     assert series["denoise"]["dose_gain"] == 8
     assert "dose gain 8" in call("rules", "check", "-c", config)[1]
+    (tmp_path / "other.yaml").write_text("rules:\n- denoise: {target_noise_hu: 12}\n")
+    other = ("rules", "test", file, "-c", config, "--rules", tmp_path / "other.yaml")
+    assert "strength 1, noise 12 HU, to pacs" in call(*other)[1]
     node = node_of(config.parent, {"name": told}, rules)
     node.arrive_files([file])
     job, _ = denoise(node, START + 20)
@@ -209,6 +214,71 @@ def test_rules_test_and_jobs_show_the_gain(call: Call, told: str, tmp_path: Path
     (listed,) = json.loads(call("jobs", "list", "-c", config, "--json")[1])
     assert listed["dose_gain"] == 8.0
     assert "dose_gain" in call("jobs", "show", str(job.id), "-c", config)[1]
+
+
+def test_the_gain_follows_from_the_noise_that_is_wanted(
+    call: Call, told: str, tmp_path: Path, database: str
+) -> None:
+    """Once for a series: late slices and repetitions get the first one's, and the command too."""
+    rules = "rules:\n- denoise: {target_noise_hu: 10}\n"
+    files = make_series(tmp_path / "in", slices=5, noise_hu=20.0)
+    node = node_of(tmp_path, {"name": told}, rules, database=database)
+    node.arrive_files(files[:4], START)
+    first, by_node = denoise(node, START + 20)
+    report = json.loads((node.settings.reports_folder / f"{first.token}.json").read_text())
+    gain = report["dose_gain"]
+    assert gain == pytest.approx((report["noise_before_hu"] / 10) ** 2, rel=0.05)
+    assert 2 < gain < 6
+    assert (report["target_noise_hu"], first.target_noise_hu) == (10, 10)
+    assert (first.dose_gain, first.measured_gain) == (None, gain)
+    config = configure(tmp_path, {"name": told}, rules)
+    (tmp_path / "early").mkdir()
+    for file in files[:4]:
+        (tmp_path / "early" / file.name).write_bytes(file.read_bytes())
+    assert call("denoise", tmp_path / "early", tmp_path / "out", "-c", config)[0] == 0
+    by_command = sorted((tmp_path / "out").glob("*.dcm"))
+    assert [path.read_bytes() for path in by_node] == [path.read_bytes() for path in by_command]
+    image = dcmread(by_node[0])
+    assert f"dose gain {gain:g}, " in image.DerivationDescription
+    assert image.SeriesDescription == f"Phantom MAN dose x{gain:g}"
+
+    louder = dcmread(files[4])
+    noise = np.random.default_rng(1).integers(0, 900, louder.pixel_array.shape)
+    louder.PixelData = (louder.pixel_array // 2 + noise).astype(np.uint16).tobytes()
+    louder.save_as(files[4])
+    node.arrive_files(files[4:], START + 1000)
+    late, (by_late,) = denoise(node, START + 1020)
+    node.ledger.close()
+    assert late.measured_gain == gain
+    out = call("denoise", files[4], tmp_path / "alone", "-c", config, "--json")[1]
+    assert json.loads(out)[0]["report"]["dose_gain"] > gain  # what its own noise would give
+    assert dcmread(by_late).SeriesInstanceUID == image.SeriesInstanceUID
+
+
+def test_a_series_without_soft_tissue_gets_the_default(
+    call: Call, told: str, tmp_path: Path
+) -> None:
+    make_series(tmp_path / "in", hu=np.full((2, 64, 64), -900.0))
+    words = ("--model", told, "--guard", "flag", "--json")
+    for noise, gain in (("10", 4.0), ("1000", 4.0)):
+        ended = call(
+            "denoise", tmp_path / "in", tmp_path / "out", "--target-noise-hu", noise, *words
+        )
+        assert json.loads(ended[1])[0]["report"]["dose_gain"] == gain
+
+
+def test_gain_and_noise_are_not_asked_for_together(call: Call, told: str, tmp_path: Path) -> None:
+    make_series(tmp_path / "in", slices=1)
+    folders = (tmp_path / "in", tmp_path / "out")
+    both = ("--dose-gain", "2", "--target-noise-hu", "10")
+    code, _, err = call("denoise", *folders, "--model", told, *both)
+    assert (code, "Give either --dose-gain or --target-noise-hu" in err) == (2, True)
+    config = configure(tmp_path, {"name": told, "dose_gain": 2, "target_noise_hu": 10})
+    code, _, err = call("denoise", *folders, "-c", config)
+    assert (code, "give either `dose_gain` or `target_noise_hu`" in err) == (2, True)
+    config = configure(tmp_path, {"name": "identity", "target_noise_hu": 10})
+    code, _, err = call("denoise", *folders, "-c", config)
+    assert (code, CANNOT in err) == (2, True)
 
 
 def test_late_slices_join_results_of_the_same_gain_only(told: str, tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ def test_the_answer_can_be_read_by_a_program(config: Path, tmp_path: Path) -> No
         "model": "identity",
         "strength": 0.5,
         "dose_gain": None,
+        "target_noise_hu": None,
         "destinations": ["pacs"],
         "priority": "urgent",
         "incomplete": "denoise",

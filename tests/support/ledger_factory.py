@@ -140,12 +140,20 @@ class NodeFixture:
         priority: Priority = Priority.NORMAL,
         strength: float = 1.0,
         dose_gain: float | None = None,
+        target_noise_hu: float | None = None,
         now: float = START,
     ) -> Job:
         """A job waiting to be denoised, of a series of one image."""
         self.arrive(series_uid=series_uid, now=now - 100)
         (series,) = self.complete(now)
-        order = WorkOrder("identity", strength, tuple(destinations), priority, dose_gain=dose_gain)
+        order = WorkOrder(
+            "identity",
+            strength,
+            tuple(destinations),
+            priority,
+            dose_gain=dose_gain,
+            target_noise_hu=target_noise_hu,
+        )
         job = enqueue(self.ledger, series, order, now=now)
         assert job is not None
         return job

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import product
 
@@ -17,7 +18,9 @@ from dicom_node.ledger.history import of_job
 from dicom_node.ledger.jobs import (
     JobClaim,
     claim_job,
+    enqueue,
 )
+from dicom_node.ledger.lineage import first_gain
 from dicom_node.ledger.model import Job
 from dicom_node.ledger.operations import (
     cancel,
@@ -40,7 +43,7 @@ from dicom_node.ledger.states import (
     check_transition,
 )
 from dicom_node.settings import RetrySettings
-from dicom_node.work_order import Priority
+from dicom_node.work_order import Priority, WorkOrder
 
 PATH = ("QUEUED", "DENOISING", "DERIVED", "SENDING", "DONE")
 
@@ -288,3 +291,43 @@ def test_a_claimed_dose_gain_is_the_float_that_was_ordered(node: NodeFixture, ga
     again = node.claim_job(START).job
     assert (claim.job.dose_gain, type(claim.job.dose_gain)) == (gain, float)
     assert (again.dose_gain, type(again.dose_gain)) == (gain, float)
+
+
+def test_all_jobs_of_a_series_keep_the_gain_that_was_measured_first(node: NodeFixture) -> None:
+    """Also where two workers have measured at the same time, and where a job begins again."""
+    node.job(target_noise_hu=10.0)
+    first = node.claim_job(owner="a")
+    assert first_gain(node.ledger, first.job) is None
+    node.arrive(b"late", sop_uid="1.2.2", now=START + 50)
+    (series,) = node.complete(START + 60)
+    order = WorkOrder("identity", 1.0, ("pacs",), target_noise_hu=10.0)
+    assert enqueue(node.ledger, series, order, now=START + 60) is not None
+    second = node.claim_job(START + 60, owner="b")
+    with ThreadPoolExecutor(2) as threads:
+        kept = list(threads.map(lambda claim, gain: claim.keep_gain(gain), (first, second), (2, 3)))
+    assert kept[0].measured_gain == kept[1].measured_gain
+    assert kept[0].measured_gain in (2.0, 3.0)
+    assert first.keep_gain(5.0).measured_gain == kept[0].measured_gain
+    assert first_gain(node.ledger, second.job) == kept[0].measured_gain
+
+
+def test_other_work_has_a_gain_of_its_own(node: NodeFixture) -> None:
+    node.job(target_noise_hu=10.0)
+    assert node.claim_job().keep_gain(2.0).measured_gain == 2.0
+    node.arrive(b"late", sop_uid="1.2.2", now=START + 50)
+    (series,) = node.complete(START + 60)
+    other = WorkOrder("identity", 1.0, ("pacs",), target_noise_hu=12.0)
+    job = enqueue(node.ledger, series, other, now=START + 60)
+    assert job is not None
+    assert (job.since_generation, first_gain(node.ledger, job)) == (0, None)
+    node.job(series_uid="1.3", target_noise_hu=10.0, now=START + 70)
+    claims = [node.claim_job(START + 70, owner=owner) for owner in "cd"]
+    assert [first_gain(node.ledger, claim.job) for claim in claims] == [None, None]
+
+
+def test_a_gain_is_kept_by_the_owner_alone(node: NodeFixture) -> None:
+    node.job(target_noise_hu=10.0)
+    claim = node.claim_job()
+    with pytest.raises(LeaseLost):
+        replace(claim, owner="another").keep_gain(2.0)
+    assert first_gain(node.ledger, claim.job) is None

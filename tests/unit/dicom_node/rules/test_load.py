@@ -109,6 +109,18 @@ def test_a_mistaken_condition_is_told_with_its_line(
             "rules:\n- denoise: {dose_gain: 4, model: identity}",
             "line 2: rule 1: 'denoise.dose_gain' is wrong: Model 'identity' cannot be told a dose",
         ),
+        (
+            "rules:\n- denoise: {dose_gain: 4, target_noise_hu: 9}",
+            "line 2: rule 1: 'denoise' is wrong: give either `dose_gain` or `target_noise_hu`",
+        ),
+        (
+            "rules:\n- denoise: {target_noise_hu: 9, model: identity}",
+            "line 2: rule 1: 'denoise.target_noise_hu' is wrong: Model 'identity' cannot be told a",
+        ),
+        (
+            "rules:\n- denoise: {target_noise_hu: 0.5}",
+            "'denoise.target_noise_hu' is 0.5: input should be gre",
+        ),
         ("rules:\n- denoise: {priority: high}", "'denoise.priority' is 'high': input should be"),
         ("rules:\n- denoise: {incomplete: no}", "'denoise.incomplete' is False: input should be"),
         ("rules:\n- denoise: {destinations: []}", "'denoise.destinations' is []"),

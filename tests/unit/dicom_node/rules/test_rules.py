@@ -114,12 +114,24 @@ def test_every_word_of_the_work_reaches_the_decision(ask: Any) -> None:
 
 def test_a_dose_gain_belongs_to_the_model_beside_it(tmp_path: Path) -> None:
     """What is configured for one model says nothing about another, which a rule names."""
-    texts = ("{}", "{dose_gain: 8}", "{model: man}", "{model: identity}")
+    texts = (
+        "{}",
+        "{dose_gain: 8}",
+        "{model: man}",
+        "{model: identity}",
+        "{target_noise_hu: 12}",
+    )
     (tmp_path / "rules.yaml").write_text("rules:\n" + "".join(f"- denoise: {t}\n" for t in texts))
     rules = read_rules(tmp_path / "rules.yaml", peers=[]).rules
-    default = replace(WORK, dose_gain=2.0)
-    orders = [rule.decision(default) for rule in rules]
-    assert [order.dose_gain for order in orders if isinstance(order, WorkOrder)] == [2, 8, 2, None]
+
+    def wanted(default: WorkOrder) -> list[tuple[float | None, float | None]]:
+        orders = [rule.decision(default) for rule in rules]
+        return [(one.dose_gain, one.target_noise_hu) for one in orders if not isinstance(one, Skip)]
+
+    own, none, noise = (8, None), (None, None), (None, 12)
+    for default in (replace(WORK, dose_gain=2.0), replace(WORK, target_noise_hu=9.0)):
+        given = (default.dose_gain, default.target_noise_hu)
+        assert wanted(default) == [given, own, given, none, noise]
 
 
 @pytest.mark.parametrize(
