@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -130,11 +131,11 @@ def test_the_command_line_takes_precedence_over_settings_and_rules(
 ) -> None:
     make_series(tmp_path / "in", slices=1)
     config = configure(tmp_path, {"name": told, "dose_gain": 8})
+    numbers = count()
 
     def left(*words: str) -> float | None:
-        code, out, err = call(
-            "denoise", tmp_path / "in", tmp_path / "out", "-c", config, "--json", *words
-        )
+        folder = tmp_path / f"out-{next(numbers)}"
+        code, out, err = call("denoise", tmp_path / "in", folder, "-c", config, "--json", *words)
         assert code == 0, err
         gain: float | None = json.loads(out)[0]["report"]["dose_gain"]
         return gain
