@@ -29,7 +29,7 @@ def check_results(folder: Path, series_uid: str) -> None:
     Raises:
         InputError: It does; the sentence names one of them.
     """
-    for path in sorted(folder.glob("*.dcm")):
+    for path in sorted(one for one in folder.glob("*.dcm") if one.is_file()):
         if texts(load(path, pixels=False), "SeriesInstanceUID") != [series_uid]:
             raise InputError(
                 f"{folder} holds {path.name} of another series: write to an empty folder, so that"
