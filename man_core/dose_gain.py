@@ -25,7 +25,7 @@ def gain_for_noise(noise_hu: float, target_hu: float) -> float:
         give the same; the nearest possible one where none reaches the target.
 
     Example:
-        >>> gain_for_noise(30.0, 15.0), dose_gain_for(10.0, 15.0), dose_gain_for(300.0, 15.0)
+        >>> gain_for_noise(30.0, 15.0), gain_for_noise(10.0, 15.0), gain_for_noise(300.0, 15.0)
         (4.0, 1.0, 64.0)
     """
     ratio = min(noise_hu / target_hu, MAX_DOSE_GAIN**0.5)
