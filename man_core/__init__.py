@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from man_core.card import Measurement, ModelCard
 from man_core.condition import Condition
+from man_core.context import Neighbours, neighbours_of
 from man_core.denoise_report import DenoiseReport
 from man_core.denoiser import Denoiser
 from man_core.diffusion.names import SAMPLERS
@@ -46,6 +47,7 @@ __all__ = [
     "Measurement",
     "ModelCard",
     "ModelError",
+    "Neighbours",
     "NoiseSample",
     "Stopped",
     "UncertaintySummary",
@@ -61,6 +63,7 @@ __all__ = [
     "load_denoiser",
     "measure",
     "namesake",
+    "neighbours_of",
     "noise_hu",
     "phantom_lesions",
     "phantom_series",

@@ -38,7 +38,11 @@ class Work(Protocol):
         ...
 
     def run(self, hu: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the result for slices [slice, row, column] in HU, and whether it is finite."""
+        """Return the result for slices in HU, and whether it is finite.
+
+        Args:
+            hu: [slice, row, column], or with neighbours [slice, 1 + neighbour, row, column].
+        """
         ...
 
     def fault(self) -> ModelError:
@@ -70,7 +74,7 @@ class BatchWork:
             raise ValueError(f"The strength must be within 0 to 1, got {self.strength}.")
 
     def run(self, hu: Tensor) -> tuple[Tensor, Tensor]:
-        """Denoise slices [slice, row, column] in HU.
+        """Denoise slices in HU; see ``Work.run``.
 
         Returns:
             The blended result, and whether all values of the model are finite, as a tensor: asking
@@ -81,9 +85,10 @@ class BatchWork:
         """
         generator = torch.Generator().manual_seed(self.seed)
         result = self.denoiser.denoise(hu, self.condition, generator)
-        if result.shape != hu.shape:
+        own = own_slices(hu)
+        if result.shape != own.shape:
             raise self.fault()
-        blended = result if self.strength == 1.0 else hu + self.strength * (result - hu)
+        blended = result if self.strength == 1.0 else own + self.strength * (result - own)
         return blended, all_finite(result)
 
     def fault(self) -> ModelError:
@@ -94,13 +99,18 @@ class BatchWork:
         )
 
 
+def own_slices(hu: Tensor) -> Tensor:
+    """Return slices [slice, row, column] without the neighbours that may come with them."""
+    return hu[:, 0] if hu.ndim == 4 else hu
+
+
 def denoised_batches(
     source: HuSlices, work: Work, should_stop: ShouldStop | None = None
 ) -> Iterator[Batch]:
-    """Denoise a series [slice, row, column] in HU batch by batch, on the denoiser's device.
+    """Denoise a series in HU batch by batch, on the denoiser's device.
 
     Args:
-        source: The series.
+        source: The series; for a model that sees neighbours, with them (``shown_slices``).
         work: What is done with a batch.
         should_stop: Called before every batch.
 
@@ -162,7 +172,7 @@ def fixed_shape_batches(
     done = lacked_at = 0
     while True:
         try:
-            with _Lane(work, device, (step, *source.shape[1:])) as lane:
+            with _Lane(work, device, step) as lane:
                 for part, result in lane.batches(source, done, should_stop):
                     done = part.stop
                     yield part, result
@@ -177,13 +187,12 @@ def fixed_shape_batches(
 class _Lane:
     """Two slots of one batch shape in turn, with a stream for each direction of copying."""
 
-    def __init__(self, work: Work, device: torch.device, shape: tuple[int, ...]) -> None:
-        self._work, self._device, self._step = work, device, shape[0]
+    def __init__(self, work: Work, device: torch.device, step: int) -> None:
+        self._work, self._device, self._step = work, device, step
         self._module = torch.get_device_module(device)
-        self._slots = [_Slot(device, shape) for _ in range(2)]
+        self._slots: list[_Slot] = []
         place = {"device": device} if device.type == "cuda" else {}
         self._inward, self._outward = (self._module.Stream(**place) for _ in range(2))
-        self._inward.wait_stream(self._module.current_stream(device))
 
     def __enter__(self) -> _Lane:
         return self
@@ -201,13 +210,22 @@ class _Lane:
         started: tuple[_Slot, slice] | None = None
         for number, first in enumerate(range(done, len(source), self._step)):
             check_stop(should_stop)
-            slot, part = self._slots[number % 2], slice(first, min(first + self._step, len(source)))
-            self._start(slot, source[part])
+            part = slice(first, min(first + self._step, len(source)))
+            hu = source[part]
+            if not self._slots:
+                self._allocate(hu.shape[1:])
+            slot = self._slots[number % 2]
+            self._start(slot, hu)
             if started is not None:
                 yield self._finished(*started)
             started = slot, part
         if started is not None:
             yield self._finished(*started)
+
+    def _allocate(self, shape: tuple[int, ...]) -> None:
+        """Make the slots for slices of a shape, with neighbours or without."""
+        self._slots = [_Slot(self._device, (self._step, *shape)) for _ in range(2)]
+        self._inward.wait_stream(self._module.current_stream(self._device))
 
     def _start(self, slot: _Slot, hu: NDArray[np.float32]) -> None:
         filled = slot.host_in.numpy()
@@ -244,10 +262,11 @@ class _Slot:
     def __init__(self, device: torch.device, shape: tuple[int, ...]) -> None:
         pinned = device.type == "cuda"
         self.device_in = torch.empty(shape, device=device)
-        self.device_out = torch.empty(shape, device=device)
+        own = (shape[0], *shape[-2:])
+        self.device_out = torch.empty(own, device=device)
         self.device_finite = torch.empty((), dtype=torch.bool, device=device)
         self.host_in = torch.empty(shape, pin_memory=pinned)
-        self.host_out = torch.empty(shape, pin_memory=pinned)
+        self.host_out = torch.empty(own, pin_memory=pinned)
         self.host_finite = torch.empty((), dtype=torch.bool, pin_memory=pinned)
         module, blocking = torch.get_device_module(device), {"blocking": True} if pinned else {}
         self.arrived, self.computed, self.returned = (module.Event(**blocking) for _ in range(3))

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from man_core import filters
-from man_core.slices import SliceSource
+from man_core.slices import HuSlices, SliceSource, SlicesWithNeighbours
 
 MAX_AIR_HU: Final = -900.0
 """Local mean up to which a pixel beside padding is air; lung is above it."""
@@ -58,6 +58,21 @@ class ContinuedSlices:
 
     def __getitem__(self, part: slice) -> NDArray[np.float32]:
         return continued_tissue(self._source[part], self._source.padding(part))
+
+    def neighbours(self, index: int) -> tuple[int, int]:
+        """Return the indices of the slices below and above one; its own where there is none."""
+        return self._source.neighbours(index)
+
+
+def shown_slices(source: SliceSource, context_slices: int) -> HuSlices:
+    """Return a series as a model is shown it, with neighbours if it sees them.
+
+    Args:
+        source: The series; its padding is air.
+        context_slices: ``ModelCard.context_slices``.
+    """
+    continued = ContinuedSlices(source)
+    return SlicesWithNeighbours(continued) if context_slices else continued
 
 
 def continued_tissue(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from man_core.ancestry import Ancestor, chain, read_chain
+from man_core.context import check_context
 from man_core.dose_gain import MAX_DOSE_GAIN, MIN_DOSE_GAIN
 from man_core.errors import ModelError
 from man_core.hu import HuRange
@@ -89,6 +90,7 @@ class ModelCard:
         deviations: Measured deviations of other precisions, or of other devices.
         dose_gain: Dose gain by default (``Condition.dose_gain``); None: the model is not told it.
         started_from: Weights that the fit started from and their own origins, the newest first.
+        context_slices: Slices below, and as many above, that the model sees beside each; 0: none.
     """
 
     name: str
@@ -111,6 +113,7 @@ class ModelCard:
     deviations: tuple[PrecisionDeviation, ...] = ()
     dose_gain: float | None = None
     started_from: tuple[Ancestor, ...] = ()
+    context_slices: int = 0
 
     @property
     def digest(self) -> str:
@@ -199,6 +202,7 @@ def _typed(fields: dict[str, Any]) -> dict[str, Any]:
     precision = fields.get("precision", "float32")
     if precision not in get_args(Precision):
         raise ValueError(f"not a model card: unknown precision {precision!r}")
+    check_context(fields.get("context_slices", 0))
     return {
         **fields,
         "hu_range": HuRange(**fields["hu_range"]),

@@ -38,7 +38,10 @@ class Denoiser(Protocol):
         """Denoise slices.
 
         Args:
-            hu: float32 [slice, row, column], HU, on the CPU or on the denoiser's device.
+            hu: float32 [slice, row, column], HU, on the CPU or on the denoiser's device. A model
+                that sees neighbours (``info.context_slices``) gets each slice followed by those
+                below and above it [slice, 1 + neighbour, row, column]; without them it takes the
+                slice itself in their place.
             condition: Acquisition facts of the scan.
             generator: CPU generator; the same state gives the same result for every slice.
             on_step: Progress callback within the call.

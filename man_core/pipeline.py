@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from man_core.batches import BatchWork, check_stop, denoised_batches
-from man_core.beyond_padding import ContinuedSlices
+from man_core.beyond_padding import shown_slices
 from man_core.condition import Condition
+from man_core.context import Neighbours
 from man_core.denoise_report import DenoiseReport
 from man_core.denoiser import Denoiser
 from man_core.guard import Check, Finding, GuardLimits
@@ -34,6 +35,7 @@ def denoise_volume(
     seed: int,
     strength: float = 1.0,
     padding: NDArray[np.bool_] | None = None,
+    neighbours: Neighbours | None = None,
     limits: GuardLimits | None = GuardLimits(),  # noqa: B008 - frozen
     on_result: OnResult | None = None,
     on_progress: Callable[[int, int], None] | None = None,
@@ -51,6 +53,8 @@ def denoise_volume(
         padding: Mask of pixels without measurement [slice, row, column]; there the result is the
             source and the guard is not applied, and the denoiser is shown tissue that the padding
             cuts off (``continued_tissue``). None: no padding.
+        neighbours: Slices beside each, for a model that sees them (``neighbours_of``). None: all
+            slices of the volume lie beside each other.
         limits: Limits of the guard, whose findings the report contains; None turns it off.
         on_result: See ``OnResult``; its exceptions propagate.
         on_progress: Callback with (slices done, total slices).
@@ -80,7 +84,7 @@ def denoise_volume(
             on_result(first, result)
 
     report = denoise_stream(
-        ArraySlices(volume.hu, padding),
+        ArraySlices(volume.hu, padding, neighbours),
         denoiser,
         condition,
         pixel_mm=volume.spacing_mm[1],
@@ -111,6 +115,7 @@ def denoise_stream(
 
     First the slices by which the noise is measured are read (``noise.sampled_slices``), then all in
     order. A thread measures results while later slices are denoised; a few batches are in memory.
+    A model that sees neighbours gets those of a batch with it: two slices more than the batch.
 
     Args:
         source: Slices of the low-dose series, with their padding.
@@ -152,7 +157,8 @@ def _results(
     source: SliceSource, work: BatchWork, should_stop: Callable[[], bool] | None
 ) -> Generator[tuple[slice, NDArray[np.float32], NDArray[np.float32]]]:
     """Yield the slices of each batch, their source and their final result in HU."""
-    for part, result in denoised_batches(ContinuedSlices(source), work, should_stop):
+    shown = shown_slices(source, work.denoiser.info.context_slices)
+    for part, result in denoised_batches(shown, work, should_stop):
         hu, padding, final = source[part], source.padding(part), np.array(result)
         if padding is not None:
             np.copyto(final, hu, where=padding)

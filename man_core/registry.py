@@ -20,6 +20,9 @@ METHODS = {
 }
 """Module whose ``load`` builds the denoiser, by the method of a card."""
 
+SEE_NEIGHBOURS = frozenset({"man"})
+"""Methods that can see neighbouring slices."""
+
 IDENTITY = ModelCard(
     name="identity",
     version="1",
@@ -115,6 +118,11 @@ def load_denoiser(
     if card.method not in METHODS:
         raise ModelError(
             f"Model {card.name!r} needs the method {card.method!r}, which this version lacks."
+        )
+    if card.context_slices and card.method not in SEE_NEIGHBOURS:
+        raise ModelError(
+            f"Model {card.name!r} cannot see neighbouring slices, as its card says: the method"
+            f" {card.method!r} denoises each slice by itself."
         )
     factory = cast(_Factory, import_module(METHODS[card.method]))
     return factory.load(card, home, device, steps, card.precision)

@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from man_core.batches import BatchWork, all_finite, check_stop, denoised_batches
-from man_core.beyond_padding import ContinuedSlices
+from man_core.batches import BatchWork, all_finite, check_stop, denoised_batches, own_slices
+from man_core.beyond_padding import shown_slices
 from man_core.condition import Condition
 from man_core.denoiser import Denoiser
 from man_core.errors import ModelError
@@ -128,7 +128,7 @@ def stream_spread_over_seeds(
         raise ValueError(f"The spread over seeds needs at least {MIN_SEEDS} different seeds.")
     runs = tuple(BatchWork(denoiser, condition, seed, strength) for seed in seeds)
     work, values = _SpreadWork(runs, should_stop), _SpreadHistogram()
-    for part, spread in denoised_batches(ContinuedSlices(source), work):
+    for part, spread in denoised_batches(shown_slices(source, denoiser.info.context_slices), work):
         values.add(spread[soft_tissue(source[part])])
         if on_spread is not None:
             on_spread(part.start, spread)
@@ -148,7 +148,7 @@ class _SpreadWork:
 
     def run(self, hu: Tensor) -> tuple[Tensor, Tensor]:
         """Return the standard deviation, and whether it is finite, as every result then is."""
-        mean, squares = torch.zeros_like(hu), torch.zeros_like(hu)
+        mean, squares = torch.zeros_like(own_slices(hu)), torch.zeros_like(own_slices(hu))
         for count, one in enumerate(self.runs, start=1):
             check_stop(self.should_stop)
             result, _ = one.run(hu)

@@ -59,6 +59,7 @@ class LatentSampler(ABC):
         noise: NoiseSource,
         on_step: OnStep | None = None,
         gain: Tensor | None = None,
+        beside: Tensor | None = None,
     ) -> Tensor:
         """Draw the clean latent of a low-dose latent.
 
@@ -68,6 +69,7 @@ class LatentSampler(ABC):
             noise: Source of the starting noise and of the noise that ancestral sampling adds.
             on_step: Progress callback.
             gain: Dose gains [batch], for a network that is told them.
+            beside: Neighbouring slices (``ManNetwork.beside``); None: none.
 
         Returns:
             z_0, of the shape of ``low``.
@@ -107,9 +109,10 @@ class CosineSampler(LatentSampler):
         noise: NoiseSource,
         on_step: OnStep | None = None,
         gain: Tensor | None = None,
+        beside: Tensor | None = None,
     ) -> Tensor:
         """See ``LatentSampler.sample``."""
-        context = self.network.unet.context_of(low, position)
+        context = self.network.unet.context_of(low, position, beside)
 
         def model(z: Tensor, step: int) -> Tensor:
             return self.predict_clean(z, step, low, position, context, gain)
@@ -165,9 +168,10 @@ class ShiftSampler(LatentSampler):
         noise: NoiseSource,
         on_step: OnStep | None = None,
         gain: Tensor | None = None,
+        beside: Tensor | None = None,
     ) -> Tensor:
         """See ``LatentSampler.sample``."""
-        context = self.network.unet.context_of(low, position)
+        context = self.network.unet.context_of(low, position, beside)
 
         def model(z: Tensor, step: int) -> Tensor:
             return self.predict_clean(z, step, low, position, context, gain)

@@ -39,7 +39,8 @@ class ManDenoiser:
 
     Raises:
         ModelError: The network was not trained for that sampler, there are too many steps, or the
-            card has a dose gain and the network is not told it, or the other way round.
+            card has a dose gain and the network is not told it, or the other way round, or card
+            and network differ on the number of neighbouring slices.
     """
 
     def __init__(
@@ -66,6 +67,10 @@ class ManDenoiser:
             raise ModelError(f"Model {card.name!r}: {error}.") from error
         if (card.dose_gain is None) != (network.gain is None):
             raise ModelError(f"Model {card.name!r}: its card and its weights differ on dose gain.")
+        if card.context_slices != self._config.context_slices:
+            raise ModelError(
+                f"Model {card.name!r}: its card and its weights differ on context slices."
+            )
         self._batch = None if memory is None else BatchShape.measured(self._warm_up, memory)
 
     def denoise(
@@ -75,17 +80,19 @@ class ManDenoiser:
         generator: torch.Generator,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """Denoise [slice, row, column] HU; on a CPU each slice in its own thread.
+        """Denoise slices in HU; on a CPU each slice in its own thread.
 
         A network that is told the dose gain leaves as much noise as it asks for. Every slice starts
         from the same noise, so that neighbouring slices do not flicker. Local
         mean HU are those of the source (``restore_tissue_means``). Values outside the HU range of
-        the network pass unchanged.
+        the network pass unchanged. A network that sees neighbours and is given none takes each
+        slice itself for them.
 
         Raises:
+            ValueError: Neighbours are given to a network that does not see that many.
             ModelError: A dose gain is wanted that the model cannot be told.
         """
-        gain = self._gain(condition)
+        gain, hu = self._gain(condition), self._planes(hu)
         if self._device.type != "cpu":
             return self._denoise(hu, gain, generator, on_step)
 
@@ -112,15 +119,28 @@ class ManDenoiser:
         return None if gain is None else torch.tensor(gain, device=self._device)
 
     def _warm_up(self, hu: Tensor) -> None:
-        self._denoise(hu, self._gain(Condition()), torch.Generator(), None)
+        """Denoise slices [slice, row, column] with as many neighbours as the network sees."""
+        self._denoise(self._planes(hu), self._gain(Condition()), torch.Generator(), None)
+
+    def _planes(self, hu: Tensor) -> Tensor:
+        """Return slices with their neighbours [slice, 1 + neighbour, row, column]."""
+        planes = 1 + 2 * self._config.context_slices
+        if hu.ndim == 3:
+            return hu[:, None].expand(-1, planes, -1, -1)
+        if hu.shape[1] != planes:
+            raise ValueError(
+                f"Each slice comes with {planes - 1} neighbours, not {hu.shape[1] - 1}."
+            )
+        return hu
 
     @torch.inference_mode()
     def _denoise(
         self, hu: Tensor, gain: Tensor | None, generator: torch.Generator, on_step: OnStep | None
     ) -> Tensor:
-        source, span = hu.to(self._device), self.info.hu_range
-        inside = source.clip(span.low, span.high)
-        padded = _pad(span.to_network(inside)[:, None], self._config.alignment)
+        given, span = hu.to(self._device), self.info.hu_range
+        source, seen = given[:, 0], given.clip(span.low, span.high)
+        inside = seen[:, 0]
+        padded = _pad(span.to_network(seen), self._config.alignment)
         with arithmetic(self._device, self._precision):
             result = self._restore(padded, gain, generator, on_step)
         rows, columns = hu.shape[-2:]
@@ -128,15 +148,18 @@ class ManDenoiser:
         return (restore_tissue_means(inside, denoised) + (source - inside)).to(hu.device)
 
     def _restore(
-        self, x: Tensor, gain: Tensor | None, generator: torch.Generator, on_step: OnStep | None
+        self, seen: Tensor, gain: Tensor | None, generator: torch.Generator, on_step: OnStep | None
     ) -> Tensor:
+        x, neighbours = seen[:, :1], seen[:, 1:]
+        beside = self._network.beside(x, neighbours)
         low = self._network.encode(x.contiguous(memory_format=torch.channels_last))
         position = self._position.expand(len(low), -1)
         gains = None if gain is None else gain.expand(len(low))
         half = self._precision == "bfloat16"
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=half):
-            clean = self._sampler.sample(low, position, _shared_noise(generator), on_step, gains)
-        return self._network.reconstruct(clean, low, x, gains)
+            noise = _shared_noise(generator)
+            clean = self._sampler.sample(low, position, noise, on_step, gains, beside)
+        return self._network.reconstruct(clean, low, x, gains, neighbours)
 
 
 def _shared_noise(generator: torch.Generator) -> NoiseSource:

@@ -50,9 +50,12 @@ class DetailPath(nn.Module):
         features: Channels of the decoder's last features.
         stem: Pixels per position of those features along a row; a multiple of 2.
         told: Channels of an embedding that modulates the residual blocks; 0: none does.
+        beside: Number of neighbouring slices that are seen.
     """
 
-    def __init__(self, config: DetailConfig, features: int, stem: int, told: int = 0) -> None:
+    def __init__(
+        self, config: DetailConfig, features: int, stem: int, told: int = 0, beside: int = 0
+    ) -> None:
         super().__init__()
         width, self.grown = config.channels, stem // STEM
         self.take = nn.Conv2d(2 * STEM**2, width, 3, padding=1)
@@ -61,9 +64,16 @@ class DetailPath(nn.Module):
             *(ResidualBlock(width, width, config.norm, told) for _ in range(config.blocks))
         )
         self.give = zeroed(nn.Conv2d(width, STEM**2, 3, padding=1))
+        entries = beside * STEM**2
+        self.beside = zeroed(nn.Conv2d(entries, width, 3, padding=1)) if beside else None
 
     def forward(
-        self, restored: Tensor, features: Tensor, x: Tensor, embedding: Tensor | None = None
+        self,
+        restored: Tensor,
+        features: Tensor,
+        x: Tensor,
+        embedding: Tensor | None = None,
+        neighbours: Tensor | None = None,
     ) -> Tensor:
         """Add detail to a decoded slice.
 
@@ -72,6 +82,7 @@ class DetailPath(nn.Module):
             features: The decoder's last features [batch, channel, row / stem, column / stem].
             x: Input, of the same shape as ``restored``.
             embedding: Modulation of the blocks [batch, told]; None: none.
+            neighbours: Slices beside each [batch, beside, row, column] in [-1, 1]; None: none.
 
         Returns:
             [batch, 1, row, column].
@@ -79,6 +90,9 @@ class DetailPath(nn.Module):
         seen = torch.cat((x - restored, restored - _local_mean(restored)), dim=1) / UNIT
         hidden = self.take(F.pixel_unshuffle(seen, STEM))
         hidden = hidden + F.pixel_shuffle(self.context(features), self.grown)
+        if self.beside is not None and neighbours is not None:
+            differences = (neighbours - restored) / UNIT
+            hidden = hidden + self.beside(F.pixel_unshuffle(differences, STEM))
         return restored + UNIT * F.pixel_shuffle(
             self.give(modulated(self.blocks, hidden, embedding)), STEM
         )

@@ -7,13 +7,15 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
+from man_core.context import check_context
 from man_core.diffusion.names import DiffusionKind
 from man_core.diffusion.parametrization import Parametrization
 from man_core.diffusion.residual_shift import ShiftConfig
 from man_core.nets.autoencoder import Autoencoder, AutoencoderConfig
 from man_core.nets.choice import require_choice
-from man_core.nets.detail import DetailConfig, DetailPath
+from man_core.nets.detail import UNIT, DetailConfig, DetailPath
 from man_core.nets.gain import GainEmbedding
 from man_core.nets.unet import ConditionalUnet, Context, UnetConfig
 
@@ -41,6 +43,7 @@ class ManConfig:
         detail_share: Share of x - D(E(x)) added to the result if there is no detail path.
         detail: Detail path.
         gain_channels: Channels of the embedding of the dose gain; 0: the network is not told it.
+        context_slices: Slices below, and as many above, that the network sees beside each; 0 or 1.
     """
 
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
@@ -55,16 +58,19 @@ class ManConfig:
     detail_share: float = 0.0
     detail: DetailConfig = field(default_factory=DetailConfig)
     gain_channels: int = 0
+    context_slices: int = 0
 
     def __post_init__(self) -> None:
-        """Reject unknown keywords and predictions that a residual shift cannot make.
+        """Reject unknown keywords, and what the parts of a network cannot do.
 
         Raises:
-            ValueError: There is such a keyword or prediction.
+            ValueError: There is an unknown keyword, a prediction that a residual shift cannot make,
+                or an impossible number of neighbouring slices.
         """
         require_choice("prediction", self.prediction, get_args(Parametrization))
         require_choice("diffusion", self.diffusion, get_args(DiffusionKind))
         require_choice("start", self.start, get_args(StartKind))
+        check_context(self.context_slices)
         if self.diffusion == "residual-shift":
             require_choice("prediction of a residual-shift", self.prediction, ("x0", "residual"))
 
@@ -112,7 +118,8 @@ class ManNetwork(nn.Module):
         self.config = config
         told = config.gain_channels
         self.autoencoder = Autoencoder(config.autoencoder, told)
-        self.unet = ConditionalUnet(config.unet, told)
+        beside = 2 * config.context_slices
+        self.unet = ConditionalUnet(config.unet, told, beside * config.autoencoder.factor**2)
         self.gain = GainEmbedding(told) if told else None
         shape = (1, config.autoencoder.latent, 1, 1)
         self.register_buffer("latent_mean", torch.zeros(shape))
@@ -133,6 +140,7 @@ class ManNetwork(nn.Module):
         position: Tensor,
         context: Context | None = None,
         gain: Tensor | None = None,
+        beside: Tensor | None = None,
     ) -> Tensor:
         """Evaluate the U-Net for the prediction target; see ``ConditionalUnet.forward``.
 
@@ -140,15 +148,37 @@ class ManNetwork(nn.Module):
         A residual is scaled to the level of low-dose noise in each latent channel, which relative
         to the anatomy is a hundred times smaller in the first channels than in the last.
         """
-        output: Tensor = self.unet(z, step, condition, position, context, self._embedded(gain))
+        told = self._embedded(gain)
+        output: Tensor = self.unet(z, step, condition, position, context, told, beside)
         return output * self.residual_scale if self.config.prediction == "residual" else output
+
+    def beside(self, x: Tensor, neighbours: Tensor | None) -> Tensor | None:
+        """Return what the U-Net sees of the neighbouring slices, at the resolution of the latents.
+
+        Differences from the slice, since it knows the slice itself.
+
+        Args:
+            x: Slices [batch, 1, row, column] in [-1, 1].
+            neighbours: Slices beside each [batch, 2 * context_slices, row, column]; None: none.
+
+        Returns:
+            [batch, channel, row, column]; None for a network that sees no neighbours.
+        """
+        if not self.config.context_slices or neighbours is None:
+            return None
+        return F.pixel_unshuffle((neighbours - x) / UNIT, self.config.autoencoder.factor)
 
     def decode(self, z: Tensor) -> Tensor:
         """Decode a standardised latent to a slice [batch, 1, row, column] in [-1, 1]."""
         return self.autoencoder.decode(self._raw(z))
 
     def reconstruct(
-        self, clean: Tensor, low: Tensor, x: Tensor, gain: Tensor | None = None
+        self,
+        clean: Tensor,
+        low: Tensor,
+        x: Tensor,
+        gain: Tensor | None = None,
+        neighbours: Tensor | None = None,
     ) -> Tensor:
         """Decode z_0 and add detail of the input: by the detail path, or a share of x - D(E(x)).
 
@@ -157,6 +187,7 @@ class ManNetwork(nn.Module):
             low: Latent of the input, E(x), same shape.
             x: Input [batch, 1, row, column] in [-1, 1].
             gain: Dose gain [batch]; see ``predict``.
+            neighbours: Slices beside each; see ``beside``. The detail path sees them.
 
         Returns:
             [batch, 1, row, column].
@@ -164,7 +195,8 @@ class ManNetwork(nn.Module):
         told = self._embedded(gain)
         restored, features = self.autoencoder.decode_with_features(self._raw(clean), told)
         if self.detail is not None:
-            return self.detail(restored, features, x, told)  # type: ignore[no-any-return]
+            seen = neighbours if self.config.context_slices else None
+            return self.detail(restored, features, x, told, seen)  # type: ignore[no-any-return]
         if not self.config.detail_share:
             return restored
         return restored + self.config.detail_share * (x - self.decode(low))
@@ -172,7 +204,16 @@ class ManNetwork(nn.Module):
     def _detail_path(self) -> DetailPath:
         shape = self.config.autoencoder
         told = self.config.gain_channels
-        return DetailPath(self.config.detail, shape.channels[0], shape.stem, told)
+        beside = 2 * self.config.context_slices
+        return DetailPath(self.config.detail, shape.channels[0], shape.stem, told, beside)
+
+    def context_parameters(self) -> tuple[str, ...]:
+        """Return the names of the parameters that exist only for neighbouring slices."""
+        return tuple(
+            name
+            for name, _ in self.named_parameters()
+            if name.startswith(("unet.beside.", "detail.beside."))
+        )
 
     def gain_parameters(self) -> tuple[str, ...]:
         """Return the names of the parameters that exist only for the dose gain."""

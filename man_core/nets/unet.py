@@ -115,17 +115,19 @@ class Level(nn.Module):
 
 @dataclass(frozen=True)
 class Context:
-    """Context of cross-attention.
+    """Input that is the same in every step: context of cross-attention, and neighbouring slices.
 
     Attributes:
         tokens: Tokens of the condition [batch, token, context]; None without cross-attention.
         position: [batch, 4] (top, left, bottom, right) of the crop, fractions of its slice.
         channels: Channels of the position embedding.
+        beside: Features of the neighbouring slices, added to the first ones; None: no neighbours.
     """
 
     tokens: Tensor | None
     position: Tensor
     channels: int
+    beside: Tensor | None = None
     _places: dict[tuple[int, int], Tensor] = field(default_factory=dict, init=False)
 
     def grid(self, rows: int, columns: int) -> Tensor:
@@ -156,9 +158,10 @@ class ConditionalUnet(nn.Module):
     Args:
         config: Architecture.
         told: Channels of an embedding that is added to that of time; 0: none is.
+        beside: Channels of neighbouring slices; 0: none are seen.
     """
 
-    def __init__(self, config: UnetConfig, told: int = 0) -> None:
+    def __init__(self, config: UnetConfig, told: int = 0, beside: int = 0) -> None:
         super().__init__()
         self.config = config
         widths, last = config.channels, config.channels[-1]
@@ -181,6 +184,7 @@ class ConditionalUnet(nn.Module):
         self.grow = nn.ModuleList(Upsample(b, a) for a, b in pairwise(widths))
         self.norm_out = norm(config.norm, widths[0])
         self.conv_out = zeroed(nn.Conv2d(widths[0], config.latent, 3, padding=1))
+        self.beside = zeroed(nn.Conv2d(beside, widths[0], 3, padding=1)) if beside else None
 
     def forward(
         self,
@@ -190,6 +194,7 @@ class ConditionalUnet(nn.Module):
         position: Tensor,
         context: Context | None = None,
         embedding: Tensor | None = None,
+        beside: Tensor | None = None,
     ) -> Tensor:
         """Evaluate the network.
 
@@ -198,8 +203,9 @@ class ConditionalUnet(nn.Module):
             step: Diffusion steps [batch].
             condition: Low-dose latent [batch, latent, row, column].
             position: (top, left, bottom, right) of the crop, fractions of its slice [batch, 4].
-            context: ``context_of(condition, position)``, which is the same in every step.
+            context: ``context_of(condition, position, beside)``, the same in every step.
             embedding: What the network is told besides [batch, told]; None: nothing.
+            beside: Neighbouring slices [batch, channel, row, column]; None: none.
 
         Returns:
             [batch, latent, row, column].
@@ -207,23 +213,29 @@ class ConditionalUnet(nn.Module):
         time = self.time(step)
         if self.told is not None and embedding is not None:
             time = time + self.told(F.silu(embedding))
-        context = context or self.context_of(condition, position)
+        context = context or self.context_of(condition, position, beside)
         entry = z if self.config.condition == "xattn" else torch.cat((z, condition), dim=1)
-        x, skips = self._descend(self.conv_in(entry), time, context)
+        first = self.conv_in(entry)
+        first = first if context.beside is None else first + context.beside
+        x, skips = self._descend(first, time, context)
         x = self.middle_out(
             self.middle(self.middle_in(x, time), context.tokens, context.places(x)), time
         )
         x = self._ascend(x, skips, time, context)
         return self.conv_out(F.silu(self.norm_out(x)))  # type: ignore[no-any-return]
 
-    def context_of(self, condition: Tensor, position: Tensor) -> Context:
-        """Compute the context of cross-attention; arguments as in ``forward``."""
-        blank = Context(None, position, self.config.context)
+    def context_of(
+        self, condition: Tensor, position: Tensor, beside: Tensor | None = None
+    ) -> Context:
+        """Compute the input that is the same in every step; arguments as in ``forward``."""
+        seen = None if self.beside is None or beside is None else self.beside(beside)
+        blank = Context(None, position, self.config.context, seen)
         if self.context is None:
             return blank
         features = self.context(condition)
         features = features + blank.grid(*features.shape[-2:]).to(features.dtype)
-        return Context(features.flatten(2).transpose(1, 2), position, self.config.context)
+        tokens = features.flatten(2).transpose(1, 2)
+        return Context(tokens, position, self.config.context, seen)
 
     def _descend(self, x: Tensor, time: Tensor, context: Context) -> tuple[Tensor, list[Tensor]]:
         skips = [x]
