@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dicom_node.yaml_document import RepeatedKey, load_yaml
+from man_core.context import MAX_CONTEXT_SLICES
 from training.errors import RecipeError
 
 Objective = TypeVar("Objective", bound=BaseModel)
@@ -42,6 +43,7 @@ class DataSettings(_Strict):
         amplitude_jitter: Spread of the amplitude, as standard deviation of its logarithm.
         real_share: Share of crops from real pairs, if the set contains any.
         body_share: Minimum share of pixels above -500 HU in a crop; emptier crops are redrawn.
+        context_slices: Slices below, and as many above, that come with each crop; as the model's.
     """
 
     crop: int = Field(default=192, ge=16, multiple_of=16)
@@ -58,6 +60,7 @@ class DataSettings(_Strict):
     amplitude_jitter: float = Field(default=0.1, ge=0)
     real_share: float = Field(default=0.5, ge=0, le=1)
     body_share: float = Field(default=0.2, ge=0, lt=1)
+    context_slices: int = Field(default=0, ge=0, le=MAX_CONTEXT_SLICES)
 
     @model_validator(mode="after")
     def _rising(self) -> DataSettings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -22,6 +22,9 @@ class Batch:
         position: float32 [batch, 4], (top, left, bottom, right) of the crop as a fraction of its
             slice, for the position embedding; it includes flips and rotations.
         noise_hu: float32 [batch], standard deviation of the noise in ``low`` in soft tissue, HU.
+        neighbours: float32 [batch, neighbour, row, column], the same crop of the slices beside each
+            at the same low dose, with noise of their own; ``low`` itself where there is none. None
+            unless the recipe has ``context_slices``.
     """
 
     full: Tensor
@@ -29,16 +32,15 @@ class Batch:
     dose: Tensor
     position: Tensor
     noise_hu: Tensor
+    neighbours: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """Copy the batch to a device."""
-        return Batch(
-            full=self.full.to(device, non_blocking=True),
-            low=self.low.to(device, non_blocking=True),
-            dose=self.dose.to(device, non_blocking=True),
-            position=self.position.to(device, non_blocking=True),
-            noise_hu=self.noise_hu.to(device, non_blocking=True),
-        )
+        moved: dict[str, Any] = {
+            name: None if value is None else value.to(device, non_blocking=True)
+            for name, value in vars(self).items()
+        }
+        return Batch(**moved)
 
     def __len__(self) -> int:
         return int(self.full.shape[0])
@@ -46,8 +48,11 @@ class Batch:
 
 def joined(batches: Sequence[Batch]) -> Batch:
     """Join batches into one."""
-    names = [field.name for field in fields(Batch)]
-    return Batch(**{name: torch.cat([getattr(b, name) for b in batches]) for name in names})
+    whole: dict[str, Any] = {}
+    for name in (field.name for field in fields(Batch)):
+        values = [getattr(batch, name) for batch in batches]
+        whole[name] = None if values[0] is None else torch.cat(values)
+    return Batch(**whole)
 
 
 class BatchSource(Protocol):

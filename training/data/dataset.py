@@ -43,12 +43,15 @@ class CropSource:
         places = self.places.drawn(index)
         positions = [self.places.position(p) for p in places]
         full, low = self._pairs(places)
+        beside = [self.places.beside(p) for p in places]
+        sides = [self._pairs(list(side))[1] for side in zip(*beside, strict=True)]
         return Batch(
             full=_tensor(places, full),
             low=_tensor(places, low),
             dose=torch.tensor([p.dose for p in places], dtype=torch.float32),
             position=torch.tensor(positions, dtype=torch.float32),
             noise_hu=torch.tensor([p.low_noise_hu for p in places], dtype=torch.float32),
+            neighbours=torch.cat([_tensor(places, s) for s in sides], dim=1) if sides else None,
         )
 
     def _pairs(self, places: list[Place]) -> tuple[Pixels, Pixels]:

@@ -7,6 +7,7 @@ noise and turns them, in the same order as ``CropSource``, so that values differ
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch import Tensor
 from training.data.batch import Batch
 from training.data.dataset import MARGIN_PIXELS
 from training.data.manifest import SeriesEntry, noise_file, slices_file
-from training.data.packing import INTEGERS, NOT_SMOOTHED, REALS, PackedPlaces, Packer
+from training.data.packing import INTEGERS, NOT_SMOOTHED, REALS, SIDES, PackedPlaces, Packer
 from training.data.place import SYMMETRIES, transform
 from training.data.texture import MIN_TRANSFER, transfers
 
@@ -68,7 +69,8 @@ class DeviceCropSource:
     def batch(self, index: int) -> Batch:
         """Return batch number ``index``: full-dose and low-dose crops in HU."""
         drawn = self._draw(index)
-        whole = dict(zip(INTEGERS, self._sent(drawn.integers), strict=True))
+        names = (*INTEGERS, *chain.from_iterable(SIDES))[: len(drawn.integers)]
+        whole = dict(zip(names, self._sent(drawn.integers), strict=True))
         real = dict(zip(REALS, self._sent(drawn.reals), strict=True))
         crops, first = [], 0
         for stride, count in drawn.groups:
@@ -77,9 +79,10 @@ class DeviceCropSource:
             crops.append(self._crops(group, stride))
             first += count
         back = whole["back"]
-        full, low = torch.cat(crops, dim=1)[:, back]
+        full, low, *sides = torch.cat(crops, dim=1)[:, back]
         corners = torch.stack([real[name] for name in ("top", "left", "bottom", "right")], dim=1)
-        return Batch(full, low, real["dose"][back], corners[back], real["noise_hu"][back])
+        beside = torch.cat(sides, dim=1) if sides else None
+        return Batch(full, low, real["dose"][back], corners[back], real["noise_hu"][back], beside)
 
     def _sent(self, values: NDArray[np.generic]) -> Tensor:
         """Copy numbers to the device without waiting for it."""
@@ -89,7 +92,22 @@ class DeviceCropSource:
         return held.to(self._device, non_blocking=True)
 
     def _crops(self, group: Fields, stride: int) -> Tensor:
-        """Make full and low dose [2, crop, 1, row, column] of every ``stride``-th pixel."""
+        """Make full and low dose [2, crop, 1, row, column] of every ``stride``-th pixel.
+
+        The low dose of the slices beside follows, if the recipe has ``context_slices``.
+        """
+        pair = self._pair(group, stride)
+        beside = SIDES if self._data.context_slices else ()
+        others = (
+            group
+            | {own: group[side] for own, side in zip(("full", "low", "noise"), names, strict=True)}
+            for names in beside
+        )
+        crops = [*pair, *(self._pair(other, stride)[1] for other in others)]
+        return torch.stack([self._turned(x, group["symmetry"], stride) for x in crops])
+
+    def _pair(self, group: Fields, stride: int) -> tuple[Tensor, Tensor]:
+        """Make full and low dose [crop, row, column] of every pixel."""
         full = self._full_dose(group, self._data.crop * stride)
         if self._data.sharper_share:  # grain: noise of the opposite place, turned by 180°
             grain = self._shaped_noise(group, full, ("opposite_row", "opposite_column"), "grain")
@@ -99,8 +117,7 @@ class DeviceCropSource:
             plain = self._low_dose(group, full.shape[-1])
             real = group["low"] != group["full"]
             low = torch.where(real[:, None, None], plain, full)
-        low = low + self._shaped_noise(group, full, ("row", "column"), "amplitude")
-        return torch.stack([self._turned(x, group["symmetry"], stride) for x in (full, low)])
+        return full, low + self._shaped_noise(group, full, ("row", "column"), "amplitude")
 
     def _full_dose(self, group: Fields, edge: int) -> Tensor:
         """Cut full-dose crops [crop, row, column]; filter some to a smoother kernel."""

@@ -7,7 +7,7 @@ Without torch, as ``places``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,10 @@ INTEGERS = (
 ``low_columns``: sizes of these slices; then as in ``Place``; ``back``: number in the group order
 of the crop that comes at this position of the batch."""
 
+SIDES = (("first_full", "first_low", "first_noise"), ("last_full", "last_low", "last_noise"))
+"""``full``, ``low`` and ``noise`` of the slices beside, which follow if the recipe has
+``context_slices``."""
+
 REALS = ("amplitude", "grain", "dose", "noise_hu", "top", "left", "bottom", "right")
 """``amplitude`` and ``grain`` are factors of the simulated noise image."""
 
@@ -38,7 +42,7 @@ class PackedPlaces:
     """Places of a batch, ordered by groups of the same stride.
 
     Attributes:
-        integers: int64 [field of ``INTEGERS``, crop].
+        integers: int64 [field of ``INTEGERS`` and ``SIDES``, crop].
         reals: float32 [field of ``REALS``, crop].
         groups: (stride, number of crops) of each group.
     """
@@ -86,14 +90,10 @@ class Packer:
         )
 
     def _integers(self, place: Place, back: int) -> tuple[int, ...]:
-        full, index = self.places.full_of(place)
-        plane = full.shape[1] * full.shape[2]
-        copy = place.copy * len(full.slices) + index
+        full, _ = self.places.full_of(place)
+        beside = (self._slices(one) for one in self.places.beside(place))
         return (
-            self._pixels[full.series] + index * plane,
-            self._pixels[place.entry.series]
-            + place.slice_index * place.entry.shape[1] * place.entry.shape[2],
-            self._noise[full.series] + copy * plane,
+            *self._slices(place),
             full.shape[1],
             full.shape[2],
             place.entry.shape[2],
@@ -105,6 +105,19 @@ class Packer:
             NOT_SMOOTHED if place.kernel is None else place.kernel,
             place.symmetry,
             back,
+            *chain.from_iterable(beside),
+        )
+
+    def _slices(self, place: Place) -> tuple[int, int, int]:
+        """Return the first elements of full dose, low dose and noise of a place's slice."""
+        full, index = self.places.full_of(place)
+        plane = full.shape[1] * full.shape[2]
+        copy = place.copy * len(full.slices) + index
+        return (
+            self._pixels[full.series] + index * plane,
+            self._pixels[place.entry.series]
+            + place.slice_index * place.entry.shape[1] * place.entry.shape[2],
+            self._noise[full.series] + copy * plane,
         )
 
     def _reals(self, place: Place) -> tuple[float, ...]:

@@ -17,6 +17,9 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 SYMMETRIES = 8
 """Symmetries of a square: four quarter turns, each with and without a flip."""
 
+MIRRORED = 4
+"""First of those with a flip."""
+
 GRAIN_JITTER = 0.25
 """Spread of the noise of a kernel around that of its texture, as standard deviation of the
 logarithm: slice thickness and tube current vary with the kernel."""
@@ -90,6 +93,17 @@ class Place:
         """Rows and columns of the crop in the slice."""
         return slice(self.row, self.row + self.edge), slice(self.column, self.column + self.edge)
 
+    def at(self, slice_index: int) -> Place:
+        """Return this place in another slice of the series, at the same dose.
+
+        Noise images are simulated for the noise of each slice, so one factor gives one dose.
+        """
+        other = replace(self, slice_index=slice_index)
+        if not self.amplitude and not self.grain:
+            return other
+        ratio = other.simulated_hu / self.simulated_hu
+        return replace(other, amplitude=self.amplitude * ratio, grain=self.grain * ratio)
+
     @property
     def opposite(self) -> Place:
         """Place that a half turn of the slice maps to this one; its noise is independent."""
@@ -137,7 +151,7 @@ def _grain(place: Place, own: int, sharper: int, random: np.random.Generator) ->
 def transform(crop: NDArray[Scalar], symmetry: int) -> NDArray[Scalar]:
     """Apply one of the eight symmetries of a square to a crop [row, column]."""
     turned = np.rot90(crop, symmetry % 4)
-    return turned[:, ::-1] if symmetry >= 4 else turned
+    return turned[:, ::-1] if symmetry >= MIRRORED else turned
 
 
 def transform_position(
@@ -147,6 +161,6 @@ def transform_position(
     top, left, bottom, right = position
     for _ in range(symmetry % 4):  # np.rot90: column c becomes row 1 - c, row r becomes column r
         top, left, bottom, right = 1 - right, top, 1 - left, bottom
-    if symmetry >= 4:
+    if symmetry >= MIRRORED:
         left, right = 1 - right, 1 - left
     return top, left, bottom, right

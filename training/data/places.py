@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from man_core.context import Neighbours, neighbours_of
 from training.data.manifest import (
     Manifest,
     SeriesEntry,
@@ -18,7 +19,7 @@ from training.data.manifest import (
     noise_file,
     slices_file,
 )
-from training.data.place import SYMMETRIES, Place, dosed, transform_position
+from training.data.place import MIRRORED, SYMMETRIES, Place, dosed, transform_position
 from training.errors import TrainingError
 from training.settings import DataSettings
 
@@ -63,6 +64,7 @@ class Places:
         self.pairs = _by_patient(manifest, split, data.crop, low=True)
         self._full = {e.series: e for e in manifest.of(split)}
         self.arrays = Arrays()
+        self._neighbours: dict[str, Neighbours] = {}
         _check(root, split, self.patients, data.crop)
         self.copies = _copies(root, next(iter(self.patients.values()))[0].series)
 
@@ -83,6 +85,21 @@ class Places:
         matched = place.slice_entry.full_slice
         assert matched is not None
         return full, matched
+
+    def beside(self, place: Place) -> list[Place]:
+        """Return the same place in the slices beside it, at the same dose.
+
+        None without ``context_slices``; the place itself where the set has no adjacent slice. A
+        mirrored crop swaps below and above, as turning the patient over would.
+        """
+        if not self.data.context_slices:
+            return []
+        entry = place.entry
+        if entry.series not in self._neighbours:
+            positions = [one.position_mm for one in entry.slices]
+            self._neighbours[entry.series] = neighbours_of(positions, entry.thickness_mm)
+        found = [place.at(index) for index in self._neighbours[entry.series][place.slice_index]]
+        return found[::-1] if place.symmetry >= MIRRORED else found
 
     def position(self, place: Place) -> tuple[float, float, float, float]:
         """Return (top, left, bottom, right) of a turned crop, fractions of its slice."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dicom_node.ct.read import CtSeries, find_series, read_series
 from dicom_node.errors import InputError
 from man_core import Condition, Volume, series_seed
+from man_core.context import Neighbours, alone, neighbours_of
 from man_core.noise import estimate_noise_and_texture, noise_hu_per_slice
 from man_core.physics.low_dose import insert_noise
 from training.data.manifest import MANIFEST, Manifest, SeriesEntry, load_manifest, slices_file
@@ -40,6 +41,7 @@ class Case:
         full: Full-dose HU [slice, row, column].
         condition: Acquisition facts of the scan.
         exam: ``chest``, ``abdomen`` or ``head`` if all slices show it (``exams.by_exam``).
+        positions_mm: Position of each slice along the normal; empty: they are no stack.
     """
 
     split: str
@@ -51,6 +53,14 @@ class Case:
     full: Hu
     condition: Condition
     exam: str = ""
+    positions_mm: tuple[float, ...] = ()
+
+    @property
+    def neighbours(self) -> Neighbours:
+        """Slices beside each, for a model that sees them; only those that are in the case."""
+        if not self.positions_mm:
+            return alone(len(self.full))
+        return neighbours_of(self.positions_mm, self.condition.thickness_mm)
 
 
 @dataclass(frozen=True)
@@ -95,7 +105,8 @@ def _set_cases(root: Path, wanted: Wanted) -> Iterator[Case]:
         volume = _volume_of(root, entry)
         condition = _condition_of(entry)
         known = _Known(wanted.split, entry.series, entry.patient)
-        yield from _simulated(known, volume, condition, wanted)
+        positions = [one.position_mm for one in entry.slices]
+        yield from _simulated(known, volume, positions, condition, wanted)
     for entry in manifest.of(wanted.split, low=True):
         yield _set_pair(root, manifest, entry, wanted)
 
@@ -108,14 +119,16 @@ def _set_pair(root: Path, manifest: Manifest, entry: SeriesEntry, wanted: Wanted
     low = _chosen(_volume_of(root, entry), chosen)
     condition = _condition_of(entry)
     known = (wanted.split, entry.series, entry.patient)
-    return Case(*known, entry.dose, True, low, full, condition)
+    positions = tuple(entry.slices[i].position_mm for i in chosen)
+    return Case(*known, entry.dose, True, low, full, condition, positions_mm=positions)
 
 
 def _folder_cases(folder: Path, wanted: Wanted) -> Iterator[Case]:
     patients = _Patients()
     for number, series in enumerate(_series_below(folder), 1):
         known = _Known(folder.name, f"{folder.name}-{number}", patients.name(series))
-        yield from _simulated(known, series.volume, series.condition, wanted)
+        positions = [slice_position_mm(header) for header in series.headers]
+        yield from _simulated(known, series.volume, positions, series.condition, wanted)
 
 
 def _real_cases(low: Path, full: Path, wanted: Wanted) -> Iterator[Case]:
@@ -137,6 +150,7 @@ def _real_cases(low: Path, full: Path, wanted: Wanted) -> Iterator[Case]:
                 low=_chosen(series.volume, [i for i, _ in chosen]),
                 full=partner.volume.hu[[j for _, j in chosen]],
                 condition=series.condition,
+                positions_mm=tuple(slice_position_mm(series.headers[i]) for i, _ in chosen),
             )
             break
     if not found:
@@ -173,7 +187,11 @@ def _matching_slices(low: CtSeries, full: CtSeries) -> list[tuple[int, int]]:
 
 
 def _simulated(
-    known: _Known, volume: Volume, condition: Condition, wanted: Wanted
+    known: _Known,
+    volume: Volume,
+    positions_mm: Sequence[float],
+    condition: Condition,
+    wanted: Wanted,
 ) -> Iterator[Case]:
     texture = estimate_noise_and_texture(volume.hu)
     if texture.std_hu <= 0:
@@ -181,9 +199,10 @@ def _simulated(
     levels = noise_hu_per_slice(volume.hu)
     chosen = _spread(len(volume.hu), wanted.slices)
     part = _chosen(volume, chosen)
+    positions = tuple(positions_mm[index] for index in chosen)
     for dose in wanted.doses:
         if dose == FULL_DOSE:
-            yield Case(*known, dose, False, part, part.hu, condition)
+            yield Case(*known, dose, False, part, part.hu, condition, positions_mm=positions)
             continue
         seed = series_seed(f"{known.split}/{known.name}", str(dose))
         generator = torch.Generator().manual_seed(seed)
@@ -199,7 +218,7 @@ def _simulated(
             for k, index in enumerate(chosen)
         ]
         noisy = part.with_hu(np.concatenate(low))
-        yield Case(*known, dose, False, noisy, part.hu, condition)
+        yield Case(*known, dose, False, noisy, part.hu, condition, positions_mm=positions)
 
 
 def _series_below(folder: Path) -> Iterator[CtSeries]:

@@ -71,4 +71,6 @@ def _part(case: Case, exam: str, slices: Sequence[int]) -> Case:
     if len(slices) == len(case.full):
         return replace(case, exam=exam)
     low = Volume(case.low.hu[list(slices)], case.low.spacing_mm, case.low.affine)
-    return replace(case, exam=exam, low=low, full=case.full[list(slices)])
+    positions = tuple(case.positions_mm[one] for one in slices) if case.positions_mm else ()
+    full = case.full[list(slices)]
+    return replace(case, exam=exam, low=low, full=full, positions_mm=positions)

@@ -197,6 +197,8 @@ class _Denoising:
     def __call__(self, case: Case, _window: Window) -> tuple[Hu, float]:
         if self._result is None or case is not self._case:
             seed = series_seed(case.name, self._denoiser.info.digest)
-            volume, report = denoise_volume(case.low, self._denoiser, case.condition, seed=seed)
+            volume, report = denoise_volume(
+                case.low, self._denoiser, case.condition, seed=seed, neighbours=case.neighbours
+            )
             self._case, self._result = case, (volume.hu, report.seconds)
         return self._result

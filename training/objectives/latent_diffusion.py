@@ -87,6 +87,7 @@ def diffusion_loss(
     objective: DiffusionObjective,
     generator: torch.Generator,
     gain: Tensor | None = None,
+    beside: Tensor | None = None,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Compute the mean squared error of the prediction and the clean latent that follows from it.
 
@@ -99,6 +100,7 @@ def diffusion_loss(
         objective: Distribution of steps and weighting.
         generator: Source of steps and noise.
         gain: Dose gains [batch], for a network that is told them.
+        beside: Neighbouring slices (``ManNetwork.beside``); None: none.
 
     Returns:
         The loss with its terms, and the predicted z_0 with its gradient.
@@ -106,7 +108,7 @@ def diffusion_loss(
     steps = draw_steps(len(clean), network, objective.first_step_share, generator, clean.device)
     noise = torch.empty_like(clean).normal_(generator=generator)
     noised = Noised(schedule.noised(clean, steps, noise), steps, schedule.at(steps, clean), noise)
-    return prediction_loss(network, noised, clean, condition, position, objective, gain)
+    return prediction_loss(network, noised, clean, condition, position, objective, gain, beside)
 
 
 def prediction_loss(
@@ -117,10 +119,11 @@ def prediction_loss(
     position: Tensor,
     objective: DiffusionObjective,
     gain: Tensor | None = None,
+    beside: Tensor | None = None,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Compute the loss of ``diffusion_loss`` for given noisy latents."""
     kind, level = network.config.prediction, noised.level
-    output = network.predict(noised.z, noised.time, condition, position, gain=gain)
+    output = network.predict(noised.z, noised.time, condition, position, gain=gain, beside=beside)
     target = target_of(kind, clean, noised.noise, level, condition)
     weight = channel_weight(network) if objective.hu_weighted else torch.ones_like(level[:1])
     error = _energy(output - target, weight)

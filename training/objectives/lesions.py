@@ -82,6 +82,25 @@ def draw_lesions(full: Tensor, count: int, generator: torch.Generator) -> Lesion
     return Lesions(added, contrast, _weights(beyond))
 
 
+def planted_beside(
+    neighbours: Tensor, low: Tensor, lesions: Lesions, generator: torch.Generator
+) -> Tensor:
+    """Add a drawn share of the lesions to the slices beside each crop.
+
+    How far a lesion reaches along z depends on its size and on the spacing: from not at all to
+    through both neighbours. A slice that stands in for its own neighbour shows all of it.
+
+    Args:
+        neighbours: Slices beside each crop [batch, neighbour, row, column], HU.
+        low: Low dose [batch, 1, row, column] without lesions, HU.
+        lesions: Lesions planted in the crops.
+        generator: Random numbers on the device of the crops.
+    """
+    share = torch.rand(neighbours.shape[:2], generator=generator, device=neighbours.device)
+    alone = (neighbours == low).flatten(2).all(dim=2)
+    return neighbours + torch.where(alone, 1.0, share)[:, :, None, None] * lesions.hu
+
+
 def _places(
     full: Tensor, radius: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:

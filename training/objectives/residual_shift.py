@@ -19,6 +19,7 @@ def residual_shift_loss(
     objective: DiffusionObjective,
     generator: torch.Generator,
     gain: Tensor | None = None,
+    beside: Tensor | None = None,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Compute the error of the prediction from a latent shifted towards the low dose.
 
@@ -33,6 +34,7 @@ def residual_shift_loss(
         objective: As for the cosine diffusion; ``first_step_share`` applies to the last step, T.
         generator: Source of steps and noise.
         gain: Dose gains [batch], for a network that is told them.
+        beside: Neighbouring slices (``ManNetwork.beside``); None: none.
 
     Returns:
         The loss with its terms, and the predicted z_0 with its gradient.
@@ -45,4 +47,4 @@ def residual_shift_loss(
     z = schedule.shifted(clean, condition, steps, noise)
     level = torch.ones_like(clean[:, :1, :1, :1])
     noised = Noised(z, schedule.time(steps), level, noise)
-    return prediction_loss(network, noised, clean, condition, position, objective, gain)
+    return prediction_loss(network, noised, clean, condition, position, objective, gain, beside)

@@ -42,6 +42,12 @@ def build_task(recipe: Recipe, device: torch.device) -> Task:
     """
     if recipe.method not in TASKS:
         raise RecipeError(f"Unknown method {recipe.method!r}; use one of {', '.join(TASKS)}.")
+    wanted = recipe.model.get("context_slices", 0)
+    if wanted != recipe.data.context_slices:
+        raise RecipeError(
+            f"The recipe's model.context_slices ({wanted}) and data.context_slices"
+            f" ({recipe.data.context_slices}) must be equal."
+        )
     torch.manual_seed(recipe.seed)
     return TASKS[recipe.method](recipe, device)
 

@@ -26,7 +26,7 @@ from training.fit.tasks.export import export_model
 from training.fit.tasks.initial import initial_weights, load_weights_into, restore_part
 from training.objectives.gain import draw_gain
 from training.objectives.latent_diffusion import DiffusionObjective, diffusion_loss
-from training.objectives.lesions import draw_lesions
+from training.objectives.lesions import Lesions, draw_lesions, planted_beside
 from training.objectives.perceptual import perceptual_features
 from training.objectives.residual_shift import residual_shift_loss
 from training.objectives.restoration import restoration_loss
@@ -123,7 +123,8 @@ class DiffusionTask:
         self.initialised = True
 
     def _fresh(self) -> tuple[str, ...]:
-        return (*MAY_START_FRESH, *self.network.gain_parameters())
+        added = (*self.network.gain_parameters(), *self.network.context_parameters())
+        return (*MAY_START_FRESH, *added)
 
     @torch.no_grad()
     def start(self, source: BatchSource) -> None:
@@ -163,13 +164,14 @@ class DiffusionTask:
         lesions, gain = None, None
         if self.objective.lesions:
             lesions = draw_lesions(batch.full, self.objective.lesions, moment.generator)
-            batch = replace(batch, full=batch.full + lesions.hu, low=batch.low + lesions.hu)
+            batch = _planted(batch, lesions, moment.generator)
         if self.network.gain is not None:
             gain, wanted = draw_gain(
                 batch.full, batch.low, batch.dose, self.objective.gain_share, moment.generator
             )
             batch = replace(batch, full=wanted)
         clean, condition = self._encode(torch.cat((batch.full, batch.low))).chunk(2)
+        neighbours = self._neighbours(batch)
         terms, predicted = self.latent_loss(
             self.network,
             clean=clean,
@@ -178,10 +180,11 @@ class DiffusionTask:
             objective=self.objective,
             generator=moment.generator,
             gain=gain,
+            beside=self._beside(batch.low, neighbours),
         )
         if self.objective.restoration is None:
             return terms
-        restored = self._decode(predicted, condition, batch.low, gain)
+        restored = self._decode(predicted, condition, batch.low, gain, neighbours)
         more = restoration_loss(
             self.features,
             restored,
@@ -195,9 +198,25 @@ class DiffusionTask:
         loss = self.objective.latent * terms["loss"] + more["restoration"]
         return {**terms, **more, "loss": loss}
 
-    def _decode(self, clean: Tensor, condition: Tensor, low: Tensor, gain: Tensor | None) -> Tensor:
-        span = HuRange()
-        return span.to_hu(self.network.reconstruct(clean, condition, span.to_network(low), gain))
+    def _neighbours(self, batch: Batch) -> Tensor | None:
+        """Return the neighbouring slices as the network takes them."""
+        if batch.neighbours is None:
+            return None
+        return HuRange().to_network(batch.neighbours).to(self.device)
+
+    def _beside(self, low: Tensor, neighbours: Tensor | None) -> Tensor | None:
+        return self.network.beside(HuRange().to_network(low), neighbours)
+
+    def _decode(
+        self,
+        clean: Tensor,
+        condition: Tensor,
+        low: Tensor,
+        gain: Tensor | None,
+        neighbours: Tensor | None,
+    ) -> Tensor:
+        span, x = HuRange(), HuRange().to_network(low)
+        return span.to_hu(self.network.reconstruct(clean, condition, x, gain, neighbours))
 
     @torch.no_grad()
     def validate(self, batches: Sequence[Batch]) -> Validation:
@@ -220,7 +239,7 @@ class DiffusionTask:
     def _restore(self, crops: Batch, count: int) -> Tensor:
         """Restore the low dose of crops to their full dose, on the CPU."""
         low, gain = crops.low.to(self.device), (1.0 / crops.dose).to(self.device)
-        condition = self._encode(low)
+        condition, neighbours = self._encode(low), self._neighbours(crops)
         generator = torch.Generator().manual_seed(VALIDATION_SEED)
         sampler = latent_sampler(self.network, SAMPLERS[self.network.config.diffusion][0], count)
         z = sampler.sample(
@@ -228,8 +247,9 @@ class DiffusionTask:
             crops.position.to(self.device),
             lambda like: torch.randn(like.shape, generator=generator).to(like),
             gain=gain,
+            beside=self._beside(low, neighbours),
         )
-        return self._decode(z, condition, low, gain).cpu()
+        return self._decode(z, condition, low, gain, neighbours).cpu()
 
     def state_dict(self) -> dict[str, Any]:
         """Return both stages and the statistics of the latents."""
@@ -250,8 +270,18 @@ class DiffusionTask:
             sampler=SAMPLERS[config.diffusion][0],
             steps=_card_steps(config, restored=self.objective.restoration is not None),
             dose_gain=DEFAULT_DOSE_GAIN if config.gain_channels else None,
+            context_slices=config.context_slices,
         )
         return export_model(card, self.network, config.to_dict(), folder, facts)
+
+
+def _planted(batch: Batch, lesions: Lesions, generator: torch.Generator) -> Batch:
+    """Add lesions to full and low dose alike, and to the slices beside."""
+    beside = batch.neighbours
+    if beside is not None:
+        beside = planted_beside(beside, batch.low, lesions, generator)
+    low, full = batch.low + lesions.hu, batch.full + lesions.hu
+    return replace(batch, full=full, low=low, neighbours=beside)
 
 
 def _card_steps(config: ManConfig, *, restored: bool) -> int:

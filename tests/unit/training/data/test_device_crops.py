@@ -59,6 +59,12 @@ def shrink(root: Path, name: str, rows: int, columns: int) -> None:
     save_manifest(root, manifest)
 
 
+def shapes(batch: Batch) -> dict[str, torch.Size | None]:
+    """The shape of each part of a batch; None where it has none, as without neighbours."""
+    parts = {field.name: getattr(batch, field.name) for field in fields(Batch)}
+    return {name: None if part is None else part.shape for name, part in parts.items()}
+
+
 def compare(root: Path, data: DataSettings) -> list[Batch]:
     host = CropSource(root, data, SEED, "train")
     device = DeviceCropSource(Packer(Places(root, data, SEED, "train")), CPU)
@@ -70,9 +76,7 @@ def compare(root: Path, data: DataSettings) -> list[Batch]:
             assert apart <= TOLERANCE_HU, (name, index)
         for name in ("dose", "position", "noise_hu"):
             assert torch.equal(getattr(expected, name), getattr(found, name))
-        assert [getattr(found, f.name).shape for f in fields(Batch)] == [
-            getattr(expected, f.name).shape for f in fields(Batch)
-        ]
+        assert shapes(found) == shapes(expected)
         batches.append(expected)
     return batches
 
