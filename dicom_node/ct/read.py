@@ -30,6 +30,7 @@ from dicom_node.ct.series import CtSeries
 from dicom_node.ct.shared_elements import SharedElements
 from dicom_node.ct.slices import geometry
 from dicom_node.ct.slices.gaps import Gap, find_gaps
+from dicom_node.ct.slices.neighbours import neighbours_among, neighbours_by_image
 from dicom_node.ct.slices.phases import phases_of
 from dicom_node.ct.stack import BYTES_PER_VOXEL, CtStack
 from dicom_node.ct.units import unspecified_remark
@@ -109,6 +110,7 @@ def open_series(
     whole = _stack(images, contiguous=contiguous)
     stack = whole if only is None else _part(whole, images, only)
     ordered = [images[index] for index in stack.order]
+    neighbours, seen = neighbours_among(_neighbours(images), stack.order)
     ordered_headers = tuple(image.header for image in ordered)
     remarks = unspecified_remark(ordered_headers), localizer_remark(localizers)
     return CtStack(
@@ -119,6 +121,8 @@ def open_series(
         files=tuple(image.path for image in ordered),
         regular=stack.regular,
         remarks=tuple(remark for remark in remarks if remark),
+        neighbours=neighbours,
+        seen=tuple((images[index].header, images[index].path) for index in seen),
     )
 
 
@@ -189,6 +193,14 @@ def _stack(images: Sequence[_Image], *, contiguous: bool) -> geometry.Stack:
     if contiguous and gaps:
         raise _gap_error(gaps, images)
     return _sorted(loaded)
+
+
+def _neighbours(images: Sequence[_Image]) -> dict[int, tuple[int, int]]:
+    """Return the images below and above each one; see ``neighbours_by_image``."""
+    loaded = [image.header for image in images]
+    orientation = numbers(loaded[0], "ImageOrientationPatient")
+    places = geometry.places_along(_table(loaded, "ImagePositionPatient"), orientation)
+    return neighbours_by_image(loaded, places)
 
 
 def _part(

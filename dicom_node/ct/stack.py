@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from dicom_node.ct.image_file import ImageFile
-from man_core import Condition
+from man_core import Condition, Neighbours
 
 BYTES_PER_VOXEL: Final = 5
 """Memory for a padding flag and HU in single precision."""
@@ -32,6 +32,10 @@ class CtStack:
         files: One per slice.
         regular: Whether slices lie at one spacing; False for samples and changing spacing.
         remarks: Phrases about how the series is interpreted, for its report.
+        neighbours: For each slice the indices of those below and above it, its own where there is
+            none (``man_core.neighbours_of``).
+        seen: Further slices of the series, which are only neighbours: headers and files. Their
+            indices follow those of the slices.
     """
 
     spacing_mm: tuple[float, float, float]
@@ -41,6 +45,8 @@ class CtStack:
     files: tuple[Path, ...]
     regular: bool
     remarks: tuple[str, ...] = ()
+    neighbours: Neighbours = ()
+    seen: tuple[tuple[Dataset, Path], ...] = ()
 
     @property
     def series_uid(self) -> str:
@@ -53,6 +59,15 @@ class CtStack:
         first = self.headers[0]
         return len(self.headers), int(first.Rows), int(first.Columns)
 
+    def beside(self, index: int) -> list[tuple[str, str]]:
+        """Return SOP class and instance of the slices beside one."""
+        others = [self._image(one)[0] for one in self.neighbours[index] if one != index]
+        return [(str(one.SOPClassUID), str(one.SOPInstanceUID)) for one in others]
+
     def file(self, index: int) -> ImageFile:
-        """Return the file of a slice with what is known of it."""
-        return ImageFile.of(self.headers[index], self.files[index])
+        """Return the file of a slice, or of one that is only seen, with what is known of it."""
+        return ImageFile.of(*self._image(index))
+
+    def _image(self, index: int) -> tuple[Dataset, Path]:
+        beyond = index - len(self.headers)
+        return self.seen[beyond] if beyond >= 0 else (self.headers[index], self.files[index])

@@ -98,7 +98,8 @@ class Derivation:
             pass
 
     def _write(self, index: int, hu: NDArray[np.float32]) -> None:
-        CONVERTERS.derive(self._source.slice(index), hu, self._files[index], self._labels)
+        beside = self._source.seen_beside(index)
+        CONVERTERS.derive(self._source.slice(index), hu, self._files[index], self._labels, beside)
         self._source.release((index,))
 
 

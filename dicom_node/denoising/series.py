@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -125,7 +125,12 @@ def denoise_series(
     check_results(destination, derived_series_uid(source.series_uid, denoiser, options))
     run = _Run(source, denoiser, options, should_stop)
     with (
-        SliceReader(source, sampled_slices(len(source.files)), derived=True) as reader,
+        SliceReader(
+            source,
+            sampled_slices(len(source.files)),
+            derived=True,
+            context_slices=denoiser.info.context_slices,
+        ) as reader,
         deriving(reader, targets, run.provenance, options.derived, missing) as derivation,
     ):
         report = run.report(run.denoised(reader, derivation, on_progress), targets, missing)
@@ -219,9 +224,18 @@ class _Run:
             denoise=result,
             missing=missing,
             target_noise_hu=self.options.target_noise_hu,
-            remarks=source.remarks,
+            remarks=(*source.remarks, *self._beside_remarks()),
             patient_marks=marks_of(source.headers, source.series_uid),
         )
+
+    def _beside_remarks(self) -> Iterator[str]:
+        """Say where the order of arrival shows: late slices of a model that sees neighbours."""
+        earlier = len(self.source.seen) if self.denoiser.info.context_slices else 0
+        if earlier:
+            yield (
+                f"{earlier} earlier image{'s' * (earlier > 1)} beside these late ones, denoised"
+                " without seeing them, and not denoised again"
+            )
 
     def uncertainty(self) -> UncertaintySummary | None:
         """Return the spread over seeds, where the options ask for it.
@@ -231,7 +245,7 @@ class _Run:
         seeds, first = self.options.guard.seeds, self.provenance.seed
         if not seeds:
             return None
-        with SliceReader(self.source) as reader:
+        with SliceReader(self.source, context_slices=self.denoiser.info.context_slices) as reader:
             try:
                 return stream_spread_over_seeds(
                     reader,

@@ -32,11 +32,11 @@ def network_of(config: ManConfig = CONFIG) -> ManNetwork:
     return network
 
 
-def write_told_model(folder: Path) -> Path:
+def write_told_model(folder: Path, config: ManConfig = CONFIG) -> Path:
     """Write weights and card of the model ``told``; returns the path of the card, its name."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = network_of().state_dict()
-    sha256 = save_weights(folder / "told.safetensors", tensors, CONFIG.to_dict())
+    tensors = network_of(config).state_dict()
+    sha256 = save_weights(folder / "told.safetensors", tensors, config.to_dict())
     card = ModelCard(
         name="told",
         version="0",
@@ -45,6 +45,7 @@ def write_told_model(folder: Path) -> Path:
         weights_file="told.safetensors",
         weights_sha256=sha256,
         dose_gain=DEFAULT_GAIN,
+        context_slices=config.context_slices,
     )
     path = folder / "told.json"
     path.write_text(card.to_json(), encoding="utf-8")

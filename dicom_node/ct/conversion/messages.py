@@ -102,6 +102,7 @@ class Derive:
         digest: ``CtSlice.digest`` of what was denoised, hexadecimal.
         target: The file to write.
         labels: Labels of the series.
+        beside: SOP class and instance of the slices that the model saw beside it.
     """
 
     file: ImageFile
@@ -109,6 +110,7 @@ class Derive:
     digest: str
     target: Path
     labels: SeriesLabels
+    beside: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)

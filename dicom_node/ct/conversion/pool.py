@@ -123,7 +123,12 @@ class ConverterPool:
         return ReadSlice(file, hu, padding != 0, digest.hex(), ticket, keeper)
 
     def derive(
-        self, source: ReadSlice, hu: NDArray[np.float32], target: Path, labels: SeriesLabels
+        self,
+        source: ReadSlice,
+        hu: NDArray[np.float32],
+        target: Path,
+        labels: SeriesLabels,
+        beside: Sequence[tuple[str, str]] = (),
     ) -> None:
         """Write the derived image of a slice.
 
@@ -132,6 +137,7 @@ class ConverterPool:
             hu: The denoised slice [row, column].
             target: The file to write.
             labels: Labels of the series.
+            beside: SOP class and instance of the slices that the model saw beside it.
 
         Raises:
             ValueError: The result does not have the shape of the source.
@@ -141,7 +147,9 @@ class ConverterPool:
         """
         if hu.shape != source.file.shape:
             raise ValueError(f"The result has shape {hu.shape}, not the source's.")
-        request = Derive(source.file, source.ticket, source.digest, target.absolute(), labels)
+        request = Derive(
+            source.file, source.ticket, source.digest, target.absolute(), labels, beside
+        )
         what = f"{source.file.name} cannot be derived"
         self._done(_Work(what, request, hu), source.keeper)
 

@@ -68,7 +68,14 @@ class Slices:
         if source.digest.hex() != request.digest:
             raise request.file.changed()
         labels = request.labels
-        image = derive_image(source, hu, labels.provenance, labels.options, missing=labels.missing)
+        image = derive_image(
+            source,
+            hu,
+            labels.provenance,
+            labels.options,
+            missing=labels.missing,
+            beside=request.beside,
+        )
         os.umask(labels.umask)
         write_file(image, request.target)
 

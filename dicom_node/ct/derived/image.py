@@ -7,6 +7,7 @@ attribute that is kept, changed or dropped.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -45,6 +46,7 @@ def derive_image(
     options: DeriveOptions = DeriveOptions(),  # noqa: B008 - frozen
     *,
     missing: str = "",
+    beside: Sequence[tuple[str, str]] = (),
 ) -> Dataset:
     """Make one image of the derived series.
 
@@ -54,6 +56,7 @@ def derive_image(
         provenance: Model and settings that produced it.
         options: Labelling of the derived series.
         missing: Phrase about slices that the source lacked, for Derivation Description.
+        beside: SOP class and instance of the slices that the model saw beside it.
 
     Returns:
         A complete data set with file meta information, for Explicit VR Little Endian.
@@ -70,7 +73,7 @@ def derive_image(
     _identify(derived, header, provenance.key(options))
     _label(derived, header, provenance, options)
     derived.DerivationDescription = describe(header, provenance, missing)
-    _refer(derived, header)
+    _refer(derived, header, beside)
     name_equipment(derived, header, provenance, options)
     _put_words(derived, to_words(hu, Encoding.of(header), source.stored, source.padding))
     derived.file_meta = file_meta_for(derived)
@@ -131,28 +134,30 @@ def add_guard_objections(
         derived.ImageComments = f"{FLAGGED}. {BESIDE}"
 
 
-def _refer(derived: Dataset, header: Dataset) -> None:
+def _refer(derived: Dataset, header: Dataset, beside: Sequence[tuple[str, str]]) -> None:
+    own = (header.SOPClassUID, header.SOPInstanceUID)
     # No code of CID 7203 means noise reduction; smoothing is the nearest (PS3.16).
     steps = list(derived.get("DerivationCodeSequence") or ())
     derived.DerivationCodeSequence = [*steps, code_item(SMOOTHING)]
-    derived.SourceImageSequence = [_source_item(header)]
+    source = _source_item(own)
+    source.SpatialLocationsPreserved = "YES"
+    derived.SourceImageSequence = [source, *map(_source_item, beside)]
     series = Dataset()
     series.SeriesInstanceUID = header.SeriesInstanceUID
-    series.ReferencedInstanceSequence = [_reference(header)]
+    series.ReferencedInstanceSequence = [_reference(one) for one in (own, *beside)]
     derived.ReferencedSeriesSequence = [*(derived.get("ReferencedSeriesSequence") or ()), series]
 
 
-def _source_item(header: Dataset) -> Dataset:
-    item = _reference(header)
+def _source_item(image: tuple[str, str]) -> Dataset:
+    item = _reference(image)
     item.PurposeOfReferenceCodeSequence = [code_item(SOURCE_IMAGE)]
-    item.SpatialLocationsPreserved = "YES"
     return item
 
 
-def _reference(header: Dataset) -> Dataset:
+def _reference(image: tuple[str, str]) -> Dataset:
+    """Refer to an image by its SOP class and instance."""
     item = Dataset()
-    item.ReferencedSOPClassUID = header.SOPClassUID
-    item.ReferencedSOPInstanceUID = header.SOPInstanceUID
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = image
     return item
 
 
