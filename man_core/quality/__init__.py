@@ -28,6 +28,11 @@ from man_core.quality.noise_power import (
     tissue_noise_power,
 )
 from man_core.quality.perceptual_weights import PerceptualWeightsError, find_features
+from man_core.quality.ring_correlation import (
+    PATCH_PIXELS,
+    agreement_frequency,
+    ring_correlation,
+)
 from man_core.quality.scores import Scores, measure
 from man_core.quality.task_transfer import TaskTransfer, task_transfer
 from man_core.quality.uniform_tissue import uniform_tissue
@@ -52,6 +57,7 @@ __all__ = [
     "HEAD_EXAM",
     "LOST_SHARE",
     "LUNG",
+    "PATCH_PIXELS",
     "SOFT_TISSUE",
     "TISSUES",
     "BetweenSlices",
@@ -63,6 +69,7 @@ __all__ = [
     "Scores",
     "TaskTransfer",
     "Window",
+    "agreement_frequency",
     "between_slice_energy",
     "between_slices",
     "change_over_noise",
@@ -81,6 +88,7 @@ __all__ = [
     "paint_lesions",
     "plan_lesions",
     "psnr",
+    "ring_correlation",
     "rmse_hu",
     "ssim",
     "task_transfer",

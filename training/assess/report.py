@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -18,19 +17,36 @@ VERDICTS = {True: "kept", False: "BROKEN", None: ""}
 
 def tables_of(assessment: Assessment) -> list[Table]:
     """Make a table for each subject."""
+    named = title_of(assessment)
+    groups = by_subject(assessment)
+    return [_table(f"{named}: {subject}", group) for subject, group in groups.items()]
+
+
+def title_of(assessment: Assessment) -> str:
+    """Return name, weights and sampling of the model."""
+    named = f"{assessment.model} {assessment.weights_sha256[:8]}".strip()
+    steps = f", {assessment.sampler} {assessment.steps} steps" if assessment.steps else ""
+    return f"{named}{steps}"
+
+
+def by_subject(assessment: Assessment) -> dict[str, list[Finding]]:
+    """Group the findings by subject, in reading order."""
     subjects: dict[str, list[Finding]] = {}
     for finding in assessment.findings:
         subjects.setdefault(finding.subject, []).append(finding)
-    named = f"{assessment.model} {assessment.weights_sha256[:8]}".strip()
-    steps = f", {assessment.sampler} {assessment.steps} steps" if assessment.steps else ""
-    return [_table(f"{named}{steps}: {subject}", group) for subject, group in subjects.items()]
+    return subjects
 
 
 def json_of(assessment: Assessment) -> dict[str, Any]:
     """Return plain values for JSON; null stands for no measurement, limit or bound."""
+    sweep = assessment.sweep
     return {
-        **asdict(assessment),
+        "model": assessment.model,
+        "weights_sha256": assessment.weights_sha256,
+        "sampler": assessment.sampler,
+        "steps": assessment.steps,
         "findings": [_plain(finding) for finding in assessment.findings],
+        "sweep": sweep.to_json() if sweep else None,
         "passed": not assessment.broken,
     }
 
@@ -63,16 +79,21 @@ def _measured(value: float | None) -> float | None:
 def _table(title: str, findings: list[Finding]) -> Table:
     table = Table(*COLUMNS, title=title, box=SIMPLE_HEAD, title_justify="left")
     for finding in findings:
-        table.add_row(
-            finding.quantity,
-            _figure(finding.low_dose, finding.low_dose_interval),
-            _figure(finding.value, finding.interval),
-            _figure(finding.full_dose, finding.full_dose_interval),
-            str(finding.limit or ""),
-            VERDICTS[finding.passed],
-            finding.note,
-        )
+        table.add_row(*cells_of(finding))
     return table
+
+
+def cells_of(finding: Finding) -> list[str]:
+    """Return the text of a finding for each of ``COLUMNS``."""
+    return [
+        finding.quantity,
+        _figure(finding.low_dose, finding.low_dose_interval),
+        _figure(finding.value, finding.interval),
+        _figure(finding.full_dose, finding.full_dose_interval),
+        str(finding.limit or ""),
+        VERDICTS[finding.passed],
+        finding.note,
+    ]
 
 
 def _figure(value: float | None, interval: Interval | None) -> str:

@@ -71,8 +71,8 @@ def curve(
             methods,
             cases(data, full, wanted),
             window_of(window),
-            _positions(gain),
-            _positions(strength),
+            positions(gain),
+            positions(strength),
             phantom=phantom,
             on_case=on_case,
         )
@@ -91,7 +91,7 @@ def _not_test(split: str) -> str:
     return split
 
 
-def _positions(values: list[float]) -> tuple[float, ...]:
+def positions(values: list[float]) -> tuple[float, ...]:
     """Return positions without repetitions, in order."""
     if not all(map(math.isfinite, values)):
         raise RecipeError("Give dose gains and strengths as finite numbers.")

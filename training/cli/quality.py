@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,11 +11,16 @@ import typer
 from rich.console import Console
 from typer import Argument, Option
 
+from man_core import MAX_DOSE_GAIN
 from training.cli import options
+from training.cli.curve import positions
 from training.cli.output import console, counted
+from training.errors import RecipeError
 
 if TYPE_CHECKING:
     from training.assess.protocol import Assessment
+    from training.assess.sweep import Rows
+    from training.evaluate.methods import Method
 
 MIN_TABLE_COLUMNS = 140
 
@@ -37,6 +43,27 @@ Pairs = Annotated[
     int,
     Option("--pairs", min=0, help="Regions with and without each low-contrast disc; 0: none."),
 ]
+WithSweep = Annotated[
+    bool, Option("--sweep/--no-sweep", help="Also measure from quiet to loud full dose.")
+]
+Beside = Annotated[
+    list[str],
+    Option("--beside", metavar="MODEL", help="Another model in the noise sweep; may be repeated."),
+]
+Gains = Annotated[
+    list[float],
+    Option(
+        "--gain",
+        min=1.0,
+        max=MAX_DOSE_GAIN,
+        help="Dose gain to sweep as well; may be repeated.",
+    ),
+]
+Strengths = Annotated[
+    list[float],
+    Option("--strength", min=0.0, max=1.0, help="Strength to sweep as well; may be repeated."),
+]
+Out = Annotated[Path | None, Option("--out", help="Folder for JSON, Markdown and the figure.")]
 Strict = Annotated[bool, Option("--strict", help="Exit with 1 if a limit is broken.")]
 
 
@@ -56,11 +83,17 @@ def assess(
     trials: Trials = 200,
     pairs: Pairs = 200,
     slices: Slices = 16,
+    sweep: WithSweep = True,
+    beside: Beside = [],  # noqa: B006 - typer's way to give a repeatable option a default
+    gain: Gains = [],  # noqa: B006
+    strength: Strengths = [],  # noqa: B006
+    out: Out = None,
     strict: Strict = False,
     device: options.Device = "auto",
     as_json: options.AsJson = False,
 ) -> None:
-    """Assess HU bias, full dose, inserted lesions, noise texture and continuity, with verdicts."""
+    """Assess HU, lesions, detectability, noise, loudness and continuity, with verdicts."""
+    from training.assess.page import Extent, circumstances_of, save_assessment
     from training.assess.protocol import assess as run
     from training.data.splits import known_split
     from training.evaluate.cases import Wanted, cases
@@ -69,7 +102,11 @@ def assess(
     method = model_method(model, device=device)
     wanted = Wanted(known_split(split), (dose,), slices)
     neighbours = cases(series, None, Wanted(doses=(dose,))) if series else ()
-    low = cases(data, full, wanted)
+    low, rows = list(cases(data, full, wanted)), None
+    if sweep:
+        rows = _rows(method, beside, gain, strength, device)
+    if out:
+        out.mkdir(parents=True, exist_ok=True)  # before hours of measuring, not after
     with counted("series") as on_case:
         done = run(
             method,
@@ -78,11 +115,34 @@ def assess(
             trials=trials,
             pairs=pairs,
             phantom_dose=dose if phantom else None,
+            rows=rows,
             on_case=on_case,
         )
+    if out:
+        extent = Extent(dose, slices, trials, pairs, phantom)
+        save_assessment(done, circumstances_of(method, low, extent), out)
     _print(done, as_json)
     if strict and done.broken:
         raise typer.Exit(1)
+
+
+def _rows(
+    method: Method,
+    beside: Sequence[str],
+    gains: Sequence[float],
+    strengths: Sequence[float],
+    device: str,
+) -> Rows:
+    """Load the rows of the noise sweep."""
+    from training.assess.sweep import Rows
+    from training.evaluate.dials import at_gain, at_strength
+    from training.evaluate.methods import model_method
+
+    if gains and method.dose_gain is None:
+        raise RecipeError(f"The model {method.name} cannot be told a dose gain; leave out --gain.")
+    settings = [at_strength(method, value) for value in positions(strengths)]
+    settings += [at_gain(method, value) for value in positions(gains)]
+    return Rows(tuple(settings), tuple(model_method(name, device=device) for name in beside))
 
 
 def _print(assessment: Assessment, as_json: bool) -> None:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
-import numpy as np
-
-from man_core.quality import Window
-from training.evaluate.cases import Case
-from training.evaluate.methods import Hu, Method, untouched
+from training.evaluate.dials import at_gain, at_strength
+from training.evaluate.methods import Method, untouched
 
 
 class Dial(StrEnum):
@@ -57,28 +54,8 @@ def settings_of(
         strengths: Strengths, 0 to 1, at the default dose gain.
     """
     for strength in strengths:
-        yield Setting(model.name, Dial.STRENGTH, strength, _at_strength(model, strength))
+        yield Setting(model.name, Dial.STRENGTH, strength, at_strength(model, strength))
     if model.dose_gain is None:
         return
     for gain in sorted(gains, key=lambda gain: (gain != model.dose_gain, gain)):
-        yield Setting(model.name, Dial.GAIN, gain, _at_gain(model, gain))
-
-
-def _at_strength(model: Method, strength: float) -> Method:
-    def apply(case: Case, window: Window) -> tuple[Hu, float]:
-        result, seconds = model.apply(case, window)
-        if strength == 1.0:
-            return result, seconds
-        return case.low.hu + np.float32(strength) * (result - case.low.hu), seconds
-
-    return replace(model, name=f"{model.name}, strength {strength:g}", apply=apply)
-
-
-def _at_gain(model: Method, gain: float) -> Method:
-    def apply(case: Case, window: Window) -> tuple[Hu, float]:
-        if gain == model.dose_gain:
-            return model.apply(case, window)  # known from the strengths
-        told = replace(case, condition=replace(case.condition, dose_gain=gain))
-        return model.apply(told, window)
-
-    return replace(model, name=f"{model.name}, gain {gain:g}", apply=apply)
+        yield Setting(model.name, Dial.GAIN, gain, at_gain(model, gain))

@@ -105,8 +105,13 @@ def load_facts(run: Path) -> dict[str, Any]:
 
 def save_json(path: Path, content: dict[str, Any]) -> None:
     """Write JSON atomically."""
+    save_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def save_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
     part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    part.write_text(text, encoding="utf-8")
     part.replace(path)
 
 

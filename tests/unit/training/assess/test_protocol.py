@@ -188,7 +188,7 @@ def test_the_command_fails_for_a_broken_limit_only_when_strict(
     """Low dose as it is has too much energy between slices."""
     make_series(tmp_path, 2, 64, noise_hu=10)
     call = ["assess", "identity", "--data", str(tmp_path), "--series", str(tmp_path)]
-    options = ["--no-phantom", "--trials", "0", "--pairs", "0", "--json", *words]
+    options = ["--no-phantom", "--no-sweep", "--trials", "0", "--pairs", "0", "--json", *words]
     monkeypatch.setattr(sys, "argv", ["man-train", *call, *options])
     with pytest.raises(SystemExit) as stopped:
         main()
