@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -128,9 +127,9 @@ def assess(
 
 def _rows(
     method: Method,
-    beside: Sequence[str],
-    gains: Sequence[float],
-    strengths: Sequence[float],
+    beside: list[str],
+    gains: list[float],
+    strengths: list[float],
     device: str,
 ) -> Rows:
     """Load the rows of the noise sweep."""
