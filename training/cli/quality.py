@@ -17,8 +17,10 @@ from training.cli.output import console, counted
 from training.errors import RecipeError
 
 if TYPE_CHECKING:
+    from training.assess.page import Extent
     from training.assess.protocol import Assessment
     from training.assess.sweep import Rows
+    from training.evaluate.cases import Case
     from training.evaluate.methods import Method
 
 MIN_TABLE_COLUMNS = 140
@@ -93,36 +95,45 @@ def assess(
 ) -> None:
     """Assess HU, lesions, detectability, noise, loudness and continuity, with verdicts."""
     from training.assess.page import Extent, circumstances_of, save_assessment
-    from training.assess.protocol import assess as run
     from training.data.splits import known_split
     from training.evaluate.cases import Wanted, cases
     from training.evaluate.methods import model_method
 
     method = model_method(model, device=device)
-    wanted = Wanted(known_split(split), (dose,), slices)
-    neighbours = cases(series, None, Wanted(doses=(dose,))) if series else ()
-    low, rows = list(cases(data, full, wanted)), None
-    if sweep:
-        rows = _rows(method, beside, gain, strength, device)
+    rows = _rows(method, beside, gain, strength, device) if sweep else None
     if out:
         out.mkdir(parents=True, exist_ok=True)  # before hours of measuring, not after
-    with counted("series") as on_case:
-        done = run(
-            method,
-            low,
-            neighbours,
-            trials=trials,
-            pairs=pairs,
-            phantom_dose=dose if phantom else None,
-            rows=rows,
-            on_case=on_case,
-        )
+    low = list(cases(data, full, Wanted(known_split(split), (dose,), slices)))
+    neighbours = list(cases(series, None, Wanted(doses=(dose,)))) if series else []
+    extent = Extent(dose, slices, trials, pairs, phantom)
+    done = _assessed(method, low, neighbours, extent, rows)
     if out:
-        extent = Extent(dose, slices, trials, pairs, phantom)
         save_assessment(done, circumstances_of(method, low, extent), out)
     _print(done, as_json)
     if strict and done.broken:
         raise typer.Exit(1)
+
+
+def _assessed(
+    method: Method,
+    low: list[Case],
+    neighbours: list[Case],
+    extent: Extent,
+    rows: Rows | None,
+) -> Assessment:
+    from training.assess.protocol import assess as run
+
+    with counted("series") as on_case:
+        return run(
+            method,
+            low,
+            neighbours,
+            trials=extent.lesions,
+            pairs=extent.pairs,
+            phantom_dose=extent.dose if extent.phantom else None,
+            rows=rows,
+            on_case=on_case,
+        )
 
 
 def _rows(
