@@ -164,9 +164,11 @@ def _frequency_ratios(outcome: CaseResult) -> tuple[float, float, float, float]:
 
 def _at_full_dose(case: Case) -> Case:
     chosen = np.linspace(0, len(case.full) - 1, min(FULL_DOSE_SLICES, len(case.full)))
-    full = case.full[chosen.round().astype(int)]
+    indices = chosen.round().astype(int)
+    full = case.full[indices]
     low = replace(case.low, hu=full)
-    return replace(case, dose=FULL_DOSE, low=low, full=full)
+    positions = tuple(case.positions_mm[index] for index in indices) if case.positions_mm else ()
+    return replace(case, dose=FULL_DOSE, low=low, full=full, positions_mm=positions)
 
 
 def _by_subject(outcomes: Sequence[CaseResult]) -> dict[str, list[CaseResult]]:

@@ -66,7 +66,8 @@ def louder(case: Case, levels: Sequence[float]) -> Iterator[Loud]:
             continue
         volume = replace(case.low, hu=_noisy(full, case, own, level, cutoff))
         dose = (own / level) ** 2
-        yield Loud(level, replace(case, dose=dose, real=False, low=volume, full=full))
+        loud = replace(case, dose=dose, real=False, low=volume, full=full, positions_mm=())
+        yield Loud(level, loud)
 
 
 def _noisy(full: Hu, case: Case, own: float, level: float, cutoff: float) -> Hu:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +127,22 @@ def test_trials_are_shared_by_all_slices_and_progress_is_reported() -> None:
     )
     assert told == [(1, 2), (2, 2)]
     assert "5 lesions" in finding(done, "lesions lost").subject
+
+
+def test_full_dose_of_a_stack_keeps_the_places_of_its_slices() -> None:
+    seen: list[int] = []
+
+    def apply(case: Case, _window: tuple[float, float]) -> tuple[Hu, float]:
+        seen.append(len(case.neighbours))
+        assert len(case.neighbours) == len(case.low.hu)
+        return case.low.hu, 0.0
+
+    short = case()
+    low = replace(short.low, hu=np.repeat(short.low.hu, 2, axis=0))
+    full, places = np.repeat(short.full, 2, axis=0), tuple(3.0 * index for index in range(6))
+    stack = replace(short, low=low, full=full, positions_mm=places)
+    assess(Method("seeing", "", 0, apply), [stack], trials=0, pairs=0)
+    assert seen == [6, 4]
 
 
 def test_without_room_for_a_lesion_there_is_no_verdict() -> None:

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from man_core import Condition, ModelError, Volume
+from man_core.context import alone
 from training.assess import sweep as module
 from training.assess.finding import Finding
 from training.assess.loudness import MIN_LEVEL, louder
@@ -78,6 +79,12 @@ def test_the_noise_that_stands_in_soft_tissue_is_the_level() -> None:
         assert float(inside.std()) == pytest.approx(loud.level_hu, rel=0.12)
         assert loud.case.full.shape == loud.case.low.shape == (1, SIZE, SIZE)
         assert loud.case.dose == pytest.approx((OWN_HU / loud.level_hu) ** 2, rel=0.15)
+
+
+def test_the_slice_of_a_stack_stands_alone() -> None:
+    stack = replace(case(), positions_mm=(0.0, 3.0, 6.0))
+    (loud,) = louder(stack, (20.0,))
+    assert loud.case.neighbours == alone(1)
 
 
 def test_levels_differ_in_nothing_but_loudness() -> None:
