@@ -13,6 +13,7 @@ from man_core.context import check_context
 from man_core.dose_gain import MAX_DOSE_GAIN, MIN_DOSE_GAIN
 from man_core.errors import ModelError
 from man_core.hu import HuRange
+from man_core.texture import Texture
 
 NO_SAMPLER = "none"
 """Sampler name of a method that does not sample."""
@@ -89,6 +90,7 @@ class ModelCard:
         precision: Arithmetic used by default.
         deviations: Measured deviations of other precisions, or of other devices.
         dose_gain: Dose gain by default (``Condition.dose_gain``); None: the model is not told it.
+        texture: Fine noise of the source that a result keeps; None: what the network leaves.
         started_from: Weights that the fit started from and their own origins, the newest first.
         context_slices: Slices below, and as many above, that the model sees beside each; 0: none.
     """
@@ -112,6 +114,7 @@ class ModelCard:
     precision: Precision = "float32"
     deviations: tuple[PrecisionDeviation, ...] = ()
     dose_gain: float | None = None
+    texture: Texture | None = None
     started_from: tuple[Ancestor, ...] = ()
     context_slices: int = 0
 
@@ -119,8 +122,8 @@ class ModelCard:
     def digest(self) -> str:
         """SHA-256 over what determines the output.
 
-        Method, weights, range, sampler, steps, the precision if it is not float32, and the dose
-        gain of a model that is told it.
+        Method, weights, range, sampler, steps, the precision if it is not float32, the dose gain
+        of a model that is told it, and the texture of one that keeps some.
         A range written as ``-1024`` or ``-1024.0`` in the card gives the same digest.
         """
         deciding: tuple[str | float, ...] = (
@@ -135,6 +138,9 @@ class ModelCard:
             deciding = (*deciding, self.precision)
         if self.dose_gain is not None:
             deciding = (*deciding, "dose gain", float(self.dose_gain))
+        if self.texture is not None:
+            kept = float(self.texture.share), float(self.texture.sigma_pixels)
+            deciding = (*deciding, "texture", *kept)
         return hashlib.sha256(json.dumps(deciding).encode()).hexdigest()
 
     def dose_gain_for(self, wanted: float | None) -> float | None:
@@ -198,7 +204,7 @@ class ModelCard:
 
 
 def _typed(fields: dict[str, Any]) -> dict[str, Any]:
-    rows = fields.get("measurements", ())
+    rows, texture = fields.get("measurements", ()), fields.get("texture")
     precision = fields.get("precision", "float32")
     if precision not in get_args(Precision):
         raise ValueError(f"not a model card: unknown precision {precision!r}")
@@ -211,6 +217,7 @@ def _typed(fields: dict[str, Any]) -> dict[str, Any]:
         "measurements": tuple(
             Measurement(**{**row, "window_hu": tuple(row["window_hu"])}) for row in rows
         ),
+        "texture": None if texture is None else Texture(**texture),
         "started_from": read_chain(fields.get("started_from", ())),
         "deviations": tuple(PrecisionDeviation(**row) for row in fields.get("deviations", ())),
     }

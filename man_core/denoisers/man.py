@@ -17,6 +17,7 @@ from man_core.denoisers.latent_sampler import latent_sampler
 from man_core.device import choose_device, max_parallel_slices, run_in_parallel
 from man_core.diffusion.samplers import NoiseSource
 from man_core.errors import ModelError
+from man_core.fine_noise import keep_fine_noise
 from man_core.nets.man import ManConfig, ManNetwork
 from man_core.tissue_means import restore_tissue_means
 from man_core.weights import load_weights
@@ -83,16 +84,16 @@ class ManDenoiser:
         """Denoise slices in HU; on a CPU each slice in its own thread.
 
         A network that is told the dose gain leaves as much noise as it asks for. Every slice starts
-        from the same noise, so that neighbouring slices do not flicker. Local
-        mean HU are those of the source (``restore_tissue_means``). Values outside the HU range of
-        the network pass unchanged. A network that sees neighbours and is given none takes each
-        slice itself for them.
+        from the same noise, so that neighbouring slices do not flicker. Local mean HU are those of
+        the source (``restore_tissue_means``), and some of its fine noise remains if the card has a
+        texture (``keep_fine_noise``). Values outside the HU range of the network pass unchanged. A
+        network that sees neighbours and is given none takes each slice itself for them.
 
         Raises:
             ValueError: Neighbours are given to a network that does not see that many.
             ModelError: A dose gain is wanted that the model cannot be told.
         """
-        gain, hu = self._gain(condition), self._planes(hu)
+        gain, hu = self.info.dose_gain_for(condition.dose_gain), self._planes(hu)
         if self._device.type != "cpu":
             return self._denoise(hu, gain, generator, on_step)
 
@@ -113,14 +114,9 @@ class ManDenoiser:
             return 1
         return self._batch.slices(rows, columns)
 
-    def _gain(self, condition: Condition) -> Tensor | None:
-        """Return the dose gain, a scalar on the device; None if the network is not told it."""
-        gain = self.info.dose_gain_for(condition.dose_gain)
-        return None if gain is None else torch.tensor(gain, device=self._device)
-
     def _warm_up(self, hu: Tensor) -> None:
         """Denoise slices [slice, row, column] with as many neighbours as the network sees."""
-        self._denoise(self._planes(hu), self._gain(Condition()), torch.Generator(), None)
+        self._denoise(self._planes(hu), self.info.dose_gain, torch.Generator(), None)
 
     def _planes(self, hu: Tensor) -> Tensor:
         """Return slices with their neighbours [slice, 1 + neighbour, row, column]."""
@@ -135,7 +131,7 @@ class ManDenoiser:
 
     @torch.inference_mode()
     def _denoise(
-        self, hu: Tensor, gain: Tensor | None, generator: torch.Generator, on_step: OnStep | None
+        self, hu: Tensor, gain: float | None, generator: torch.Generator, on_step: OnStep | None
     ) -> Tensor:
         given, span = hu.to(self._device), self.info.hu_range
         source, seen = given[:, 0], given.clip(span.low, span.high)
@@ -145,16 +141,18 @@ class ManDenoiser:
             result = self._restore(padded, gain, generator, on_step)
         rows, columns = hu.shape[-2:]
         denoised = span.to_hu(result[:, 0, :rows, :columns])
+        relative_gain = 1.0 if gain is None else gain / (self.info.dose_gain or gain)
+        denoised = keep_fine_noise(inside, denoised, self.info.texture, relative_gain)
         return (restore_tissue_means(inside, denoised) + (source - inside)).to(hu.device)
 
     def _restore(
-        self, seen: Tensor, gain: Tensor | None, generator: torch.Generator, on_step: OnStep | None
+        self, seen: Tensor, gain: float | None, generator: torch.Generator, on_step: OnStep | None
     ) -> Tensor:
         x, neighbours = seen[:, :1], seen[:, 1:]
         beside = self._network.beside(x, neighbours)
         low = self._network.encode(x.contiguous(memory_format=torch.channels_last))
         position = self._position.expand(len(low), -1)
-        gains = None if gain is None else gain.expand(len(low))
+        gains = None if gain is None else torch.full((len(low),), gain, device=self._device)
         half = self._precision == "bfloat16"
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=half):
             noise = _shared_noise(generator)

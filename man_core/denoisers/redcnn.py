@@ -14,6 +14,7 @@ from man_core.condition import Condition
 from man_core.denoiser import OnStep
 from man_core.device import choose_device
 from man_core.errors import ModelError
+from man_core.fine_noise import keep_fine_noise
 from man_core.nets.redcnn import RedCnn, RedCnnConfig
 from man_core.weights import load_weights
 
@@ -52,7 +53,10 @@ class RedCnnDenoiser:
         generator: torch.Generator,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """Denoise [slice, row, column] HU; values outside the HU range pass unchanged."""
+        """Denoise [slice, row, column] HU; values outside the HU range pass unchanged.
+
+        Some fine noise of the source remains if the card has a texture (``keep_fine_noise``).
+        """
         return self._denoise(hu)
 
     def slices_at_once(self, rows: int, columns: int) -> int:
@@ -69,7 +73,9 @@ class RedCnnDenoiser:
             torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=half),
         ):
             restored = self._network.restore(span.to_network(inside)[:, None])
-        return (span.to_hu(restored[:, 0].float()) + (source - inside)).to(hu.device)
+        result = span.to_hu(restored[:, 0].float())
+        result = keep_fine_noise(inside, result, self.info.texture)
+        return (result + (source - inside)).to(hu.device)
 
 
 def load(

@@ -81,7 +81,7 @@ def test_knocks_of_every_kind(unharmed: Target, files: list[Path]) -> None:
     begun, log = len(unharmed.kept), len(unharmed.process.output)
     warming, steady = halves(KNOCK_COUNT)
     in_parallel(warming, attack)
-    before = unharmed.status("VmRSS")
+    before = unharmed.resting_kb()
     in_parallel(steady, attack)
     check_flat(unharmed, before, "knocks")
     assert unharmed.status("VmHWM") / 1024 < MAX_MEMORY_MIB

@@ -138,7 +138,7 @@ def test_damaged_streams(unharmed: Target, corpus: list[tuple[bytes, bytes, byte
 
     warming, steady = halves(STREAMS)
     answers = in_parallel(warming, attack)
-    before = unharmed.status("VmRSS")
+    before = unharmed.resting_kb()
     answers += in_parallel(steady, attack)
     check_flat(unharmed, before, "damaged streams")
     refused = sum(not well_ended(answer) for answer in answers)
@@ -170,7 +170,7 @@ def test_damaged_data_sets(unharmed: Target, corpus: list[tuple[bytes, bytes, by
 
     warming, steady = halves(DATA_SETS)
     answers = in_parallel(warming, attack)
-    before = unharmed.status("VmRSS")
+    before = unharmed.resting_kb()
     answers += in_parallel(steady, attack)
     check_flat(unharmed, before, "damaged data sets")
     refused = {calling(case).decode() for case, answer in enumerate(answers) if not stored(answer)}
