@@ -58,6 +58,10 @@ MIN_CONTRAST_HU = 10.0
 """Added to the contrast of a lesion, so that the faintest ones do not outweigh all others."""
 
 
+TRANSFER_FLOOR = 50.0 * MIN_CONTRAST_HU**2
+"""Added to the energy of the lesions of a crop, HU^2: fifty pixels of the faintest."""
+
+
 class RestorationObjective(BaseModel):
     """Weights of the terms; each term is at most 1 for the low dose as result.
 
@@ -67,6 +71,9 @@ class RestorationObjective(BaseModel):
         feature: Weight of the feature distance in a window (eq. 2 of the MAN paper, on the result).
         mean: Weight of the squared error of local means over the whole HU range, all sizes equally.
         contrast: Weight of the squared error of the contrast of planted lesions, relative to it.
+        transfer: Weight of the squared error of what planted lesions change in the result, relative
+            to their energy. The result without them is computed from the same noise, so that
+            noise does not count, edges and surroundings do.
         feature_crops: Crops per batch for the feature distance.
         feature_pixels: Side of the corner of those crops that it uses.
         feature_weights: File of VGG-16 weights; None: the gradient fallback.
@@ -79,6 +86,7 @@ class RestorationObjective(BaseModel):
     feature: float = Field(default=0.5, ge=0)
     mean: float = Field(default=0.5, ge=0)
     contrast: float = Field(default=0.0, ge=0)
+    transfer: float = Field(default=0.0, ge=0)
     feature_crops: int = Field(default=4, ge=1)
     feature_pixels: int = Field(default=96, ge=16)
     feature_weights: str | None = None
@@ -93,6 +101,7 @@ def restoration_loss(
     objective: RestorationObjective,
     generator: torch.Generator,
     lesions: Lesions | None = None,
+    unplanted: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Compute the weighted sum ``restoration`` of the terms, and the terms.
 
@@ -106,6 +115,7 @@ def restoration_loss(
         objective: Weights.
         generator: Source of the windows.
         lesions: Lesions planted in the crops; None: none.
+        unplanted: Result without them, from the same noise; None: transfer is not compared.
     """
     low, full = (hu.clip(HuRange().low, HuRange().high) for hu in (low, full))
     choice = _windows(full, generator)
@@ -121,6 +131,8 @@ def restoration_loss(
     }
     if lesions is not None:
         terms["contrast"] = _contrast(lesions, restored, full)
+    if lesions is not None and unplanted is not None:
+        terms["transfer"] = _transfer(lesions, restored - unplanted)
     total = sum(getattr(objective, name) * term for name, term in terms.items())
     return {"restoration": total, **terms}
 
@@ -130,6 +142,13 @@ def _contrast(lesions: Lesions, restored: Tensor, full: Tensor) -> Tensor:
     error = lesions.contrast_in(restored - full) / (size + MIN_CONTRAST_HU)
     planted = (size > 0).to(error.dtype)
     return (planted * error.square()).sum() / planted.sum().clamp(min=1.0)
+
+
+def _transfer(lesions: Lesions, change: Tensor) -> Tensor:
+    energy = lesions.hu.square().sum(dim=(1, 2, 3))
+    error = (change - lesions.hu).square().sum(dim=(1, 2, 3)) / (energy + TRANSFER_FLOOR)
+    planted = (energy > 0).to(error.dtype)
+    return (planted * error).sum() / planted.sum().clamp(min=1.0)
 
 
 def _windows(hu: Tensor, generator: torch.Generator) -> Tensor:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,6 @@ from torch import Tensor, nn
 from man_core.card import ModelCard
 from man_core.denoisers.latent_sampler import latent_sampler, max_steps
 from man_core.diffusion.names import SAMPLERS
-from man_core.diffusion.residual_shift import shift_schedule
-from man_core.diffusion.schedule import cosine_schedule
 from man_core.hu import HuRange
 from man_core.nets.man import ManConfig, ManNetwork
 from man_core.quality import SOFT_TISSUE, psnr
@@ -24,11 +21,11 @@ from training.errors import TrainingError
 from training.fit.task import Moment, RunFacts, Validation, side_by_side
 from training.fit.tasks.export import export_model
 from training.fit.tasks.initial import initial_weights, load_weights_into, restore_part
+from training.objectives.bound import bound_loss
 from training.objectives.gain import draw_gain
-from training.objectives.latent_diffusion import DiffusionObjective, diffusion_loss
+from training.objectives.latent_diffusion import DiffusionObjective
 from training.objectives.lesions import Lesions, draw_lesions, planted_beside
 from training.objectives.perceptual import perceptual_features
-from training.objectives.residual_shift import residual_shift_loss
 from training.objectives.restoration import restoration_loss
 from training.settings import read_objective
 
@@ -56,20 +53,6 @@ PAPER_STEPS = 30
 DEFAULT_DOSE_GAIN = 4.0
 """The default in the card of a network that is told it: from a quarter dose to full dose."""
 
-LatentLoss = Callable[..., tuple[dict[str, Tensor], Tensor]]
-"""``diffusion_loss`` or ``residual_shift_loss`` with the schedule bound."""
-
-
-def _latent_loss(config: ManConfig, device: torch.device) -> LatentLoss:
-    """Bind the schedule, on the device: a copy in each step would wait for the device."""
-    if config.diffusion == "residual-shift":
-        shift = shift_schedule(config.shift)
-        shift = replace(shift, eta=shift.eta.to(device))
-        return partial(residual_shift_loss, schedule=shift)
-    schedule = cosine_schedule(config.diffusion_steps)
-    schedule = replace(schedule, alpha_bar=schedule.alpha_bar.to(device))
-    return partial(diffusion_loss, schedule=schedule)
-
 
 class DiffusionTask:
     """Trains the U-Net to predict the clean latent from its noisy version and the low dose."""
@@ -80,7 +63,7 @@ class DiffusionTask:
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.objective = read_objective(DiffusionObjective, objective)
         self._freeze()
-        self.latent_loss = _latent_loss(config, device)
+        self.latent_loss = bound_loss(config, device)
         self.initialised = self.measured = False
 
     def _freeze(self) -> None:
@@ -161,7 +144,7 @@ class DiffusionTask:
 
     def loss(self, batch: Batch, moment: Moment) -> dict[str, Tensor]:
         """Compute eq. 7, or its counterpart for the parametrization of the recipe."""
-        lesions, gain = None, None
+        lesions, gain, bare = None, None, batch
         if self.objective.lesions:
             lesions = draw_lesions(batch.full, self.objective.lesions, moment.generator)
             batch = _planted(batch, lesions, moment.generator)
@@ -170,6 +153,28 @@ class DiffusionTask:
                 batch.full, batch.low, batch.dose, self.objective.gain_share, moment.generator
             )
             batch = replace(batch, full=wanted)
+        before = moment.generator.clone_state()
+        terms, predicted, condition = self._predict(batch, gain, moment.generator)
+        if self.objective.restoration is None:
+            return terms
+        more = restoration_loss(
+            self.features,
+            self._decode(predicted, condition, batch.low, gain, self._neighbours(batch)),
+            batch.low,
+            batch.full,
+            batch.noise_hu,
+            self.objective.restoration,
+            moment.generator,
+            lesions,
+            self._unplanted(bare, batch, lesions, gain, before),
+        )
+        loss = self.objective.latent * terms["loss"] + more["restoration"]
+        return {**terms, **more, "loss": loss}
+
+    def _predict(
+        self, batch: Batch, gain: Tensor | None, generator: torch.Generator
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Return the terms of the latent loss, the clean latent predicted and the condition."""
         clean, condition = self._encode(torch.cat((batch.full, batch.low))).chunk(2)
         neighbours = self._neighbours(batch)
         terms, predicted = self.latent_loss(
@@ -178,25 +183,28 @@ class DiffusionTask:
             condition=condition,
             position=batch.position,
             objective=self.objective,
-            generator=moment.generator,
+            generator=generator,
             gain=gain,
             beside=self._beside(batch.low, neighbours),
         )
-        if self.objective.restoration is None:
-            return terms
-        restored = self._decode(predicted, condition, batch.low, gain, neighbours)
-        more = restoration_loss(
-            self.features,
-            restored,
-            batch.low,
-            batch.full,
-            batch.noise_hu,
-            self.objective.restoration,
-            moment.generator,
-            lesions,
-        )
-        loss = self.objective.latent * terms["loss"] + more["restoration"]
-        return {**terms, **more, "loss": loss}
+        return terms, predicted, condition
+
+    @torch.no_grad()
+    def _unplanted(
+        self,
+        bare: Batch,
+        planted: Batch,
+        lesions: Lesions | None,
+        gain: Tensor | None,
+        generator: torch.Generator,
+    ) -> Tensor | None:
+        """Restore the crops as before lesions were planted, with the random numbers drawn then."""
+        wanted = self.objective.restoration
+        if lesions is None or wanted is None or wanted.transfer == 0:
+            return None
+        plain = replace(bare, full=planted.full - lesions.hu)  # as loud as is wanted
+        _, predicted, condition = self._predict(plain, gain, generator)
+        return self._decode(predicted, condition, plain.low, gain, self._neighbours(plain))
 
     def _neighbours(self, batch: Batch) -> Tensor | None:
         """Return the neighbouring slices as the network takes them."""
