@@ -12,6 +12,7 @@ from typing import Protocol, cast
 from man_core.card import NO_SAMPLER, ModelCard, Precision
 from man_core.denoiser import Denoiser
 from man_core.errors import ModelError
+from man_core.texture import Texture
 
 METHODS = {
     "identity": "man_core.denoisers.identity",
@@ -95,6 +96,7 @@ def load_denoiser(
     folder: Path | None = None,
     precision: Precision | None = None,
     sampler: str | None = None,
+    texture: Texture | None = None,
 ) -> Denoiser:
     """Build the denoiser of a model.
 
@@ -104,8 +106,9 @@ def load_denoiser(
         steps: Sampling steps; None takes the card's.
         folder: Further cards of the site.
         precision: Arithmetic of the network; None takes the card's.
-        sampler: Name of a sampler; None takes the card's. The card of the denoiser names sampler
-            and precision as chosen, and its digest changes accordingly.
+        sampler: Name of a sampler; None takes the card's.
+        texture: Fine noise that results keep; None takes the card's. The card of the denoiser
+            names sampler, precision and texture as chosen, and its digest changes accordingly.
 
     Raises:
         ModelError: Unknown name, unreadable or changed weights, no such device, or a sampler that
@@ -114,7 +117,7 @@ def load_denoiser(
     card, home = find_model(name, folder)
     if sampler is not None:
         card = _sampled_by(card, sampler)
-    card = replace(card, precision=precision or card.precision)
+    card = replace(card, precision=precision or card.precision, texture=texture or card.texture)
     if card.method not in METHODS:
         raise ModelError(
             f"Model {card.name!r} needs the method {card.method!r}, which this version lacks."

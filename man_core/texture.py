@@ -40,4 +40,4 @@ class Texture:
             >>> Texture(0.4, 1.0).share_at(4.0)
             0.2
         """
-        return min(1.0, self.share * relative_gain**-0.5)
+        return float(min(1.0, self.share * relative_gain**-0.5))

@@ -1,4 +1,4 @@
-"""Command ``curve``: quality of models over dose gain and strength."""
+"""Command ``curve``: quality of models over dose gain, strength and texture."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from typer import Option
 
 from man_core import MAX_DOSE_GAIN
+from man_core.texture import MAX_SIGMA_PIXELS, Texture
 from training.cli import options
 from training.cli.output import counted, write_result
 from training.errors import RecipeError
@@ -19,6 +20,14 @@ Gains = Annotated[
 ]
 Strengths = Annotated[
     list[float], Option("--strength", min=0.0, max=1.0, help="Strength; may be repeated.")
+]
+Textures = Annotated[
+    list[float],
+    Option("--texture", min=0.0, max=1.0, help="Share of the fine noise kept; may be repeated."),
+]
+Sigma = Annotated[
+    float,
+    Option("--sigma", min=0.1, max=MAX_SIGMA_PIXELS, help="Below it noise is fine, in pixels."),
 ]
 Doses = Annotated[
     list[float],
@@ -44,6 +53,8 @@ def curve(
     split: options.Split = "validation",
     gain: Gains = [1, 1.5, 2, 3, 4, 6, 8, 12, 16],  # noqa: B006 - typer's way to give a repeatable option a default
     strength: Strengths = [0.2, 0.4, 0.6, 0.8, 0.9, 1],  # noqa: B006
+    texture: Textures = [],  # noqa: B006
+    sigma: Sigma = 0.7,
     dose: Doses = [0.25, 0.1],  # noqa: B006
     window: OneWindow = "soft",
     slices: options.Slices = None,
@@ -52,9 +63,7 @@ def curve(
     threads: options.Threads = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Measure and draw quality over dose gain and strength; name the default of each dial."""
-    import torch
-
+    """Measure and draw quality over gain, strength and texture; name the default of each dial."""
     from training.curve.measure import measure_curve
     from training.curve.page import save_curve
     from training.data.splits import known_split
@@ -62,8 +71,7 @@ def curve(
     from training.evaluate.methods import model_method
     from training.evaluate.windows import window_of
 
-    if threads:
-        torch.set_num_threads(threads)
+    _use(threads)
     wanted = Wanted(known_split(_not_test(split)), tuple(dict.fromkeys(dose)), slices)
     methods = [model_method(model, device=device) for model in models]
     with counted("series") as on_case:
@@ -73,10 +81,18 @@ def curve(
             window_of(window),
             positions(gain),
             positions(strength),
+            [Texture(share, sigma) for share in positions(texture)],
             phantom=phantom,
             on_case=on_case,
         )
     _report(save_curve(done, out), as_json)
+
+
+def _use(threads: int | None) -> None:
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
 
 
 def _report(files: list[Path], as_json: bool) -> None:
@@ -94,5 +110,5 @@ def _not_test(split: str) -> str:
 def positions(values: list[float]) -> tuple[float, ...]:
     """Return positions without repetitions, in order."""
     if not all(map(math.isfinite, values)):
-        raise RecipeError("Give dose gains and strengths as finite numbers.")
+        raise RecipeError("Give dose gains, strengths and textures as finite numbers.")
     return tuple(sorted(set(values)))

@@ -19,16 +19,17 @@ PANELS: tuple[tuple[str, Callable[[Point], float]], ...] = (
     ("d' in water", lambda point: point.water.detectability),
 )
 
-LINES = {Dial.GAIN: "-", Dial.STRENGTH: ":"}
-MARKERS = {Dial.GAIN: "o", Dial.STRENGTH: "x"}
+LINES = {Dial.GAIN: "-", Dial.STRENGTH: ":", Dial.TEXTURE: "--"}
+MARKERS = {Dial.GAIN: "o", Dial.STRENGTH: "x", Dial.TEXTURE: "s"}
+LABELLED = (Dial.GAIN, Dial.TEXTURE)
 
 
 def draw_kind(curve: Curve, number: int, path: Path) -> Path:
     """Draw the points of one kind of cases.
 
-    Both dials share an axis, the noise that is left in soft tissue; points of the dose gain are
-    labelled with it, a horizontal line is the untouched low dose. What was not measured is left
-    out.
+    All dials share an axis, the noise that is left in soft tissue; points of gain and texture are
+    labelled with their position, a horizontal line is the untouched low dose. What was not
+    measured is left out.
 
     Args:
         curve: Measured curve.
@@ -68,5 +69,5 @@ def _draw_panel(axis: Any, curve: Curve, number: int, of: Callable[[Point], floa
                 color=f"C{index}",
                 label=f"{model.name} {model.weights_sha256[:8]}, {dial}",
             )
-            for point in points if dial == Dial.GAIN else ():
+            for point in points if dial in LABELLED else ():
                 axis.annotate(f"{point.value:g}", (point.noise_left, of(point)), fontsize=6)

@@ -12,6 +12,7 @@ import numpy as np
 from man_core import ModelError
 from man_core.noise import noise_hu_per_slice
 from man_core.quality import Window
+from man_core.texture import Texture
 from training.assess.phantom import Rods
 from training.curve.rule import Quality, default_position
 from training.curve.settings import Dial, Setting, low_dose_setting, settings_of
@@ -72,10 +73,12 @@ class Curve:
     Attributes:
         models: Models, in the order given.
         points: Points, low dose first; in order of kind, model, dial and position.
+        sigma_pixels: Sigma of the textures; None without any.
     """
 
     models: tuple[Method, ...]
     points: tuple[Point, ...]
+    sigma_pixels: float | None = None
 
     def kinds(self) -> list[_Kind]:
         """Return the kinds of cases in order of measurement."""
@@ -95,8 +98,11 @@ class Curve:
         """Return the position that the rule chooses; None if the model lacks the dial."""
         points = self.of(model, dial)
         values = list(dict.fromkeys(point.value for point in points))
-        measured = [_quality(value, [p for p in points if p.value == value]) for value in values]
-        return default_position(measured) if measured else None
+        sign = -1 if dial == Dial.TEXTURE else 1  # a larger share takes less noise away
+        measured = [
+            _quality(sign * value, [p for p in points if p.value == value]) for value in values
+        ]
+        return abs(default_position(measured)) if measured else None
 
 
 def _quality(value: float, points: Sequence[Point]) -> Quality:
@@ -111,6 +117,7 @@ def measure_curve(
     window: Window,
     gains: Sequence[float],
     strengths: Sequence[float],
+    textures: Sequence[Texture] = (),
     *,
     phantom: bool = True,
     on_case: Callable[[int, int | None], None] | None = None,
@@ -123,6 +130,7 @@ def measure_curve(
         window: Window of the metrics, HU.
         gains: Dose gains.
         strengths: Strengths, 0 to 1.
+        textures: Textures of one sigma.
         phantom: Whether to measure noise left and detectability in water as well.
         on_case: Callback with (cases done, None), each phantom being another case.
 
@@ -131,7 +139,7 @@ def measure_curve(
     """
     settings = [low_dose_setting()]
     for model in models:
-        settings += settings_of(model, gains, strengths)
+        settings += settings_of(model, gains, strengths, textures)
     tally, done = _Tally(settings, window), 0
     report = on_case or (lambda _done, _total: None)
     for done, case in enumerate(cases, 1):
@@ -143,7 +151,8 @@ def measure_curve(
     for dose in tally.doses() if phantom else ():
         water[dose] = water_scores([setting.method for setting in settings], Rods(dose))
         report(done + len(water), None)
-    return Curve(tuple(models), tuple(tally.points(water)))
+    sigma = textures[0].sigma_pixels if textures else None
+    return Curve(tuple(models), tuple(tally.points(water)), sigma)
 
 
 class _Tally:

@@ -55,13 +55,14 @@ def _json(curve: Curve) -> str:
     facts = {
         "format": FORMAT,
         "rule": {"max_psnr_loss_db": MAX_PSNR_LOSS_DB, "ssim_tie": SSIM_TIE},
+        "sigma_pixels": curve.sigma_pixels,
         "models": [
             {
                 "name": model.name,
                 "weights_sha256": model.weights_sha256,
                 "dose_gain": model.dose_gain,
                 "chosen": {
-                    str(dial): curve.default_of(model, dial) for dial in (Dial.GAIN, Dial.STRENGTH)
+                    str(dial): curve.default_of(model, dial) for dial in Dial if dial != Dial.NONE
                 },
             }
             for model in curve.models
@@ -96,12 +97,16 @@ def markdown(curve: Curve, figures: list[str]) -> str:
 def _choices(curve: Curve, model: Method) -> Iterator[str]:
     """Yield a sentence for each dial of a model."""
     named = f"`{model.name}`, weights `{model.weights_sha256[:8] or 'none'}`"
-    gain, strength = (curve.default_of(model, dial) for dial in (Dial.GAIN, Dial.STRENGTH))
+    gain, strength, texture = (
+        curve.default_of(model, dial) for dial in (Dial.GAIN, Dial.STRENGTH, Dial.TEXTURE)
+    )
     if gain is not None:
         yield f"{named}: dose gain {gain:g} (its card has {model.dose_gain:g})."
+    at = "" if model.dose_gain is None else f" at dose gain {model.dose_gain:g}"
     if strength is not None:
-        at = "" if model.dose_gain is None else f" at dose gain {model.dose_gain:g}"
         yield f"{named}: strength {strength:g}{at}."
+    if texture is not None:
+        yield f"{named}: texture {texture:g} of sigma {curve.sigma_pixels:g} pixels{at}."
 
 
 def _cells(curve: Curve, point: Point) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Settings of a model's dials, each as a method: dose gains, and strengths at its default gain."""
+"""Settings of a model's dials, each as a method: gains; strengths and textures at the default."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from training.evaluate.dials import at_gain, at_strength
+from man_core.texture import Texture
+from training.evaluate.dials import at_gain, at_strength, with_texture
 from training.evaluate.methods import Method, untouched
 
 
@@ -16,6 +17,7 @@ class Dial(StrEnum):
     NONE = "untouched"
     GAIN = "gain"
     STRENGTH = "strength"
+    TEXTURE = "texture"
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,10 @@ def low_dose_setting() -> Setting:
 
 
 def settings_of(
-    model: Method, gains: Sequence[float], strengths: Sequence[float]
+    model: Method,
+    gains: Sequence[float],
+    strengths: Sequence[float],
+    textures: Sequence[Texture] = (),
 ) -> Iterator[Setting]:
     """Yield the settings of a model, strengths and the default gain first.
 
@@ -52,9 +57,12 @@ def settings_of(
         model: Model.
         gains: Dose gains; left out for a model that cannot be told them.
         strengths: Strengths, 0 to 1, at the default dose gain.
+        textures: Textures instead of the card's, at the default dose gain and full strength.
     """
     for strength in strengths:
         yield Setting(model.name, Dial.STRENGTH, strength, at_strength(model, strength))
+    for texture in textures if model.textured else ():
+        yield Setting(model.name, Dial.TEXTURE, texture.share, with_texture(model, texture))
     if model.dose_gain is None:
         return
     for gain in sorted(gains, key=lambda gain: (gain != model.dose_gain, gain)):

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from man_core.quality import Window
+from man_core.texture import Texture
 from training.evaluate.cases import Case
 from training.evaluate.methods import Hu, Method
 
@@ -33,3 +34,14 @@ def at_gain(model: Method, gain: float) -> Method:
         return model.apply(told, window)
 
     return replace(model, name=f"{model.name}, gain {gain:g}", apply=apply)
+
+
+def with_texture(model: Method, texture: Texture) -> Method:
+    """Return a model with another texture than its card's.
+
+    Raises:
+        ValueError: The method is no model, or cannot be loaded with another texture.
+    """
+    if model.textured is None:
+        raise ValueError(f"{model.name} has no texture")
+    return replace(model.textured(texture), name=f"{model.name}, texture {texture.share:g}")

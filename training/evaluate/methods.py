@@ -5,7 +5,8 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from man_core import (
 from man_core.card import NO_SAMPLER
 from man_core.device import choose_device
 from man_core.quality import Window
+from man_core.texture import Texture
 from training.errors import TrainingError
 from training.evaluate.cases import Case
 from training.evaluate.ceiling import Reconstruction
@@ -48,6 +50,7 @@ class Method:
         sampler: Sampler of the model; empty without sampling.
         device: Device it runs on.
         dose_gain: Dose gain by default; None: it cannot be told one.
+        textured: Loads the same model with another texture; None for a method that is no model.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Method:
     sampler: str = ""
     device: str = "cpu"
     dose_gain: float | None = None
+    textured: Callable[[Texture], Method] | None = None
 
 
 CLASSICAL = {name: Method(name, "", 0, apply) for name, apply in FILTERS.items()}
@@ -145,6 +149,7 @@ def model_method(
     steps: int | None = None,
     sampler: str | None = None,
     row: str | None = None,
+    texture: Texture | None = None,
 ) -> Method:
     """Load a model as a method.
 
@@ -154,20 +159,25 @@ def model_method(
         steps: Sampling steps; None takes the card's.
         sampler: Name of the sampler; None takes the card's.
         row: Name of the row; None takes the card's.
+        texture: Fine noise that results keep; None takes the card's.
 
     Raises:
         TrainingError: The model cannot be loaded.
     """
+    chosen = partial(model_method, name, device=device, steps=steps, sampler=sampler, row=row)
     try:
         with located(name) as model:
-            denoiser = load_denoiser(model, device=device, steps=steps, sampler=sampler)
+            denoiser = load_denoiser(
+                model, device=device, steps=steps, sampler=sampler, texture=texture
+            )
     except ModelError as error:
         raise TrainingError(str(error)) from error
     info, apply = denoiser.info, _Denoising(denoiser)
     sha256, title = info.weights_sha256, row or info.name
-    return Method(
+    method = Method(
         title, sha256, denoiser.steps, apply, info.sampler, denoiser.device, info.dose_gain
     )
+    return replace(method, textured=lambda kept: chosen(texture=kept))
 
 
 def ceiling_method(name: str, *, device: str = "auto", row: str | None = None) -> Method:

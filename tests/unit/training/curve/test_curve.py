@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from support.told_model import write_told_model
 
 from man_core import Condition, Volume
 from man_core.quality import SOFT_TISSUE
+from man_core.texture import Texture
 from training.assess import phantom
 from training.cli import main
 from training.curve.measure import Curve, measure_curve
@@ -111,6 +113,37 @@ def test_the_default_is_named_for_each_dial() -> None:
     assert curve.default_of(model, Dial.STRENGTH) == 1.0
 
 
+def textured(texture: Texture | None = None) -> Method:
+    """Takes all noise away but the texture."""
+
+    def apply(case: Case, _window: tuple[float, float]) -> tuple[Hu, float]:
+        share = texture.share if texture else 0.0
+        return case.full + np.float32(1.0) + np.float32(share) * (case.low.hu - case.full), 1.0
+
+    return Method("textured", "fedcba9876543210", 1, apply, "ddim", textured=textured)
+
+
+def test_a_texture_leaves_its_share_of_the_noise(tmp_path: Path) -> None:
+    model, kept = textured(), [Texture(share, 0.7) for share in (0.0, 0.2, 0.4)]
+    cases = [case(), case(0.1)]
+    curve = measure_curve([model], cases, SOFT_TISSUE, GAINS, STRENGTHS, kept, phantom=False)
+    for kind in curve.kinds():
+        left = [p.noise_left for p in curve.of(model, Dial.TEXTURE) if p.kind == kind]
+        assert left == pytest.approx([0.0, 0.2, 0.4], abs=0.02)
+    assert curve.default_of(model, Dial.TEXTURE) == 0.0
+    pages = {path.suffix: path.read_text("utf-8") for path in save_curve(curve, tmp_path)[:2]}
+    assert "- `textured`, weights `fedcba98`: texture 0 of sigma 0.7 pixels.\n" in pages[".md"]
+    assert json.loads(pages[".json"])["sigma_pixels"] == 0.7
+
+
+def test_of_equal_textures_the_one_that_keeps_most_is_chosen() -> None:
+    model = untold()
+    same = replace(model, textured=lambda _texture: model)
+    kept = [Texture(share, 0.7) for share in (0.1, 0.3)]
+    curve = measure_curve([same], [case()], SOFT_TISSUE, (), (1.0,), kept, phantom=False)
+    assert curve.default_of(same, Dial.TEXTURE) == 0.3
+
+
 def test_a_model_that_cannot_be_told_has_strengths_only(tmp_path: Path) -> None:
     model = untold()
     curve = measured(model)
@@ -126,7 +159,7 @@ def test_files_hold_every_point_of_every_kind(tmp_path: Path) -> None:
     assert names == ["curve.json", "curve.md", "curve-1.png", "curve-2.png"]
     facts = json.loads((tmp_path / "curve.json").read_text(encoding="utf-8"))
     assert len(facts["points"]) == 2 * (1 + len(GAINS) + 2 * len(STRENGTHS))
-    assert facts["models"][0]["chosen"] == {"gain": 16.0, "strength": 1.0}
+    assert facts["models"][0]["chosen"] == {"gain": 16.0, "strength": 1.0, "texture": None}
     assert facts["points"][0]["detectability"] is None
     dialled = [(p["dial"], p["value"]) for p in facts["points"] if p["model"] == "told"]
     assert dialled[:6] == [*(("strength", s) for s in STRENGTHS), *(("gain", g) for g in GAINS)]
