@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,13 @@ import torch
 from torch import Tensor
 
 from man_core import ModelCard
+from man_core.filters import gaussian
 from training.data.batch import Batch
 from training.errors import RecipeError
 from training.fit.task import Moment, RunFacts
 from training.fit.tasks.build import build_task
 from training.fit.tasks.man_diffusion import DiffusionTask
+from training.objectives.lesions import draw_lesions
 from training.objectives.perceptual import feature_distance, perceptual_features
 from training.objectives.restoration import RestorationObjective, restoration_loss
 from training.settings import Recipe, load_recipe
@@ -145,6 +148,49 @@ def test_the_decoder_is_fitted_only_where_its_image_is_compared(objective: dict[
     assert path is not None
     assert (path.give.weight.grad is not None) == bool(objective)
     assert set(TERMS).issubset(losses) == bool(objective)
+
+
+def transferred(change: Callable[[Tensor], Tensor], noise_hu: float = 30.0) -> float:
+    """The transfer term where planted lesions change the result as stated."""
+    low, full = crops(noise_hu)
+    lesions = draw_lesions(full, 2, torch.Generator().manual_seed(0))
+    unplanted = low.clone()  # a result may leave noise, which is no change
+    found = restoration_loss(
+        perceptual_features(None),
+        unplanted + change(lesions.hu),
+        low + lesions.hu,
+        full + lesions.hu,
+        torch.full((len(low),), noise_hu),
+        RestorationObjective(transfer=1.0),
+        torch.Generator().manual_seed(0),
+        lesions,
+        unplanted,
+    )
+    return float(found["transfer"])
+
+
+def test_transfer_is_the_share_of_the_lesions_that_the_result_lacks() -> None:
+    assert transferred(lambda hu: hu) == pytest.approx(0.0, abs=1e-6)
+    lost = transferred(torch.zeros_like)
+    assert 0.5 < lost < 1.0  # the faintest count for less
+    assert transferred(lambda hu: 0.5 * hu) == pytest.approx(0.25 * lost, rel=1e-4)
+    assert transferred(lambda hu: 1.5 * hu) == pytest.approx(0.25 * lost, rel=1e-4)
+
+
+def test_transfer_sees_a_blurred_edge_and_no_noise() -> None:
+    def blurred(hu: Tensor) -> Tensor:
+        return gaussian(hu[:, 0], 2.0)[:, None]
+
+    assert transferred(blurred) > 0.02
+    assert transferred(blurred, 10.0) == pytest.approx(transferred(blurred, 40.0), rel=1e-4)
+
+
+def test_a_task_compares_transfer_only_if_it_has_a_weight() -> None:
+    for weight in (0.0, 2.0):
+        objective = {"lesions": 2, "restoration": {"transfer": weight}}
+        losses = task_of(objective, {}).loss(batch(), Moment(0, 0.5, torch.Generator()))
+        assert ("transfer" in losses) == bool(weight)
+        assert torch.isfinite(losses["loss"])
 
 
 @pytest.mark.parametrize(("objective", "steps"), [({}, 2), ({"restoration": {}}, 1)])
