@@ -15,7 +15,8 @@ from dicom_node.ct.attributes import number, numbers, texts
 from dicom_node.ct.pixels import WORD_BITS, Encoding
 from dicom_node.ct.scope import is_own_equipment, reason_unprocessable
 from dicom_node.ct.transfer_syntaxes import READABLE, unreadable_syntax
-from dicom_node.encoding.file_reader import ElementScope, read_elements, transfer_syntax_of
+from dicom_node.encoding.element_selection import ElementScope
+from dicom_node.encoding.file_reader import read_elements, transfer_syntax_of
 from dicom_node.encoding.preamble import correct_transfer_syntax
 from dicom_node.errors import InputError, NotForUs, StorageError, UnreadableFile
 from man_core import Condition
@@ -48,8 +49,9 @@ _NUMBERS: Final = {
 def load(path: Path, *, pixels: bool) -> FileDataset:
     """Load the part of a DICOM file that is needed to decide about it and to position it.
 
-    Private elements, large values and sequences (except ``file_reader.LEAN_SEQUENCES``) are left
-    out, so that the headers of a whole series fit into memory, whatever it contains.
+    Private elements, large values and sequences (except those of ``LEAN_SEQUENCES`` in
+    ``element_selection``) are left out, so that the headers of a whole series fit into memory,
+    whatever it contains.
 
     Args:
         path: The file.

@@ -14,6 +14,7 @@ from pydicom import Dataset, FileDataset, Sequence
 
 from dicom_node.ct import headers, pixels
 from dicom_node.ct.conversion.limits import decoding_limited, parsing_bytes
+from dicom_node.ct.decoding import decode
 from dicom_node.ct.fingerprint import fingerprint_of
 from dicom_node.ct.units import check_unspecified
 from dicom_node.errors import UnreadableFile
@@ -148,7 +149,7 @@ def _decode(described: Dataset, file: ImageFile) -> NDArray[Any]:
     encoded_bytes = len(described.get("PixelData") or b"")
     try:
         with decoding_limited(file.rows, file.columns, encoded_bytes):
-            return pixels.decode(described, file.name)
+            return decode(described, file.name)
     except MemoryError as error:
         raise UnreadableFile(
             f"{file.name} cannot be decoded: decoding takes more memory than an image of its size"

@@ -8,24 +8,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.encaps import get_frame
-from pydicom.pixels.decoders.base import get_decoder
-from pydicom.pixels.utils import as_pixel_options, pixel_array
-from pydicom.uid import UID
 
 from dicom_node.ct.padding import undeclared_padding
-from dicom_node.ct.transfer_syntaxes import READABLE, unreadable_syntax
-from dicom_node.encoding.codestream import check_frame_header
-from dicom_node.errors import UnreadableFile
 
 AIR_HU: Final = -1000.0
 """Value given to a denoiser in place of padding: nothing was measured there, and air is neutral."""
 
 WORD_BITS: Final = 16
 """Bits Allocated of every CT Image (PS3.3 C.8.2.1)."""
-
-_EXTENDED_OFFSETS: Final = "extended_offsets"
-"""Table of several frames; a single frame is all of the fragments."""
 
 
 @dataclass(frozen=True)
@@ -72,76 +62,6 @@ class Encoding:
     def dtype(self) -> np.dtype[Any]:
         """int16 or uint16."""
         return np.dtype(np.int16 if self.signed else np.uint16)
-
-
-def decode(dataset: Dataset, name: str) -> NDArray[Any]:
-    """Decode the stored words [row, column] of one image, int16 or uint16, unused bits untouched.
-
-    Decoders of compressed pixels are C code that foreign bytes can crash: images from outside are
-    decoded in processes of their own (``ct.conversion``).
-
-    Args:
-        dataset: One image with its pixel data and file meta information.
-        name: Name of the image in error messages.
-
-    Raises:
-        UnreadableFile: The transfer syntax is unsupported, or the pixel data missing or cut off.
-        MemoryError: Decoding takes more memory than this process may have.
-    """
-    syntax = dataset.file_meta.get("TransferSyntaxUID")
-    if syntax not in READABLE:
-        raise UnreadableFile(unreadable_syntax(name, syntax))
-    if not dataset.get("PixelData"):
-        raise UnreadableFile(f"{name} has no pixel data: the file is cut off, send it again.")
-    _check_size(dataset, syntax, name)
-    try:
-        words = (_decompressed if syntax.is_encapsulated else _unpacked)(dataset)
-    except MemoryError:
-        raise
-    except Exception as error:  # damaged attributes break their converters in any way
-        raise _damaged(name) from error
-    if words.shape != (int(dataset.Rows), int(dataset.Columns)):
-        raise UnreadableFile(
-            f"The pixel data of {name} does not have the size in its header: send it again."
-        )
-    return words
-
-
-def _unpacked(dataset: Dataset) -> NDArray[Any]:
-    # Unused bits stay, so that padding which uses them is written back bit for bit.
-    words: NDArray[Any] = pixel_array(dataset, raw=True, correct_unused_bits=False)
-    return words
-
-
-def _decompressed(dataset: Dataset) -> NDArray[Any]:
-    options: dict[str, Any] = as_pixel_options(
-        dataset, pixel_keyword="PixelData", correct_unused_bits=False
-    )
-    options.pop(_EXTENDED_OFFSETS, None)
-    decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
-    words: NDArray[Any]
-    words, _ = decoder.as_array(dataset.PixelData, raw=True, **options)
-    return words
-
-
-def _damaged(name: str) -> UnreadableFile:
-    return UnreadableFile(f"The pixel data of {name} is damaged or cut off: send it again.")
-
-
-def _check_size(dataset: Dataset, syntax: UID, name: str) -> None:
-    """Check the size that a compressed frame claims against the header before decoding it."""
-    if not syntax.is_encapsulated:
-        return
-    try:
-        frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
-        check_frame_header(frame, syntax, rows=int(dataset.Rows), columns=int(dataset.Columns))
-    except UnreadableFile as error:
-        text = str(error).rstrip(".")
-        raise UnreadableFile(
-            f"{name} cannot be decoded: {text[:1].lower()}{text[1:]}: send it again."
-        ) from error
-    except Exception as error:  # damaged fragments break their parser in any way
-        raise _damaged(name) from error
 
 
 def values_of(words: NDArray[Any], encoding: Encoding) -> NDArray[Any]:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from dicom_node.ct.decoding import decode
 from dicom_node.ct.headers import load
-from dicom_node.ct.pixels import Encoding, decode, to_hu
+from dicom_node.ct.pixels import Encoding, to_hu
 from man_core import SOFT_TISSUE, Volume, hu_bias, measure, noise_hu
 
 

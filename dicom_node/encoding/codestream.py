@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -39,6 +39,7 @@ SEGMENT_SLACK_BYTES: Final = 64
 _NO_LENGTH = frozenset((0x01, *range(0xD0, 0xD8)))
 _FRAME_HEADERS = frozenset((*range(0xC0, 0xD0), 0xF7)) - {0xC4, 0xC8, 0xCC}
 _SCAN = 0xDA
+_TILE_PART, _CODING_STYLE, _PACKET_MARKERS = 0x90, 0x52, 0b110
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,16 @@ class FrameHeader:
         columns: Samples per line.
         samples: Number of components.
         bits: Bits per sample.
+        data_at: Offset of the coded data: the first scan header, or the first tile-part.
+        markers_in_data: Whether packets of JPEG 2000 begin or end with markers.
     """
 
     rows: int
     columns: int
     samples: int
     bits: int
+    data_at: int
+    markers_in_data: bool = False
 
 
 class FrameMismatch(UnreadableFile):
@@ -66,7 +71,9 @@ class _Malformed(Exception):  # noqa: N818 - the name says what the codestream i
     """The codestream has no readable frame header."""
 
 
-def check_frame_header(stream: bytes, transfer_syntax: str, *, rows: int, columns: int) -> None:
+def check_frame_header(
+    stream: bytes, transfer_syntax: str, *, rows: int, columns: int, bits_stored: int = MAX_BITS
+) -> FrameHeader | None:
     """Check that a frame holds one monochrome image of the size in the DICOM header.
 
     Args:
@@ -74,16 +81,21 @@ def check_frame_header(stream: bytes, transfer_syntax: str, *, rows: int, column
         transfer_syntax: Its compression; a syntax that the node does not read passes unchecked.
         rows: Rows of the DICOM header.
         columns: Columns of the DICOM header.
+        bits_stored: Bits Stored of the DICOM header. Some encoders state the whole word, others
+            as few bits as the values need.
+
+    Returns:
+        The frame header; None where the compression has none.
 
     Raises:
         FrameMismatch: It states another size, or its frame header cannot be read.
     """
     if transfer_syntax == RLELossless:
         _check_segments(stream, rows * columns)
-        return
+        return None
     read = _READERS.get(transfer_syntax)
     if read is None:
-        return
+        return None
     try:
         header = read(stream)
     except (_Malformed, struct.error, IndexError) as error:
@@ -94,6 +106,11 @@ def check_frame_header(stream: bytes, transfer_syntax: str, *, rows: int, column
             f"its compressed pixels claim to be {header.rows} x {header.columns} with "
             f"{header.samples} samples of {header.bits} bits, its header says {rows} x {columns}"
         )
+    if not (1 <= header.bits <= bits_stored or header.bits == MAX_BITS):
+        raise FrameMismatch(
+            f"its compressed pixels claim to have {header.bits} bits, its header says {bits_stored}"
+        )
+    return header
 
 
 def _jpeg(stream: bytes) -> FrameHeader:
@@ -117,11 +134,11 @@ def _jpeg(stream: bytes) -> FrameHeader:
             if header is not None:
                 raise _Malformed
             bits, rows, columns, samples = struct.unpack_from(">BHHB", stream, at + 4)
-            header = FrameHeader(rows, columns, samples, bits)
+            header = FrameHeader(rows, columns, samples, bits, data_at=-1)
         at += 2 + struct.unpack_from(">H", stream, at + 2)[0]
     if header is None:
         raise _Malformed
-    return header
+    return replace(header, data_at=at)
 
 
 def _jpeg_2000(stream: bytes) -> FrameHeader:
@@ -136,8 +153,11 @@ def _jpeg_2000(stream: bytes) -> FrameHeader:
         raise _Malformed
     if -(-right // wide) * -(-lower // high) > MAX_TILES:
         raise _Malformed
-    _check_precincts(stream, at + 4 + struct.unpack_from(">H", stream, at + 4)[0])
-    return FrameHeader(lower - upper, right - left, samples, (depth & 0x7F) + 1)
+    first = at + 4 + struct.unpack_from(">H", stream, at + 4)[0]
+    data_at, markers = _check_coding_style(stream, first)
+    return FrameHeader(
+        lower - upper, right - left, samples, (depth & 0x7F) + 1, data_at, markers_in_data=markers
+    )
 
 
 def _codestream_offset(stream: bytes) -> int:
@@ -153,16 +173,24 @@ def _codestream_offset(stream: bytes) -> int:
     return at + (16 if struct.unpack_from(">I", stream, at)[0] == 1 else 8)
 
 
-def _check_precincts(stream: bytes, at: int) -> None:
-    """Check the precincts in the COD and COC segments (ITU-T T.800, A.6.1 and A.6.2)."""
-    while at + 4 <= len(stream) and stream[at] == 0xFF and stream[at + 1] != 0x90:
+def _check_coding_style(stream: bytes, at: int) -> tuple[int, bool]:
+    """Check the precincts in the COD and COC segments (ITU-T T.800, A.6.1 and A.6.2).
+
+    Returns:
+        Offset of the first tile-part, and whether packets have markers of their own.
+    """
+    markers = False
+    while at + 4 <= len(stream) and stream[at] == 0xFF and stream[at + 1] != _TILE_PART:
         length = struct.unpack_from(">H", stream, at + 2)[0]
-        sizes = {0x52: (4, 14), 0x53: (5, 11)}.get(stream[at + 1])
+        sizes = {_CODING_STYLE: (4, 14), 0x53: (5, 11)}.get(stream[at + 1])
         if sizes is not None and stream[at + sizes[0]] & 1:
             found = stream[at + sizes[1] : at + 2 + length]
             if any(min(one & 0xF, one >> 4) < MIN_PRECINCT_LOG2 for one in found):
                 raise _Malformed
+        if stream[at + 1] == _CODING_STYLE:
+            markers = stream[at + 4] & _PACKET_MARKERS != 0
         at += 2 + length
+    return at, markers
 
 
 def _check_segments(stream: bytes, pixels: int) -> None:

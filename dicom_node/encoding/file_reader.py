@@ -10,7 +10,7 @@ import os
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from io import BytesIO
 from typing import BinaryIO, Final
 
@@ -19,52 +19,28 @@ from pydicom import FileDataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from dicom_node.encoding.actual_syntax import actual_syntax
+from dicom_node.encoding.element_selection import (
+    MAX_HEADER_BYTES,
+    MAX_PIXEL_BYTES,
+    ElementScope,
+    ElementSelection,
+)
 from dicom_node.encoding.elements import (
     MULTI_FRAME,
-    PIXEL_DATA,
     SINGLE_FRAME,
-    Bounds,
     ElementWalk,
     IrregularDataSet,
-    is_sequence,
 )
 from dicom_node.encoding.inflation import MAX_INFLATED_HEADER_BYTES, inflated
 from dicom_node.encoding.irregular import is_small, read_irregular
 from dicom_node.encoding.preamble import HEAD_BYTES, begins_with_element, has_prefix
 from dicom_node.errors import UnreadableFile
 
-MAX_HEADER_BYTES: Final = 16 << 20
-"""Bytes of the public elements that a derived image is made from."""
-
-MAX_PIXEL_BYTES: Final = 80 << 20
-"""Bytes of the encoded pixels of one image: twice those of 4096 x 4096, and a margin."""
-
-MAX_LEAN_ELEMENTS: Final = 1000
-MAX_LEAN_BYTES: Final = 1 << 18
-MAX_LEAN_VALUE_BYTES: Final = 1 << 14
-"""Limits of a lean header, which is enough to decide on a series: more than any scanner writes."""
-
-LEAN_SEQUENCES: Final = frozenset((0x0018_A001,))
-"""Sequences of a lean header: Contributing Equipment."""
-
 PIECE_BYTES: Final = 1 << 16
 MAX_ELEMENT_HEAD_BYTES: Final = 12
-GROUP_AFTER_HEADER: Final = 0x7FE0
 
 DEFLATED: Final = str(DeflatedExplicitVRLittleEndian)
-
-
-@dataclass(frozen=True)
-class ElementScope:
-    """Selection of the elements to read.
-
-    Attributes:
-        lean: Small values only, and of sequences only `LEAN_SEQUENCES`.
-        pixels: The pixel data too.
-    """
-
-    lean: bool
-    pixels: bool
+_DAMAGED: Final = "The deflated data set is damaged or cut off."
 
 
 def transfer_syntax_of(file: BinaryIO) -> str:
@@ -85,9 +61,11 @@ def read_elements(file: BinaryIO, wanted: ElementScope) -> FileDataset:
     bare = not has_prefix(head) and begins_with_element(head)
     start, label = _data_set_start(head)
     syntax = actual_syntax(label, head[start:])
-    source = _Deflated(file, start) if syntax == DEFLATED else _Plain(file, start)
+    source = _Plain(file, start)
+    if syntax == DEFLATED:
+        source = _Deflated(file, start, to_end=wanted.pixels)
     bounds = MULTI_FRAME if wanted.lean else SINGLE_FRAME  # a lean header is small in any case
-    selection = _Selection(syntax, wanted, replace(bounds, header_bytes=source.max_bytes))
+    selection = ElementSelection(syntax, wanted, replace(bounds, header_bytes=source.max_bytes))
     try:
         if not syntax:
             raise IrregularDataSet  # pydicom guesses it
@@ -123,7 +101,7 @@ class _Plain:
     def __init__(self, file: BinaryIO, start: int) -> None:
         self._file, self._start = file, start
 
-    def walk(self, selection: _Selection) -> None:
+    def walk(self, selection: ElementSelection) -> None:
         """Walk over the data set as far as the selection needs; values are not read."""
         size = self._file.seek(0, os.SEEK_END) - self._start
         at = -1
@@ -153,19 +131,43 @@ class _Plain:
 
 
 class _Deflated(_Plain):
-    """A file whose data set is deflated; it is inflated twice rather than kept in memory."""
+    """A file whose data set is deflated; it is inflated twice rather than kept in memory.
+
+    Args:
+        file: The file, open for reading.
+        start: Offset of the data set.
+        to_end: Whether the whole data set must be sound. Damage of the stream shifts all that
+            follows, so that the last element does not end where the data set ends.
+    """
 
     max_bytes = MAX_INFLATED_HEADER_BYTES
 
-    def walk(self, selection: _Selection) -> None:
+    def __init__(self, file: BinaryIO, start: int, *, to_end: bool) -> None:
+        super().__init__(file, start)
+        self._to_end = to_end
+
+    def walk(self, selection: ElementSelection) -> None:
+        selection.to_end = self._to_end
+        try:
+            size = self._walk(selection)
+        except IrregularDataSet:
+            if selection.has_pixels:
+                raise UnreadableFile(_DAMAGED) from None
+            raise
+        if self._to_end and (selection.offset != size or not selection.is_at_top_level):
+            raise UnreadableFile(_DAMAGED)
+
+    def _walk(self, selection: ElementSelection) -> int:
+        """Walk over the data set as far as the selection needs; return the bytes inflated."""
         kept, base = b"", 0
         for piece in self._inflated():
             kept += piece
             selection.advance(kept, base)
-            if base + len(kept) - selection.offset > MAX_ELEMENT_HEAD_BYTES:
-                return  # nothing further is selected
+            if not self._to_end and base + len(kept) - selection.offset > MAX_ELEMENT_HEAD_BYTES:
+                break  # nothing further is selected
             passed = min(selection.offset - base, len(kept))
             kept, base = kept[passed:], base + passed
+        return base + len(kept)
 
     def parts(self, spans: Sequence[tuple[int, int]]) -> Iterator[bytes]:
         pieces, kept, base = self._inflated(), b"", 0
@@ -188,65 +190,12 @@ class _Deflated(_Plain):
         return BytesIO(self.head() + self.encoded(data))
 
     def _inflated(self) -> Iterator[bytes]:
-        return inflated(self._compressed())
+        return inflated(self._compressed(), nothing_behind=self._to_end)
 
     def _compressed(self) -> Iterator[bytes]:
         self._file.seek(self._start)
         while part := self._file.read(PIECE_BYTES):
             yield part
-
-
-class _Selection(ElementWalk):
-    """A walk that selects elements of the top level, each a span of the data set."""
-
-    def __init__(self, transfer_syntax: str, wanted: ElementScope, bounds: Bounds) -> None:
-        super().__init__(transfer_syntax, bounds)
-        self._wanted = wanted
-        self.spans: list[tuple[int, int, bool]] = []
-        self._bytes, self._begun, self._is_irregular = 0, -1, False
-
-    def _on_element(
-        self, data: bytes | memoryview, base: int, tag: int, vr: bytes, value: int, length: int
-    ) -> bool:
-        self.close()
-        if tag >> 16 >= GROUP_AFTER_HEADER:
-            if not self._wanted.pixels or tag > PIXEL_DATA:
-                return False
-            if tag == PIXEL_DATA:
-                self._begin()
-        elif self._keeps(tag, vr, length):
-            self._begin()
-        return True
-
-    def _begin(self) -> None:
-        self._begun, self._is_irregular = self.offset, False
-
-    def close(self) -> None:
-        """End the span of the element selected last."""
-        if self._begun < 0:
-            return
-        self.spans.append((self._begun, self.offset, self._is_irregular))
-        self._bytes += self.offset - self._begun
-        self._begun = -1
-        lean = self._wanted.lean
-        limit = MAX_LEAN_BYTES if lean else MAX_HEADER_BYTES
-        if self._bytes - self.pixel_bytes > limit or (lean and len(self.spans) > MAX_LEAN_ELEMENTS):
-            raise UnreadableFile("Its header is larger than that of any image.")
-        if self.pixel_bytes > MAX_PIXEL_BYTES:
-            raise UnreadableFile(
-                f"It holds more than {MAX_PIXEL_BYTES >> 20} MiB of pixels, which no CT image has."
-            )
-
-    def _keeps(self, tag: int, vr: bytes, length: int) -> bool:
-        if tag >> 16 & 1:  # private elements go into no derived image
-            return False
-        if not self._wanted.lean or tag in LEAN_SEQUENCES:
-            return True
-        return length <= MAX_LEAN_VALUE_BYTES and not is_sequence(tag, vr)
-
-    def _skip_value(self) -> bool:
-        self._is_irregular = True
-        return super()._skip_value()
 
 
 def _data_set_start(head: bytes) -> tuple[int, str]:

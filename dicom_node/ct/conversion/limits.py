@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from dicom_node.encoding.file_reader import MAX_HEADER_BYTES, MAX_PIXEL_BYTES
+from dicom_node.encoding.element_selection import MAX_HEADER_BYTES, MAX_PIXEL_BYTES
 from dicom_node.memory import header_bytes, memory_limited
 
 MAX_PROCESSOR_SECONDS: Final = 60.0

@@ -16,7 +16,8 @@ from support.peers import wait_until
 
 from dicom_node.denoising.folder import Orders, denoise_folder
 from dicom_node.denoising.series import DenoiseOptions, GuardOptions, denoise_series
-from dicom_node.encoding.file_reader import ElementScope, read_elements
+from dicom_node.encoding.element_selection import ElementScope
+from dicom_node.encoding.file_reader import read_elements
 from dicom_node.errors import InputError, ModelUnavailable, StorageError, UnreadableFile
 from man_core import Condition, Denoiser, ModelCard, Stopped, load_denoiser
 
