@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from man_core.card import Measurement, ModelCard
+from man_core.card import NO_SAMPLER, Measurement, ModelCard
 from man_core.condition import Condition
 from man_core.context import Neighbours, neighbours_of
 from man_core.denoise_report import DenoiseReport
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_DOSE_GAIN",
     "MIN_DOSE_GAIN",
+    "NO_SAMPLER",
     "SAMPLERS",
     "SOFT_TISSUE",
     "Check",

@@ -118,6 +118,7 @@ def load_denoiser(
     if sampler is not None:
         card = _sampled_by(card, sampler)
     card = replace(card, precision=precision or card.precision, texture=texture or card.texture)
+    import_module("man_core.device").choose_device(device)  # also where the method needs none
     if card.method not in METHODS:
         raise ModelError(
             f"Model {card.name!r} needs the method {card.method!r}, which this version lacks."

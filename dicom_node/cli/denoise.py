@@ -14,6 +14,7 @@ import typer
 from dicom_node.cli.configuration import read_settings, source_title
 from dicom_node.cli.file_modes import modes_of_the_caller
 from dicom_node.cli.output import AsJson, printable, progress, write_json
+from dicom_node.cli.paths import check_given
 from dicom_node.cli.signals import ending_in_order
 from dicom_node.errors import ConfigurationError, NodeError
 from dicom_node.rules import Rule, load_rules
@@ -25,6 +26,7 @@ from dicom_node.settings import (
 from man_core import (
     MAX_DOSE_GAIN,
     MIN_DOSE_GAIN,
+    NO_SAMPLER,
 )
 
 if TYPE_CHECKING:  # denoising imports torch, for which other commands should not wait
@@ -114,6 +116,9 @@ def denoise(
     With -c, the site's rules decide as in the node; --model, --strength, --dose-gain and
     --target-noise-hu take precedence.
     """
+    if source_ae and config is None:
+        raise ConfigurationError("--source-ae is for the site's rules: give their file with -c.")
+    check_given([source])
     base = _base(config)
     _check_destination(source, destination)
     _start_converters(source)
@@ -124,6 +129,8 @@ def denoise(
     wanted = _changed(named, strength=strength, steps=steps, device=device)
     watch = _changed(base.guard, action=guard, seeds=uncertainty)
     denoiser = load_model(wanted)
+    if steps is not None and denoiser.info.sampler == NO_SAMPLER:
+        raise ConfigurationError(f"Model {denoiser.info.name} does not sample: omit --steps.")
     load = None if model is not None else _loader(wanted)
     noise = dose_gain is not None or target_noise_hu is not None
     orders = Orders(base.rules, source_ae, wanted.name, load, strength, noise, incomplete)

@@ -13,6 +13,7 @@ from pydicom.misc import is_dicom
 
 from dicom_node.cli.configuration import ConfigPath, read_settings
 from dicom_node.cli.output import AsJson, printable, progress, write_json
+from dicom_node.cli.paths import check_given
 from dicom_node.ct.files import with_preamble
 from dicom_node.ct.folder import files_below
 from dicom_node.dimse.peer import describe
@@ -51,6 +52,7 @@ def send(
     as_json: AsJson = False,
 ) -> None:
     """Send DICOM files to a peer (C-STORE, or STOW-RS to a DICOMweb server)."""
+    check_given(paths)
     settings = read_settings(config)
     peer = settings.peer(name)
     found, skipped = _dicom_files(paths)
@@ -94,8 +96,6 @@ def _dicom_files(paths: list[Path]) -> tuple[list[Path], int]:
     """
     found: list[Path] = []
     for path in paths:
-        if not path.exists():
-            raise InputError(f"{path} does not exist.")
         found += files_below(path) if path.is_dir() else [path]
     files = [path for path in found if is_dicom(path) or lacks_preamble(path)]
     if not files:

@@ -10,6 +10,7 @@ import typer
 
 from dicom_node.cli.configuration import ConfigPath, read_settings
 from dicom_node.cli.output import AsJson, write_json, write_table
+from dicom_node.cli.paths import check_given
 from dicom_node.ct.folder import Folder, scan_folder
 from dicom_node.ct.headers import load
 from dicom_node.ct.slices.completeness import completeness_of
@@ -51,6 +52,7 @@ def rules_test(
     as_json: AsJson = False,
 ) -> None:
     """Show the rule that matches each series, and why earlier rules do not."""
+    check_given(paths)
     settings = read_settings(config)
     rules, default = load_rules(settings, rules_file).rules, default_order(settings)
     results = []

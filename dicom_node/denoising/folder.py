@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 from pydicom import Dataset
@@ -218,15 +219,21 @@ def _plan(folder: Folder, source: Path, destination: Path) -> Iterator[_Planned]
     base = source if source.is_dir() else source.parent
     parents = [files[0].parent.relative_to(base) for files in folder.series]
     shared = {parent for parent, count in Counter(parents).items() if count > 1}
-    taken: Counter[Path] = Counter()
+    taken: set[Path] = set()
     for parent, files in zip(parents, folder.series, strict=True):
         headers = {path: _taken_out(folder, path) for path in files}
         label = f"series-{number(headers[files[0]], 'SeriesNumber') or 0:.0f}"
-        place = parent / label if parent in shared else parent
-        taken[place] += 1
-        if taken[place] > 1:
-            place = place.with_name(f"{label}-{taken[place]}")
-        yield _Planned((parent / label).as_posix(), files, destination / place, headers)
+        place, name = parent / label if parent in shared else parent, parent / label
+        if place in taken:
+            place = name = _free(parent / label, taken)
+        taken.add(place)
+        yield _Planned(name.as_posix(), files, destination / place, headers)
+
+
+def _free(wanted: Path, taken: Collection[Path]) -> Path:
+    """Return a folder that no series has yet: several may have one number, or none."""
+    names = (wanted.with_name(f"{wanted.name}-{further}") for further in count(2))
+    return next(one for one in names if one not in taken)
 
 
 def _taken_out(folder: Folder, path: Path) -> Dataset:

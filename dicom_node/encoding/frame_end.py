@@ -19,10 +19,10 @@ _INCOMPLETE: Final = "its compressed pixels are damaged or cut off"
 _EXCESS: Final = "its compressed pixels are damaged: more data follows the end of the image"
 
 _JPEG_LS: Final = (JPEGLSLossless, JPEGLSNearLossless)
-_JPEG_MARKER: Final = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])", re.DOTALL)
+_JPEG_MARKER: Final = re.compile(rb"\xff\xff*[^\x00\xd0-\xd7\xff]", re.DOTALL)
 """A marker that ends a scan; zero is stuffed after FF in data (ITU-T T.81, B.1.1.5)."""
 
-_JPEG_LS_MARKER: Final = re.compile(rb"\xff+([\x80-\xcf\xd8-\xfe])", re.DOTALL)
+_JPEG_LS_MARKER: Final = re.compile(rb"\xff\xff*[\x80-\xcf\xd8-\xfe]", re.DOTALL)
 """The same of JPEG-LS, which stuffs one bit (ITU-T T.87, A.1)."""
 
 _END_OF_IMAGE: Final = b"\xd9"
@@ -88,7 +88,7 @@ def _check_jpeg(stream: bytes, scan_at: int, *, is_ls: bool) -> None:
     """Check that the only scan is followed by the marker EOI, and this by padding."""
     marker = _JPEG_LS_MARKER if is_ls else _JPEG_MARKER
     found = marker.search(stream, _scan_begin(stream, scan_at))
-    if found is None or found[1] != _END_OF_IMAGE:
+    if found is None or not found[0].endswith(_END_OF_IMAGE):
         raise FrameMismatch(_INCOMPLETE)
     if not is_padding(stream[found.end() :]):
         raise FrameMismatch(_EXCESS)

@@ -204,6 +204,25 @@ def test_an_unknown_model_is_one_sentence(call: Call, tmp_path: Path) -> None:
     assert "nobody" in ended.sentence
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--device", "foo"), "no device named 'foo'"),
+        (("--device", "cuda:77"), "'cuda:77' is not present"),
+        (("--steps", "7"), "Model identity does not sample: omit --steps."),
+        (("--source-ae", "CT1"), "--source-ae is for the site's rules: give their file with -c."),
+    ],
+)
+def test_an_option_without_effect_is_refused(
+    call: Call, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    make_series(tmp_path / "in")
+    ended = call("denoise", tmp_path / "in", tmp_path / "out", "--model", "identity", *words)
+    assert ended.code == 2
+    assert said in ended.sentence
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("command", ["start", "receive", "status", "check", "jobs"])
 def test_a_wrong_key_stops_every_command(call: Call, config: Path, command: str) -> None:
     ended = call(command, "-c", changed(config, prots=[]))
@@ -301,7 +320,9 @@ def test_files_without_preamble_are_sent(
     [
         (("echo", "nobody"), 2, "nobody"),
         (("echo", "pacs"), 1, "No connection"),
-        (("send", "pacs", "nowhere"), 1, "nowhere"),
+        (("send", "pacs", "nowhere"), 2, "no file or folder nowhere"),
+        (("rules", "test", "nowhere"), 2, "no file or folder nowhere"),
+        (("denoise", "nowhere", "out"), 2, "no file or folder nowhere"),
         (("jobs", "show", "7"), 1, "no job 7"),
         (("jobs", "retry", "7"), 1, "no job 7"),
         (("jobs", "cancel", "7"), 1, "no job 7"),

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 from support.ct_factory import make_series
 from support.peers import Ports, Process, node_settings, running, wait_until, write_node
 from typer.testing import CliRunner, Result
@@ -111,3 +111,26 @@ def test_control_characters_in_names_do_not_break_lines(tmp_path: Path) -> None:
     assert refused.exit_code == 1
     assert len(refused.stderr.splitlines()) == 1
     assert "a?forged?" in refused.stderr
+
+
+def test_series_without_a_number_are_kept_apart(tmp_path: Path) -> None:
+    """Even where a folder of the input is named as one of them would be."""
+    for name, place in (("a", "in"), ("b", "in"), ("c", "in/series-0-2"), ("d", "in/series-0")):
+        folder = tmp_path / place
+        for number, path in enumerate(make_series(tmp_path / name, study=name, change=_unnumbered)):
+            folder.mkdir(parents=True, exist_ok=True)
+            path.rename(folder / f"{name}{number}.dcm")
+    ended = denoise(tmp_path / "in", tmp_path / "out", "--model", "identity")
+    assert ended.exit_code == 0, ended.output
+    found = [
+        {str(dcmread(path).StudyInstanceUID) for path in folder.glob("*.dcm")}
+        for folder in (tmp_path / "out").iterdir()
+    ]
+    assert [len(studies) for studies in found] == [1, 1, 1, 1]
+    assert len(set.union(*found)) == 4
+    again = denoise(tmp_path / "in", tmp_path / "out", "--model", "identity")
+    assert again.exit_code == 0, again.output
+
+
+def _unnumbered(dataset: Dataset) -> None:
+    del dataset.SeriesNumber

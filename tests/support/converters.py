@@ -17,7 +17,7 @@ PROGRAM = """
 import errno, os, signal, sys
 from pathlib import Path
 from dicom_node.ct.conversion import __main__ as program, limits, slices
-from dicom_node.ct import files, headers, image_file, pixels
+from dicom_node.ct import decoding, files, headers, image_file
 limits.MAX_PROCESSOR_SECONDS = 0.2
 first = Path({first!r})
 once = {once!r}
@@ -32,7 +32,7 @@ program.main()
 """
 """A converter process in which one function does something else: always, or for the first time."""
 
-DECODE = "pixels._decompressed"
+DECODE = "decoding._decompressed"
 WRITE = "slices.write_file"
 
 Pool = Callable[..., ConverterPool]

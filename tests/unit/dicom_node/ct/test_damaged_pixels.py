@@ -131,7 +131,8 @@ def test_another_precision_than_the_header_s_is_refused(tmp_path: Path, syntax: 
 
 @pytest.mark.parametrize("syntax", JPEG)
 @pytest.mark.parametrize(("last", "passes"), [
-    (b"\0", True), (b"\xff\0", True), (b"\xff", True), (b"\x5a\x11\x22\x33\x44", False), (bytes(5), False),
+    (b"\0", True), (b"\xff\0", True), (b"\xff", True),
+    (b"\x5a\x11\x22\x33\x44", False), (bytes(5), False),
 ])  # fmt: skip
 def test_unused_bytes_of_a_scan_are_refused_but_for_a_flushed_one(
     tmp_path: Path, syntax: str, last: bytes, passes: bool
