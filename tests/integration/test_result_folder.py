@@ -122,9 +122,9 @@ def test_series_without_a_number_are_kept_apart(tmp_path: Path) -> None:
             path.rename(folder / f"{name}{number}.dcm")
     ended = denoise(tmp_path / "in", tmp_path / "out", "--model", "identity")
     assert ended.exit_code == 0, ended.output
+    folders = {path.parent for path in (tmp_path / "out").rglob("*.dcm")}
     found = [
-        {str(dcmread(path).StudyInstanceUID) for path in folder.glob("*.dcm")}
-        for folder in (tmp_path / "out").iterdir()
+        {str(dcmread(path).StudyInstanceUID) for path in folder.glob("*.dcm")} for folder in folders
     ]
     assert [len(studies) for studies in found] == [1, 1, 1, 1]
     assert len(set.union(*found)) == 4
