@@ -18,16 +18,8 @@ from dicom_node.cli.paths import check_given
 from dicom_node.cli.signals import ending_in_order
 from dicom_node.errors import ConfigurationError, NodeError
 from dicom_node.rules import Rule, load_rules
-from dicom_node.settings import (
-    DerivedSettings,
-    GuardSettings,
-    ModelSettings,
-)
-from man_core import (
-    MAX_DOSE_GAIN,
-    MIN_DOSE_GAIN,
-    NO_SAMPLER,
-)
+from dicom_node.settings import DerivedSettings, GuardSettings, ModelSettings
+from man_core import MAX_DOSE_GAIN, MIN_DOSE_GAIN, NO_SAMPLER
 
 if TYPE_CHECKING:  # denoising imports torch, for which other commands should not wait
     from dicom_node.denoising.folder import SeriesOutcome
@@ -116,21 +108,15 @@ def denoise(
     With -c, the site's rules decide as in the node; --model, --strength, --dose-gain and
     --target-noise-hu take precedence.
     """
-    if source_ae and config is None:
-        raise ConfigurationError("--source-ae is for the site's rules: give their file with -c.")
-    check_given([source])
-    base = _base(config)
-    _check_destination(source, destination)
+    base = _base(config, source_ae)
+    _check_folders(source, destination)
     _start_converters(source)
     from dicom_node.denoising.folder import Orders, denoise_folder
-    from dicom_node.denoising.models import load_model
 
     named = _with_noise(base.model, model, dose_gain, target_noise_hu)
     wanted = _changed(named, strength=strength, steps=steps, device=device)
     watch = _changed(base.guard, action=guard, seeds=uncertainty)
-    denoiser = load_model(wanted)
-    if steps is not None and denoiser.info.sampler == NO_SAMPLER:
-        raise ConfigurationError(f"Model {denoiser.info.name} does not sample: omit --steps.")
+    denoiser = _denoiser(wanted, steps)
     load = None if model is not None else _loader(wanted)
     noise = dose_gain is not None or target_noise_hu is not None
     orders = Orders(base.rules, source_ae, wanted.name, load, strength, noise, incomplete)
@@ -157,12 +143,23 @@ class _Base:
     rules: Sequence[Rule]
 
 
-def _base(config: Path | None) -> _Base:
+def _base(config: Path | None, source_ae: str) -> _Base:
     if config is None:
+        if source_ae:
+            raise ConfigurationError("--source-ae is for rules: give their file with -c.")
         return _Base(ModelSettings(), DerivedSettings(), GuardSettings(), ())
     settings = read_settings(config)
     rules = load_rules(settings).rules
     return _Base(settings.model, settings.derived, settings.guard, rules)
+
+
+def _denoiser(wanted: ModelSettings, steps: int | None) -> Denoiser:
+    from dicom_node.denoising.models import load_model
+
+    denoiser = load_model(wanted)
+    if steps is not None and denoiser.info.sampler == NO_SAMPLER:
+        raise ConfigurationError(f"Model {denoiser.info.name} does not sample: omit --steps.")
+    return denoiser
 
 
 def _options(model: ModelSettings, labels: DerivedSettings, watch: GuardSettings) -> DenoiseOptions:
@@ -203,8 +200,7 @@ def _loader(wanted: ModelSettings) -> Callable[[str], Denoiser]:
 
 def _changed(settings: S, **options: object) -> S:
     """The settings, overridden by the options that were given."""
-    given = {key: value for key, value in options.items() if value is not None}
-    return settings.model_copy(update=given)
+    return settings.model_copy(update={k: v for k, v in options.items() if v is not None})
 
 
 def _start_converters(source: Path) -> None:
@@ -215,11 +211,12 @@ def _start_converters(source: Path) -> None:
     CONVERTERS.start(sum(1 for _ in islice(found, MAX_PROCESSES * SLICES_PER_PROCESS)))
 
 
-def _check_destination(source: Path, destination: Path) -> None:
+def _check_folders(source: Path, destination: Path) -> None:
     """Refuse a folder with files that this program did not write and would overwrite."""
     from dicom_node.ct.headers import load
     from dicom_node.ct.scope import is_own_result
 
+    check_given([source])
     if destination.resolve() == source.resolve():
         raise ConfigurationError(
             f"{destination} is the input folder: name another folder for the result."

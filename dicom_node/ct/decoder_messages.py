@@ -1,4 +1,4 @@
-"""What a decoder written in C says on standard error, which is all that it says of damage.
+"""Messages that a decoder written in C prints, which are all that it says of damage.
 
 GDCM's libjpeg reports damaged data as a warning, prints it and goes on; GDCM tells nobody.
 """
@@ -15,7 +15,7 @@ from typing import Final
 STANDARD_ERROR: Final = 2
 
 MAX_MESSAGE_BYTES: Final = 1 << 16
-"""What a pipe holds; a decoder that says more loses the rest."""
+"""Capacity of a pipe; a decoder that prints more loses the rest."""
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Messages:
     """Messages of a decoder.
 
     Attributes:
-        text: What it has written, complete when the block has ended.
+        text: Bytes on standard error, complete when the block has ended.
     """
 
     text: bytes = b""

@@ -210,7 +210,7 @@ def test_an_unknown_model_is_one_sentence(call: Call, tmp_path: Path) -> None:
         (("--device", "foo"), "no device named 'foo'"),
         (("--device", "cuda:77"), "'cuda:77' is not present"),
         (("--steps", "7"), "Model identity does not sample: omit --steps."),
-        (("--source-ae", "CT1"), "--source-ae is for the site's rules: give their file with -c."),
+        (("--source-ae", "CT1"), "--source-ae is for rules: give their file with -c."),
     ],
 )
 def test_an_option_without_effect_is_refused(
