@@ -45,14 +45,16 @@ READABLE: Final = UNCOMPRESSED + LOSSLESS + POSSIBLY_LOSSY
 """Every transfer syntax that can be decoded, in order of preference."""
 
 
-def unreadable_syntax(name: str, syntax: str | None) -> str:
+def unreadable_syntax(name: str, syntax: object) -> str:
     """Return the error message for a file in another transfer syntax, such as a vendor's own.
 
     Args:
         name: Name of the file in the message.
-        syntax: Its transfer syntax; None where it states none.
+        syntax: Its transfer syntax as it was read; None where it states none. A damaged header may
+            hold several, or a number.
     """
+    stated = UID(syntax).name if isinstance(syntax, str) else str(syntax or "")
     return (
-        f"{name} is compressed as {quoted(UID(syntax or '').name)}, "
+        f"{name} is compressed as {quoted(stated)}, "
         "which cannot be read here: send it uncompressed or losslessly compressed."
     )

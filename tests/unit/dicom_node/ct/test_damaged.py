@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from support.ct_factory import make_series, recode
@@ -25,6 +25,7 @@ PIXEL_DATA = b"\xe0\x7f\x10\x00"
 @pytest.mark.filterwarnings("ignore:.*:UserWarning")
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(places=[(0.1010554628272993, 142)])  # a transfer syntax that is not text
 @given(places=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=4))
 def test_damaged_headers_never_end_in_a_traceback(
     tmp_path: Path, syntax: str, places: list[tuple[float, int]]
