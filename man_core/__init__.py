@@ -19,6 +19,13 @@ from man_core.dose_gain import MAX_DOSE_GAIN, MIN_DOSE_GAIN, gain_for_noise
 from man_core.errors import ModelError, Stopped
 from man_core.guard import Check, Finding, GuardLimits, Limit, Verdict
 from man_core.hu import HuRange
+from man_core.noise_reference import (
+    MIN_PATIENTS,
+    NoiseReference,
+    ReferenceCell,
+    SeriesNoise,
+    learn_reference,
+)
 from man_core.registry import find_model, list_models, load_denoiser, namesake
 from man_core.seeding import series_seed
 from man_core.volume import Volume
@@ -34,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_DOSE_GAIN",
     "MIN_DOSE_GAIN",
+    "MIN_PATIENTS",
     "NO_SAMPLER",
     "SAMPLERS",
     "SOFT_TISSUE",
@@ -49,7 +57,10 @@ __all__ = [
     "ModelCard",
     "ModelError",
     "Neighbours",
+    "NoiseReference",
     "NoiseSample",
+    "ReferenceCell",
+    "SeriesNoise",
     "Stopped",
     "UncertaintySummary",
     "Verdict",
@@ -60,6 +71,7 @@ __all__ = [
     "gain_for_noise",
     "hu_bias",
     "insert_noise",
+    "learn_reference",
     "list_models",
     "load_denoiser",
     "measure",

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 
 from dicom_node.certificates import check_certificates
 from dicom_node.checkup.verdict import Checks, CheckWarning
-from dicom_node.denoising.models import load_model
+from dicom_node.denoising.models import load_model, noise_reference
 from dicom_node.errors import ModelUnavailable
 from dicom_node.ledger.engine import open_ledger
 from dicom_node.ledger.measures import Waiting, waiting
 from dicom_node.ledger.operations import LedgerStatus, status
 from dicom_node.ledger.states import JobState
 from dicom_node.rules import load_rules
-from dicom_node.settings import Settings
-from man_core import ModelError, find_model, list_models, namesake
+from dicom_node.settings import ModelSettings, Settings
+from man_core import MIN_PATIENTS, ModelError, find_model, list_models, namesake
 
 MAX_OPEN_HOURS = 24.0
 """A job that is open for longer is stuck."""
@@ -26,6 +26,8 @@ def checks(settings: Settings) -> Checks:
     yield "rules", lambda: _rules(settings)
     yield "model", lambda: _model(settings)
     yield "model names", lambda: _model_names(settings)
+    if settings.model.noise_reference is not None:
+        yield "noise reference", lambda: _noise_reference(settings.model)
     if (tls := settings.tls) is not None:
         yield "certificates", lambda: check_certificates(tls, now=time.time())
     yield "queue", lambda: _queue(settings)
@@ -65,6 +67,18 @@ def _model_names(settings: Settings) -> str:
             " rules."
         )
     return "Every model has a name of its own."
+
+
+def _noise_reference(model: ModelSettings) -> str:
+    cells = noise_reference(model).cells
+    used = sum(cell.usable for cell in cells)
+    found = f"{used} of {len(cells)} kinds of series have the {MIN_PATIENTS} patients to be used"
+    if not used:
+        raise CheckWarning(
+            f"{found}, so that `dose_gain: auto` is always the default of the model's card: give"
+            " `dicom-node noise-reference` more full-dose series."
+        )
+    return f"{found}."
 
 
 def _queue(settings: Settings) -> str:

@@ -13,13 +13,20 @@ import typer
 
 from dicom_node.cli.configuration import read_settings, source_title
 from dicom_node.cli.file_modes import modes_of_the_caller
+from dicom_node.cli.noise_wanted import (
+    DoseGainOption,
+    NoiseOptions,
+    ReferenceOption,
+    TargetNoise,
+)
 from dicom_node.cli.output import AsJson, printable, progress, write_json
 from dicom_node.cli.paths import check_given
 from dicom_node.cli.signals import ending_in_order
 from dicom_node.errors import ConfigurationError, NodeError
 from dicom_node.rules import Rule, load_rules
 from dicom_node.settings import DerivedSettings, GuardSettings, ModelSettings
-from man_core import MAX_DOSE_GAIN, MIN_DOSE_GAIN, NO_SAMPLER
+from dicom_node.work_order import fixed_gain
+from man_core import NO_SAMPLER
 
 if TYPE_CHECKING:  # denoising imports torch, for which other commands should not wait
     from dicom_node.denoising.folder import SeriesOutcome
@@ -49,18 +56,6 @@ Strength = Annotated[
         max=1.0,
         help="Share of the denoised image in the blend: 0 is the source, 1 the full effect.",
     ),
-]
-DoseGain = Annotated[
-    float | None,
-    typer.Option(
-        min=MIN_DOSE_GAIN,
-        max=MAX_DOSE_GAIN,
-        help="Noise to leave, as if from so many times the dose; default: the card's.",
-    ),
-]
-TargetNoise = Annotated[
-    float | None,
-    typer.Option(min=1.0, help="Noise to leave in soft tissue, HU; sets the dose gain."),
 ]
 GuardAction = Annotated[
     Literal["block", "flag", "off"] | None,
@@ -92,8 +87,9 @@ def denoise(
     destination: Destination,
     model: ModelName = None,
     strength: Strength = None,
-    dose_gain: DoseGain = None,
+    dose_gain: DoseGainOption = None,
     target_noise_hu: TargetNoise = None,
+    noise_reference: ReferenceOption = None,
     steps: Steps = None,
     device: Device = None,
     incomplete: Incomplete = False,
@@ -108,18 +104,19 @@ def denoise(
     With -c, the site's rules decide as in the node; --model, --strength, --dose-gain and
     --target-noise-hu take precedence.
     """
-    base = _base(config, source_ae)
+    noise = NoiseOptions(dose_gain, target_noise_hu, noise_reference)
+    base = _base(config, source_ae, noise)
     _check_folders(source, destination)
     _start_converters(source)
     from dicom_node.denoising.folder import Orders, denoise_folder
 
-    named = _with_noise(base.model, model, dose_gain, target_noise_hu)
+    named = noise.applied_to(base.model, model)
     wanted = _changed(named, strength=strength, steps=steps, device=device)
     watch = _changed(base.guard, action=guard, seeds=uncertainty)
     denoiser = _denoiser(wanted, steps)
     load = None if model is not None else _loader(wanted)
-    noise = dose_gain is not None or target_noise_hu is not None
-    orders = Orders(base.rules, source_ae, wanted.name, load, strength, noise, incomplete)
+    orders = Orders(base.rules, source_ae, wanted.name, load, strength, noise.given, incomplete)
+    orders = noise.judging(orders, wanted)
     with ending_in_order(), modes_of_the_caller(), progress("denoising") as on_slice:
         outcomes = denoise_folder(
             source,
@@ -143,12 +140,14 @@ class _Base:
     rules: Sequence[Rule]
 
 
-def _base(config: Path | None, source_ae: str) -> _Base:
+def _base(config: Path | None, source_ae: str, noise: NoiseOptions) -> _Base:
     if config is None:
         if source_ae:
             raise ConfigurationError("--source-ae is for rules: give their file with -c.")
-        return _Base(ModelSettings(), DerivedSettings(), GuardSettings(), ())
+        model = noise.with_reference(ModelSettings())
+        return _Base(model, DerivedSettings(), GuardSettings(), ())
     settings = read_settings(config)
+    settings = settings.model_copy(update={"model": noise.with_reference(settings.model)})
     rules = load_rules(settings).rules
     return _Base(settings.model, settings.derived, settings.guard, rules)
 
@@ -169,22 +168,12 @@ def _options(model: ModelSettings, labels: DerivedSettings, watch: GuardSettings
 
     labelled = DeriveOptions(**labels.model_dump())
     return DenoiseOptions(
-        model.strength, labelled, guard_options(watch), model.dose_gain, model.target_noise_hu
+        model.strength,
+        labelled,
+        guard_options(watch),
+        fixed_gain(model.dose_gain),
+        model.target_noise_hu,
     )
-
-
-def _with_noise(
-    model: ModelSettings, name: str | None, dose_gain: float | None, target_noise_hu: float | None
-) -> ModelSettings:
-    """The settings with the model and the noise that the options name."""
-    from dicom_node.denoising.models import for_model
-
-    named = for_model(model, name or model.name)
-    if dose_gain is None and target_noise_hu is None:
-        return named
-    if dose_gain is not None and target_noise_hu is not None:
-        raise ConfigurationError("Give either --dose-gain or --target-noise-hu, not both.")
-    return named.model_copy(update={"dose_gain": dose_gain, "target_noise_hu": target_noise_hu})
 
 
 def _loader(wanted: ModelSettings) -> Callable[[str], Denoiser]:
@@ -250,6 +239,9 @@ def _report(outcomes: Sequence[SeriesOutcome], as_json: bool) -> None:
                 f" noise {_hu(done.noise_before_hu)} before, {_hu(done.noise_after_hu)} after;"
                 f" {_verdict(done)}{_by_rule(item)}."
             )
+            if basis := item.report.gain_basis:
+                gain = f"dose gain {done.dose_gain:g}"
+                _say(f"{item.name}: {gain}, {basis}.", err=True)
             for remark in item.report.remarks:
                 _say(f"{item.name}: {remark}.", err=True)
             _report_uncertainty(item.report.uncertainty)

@@ -32,6 +32,7 @@ GROUPS: Final = {
     "rules": ("rules",),
     "denoise": ("denoise",),
     "models": ("models",),
+    "noise_reference": ("noise-reference",),
     "peers": ("echo", "send"),
     "demo": ("demo",),
 }

@@ -237,6 +237,7 @@ def job_document(job: Job) -> dict[str, Any]:
         "dose_gain": job.dose_gain,
         "target_noise_hu": job.target_noise_hu,
         "measured_gain": job.measured_gain,
+        "gain_basis": job.gain_basis,
         "attempts": job.attempts,
         "deliveries": {item.destination: _delivery(item) for item in job.deliveries},
         "created_at": job.created_at,

@@ -23,6 +23,7 @@ from dicom_node.rules import (
     explain,
     load_rules,
 )
+from dicom_node.work_order import AUTO
 
 RulesPath = Annotated[
     Path | None, typer.Option("--rules", help="A rules file to try instead of the node's.")
@@ -112,7 +113,8 @@ def _report(name: str, images: int, found: Explanation, missing: str) -> None:
 def _words(decision: Decision) -> str:
     if isinstance(decision, Skip):
         return f"skip, {decision.reason}"
-    noise = "" if decision.dose_gain is None else f" dose gain {decision.dose_gain:g},"
+    gain = decision.dose_gain
+    noise = "" if gain is None else f" dose gain {gain if gain == AUTO else f'{gain:g}'},"
     if decision.target_noise_hu is not None:
         noise = f" noise {decision.target_noise_hu:g} HU,"
     return (

@@ -54,6 +54,16 @@ class Folder:
     ignored: tuple[Path, ...]
     headers: dict[Path, Dataset] = field(default_factory=dict)
 
+    def take_header(self, path: Path) -> Dataset:
+        """Take a header out, so that it is forgotten with its series; or load it.
+
+        Raises:
+            InputError: It cannot be read.
+            StorageError: The disk, or the system, cannot read it now.
+        """
+        kept = self.headers.pop(path, None)
+        return load(path, pixels=False) if kept is None else kept
+
 
 def find_series(folder: Path) -> list[list[Path]]:
     """Find the files below a folder, grouped by Series Instance UID.

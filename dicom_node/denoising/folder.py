@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 
@@ -12,16 +12,15 @@ from pydicom import Dataset
 
 from dicom_node.ct.attributes import number
 from dicom_node.ct.folder import Folder, scan_folder
-from dicom_node.ct.headers import load
 from dicom_node.ct.slices.completeness import completeness_of
+from dicom_node.denoising.measured_gain import measured_gain
 from dicom_node.denoising.models import device_faults
 from dicom_node.denoising.report import ImplausibleResult, RunReport
 from dicom_node.denoising.series import DenoiseOptions, denoise_series
-from dicom_node.denoising.target_noise import measured_gain
 from dicom_node.errors import InputError
 from dicom_node.rules import Decision, Rule, Skip, decide
-from dicom_node.work_order import WorkOrder
-from man_core import Denoiser
+from dicom_node.work_order import AUTO, WorkOrder, fixed_gain
+from man_core import Denoiser, NoiseReference
 
 Load = Callable[[str], Denoiser]
 """Returns the denoiser of a name."""
@@ -63,6 +62,8 @@ class Orders:
         strength: Overrides the strength of rules; None: it does not.
         noise_overrides: Whether the noise wanted of the options overrides that of rules.
         incomplete: Denoise a series with missing slices all the same; its headers then say so.
+        auto_gain: Whether the dose gain is ``AUTO`` where no rule sets another noise.
+        reference: Noise of full-dose series, for dose gains that are ``AUTO``.
     """
 
     rules: Sequence[Rule] = ()
@@ -72,6 +73,8 @@ class Orders:
     strength: float | None = None
     noise_overrides: bool = False
     incomplete: bool = False
+    auto_gain: bool = False
+    reference: NoiseReference = field(default_factory=NoiseReference)
 
 
 def denoise_folder(
@@ -138,36 +141,40 @@ def _one_series(
         name,
         options.strength,
         destinations=(),
-        dose_gain=options.dose_gain,
+        dose_gain=AUTO if orders.auto_gain else options.dose_gain,
         target_noise_hu=options.target_noise_hu,
     )
     decision, missing = _decided(series, otherwise, orders)
     if isinstance(decision, Skip):
         return SeriesOutcome(series.name, skipped=decision.reason, rule=decision.rule)
-    chosen = _chosen(options, decision, orders, default_model=name)
+    order = _overridden(decision, otherwise, orders)
     if orders.load is not None and decision.model != name:
         denoiser = orders.load(decision.model)
-    outcome = _denoise_one(series, denoiser, chosen, on_progress, missing)
+    chosen = replace(
+        options,
+        strength=order.strength,
+        dose_gain=fixed_gain(order.dose_gain),
+        target_noise_hu=order.target_noise_hu,
+    )
+    wanted = orders.reference if order.dose_gain == AUTO else order.target_noise_hu
+    outcome = _denoise_one(series, denoiser, chosen, wanted, on_progress, missing)
     return replace(outcome, rule=decision.rule)
 
 
-def _chosen(
-    options: DenoiseOptions, order: WorkOrder, orders: Orders, *, default_model: str
-) -> DenoiseOptions:
-    """Return the options with strength and noise of an order, or those that override it.
+def _overridden(order: WorkOrder, otherwise: WorkOrder, orders: Orders) -> WorkOrder:
+    """Return an order with the strength and noise that override its own.
 
     The noise belongs to the model beside it: where the default model takes the place of the one
     that a rule names, it does not get that one's.
     """
     strength = order.strength if orders.strength is None else orders.strength
-    replaced = orders.load is None and order.model != default_model
-    if replaced or orders.noise_overrides:
-        return replace(options, strength=strength)
+    replaced = orders.load is None and order.model != otherwise.model
+    noise = otherwise if replaced or orders.noise_overrides else order
     return replace(
-        options,
+        order,
         strength=strength,
-        dose_gain=order.dose_gain,
-        target_noise_hu=order.target_noise_hu,
+        dose_gain=noise.dose_gain,
+        target_noise_hu=noise.target_noise_hu,
     )
 
 
@@ -186,6 +193,7 @@ def _denoise_one(
     series: _Planned,
     denoiser: Denoiser,
     options: DenoiseOptions,
+    wanted: float | NoiseReference | None,
     on_progress: OnSeries | None,
     missing: str,
 ) -> SeriesOutcome:
@@ -195,10 +203,10 @@ def _denoise_one(
 
     try:
         with device_faults(denoiser.device):
-            if (target := options.target_noise_hu) is not None:
+            if wanted is not None:
                 copies = {path: header[:] for path, header in series.headers.items()}
-                gain = measured_gain(series.files, denoiser, target, known=copies)
-                options = replace(options, dose_gain=gain)
+                found = measured_gain(series.files, denoiser, wanted, known=copies)
+                options = replace(options, dose_gain=found.gain, gain_basis=found.basis)
             report = denoise_series(
                 series.files,
                 series.target,
@@ -221,7 +229,7 @@ def _plan(folder: Folder, source: Path, destination: Path) -> Iterator[_Planned]
     shared = {parent for parent, count in Counter(parents).items() if count > 1}
     taken: set[Path] = set()
     for parent, files in zip(parents, folder.series, strict=True):
-        headers = {path: _taken_out(folder, path) for path in files}
+        headers = {path: folder.take_header(path) for path in files}
         label = f"series-{number(headers[files[0]], 'SeriesNumber') or 0:.0f}"
         place, name = parent / label if parent in shared else parent, parent / label
         if place in taken:
@@ -234,9 +242,3 @@ def _free(wanted: Path, taken: Collection[Path]) -> Path:
     """Return a folder that no series has yet: several may have one number, or none."""
     names = (wanted.with_name(f"{wanted.name}-{further}") for further in count(2))
     return next(one for one in names if one not in taken)
-
-
-def _taken_out(folder: Folder, path: Path) -> Dataset:
-    """Take a header out of the folder, so that it is forgotten with its series; or load it."""
-    kept = folder.headers.pop(path, None)
-    return load(path, pixels=False) if kept is None else kept

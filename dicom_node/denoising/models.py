@@ -9,14 +9,21 @@ from typing import TYPE_CHECKING
 
 from dicom_node import telemetry
 from dicom_node.denoising.report import ImplausibleResult, RunReport
-from dicom_node.errors import DeviceFault, ModelUnavailable
+from dicom_node.errors import ConfigurationError, DeviceFault, ModelUnavailable
 from dicom_node.logs import get_logger
-from dicom_node.settings import GuardSettings, ModelSettings, Settings, guard_limits
+from dicom_node.settings import (
+    NO_REFERENCE,
+    GuardSettings,
+    ModelSettings,
+    Settings,
+    guard_limits,
+)
+from dicom_node.work_order import AUTO, MeasuredGain, fixed_gain
 
 if TYPE_CHECKING:
     from dicom_node.denoising.series import DenoiseOptions, GuardOptions
     from dicom_node.ledger.model import Job
-    from man_core import Denoiser, DenoiseReport
+    from man_core import Denoiser, DenoiseReport, NoiseReference
 
 log = get_logger(__name__)
 
@@ -52,6 +59,20 @@ def for_model(settings: ModelSettings, name: str) -> ModelSettings:
     return settings.model_copy(update={"name": name, "dose_gain": None, "target_noise_hu": None})
 
 
+def noise_reference(settings: ModelSettings) -> NoiseReference:
+    """Read the noise reference that the settings name.
+
+    Raises:
+        ConfigurationError: They name none, or it cannot be read.
+        StorageError: The disk, or the system, cannot read it now.
+    """
+    from dicom_node.denoising.noise_reference import load_reference
+
+    if settings.noise_reference is None:
+        raise ConfigurationError(f"{NO_REFERENCE}.")
+    return load_reference(settings.noise_reference)
+
+
 @contextmanager
 def device_faults(device: str) -> Iterator[None]:
     """Turn faults of a device within the block into sentences.
@@ -82,12 +103,15 @@ class ModelDenoise:
 
     Raises:
         ModelUnavailable: The configured model cannot be loaded here.
+        ConfigurationError: The noise reference that it needs cannot be read.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._loaded: dict[str, Denoiser] = {}
         self.denoiser(settings.model.name)
+        if settings.model.dose_gain == AUTO:
+            noise_reference(settings.model)
 
     def denoiser(self, name: str) -> Denoiser:
         """Return the denoiser of a name, loaded at its first use."""
@@ -103,12 +127,12 @@ class ModelDenoise:
 
         return derived_series_uid(job.series_uid, self.denoiser(job.model), self._options(job))
 
-    def measured_gain(self, files: Sequence[Path], *, job: Job) -> float:
+    def measured_gain(self, files: Sequence[Path], *, job: Job) -> MeasuredGain:
         """See :class:`dicom_node.denoising.worker.Denoise`."""
-        from dicom_node.denoising.target_noise import measured_gain
+        from dicom_node.denoising.measured_gain import measured_gain
 
-        assert job.target_noise_hu is not None
-        return measured_gain(files, self.denoiser(job.model), job.target_noise_hu)
+        wanted = job.target_noise_hu or noise_reference(self._settings.model)
+        return measured_gain(files, self.denoiser(job.model), wanted)
 
     def __call__(
         self,
@@ -152,8 +176,9 @@ class ModelDenoise:
 
         return DenoiseOptions(
             strength=job.strength,
-            dose_gain=job.dose_gain if job.target_noise_hu is None else job.measured_gain,
+            dose_gain=job.measured_gain if job.measures else fixed_gain(job.dose_gain),
             target_noise_hu=job.target_noise_hu,
+            gain_basis=job.gain_basis,
             derived=DeriveOptions(**self._settings.derived.model_dump()),
             guard=guard_options(self._settings.guard),
         )

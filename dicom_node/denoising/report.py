@@ -28,6 +28,7 @@ class RunReport:
         denoise: Report of the denoiser.
         missing: Slices that the source lacked; empty when nothing is known to be missing.
         target_noise_hu: Noise wanted, from which the dose gain follows; None: none was.
+        gain_basis: How the dose gain follows from the noise of the series; empty where it does not.
         uncertainty: Spread over seeds; None where it was not asked for.
         remarks: Peculiarities in the reading of the source, for persons; phrases.
         patient_marks: Short hashes by which later images are known to be of another patient.
@@ -42,6 +43,7 @@ class RunReport:
     denoise: DenoiseReport
     missing: str = ""
     target_noise_hu: float | None = None
+    gain_basis: str = ""
     uncertainty: UncertaintySummary | None = None
     remarks: tuple[str, ...] = ()
     blocked: bool = False
@@ -56,6 +58,7 @@ class RunReport:
             "regular_spacing": self.regular,
             "missing": self.missing,
             "target_noise_hu": self.target_noise_hu,
+            "gain_basis": self.gain_basis or None,
             "product_version": self.product_version,
             "uncertainty": None if self.uncertainty is None else asdict(self.uncertainty),
             "remarks": list(self.remarks),

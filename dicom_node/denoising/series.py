@@ -65,6 +65,7 @@ class DenoiseOptions:
             model's card.
         target_noise_hu: Noise wanted from which the dose gain follows; it only stands in the
             report.
+        gain_basis: How the dose gain follows from the series; likewise.
     """
 
     strength: float = 1.0
@@ -72,6 +73,7 @@ class DenoiseOptions:
     guard: GuardOptions = field(default_factory=GuardOptions)
     dose_gain: float | None = None
     target_noise_hu: float | None = None
+    gain_basis: str = ""
 
 
 def denoise_series(
@@ -224,6 +226,7 @@ class _Run:
             denoise=result,
             missing=missing,
             target_noise_hu=self.options.target_noise_hu,
+            gain_basis=self.options.gain_basis,
             remarks=(*source.remarks, *self._beside_remarks()),
             patient_marks=marks_of(source.headers, source.series_uid),
         )

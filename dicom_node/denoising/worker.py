@@ -25,6 +25,7 @@ from dicom_node.logs import bound, get_logger, short_hash
 from dicom_node.settings import OffPeakSettings, RetrySettings, Settings
 from dicom_node.store.inbox import Inbox
 from dicom_node.store.outbox import Outbox
+from dicom_node.work_order import MeasuredGain
 
 log = get_logger(__name__)
 
@@ -41,12 +42,12 @@ class Denoise(Protocol):
             ModelUnavailable: The job's model cannot be loaded here, or not be told its dose gain.
         """
 
-    def measured_gain(self, files: Sequence[Path], *, job: Job) -> float:
+    def measured_gain(self, files: Sequence[Path], *, job: Job) -> MeasuredGain:
         """Return the dose gain that brings the noise of a series to what its job wants.
 
         Args:
             files: All images of the series so far.
-            job: Model and noise wanted.
+            job: Model, and noise wanted or ``AUTO``.
 
         Raises:
             Exception: As in ``__call__``.
@@ -170,9 +171,9 @@ class Worker:
             raise
 
     def _with_gain(self, claim: JobClaim, sources: Sequence[Path]) -> Job:
-        """Return the job, whose dose gain is known if it wants a noise."""
+        """Return the job, whose dose gain is known if it follows from the series."""
         job = claim.job
-        if job.target_noise_hu is None:
+        if not job.measures:
             return job
         known = first_gain(self._ledger, job)
         return claim.keep_gain(known or self._denoise.measured_gain(sources, job=job))

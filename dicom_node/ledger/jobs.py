@@ -25,7 +25,7 @@ from dicom_node.ledger.series import Series, awaiting_decision
 from dicom_node.ledger.states import JobState, SeriesState
 from dicom_node.ledger.tables import DeliveryRow, InstanceRow, JobRow, PauseRow, SeriesRow
 from dicom_node.settings import RetrySettings
-from dicom_node.work_order import Priority, WorkOrder
+from dicom_node.work_order import AUTO, MeasuredGain, Priority, WorkOrder, fixed_gain
 
 
 @repeated
@@ -52,7 +52,8 @@ def enqueue(ledger: Ledger, series: Series, order: WorkOrder, *, now: float) -> 
             state=JobState.QUEUED,
             model=order.model,
             strength=order.strength,
-            dose_gain=order.dose_gain,
+            dose_gain=fixed_gain(order.dose_gain),
+            auto_gain=order.dose_gain == AUTO,
             target_noise_hu=order.target_noise_hu,
             priority=order.priority,
             rule=order.rule,
@@ -140,8 +141,8 @@ class JobClaim(Claim[JobRow, Job]):
     def __str__(self) -> str:
         return f"Job {self.id}"
 
-    def keep_gain(self, measured: float) -> Job:
-        """Keep the dose gain that follows from the series and the noise wanted.
+    def keep_gain(self, measured: MeasuredGain) -> Job:
+        """Keep the dose gain that follows from the series.
 
         All images of a series get the same: that which the first of its jobs has kept counts.
 
@@ -151,7 +152,8 @@ class JobClaim(Claim[JobRow, Job]):
 
         def act(session: Session, row: JobRow) -> Job:
             session.get(SeriesRow, row.series_id, with_for_update=True)  # one job after another
-            row.measured_gain = kept_gain(session, job_of(row)) or measured
+            kept = kept_gain(session, job_of(row)) or measured
+            row.measured_gain, row.gain_basis = kept.gain, kept.basis
             return job_of(row)
 
         return self.change(act)

@@ -10,7 +10,7 @@ from dicom_node.ledger.model import Job
 from dicom_node.ledger.series import Series
 from dicom_node.ledger.states import JobState
 from dicom_node.ledger.tables import InstanceRow, JobRow, SeriesRow
-from dicom_node.work_order import WorkOrder
+from dicom_node.work_order import AUTO, MeasuredGain, WorkOrder, fixed_gain
 
 
 def covered(session: Session, series_id: int, generation: int, order: WorkOrder) -> int:
@@ -61,16 +61,16 @@ def former_tokens(ledger: Ledger, job: Job) -> list[str]:
         return list(session.scalars(_derived_before(job)))
 
 
-def first_gain(ledger: Ledger, job: Job) -> float | None:
+def first_gain(ledger: Ledger, job: Job) -> MeasuredGain | None:
     """Return the dose gain that the images of the job's series get; None: it is not known yet."""
     with ledger.read() as session:
         return kept_gain(session, job)
 
 
-def kept_gain(session: Session, job: Job) -> float | None:
+def kept_gain(session: Session, job: Job) -> MeasuredGain | None:
     """See :func:`first_gain`."""
     kept = (
-        select(JobRow.measured_gain)
+        select(JobRow.measured_gain, JobRow.gain_basis)
         .join(SeriesRow, SeriesRow.id == JobRow.series_id)
         .where(
             SeriesRow.series_uid == job.series_uid,
@@ -78,7 +78,8 @@ def kept_gain(session: Session, job: Job) -> float | None:
             *_same_work(job),
         )
     )
-    return session.scalar(kept.order_by(JobRow.id).limit(1))
+    row = session.execute(kept.order_by(JobRow.id).limit(1)).one_or_none()
+    return None if row is None else MeasuredGain(float(row.measured_gain), row.gain_basis)
 
 
 def _same_work(work: WorkOrder | Job) -> tuple[ColumnElement[bool], ...]:
@@ -86,7 +87,8 @@ def _same_work(work: WorkOrder | Job) -> tuple[ColumnElement[bool], ...]:
     return (
         JobRow.model == work.model,
         JobRow.strength == work.strength,
-        JobRow.dose_gain == work.dose_gain,
+        JobRow.dose_gain == fixed_gain(work.dose_gain),
+        JobRow.auto_gain.is_(work.dose_gain == AUTO),
         JobRow.target_noise_hu == work.target_noise_hu,
     )
 

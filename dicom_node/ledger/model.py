@@ -9,7 +9,7 @@ from sqlalchemy.orm import object_session
 
 from dicom_node.ledger.states import DeliveryState, JobState
 from dicom_node.ledger.tables import DeliveryRow, JobRow, SentRow
-from dicom_node.work_order import Priority
+from dicom_node.work_order import AUTO, DoseGain, Priority
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,11 @@ class Job:
         token: Name of its folder in the outbox, never used twice.
         generation: Of the series; later ones contain late slices.
         since_generation: Images up to this generation are the work of an earlier job.
-        dose_gain: As ordered; None: the default of the model's card, unless a noise is wanted.
+        dose_gain: As ordered; ``AUTO``: it follows from the noise reference; None: the default of
+            the model's card, unless a noise is wanted.
         target_noise_hu: Noise wanted in soft tissue, HU; None: none is.
-        measured_gain: Dose gain that follows from the series and the noise wanted; None until it is
-            known.
+        measured_gain: Dose gain that follows from the series; None until it is known.
+        gain_basis: How it follows; empty until it is known.
         priority: Place in the queue.
         rule: Name of the rule that ordered it; empty for the default.
         gap: Missing slices; empty where none is known to be.
@@ -75,9 +76,10 @@ class Job:
     state: JobState
     model: str
     strength: float
-    dose_gain: float | None
+    dose_gain: DoseGain
     target_noise_hu: float | None
     measured_gain: float | None
+    gain_basis: str
     priority: Priority
     rule: str
     gap: str
@@ -90,6 +92,11 @@ class Job:
     owner: str | None
     created_at: float
     updated_at: float
+
+    @property
+    def measures(self) -> bool:
+        """Whether the dose gain follows from the noise of the series."""
+        return self.target_noise_hu is not None or self.dose_gain == AUTO
 
 
 def job_of(row: JobRow) -> Job:
@@ -104,9 +111,10 @@ def job_of(row: JobRow) -> Job:
         state=JobState(row.state),
         model=row.model,
         strength=row.strength,
-        dose_gain=row.dose_gain,
+        dose_gain=AUTO if row.auto_gain else row.dose_gain,
         target_noise_hu=row.target_noise_hu,
         measured_gain=row.measured_gain,
+        gain_basis=row.gain_basis,
         priority=Priority(row.priority),
         rule=row.rule,
         gap=row.gap,

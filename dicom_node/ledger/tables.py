@@ -103,8 +103,8 @@ class JobRow(Base):
     denoises. Images up to ``since_generation`` are the work of an earlier job. ``waits`` counts
     pauses for faults that are not the job's, such as a full disk; ``attempts`` all others.
     ``deaths`` counts the processes that the work has killed. ``dose_gain`` is NULL for the default
-    of the model's card, or where ``target_noise_hu`` is wanted and ``measured_gain`` follows from
-    the series.
+    of the model's card, or where ``target_noise_hu`` is wanted, or ``auto_gain``, and
+    ``measured_gain`` follows from the series, as ``gain_basis`` tells.
     """
 
     __tablename__ = "job"
@@ -125,7 +125,9 @@ class JobRow(Base):
     strength: Mapped[float]
     dose_gain: Mapped[float | None]
     target_noise_hu: Mapped[float | None]
+    auto_gain: Mapped[bool] = mapped_column(default=False)
     measured_gain: Mapped[float | None]
+    gain_basis: Mapped[str] = mapped_column(default="")
     priority: Mapped[int] = mapped_column(default=1)
     rule: Mapped[str] = mapped_column(default="")
     gap: Mapped[str] = mapped_column(default="")

@@ -12,8 +12,9 @@ from pydantic_core import ErrorDetails
 
 from dicom_node.errors import ConfigurationError
 from dicom_node.rules.document import TESTS, Overrides, Rule, Rules
-from dicom_node.settings import Settings
+from dicom_node.settings import NO_REFERENCE, Settings
 from dicom_node.settings.messages import clause_of, suggestion
+from dicom_node.work_order import AUTO
 from dicom_node.yaml_document import (
     Place,
     children,
@@ -42,16 +43,21 @@ def load_rules(settings: Settings, named: Path | None = None) -> Rules:
     if path is None:
         return NO_RULES
     peers = [peer.name for peer in settings.peers]
-    return read_rules(path, peers=peers, model=settings.model.name)
+    model = settings.model
+    referenced = model.noise_reference is not None
+    return read_rules(path, peers=peers, model=model.name, referenced=referenced)
 
 
-def read_rules(path: Path, *, peers: Collection[str], model: str = "") -> Rules:
+def read_rules(
+    path: Path, *, peers: Collection[str], model: str = "", referenced: bool = True
+) -> Rules:
     """Read and validate a rules file.
 
     Args:
         path: The file.
         peers: Names that a rule may use as destinations.
         model: Name of the default model; empty: unknown.
+        referenced: Whether node.yaml names a noise reference, which ``dose_gain: auto`` needs.
 
     Raises:
         ConfigurationError: See :func:`load_rules`.
@@ -68,7 +74,8 @@ def read_rules(path: Path, *, peers: Collection[str], model: str = "") -> Rules:
     except ValidationError as error:
         problems += [_message(path, lines, detail) for detail in error.errors()]
         raise ConfigurationError("\n".join(problems)) from None
-    problems += [_at(path, lines, place, text) for place, text in _unusable(rules, peers, model)]
+    unusable = (*_unusable(rules, peers, model), *(() if referenced else _unreferenced(rules)))
+    problems += [_at(path, lines, place, text) for place, text in unusable]
     if problems:
         raise ConfigurationError("\n".join(problems))
     return rules
@@ -150,6 +157,13 @@ def _unusable(
         elif reason := _no_gain(work.model or default_model, work.required_gain):
             key = "target_noise_hu" if work.dose_gain is None else "dose_gain"
             yield (*below, key), f"is wrong: {reason.rstrip('.')}"
+
+
+def _unreferenced(rules: Rules) -> Iterator[tuple[Place, str]]:
+    """Report dose gains that lack the noise reference from which they follow."""
+    for number, rule in enumerate(rules.rules):
+        if rule.denoise is not None and rule.denoise.dose_gain == AUTO:
+            yield ("rules", number, "denoise", "dose_gain"), f"is wrong: {NO_REFERENCE}"
 
 
 def _no_model(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dicom_node.settings.denoising import DerivedSettings, ModelSettings
+from dicom_node.settings.denoising import NO_REFERENCE, DerivedSettings, ModelSettings
 from dicom_node.settings.guard import GuardSettings, guard_limits
 from dicom_node.settings.health import HealthSettings
 from dicom_node.settings.load import load_settings
@@ -30,6 +30,7 @@ from dicom_node.settings.values import GIB
 
 __all__ = [
     "GIB",
+    "NO_REFERENCE",
     "AcceptSettings",
     "AuditSettings",
     "CompletionSettings",

@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
 from dicom_node.settings.sections import Section
-from dicom_node.settings.values import DoseGain, Name, NoiseHu, Suffix
+from dicom_node.settings.values import DoseGainOrAuto, Name, NoiseHu, Suffix
+from dicom_node.work_order import AUTO
 from man_core import MIN_DOSE_GAIN
+
+NO_REFERENCE: Final = (
+    "`dose_gain: auto` needs `model.noise_reference` in node.yaml, name there the file that"
+    " `dicom-node noise-reference` writes"
+)
 
 
 class NoiseWanted(Section):
     """Noise to leave, for a model that can be told; null for the default of its card.
 
     Attributes:
-        dose_gain: As if from so many times the dose.
+        dose_gain: As if from so many times the dose; ``auto``: from as many as the noise of the
+            series says, against that of the site's full-dose series.
         target_noise_hu: Standard deviation in soft tissue, from which the dose gain of each series
             follows.
     """
 
-    dose_gain: DoseGain | None = None
+    dose_gain: DoseGainOrAuto | None = None
     target_noise_hu: NoiseHu | None = None
 
     @property
     def required_gain(self) -> float | None:
         """A dose gain that the model must be able to be told; None: it need not be told any."""
-        return self.dose_gain if self.target_noise_hu is None else MIN_DOSE_GAIN
+        if self.target_noise_hu is not None or self.dose_gain == AUTO:
+            return MIN_DOSE_GAIN
+        return self.dose_gain
 
     @model_validator(mode="after")
     def _wants_one_thing(self) -> Self:
@@ -41,6 +51,8 @@ class ModelSettings(NoiseWanted):
     Attributes:
         precision: Arithmetic of the network; another than the card's gives derived series of
             their own.
+        noise_reference: Noise of the site's full-dose series, for a dose gain that is ``auto``; a
+            file that ``dicom-node noise-reference`` writes.
     """
 
     name: Name = "man"
@@ -48,6 +60,13 @@ class ModelSettings(NoiseWanted):
     strength: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
     steps: Annotated[int, Field(ge=1)] | None = None
     precision: Literal["float32", "tf32", "bfloat16"] | None = None
+    noise_reference: Path | None = None
+
+    @model_validator(mode="after")
+    def _auto_has_its_reference(self) -> Self:
+        if self.dose_gain == AUTO and self.noise_reference is None:
+            raise ValueError(NO_REFERENCE)
+        return self
 
 
 class DerivedSettings(Section):

@@ -148,12 +148,15 @@ def _substitute(value: Any, place: Place, source: str, problems: list[str]) -> A
 
 def _resolved(settings: Settings, folder: Path, source: str) -> Settings:
     """Make the paths absolute, relative to the folder of the configuration file."""
-    audit_file = settings.audit.file
+    audit_file, reference = settings.audit.file, settings.model.noise_reference
     paths: Mapping[str, Any] = {
         "storage": _absolute(settings.storage, folder),
         "database": _located(settings, folder, source),
         "rules": _rules_file(settings.rules, folder),
         "tls": _tls_files(settings, folder),
+        "model": settings.model.model_copy(
+            update={"noise_reference": reference and _absolute(reference, folder)}
+        ),
         "audit": settings.audit.model_copy(
             update={"file": audit_file and _absolute(audit_file, folder)}
         ),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import time
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, GetPydanticSchema
+from pydantic_core import core_schema
 
 from dicom_node.description_suffix import check_suffix
+from dicom_node.work_order import AUTO
 from man_core import MAX_DOSE_GAIN, MIN_DOSE_GAIN
 
 MAX_AE_TITLE_CHARACTERS = 16
@@ -90,6 +93,11 @@ def _hour(value: object) -> object:
     return value
 
 
+def _auto_or(value: Any, validated: Callable[[Any], Any]) -> Any:
+    """Validate anything but the word ``auto``; a union would name its types in every message."""
+    return AUTO if value == AUTO else validated(value)
+
+
 AeTitle = Annotated[str, AfterValidator(check_ae_title)]
 Host = Annotated[str, Field(min_length=1)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
@@ -101,6 +109,14 @@ ServiceRoot = Annotated[str, AfterValidator(_service_root)]
 Seconds = Annotated[float, Field(ge=0.0)]
 NoiseHu = Annotated[float, Field(ge=1.0, allow_inf_nan=False)]
 DoseGain = Annotated[float, Field(ge=MIN_DOSE_GAIN, le=MAX_DOSE_GAIN, allow_inf_nan=False)]
+DoseGainOrAuto = Annotated[
+    float | Literal["auto"],
+    GetPydanticSchema(
+        lambda _, schema_of: core_schema.no_info_wrap_validator_function(
+            _auto_or, schema_of(DoseGain)
+        )
+    ),
+]
 Hour = Annotated[time, BeforeValidator(_hour)]
 Days = Annotated[float, Field(ge=0.0)]
 Suffix = Annotated[str, AfterValidator(check_suffix)]

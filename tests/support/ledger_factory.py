@@ -17,7 +17,7 @@ from dicom_node.ledger.series import Series, complete, quiet_series, undecided
 from dicom_node.settings import Settings
 from dicom_node.store.inbox import Inbox, StoredFile
 from dicom_node.store.outbox import Outbox
-from dicom_node.work_order import Priority, WorkOrder
+from dicom_node.work_order import DoseGain, Priority, WorkOrder
 
 START = 1_000_000.0
 """The tests' clock begins here."""
@@ -139,7 +139,7 @@ class NodeFixture:
         series_uid: str = "1.2",
         priority: Priority = Priority.NORMAL,
         strength: float = 1.0,
-        dose_gain: float | None = None,
+        dose_gain: DoseGain = None,
         target_noise_hu: float | None = None,
         now: float = START,
     ) -> Job:

@@ -144,6 +144,7 @@ def test_jobs_of_an_earlier_ledger_have_the_default_dose_gain(node: NodeFixture)
         order = WorkOrder("identity", 1.0, ("pacs",))
         assert len(uncovered_names(ledger, series, order)) == 1
         assert len(uncovered_names(ledger, series, replace(order, dose_gain=4.0))) == 2
+        assert len(uncovered_names(ledger, series, replace(order, dose_gain="auto"))) == 2
 
 
 def test_a_ledger_that_cannot_be_copied_is_not_changed(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from dicom_node.ledger.jobs import (
     claim_job,
     enqueue,
 )
-from dicom_node.ledger.lineage import first_gain
+from dicom_node.ledger.lineage import first_gain, uncovered_names
 from dicom_node.ledger.model import Job
 from dicom_node.ledger.operations import (
     cancel,
@@ -43,7 +43,7 @@ from dicom_node.ledger.states import (
     check_transition,
 )
 from dicom_node.settings import RetrySettings
-from dicom_node.work_order import Priority, WorkOrder
+from dicom_node.work_order import AUTO, MeasuredGain, Priority, WorkOrder
 
 PATH = ("QUEUED", "DENOISING", "DERIVED", "SENDING", "DONE")
 
@@ -303,17 +303,22 @@ def test_all_jobs_of_a_series_keep_the_gain_that_was_measured_first(node: NodeFi
     order = WorkOrder("identity", 1.0, ("pacs",), target_noise_hu=10.0)
     assert enqueue(node.ledger, series, order, now=START + 60) is not None
     second = node.claim_job(START + 60, owner="b")
+    measured = MeasuredGain(2.0, "two"), MeasuredGain(3.0, "three")
     with ThreadPoolExecutor(2) as threads:
-        kept = list(threads.map(lambda claim, gain: claim.keep_gain(gain), (first, second), (2, 3)))
-    assert kept[0].measured_gain == kept[1].measured_gain
-    assert kept[0].measured_gain in (2.0, 3.0)
-    assert first.keep_gain(5.0).measured_gain == kept[0].measured_gain
-    assert first_gain(node.ledger, second.job) == kept[0].measured_gain
+        kept = list(
+            threads.map(lambda claim, gain: claim.keep_gain(gain), (first, second), measured)
+        )
+    found = [MeasuredGain(job.measured_gain or 0.0, job.gain_basis) for job in kept]
+    assert found[0] == found[1]
+    assert found[0] in measured
+    again = first.keep_gain(MeasuredGain(5.0, "five"))
+    assert (again.measured_gain, again.gain_basis) == (found[0].gain, found[0].basis)
+    assert first_gain(node.ledger, second.job) == found[0]
 
 
 def test_other_work_has_a_gain_of_its_own(node: NodeFixture) -> None:
     node.job(target_noise_hu=10.0)
-    assert node.claim_job().keep_gain(2.0).measured_gain == 2.0
+    assert node.claim_job().keep_gain(MeasuredGain(2.0, "")).measured_gain == 2.0
     node.arrive(b"late", sop_uid="1.2.2", now=START + 50)
     (series,) = node.complete(START + 60)
     other = WorkOrder("identity", 1.0, ("pacs",), target_noise_hu=12.0)
@@ -325,9 +330,24 @@ def test_other_work_has_a_gain_of_its_own(node: NodeFixture) -> None:
     assert [first_gain(node.ledger, claim.job) for claim in claims] == [None, None]
 
 
+def test_a_job_keeps_that_its_gain_is_auto(node: NodeFixture) -> None:
+    """Another job of the same series takes its gain, and one that wants the default has none."""
+    ordered = node.job(dose_gain=AUTO)
+    claim = node.claim_job()
+    assert (ordered.dose_gain, claim.job.dose_gain, claim.job.measures) == (AUTO, AUTO, True)
+    claim.keep_gain(MeasuredGain(2.5, "as seen"))
+    claim.fail("no")
+    node.arrive(b"late", sop_uid="1.2.2", now=START + 50)
+    (series,) = node.complete(START + 60)
+    for gain, known in ((AUTO, MeasuredGain(2.5, "as seen")), (None, None), (2.5, None)):
+        order = WorkOrder("identity", 1.0, ("pacs",), dose_gain=gain)
+        assert first_gain(node.ledger, replace(claim.job, dose_gain=gain)) == known
+        assert len(uncovered_names(node.ledger, series, order)) == 2
+
+
 def test_a_gain_is_kept_by_the_owner_alone(node: NodeFixture) -> None:
     node.job(target_noise_hu=10.0)
     claim = node.claim_job()
     with pytest.raises(LeaseLost):
-        replace(claim, owner="another").keep_gain(2.0)
+        replace(claim, owner="another").keep_gain(MeasuredGain(2.0, ""))
     assert first_gain(node.ledger, claim.job) is None

@@ -257,6 +257,7 @@ def test_late_slices_alone_are_denoised(node: NodeFixture) -> None:
         WorkOrder("identity", 0.5, ("pacs",)),
         WorkOrder("identity", 1.0, ("x",)),
         WorkOrder("identity", 1.0, ("pacs",), dose_gain=2.0),
+        WorkOrder("identity", 1.0, ("pacs",), dose_gain="auto"),
         WorkOrder("identity", 1.0, ("pacs",), target_noise_hu=9.0),
     ],
 )

@@ -110,6 +110,14 @@ def test_a_mistaken_condition_is_told_with_its_line(
             "line 2: rule 1: 'denoise.dose_gain' is wrong: Model 'identity' cannot be told a dose",
         ),
         (
+            "rules:\n- denoise: {dose_gain: Auto}",
+            "'denoise.dose_gain' is 'Auto': input should be a valid number",
+        ),
+        (
+            "rules:\n- denoise: {dose_gain: auto, model: identity}",
+            "line 2: rule 1: 'denoise.dose_gain' is wrong: Model 'identity' cannot be told a dose",
+        ),
+        (
             "rules:\n- denoise: {dose_gain: 4, target_noise_hu: 9}",
             "line 2: rule 1: 'denoise' is wrong: give either `dose_gain` or `target_noise_hu`",
         ),
@@ -152,6 +160,17 @@ def test_a_gain_that_the_default_model_cannot_be_told_is_a_mistake(tmp_path: Pat
     (_, rule) = load_rules(settings_in(tmp_path, rules=rules, model=told)).rules
     assert rule.denoise is not None
     assert rule.denoise.dose_gain == 4.0
+
+
+def test_a_gain_by_the_noise_reference_needs_one(tmp_path: Path) -> None:
+    rules = write(tmp_path, "rules:\n- denoise: {dose_gain: auto}")
+    told = {"name": str(write_told_model(tmp_path / "models"))}
+    with pytest.raises(ConfigurationError, match=r"needs `model\.noise_reference` in node"):
+        load_rules(settings_in(tmp_path, rules=rules, model=told))
+    told["noise_reference"] = "reference.json"
+    (rule,) = load_rules(settings_in(tmp_path, rules=rules, model=told)).rules
+    assert rule.denoise is not None
+    assert rule.denoise.dose_gain == "auto"
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from dicom_node.rules import (
     explain,
     read_rules,
 )
-from dicom_node.work_order import Priority, WorkOrder
+from dicom_node.work_order import DoseGain, Priority, WorkOrder
 
 WORK = WorkOrder(model="man", strength=1.0, destinations=("pacs",))
 
@@ -120,18 +120,19 @@ def test_a_dose_gain_belongs_to_the_model_beside_it(tmp_path: Path) -> None:
         "{model: man}",
         "{model: identity}",
         "{target_noise_hu: 12}",
+        "{dose_gain: auto}",
     )
     (tmp_path / "rules.yaml").write_text("rules:\n" + "".join(f"- denoise: {t}\n" for t in texts))
     rules = read_rules(tmp_path / "rules.yaml", peers=[]).rules
 
-    def wanted(default: WorkOrder) -> list[tuple[float | None, float | None]]:
+    def wanted(default: WorkOrder) -> list[tuple[DoseGain, float | None]]:
         orders = [rule.decision(default) for rule in rules]
         return [(one.dose_gain, one.target_noise_hu) for one in orders if not isinstance(one, Skip)]
 
-    own, none, noise = (8, None), (None, None), (None, 12)
+    own, none, noise, auto = (8, None), (None, None), (None, 12), ("auto", None)
     for default in (replace(WORK, dose_gain=2.0), replace(WORK, target_noise_hu=9.0)):
         given = (default.dose_gain, default.target_noise_hu)
-        assert wanted(default) == [given, own, given, none, noise]
+        assert wanted(default) == [given, own, given, none, noise, auto]
 
 
 @pytest.mark.parametrize(

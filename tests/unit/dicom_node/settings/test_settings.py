@@ -45,7 +45,7 @@ destinations: [pacs]
 rules: null
 off_peak: {begin: "19:00", end: "07:00"}
 model: {name: man, device: auto, strength: 1.0, dose_gain: null, steps: null, precision: null,
-  target_noise_hu: null}
+  target_noise_hu: null, noise_reference: null}
 derived:
   series_number_offset: 1000
   description_suffix: " MAN"
