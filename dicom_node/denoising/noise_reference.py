@@ -25,7 +25,7 @@ _LASTING = (FileNotFoundError, NotADirectoryError, IsADirectoryError, Permission
 
 @dataclass(frozen=True)
 class Learned:
-    """What a folder of full-dose series has shown.
+    """Noise of the full-dose series of some folders.
 
     Attributes:
         reference: Their noise.
