@@ -112,7 +112,6 @@ def denoise(
 
     named = noise.applied_to(base.model, model)
     wanted = _changed(named, strength=strength, steps=steps, device=device)
-    watch = _changed(base.guard, action=guard, seeds=uncertainty)
     denoiser = _denoiser(wanted, steps)
     load = None if model is not None else _loader(wanted)
     orders = Orders(base.rules, source_ae, wanted.name, load, strength, noise.given, incomplete)
@@ -122,7 +121,7 @@ def denoise(
             source,
             destination,
             denoiser,
-            _options(wanted, base.derived, watch),
+            _options(wanted, base.derived, _changed(base.guard, action=guard, seeds=uncertainty)),
             lambda _name, done, total: on_slice(done, total),
             orders=orders,
         )

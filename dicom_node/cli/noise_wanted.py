@@ -85,7 +85,8 @@ class NoiseOptions:
         """
         from dicom_node.denoising.models import noise_reference
 
-        by_rules = [rule.denoise.dose_gain for rule in orders.rules if rule.denoise]
+        rules = () if self.given else orders.rules
+        by_rules = [rule.denoise.dose_gain for rule in rules if rule.denoise]
         if AUTO not in (model.dose_gain, *by_rules):
             if self.reference is not None:
                 raise ConfigurationError("--noise-reference is for a dose gain of auto: omit it.")

@@ -210,6 +210,8 @@ def test_auto_without_a_usable_reference_is_refused(call: Call, told: str, tmp_p
     for path, words in ((damaged, "is damaged"), (tmp_path / "none.json", "cannot be read")):
         code, _, err = call(*auto, "--noise-reference", path)
         assert (code, words in err) == (2, True)
+    unused = ("denoise", *folders, "--model", told, "--noise-reference", damaged)
+    assert (call(*unused)[0], call(*unused, "--dose-gain", "2")[0]) == (2, 2)
     config = configure(tmp_path, {"name": told, "dose_gain": "auto"})
     code, _, err = call("denoise", *folders, "-c", config)
     assert (code, "needs `model.noise_reference` in node.yaml" in err) == (2, True)
