@@ -123,7 +123,16 @@ def _settings(node: _Node, pacs: DemoPacs, model: str) -> dict[str, object]:
 @contextmanager
 def _running(config: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run ``dicom-node start`` within the block; it also ends with this process."""
-    command = [sys.executable, "-m", "dicom_node.cli", "start", "--supervised", "-c", str(config)]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "dicom_node.cli",
+        "start",
+        "--supervised",
+        "-c",
+        str(config),
+    ]
     with log.open("wb") as sink:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=sink, stderr=sink)
         try:

@@ -48,7 +48,7 @@ class ChildProcess:
         inherited: Sequence[int] = (),
     ) -> None:
         self._part, self._drain_seconds, self._inherited = words[0], drain_seconds, inherited
-        self._command = [sys.executable, "-m", "dicom_node.cli", *words, "--supervised"]
+        self._command = [sys.executable, "-P", "-m", "dicom_node.cli", *words, "--supervised"]
         if config is not None:
             self._command += ["--config", str(config)]
         self._process: subprocess.Popen[bytes] | None = None

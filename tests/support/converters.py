@@ -11,10 +11,11 @@ import pytest
 
 from dicom_node.ct import read, reader
 from dicom_node.ct.conversion.pool import ConverterPool
+from dicom_node.ct.conversion.process import STALL_SECONDS
 from dicom_node.denoising import derivation
 
 PROGRAM = """
-import errno, os, signal, sys
+import errno, os, signal, sys, time
 from pathlib import Path
 from dicom_node.ct.conversion import __main__ as program, limits, slices
 from dicom_node.ct import decoding, files, headers, image_file
@@ -43,8 +44,8 @@ def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
     """Make the product use a pool of such processes.
 
     Its arguments are a statement, in which ``original`` is the function and ``given`` and ``named``
-    are what it is called with; the function's place; whether it acts for the first time only; and
-    the number of processes.
+    are what it is called with; the function's place; whether it acts for the first time only; the
+    number of processes; and how long one may stand still.
     """
     with ExitStack() as stack:
 
@@ -54,10 +55,11 @@ def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
             *,
             once: bool = False,
             size: int = 1,
+            stall_seconds: float = STALL_SECONDS,
         ) -> ConverterPool:
             program = PROGRAM.format(first=str(tmp_path / "first"), once=once, place=place, act=act)
             found = stack.enter_context(
-                closing(ConverterPool(size, (sys.executable, "-c", program)))
+                closing(ConverterPool(size, (sys.executable, "-c", program), stall_seconds))
             )
             for module in (read, reader, derivation):
                 monkeypatch.setattr(module, "CONVERTERS", found)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import resource
+import select
 import signal
+import threading
 from io import FileIO
 from typing import Any, Final
 
@@ -28,6 +30,9 @@ PARENTS_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Sent to all processes of a service or terminal; when to end is for the parent to decide."""
 
 
+END_SECONDS: Final = 5.0
+
+
 def main() -> None:
     """Carry out requests until there are no more."""
     for number in PARENTS_SIGNALS:
@@ -35,6 +40,7 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF, signal.SIGALRM})
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would hold a patient's images
     requests, answers = _private_pipes()
+    threading.Thread(target=_end_after_parent, args=(requests,), daemon=True).start()
     prepare_dicom_libraries()
     slices = Slices()
     try:
@@ -42,6 +48,15 @@ def main() -> None:
             _answer(requests, answers, slices)
     except (EOFError, BrokenPipeError):
         return
+
+
+def _end_after_parent(requests: FileIO) -> None:
+    """End soon after the parent, even while a request waits for a disk or a named pipe."""
+    parent = select.poll()
+    parent.register(requests, 0)  # reports that the other end is closed, and nothing else
+    parent.poll()
+    threading.Event().wait(END_SECONDS)
+    os._exit(1)
 
 
 def _private_pipes() -> tuple[FileIO, FileIO]:

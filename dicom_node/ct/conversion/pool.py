@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from threading import Condition
@@ -18,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.ct.conversion.messages import Derive, Object, Read, Release, Request, SeriesLabels
-from dicom_node.ct.conversion.process import ConverterProcess, Ended
+from dicom_node.ct.conversion.process import STALL_SECONDS, ConverterProcess, Ended
 from dicom_node.ct.conversion.slices import NOT_KEPT
 from dicom_node.ct.image_file import ImageFile
 from dicom_node.errors import NodeError, StorageError, UnreadableFile
 
-COMMAND: Final = (sys.executable, "-m", "dicom_node.ct.conversion")
+COMMAND: Final = (sys.executable, "-P", "-m", "dicom_node.ct.conversion")
+"""``-P``: a folder of images may hold files named like modules; they must not run."""
 
 MAX_PROCESSES: Final = 8
 
@@ -74,10 +76,13 @@ class ConverterPool:
     Args:
         size: Number of processes at most; further threads wait.
         command: Program that each runs.
+        stall_seconds: How long each may stand still.
     """
 
-    def __init__(self, size: int, command: Sequence[str] = COMMAND) -> None:
-        self.size, self._command = size, command
+    def __init__(
+        self, size: int, command: Sequence[str] = COMMAND, stall_seconds: float = STALL_SECONDS
+    ) -> None:
+        self.size, self._new = size, partial(ConverterProcess, command, stall_seconds)
         self._tickets = count(NOT_KEPT + 1)
         self._others: list[ConverterProcess] = []
         self._reset()
@@ -100,7 +105,7 @@ class ConverterPool:
         wanted = self.size_for(slices)
         with self._changed, suppress(OSError):  # the first request will say so
             while len(self._idle) < wanted:
-                self._idle.append(ConverterProcess(self._command))
+                self._idle.append(self._new())
 
     def read(self, file: ImageFile, *, keep: bool = False) -> ReadSlice:
         """Read a slice.
@@ -195,20 +200,20 @@ class ConverterPool:
     ) -> tuple[bytes, ConverterProcess]:
         """Do some work, by its keeper if it is there; return the answer, and who has done it."""
         for _ in range(ATTEMPTS):
-            process, code = self._taken(keeper, work.what), None
+            process, ended_by = self._taken(keeper, work.what), None
             try:
                 return self._asked(process, work), process
             except ValueError:  # an earlier image may have spoilt the process
                 cause: str | None = _CRASHES
             except Ended as ended:
-                cause, code = _OF_ITS_WORK.get(-ended.code), ended.code
+                cause, ended_by = _OF_ITS_WORK.get(-ended.code), ended
                 if cause is not None:
                     break
-        if cause is not None:
+        if cause is not None or ended_by is None:
             raise UnreadableFile(f"{work.what}: {cause}: send it again.")
-        raise StorageError(
-            f"{work.what} now: its decoder ended {ATTEMPTS} times with exit code {code}: try again."
-        )
+        end = "stood still" if ended_by.stalled else "ended"
+        code = "" if ended_by.stalled else f" with exit code {ended_by.code}"
+        raise StorageError(f"{work.what} now: its decoder {end} {ATTEMPTS} times{code}: try again.")
 
     def _asked(self, process: ConverterProcess, work: _Work) -> bytes:
         try:
@@ -255,7 +260,7 @@ class ConverterPool:
     def _started(self, what: str) -> ConverterProcess:
         process = None
         try:
-            process = ConverterProcess(self._command)
+            process = self._new()
         except OSError as error:
             raise StorageError(
                 f"{what} now: no decoder can be started ({error.strerror}): try again."

@@ -50,6 +50,21 @@ sys.stdin.read()
 """
 
 
+ONE_PIPE = """
+import os, sys, threading
+from pathlib import Path
+from dicom_node.ct.conversion.pool import CONVERTERS
+from dicom_node.ct.read import open_series
+path = Path(sys.argv[1])
+file = open_series([path]).file(0)
+path.unlink()
+os.mkfifo(path)
+CONVERTERS.start(1)
+print(CONVERTERS._idle[0].pid, flush=True)
+CONVERTERS.read(file)
+"""
+
+
 def image(folder: Path, syntax: str = "jpeg-2000", **options: object) -> ImageFile:
     (path,) = make_series(folder, slices=1, **options)  # type: ignore[arg-type]
     if syntax:
@@ -169,6 +184,51 @@ def test_processes_that_are_always_killed_are_no_fault_of_the_file(
     killed = pool("os.kill(os.getpid(), signal.SIGKILL)")
     with pytest.raises(StorageError, match=r"ended 2 times with exit code -9: try again"):
         killed.read(image(tmp_path))
+
+
+STOP = "os.kill(os.getpid(), signal.SIGSTOP)"
+
+
+def test_another_process_reads_when_one_is_stopped(tmp_path: Path, pool: Pool) -> None:
+    file = image(tmp_path)
+    stopped = pool(STOP, once=True, stall_seconds=0.5)
+    assert same(stopped.read(file), file)
+
+
+def test_processes_that_are_always_stopped_hold_up_nothing(tmp_path: Path, pool: Pool) -> None:
+    stopped = pool(STOP, stall_seconds=0.5)
+    with pytest.raises(StorageError, match=r"its decoder stood still 2 times: try again"):
+        stopped.read(image(tmp_path))
+
+
+def test_a_named_pipe_in_place_of_an_image_holds_up_nothing(tmp_path: Path, pool: Pool) -> None:
+    file = image(tmp_path)
+    file.path.unlink()
+    os.mkfifo(file.path)
+    with pytest.raises(StorageError, match="stood still 2 times"):
+        pool(stall_seconds=0.5).read(file)
+
+
+def test_a_process_that_works_is_given_its_time(tmp_path: Path, pool: Pool) -> None:
+    file = image(tmp_path)
+    busy = pool(
+        "signal.setitimer(signal.ITIMER_PROF, 0); end = time.process_time() + 2.5\n"
+        "    while time.process_time() < end: pass\n"
+        "    return original(*given, **named)",
+        stall_seconds=1.0,
+    )
+    assert same(busy.read(file), file)
+
+
+def test_modules_in_the_current_folder_do_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = image(tmp_path)
+    for name in ("json", "pydicom", "dicom_node"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    with closing(ConverterPool(1)) as started:
+        assert same(started.read(file), file)
 
 
 def test_libraries_that_write_to_standard_output_disturb_no_answer(
@@ -406,6 +466,19 @@ def test_no_converter_is_left_when_its_process_has_ended(tmp_path: Path, kill: b
         if kill:
             process.send_signal(signal.SIGKILL)
     wait_until("the converter ends", lambda: not running(converter))
+
+
+def test_a_converter_that_waits_for_a_file_ends_after_its_process(tmp_path: Path) -> None:
+    (path,) = make_series(tmp_path, slices=1)
+    with subprocess.Popen(
+        [sys.executable, "-c", ONE_PIPE, str(path)], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        (converter,) = map(int, process.stdout.readline().split())
+        writer = os.open(path, os.O_WRONLY)  # returns once the converter reads
+        process.send_signal(signal.SIGKILL)
+    wait_until("the converter ends", lambda: not running(converter))
+    os.close(writer)
 
 
 def running(pid: int) -> bool:
