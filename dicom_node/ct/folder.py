@@ -113,6 +113,16 @@ def files_below(folder: Path) -> list[Path]:
     ]
 
 
+def dicom_files_in(folder: Path) -> list[Path]:
+    """List the files in a folder, not below it, that look like DICOM, sorted; no hidden ones."""
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if not path.name.startswith(".") and path.name != DIRECTORY_FILE
+        if path.is_file() and _looks_like_dicom(path)
+    ]
+
+
 def _files_in(folder: Path) -> Iterator[Path]:
     if folder.is_file():
         yield folder

@@ -17,6 +17,7 @@ from dicom_node.ct.derived.provenance import DeriveOptions, Provenance
 from dicom_node.ct.files import umask
 from dicom_node.ct.reader import SliceReader
 from dicom_node.ct.stack import BYTES_PER_VOXEL
+from dicom_node.ct.uids import derived_uid
 from dicom_node.denoising.result_folder import move, part_folder
 
 MAX_WAITING_SLICES = 32
@@ -127,7 +128,8 @@ def deriving(
         Takes the slices.
 
     Raises:
-        UnreadableFile: The header of a slice cannot be written.
+        InputError: The header of a slice cannot be written, or the folder of the targets holds
+            images of another series by now.
         StorageError: The disk is full or the folder not writable.
     """
     with part_folder(targets[0].parent) as folder:
@@ -138,6 +140,6 @@ def deriving(
             derivation = Derivation(source, files, labels, threads)
             yield derivation
             derivation.finish()
-            move(files, targets)
+            move(files, targets, derived_uid(source.stack.series_uid, provenance.key(options)))
         finally:
             threads.shutdown(cancel_futures=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from dicom_node.ct.attributes import texts
+from dicom_node.ct.folder import dicom_files_in
 from dicom_node.ct.headers import load
 from dicom_node.errors import InputError, StorageError
 
@@ -28,13 +29,10 @@ def check_results(folder: Path, series_uid: str) -> None:
 
     Raises:
         InputError: It does; the sentence names one of them.
+        StorageError: The folder cannot be read.
     """
-    for path in sorted(one for one in folder.glob("*.dcm") if one.is_file()):
-        if texts(load(path, pixels=False), "SeriesInstanceUID") != [series_uid]:
-            raise InputError(
-                f"{folder} holds {path.name} of another series: write to an empty folder, so that"
-                " two series are not mixed."
-            )
+    with _locked(folder):
+        _earlier(folder, series_uid)
 
 
 @contextmanager
@@ -61,12 +59,55 @@ def part_folder(parent: Path) -> Iterator[Path]:
         os.close(lock)
 
 
-def move(files: Sequence[Path], targets: Sequence[Path]) -> None:
+def move(files: Sequence[Path], targets: Sequence[Path], series_uid: str) -> None:
     """Move all files to their places; where one cannot be moved, none stays there.
 
+    The folder is checked once more and locked meanwhile, since another process may have put its
+    results there. Earlier files of the same images under other names are removed.
+
+    Args:
+        files: Derived files.
+        targets: Their places, all in one folder.
+        series_uid: Series Instance UID of the derived series.
+
     Raises:
+        InputError: The folder holds images of another series by now; nothing was moved.
         StorageError: One cannot be moved.
     """
+    folder = targets[0].parent
+    with _locked(folder):
+        earlier = _earlier(folder, series_uid)
+        others = {path: earlier[path] for path in earlier.keys() - set(targets)}
+        moved = {uid for file in files for uid in _sop_uids(file)} if others else set()
+        _move(files, targets)
+        for path in (path for path, uids in others.items() if not moved.isdisjoint(uids)):
+            _remove(path)
+
+
+def not_writable(path: Path, error: OSError) -> StorageError:
+    """Return the fault of a file or folder that cannot be written."""
+    return StorageError(f"{path} cannot be written: {error.strerror or 'write error'}.")
+
+
+def _earlier(folder: Path, series_uid: str) -> dict[Path, list[str]]:
+    """Return the SOP Instance UIDs of each image in a folder; all must belong to one series."""
+    earlier = {}
+    for path in dicom_files_in(folder):
+        header = load(path, pixels=False)
+        if texts(header, "SeriesInstanceUID") != [series_uid]:
+            raise InputError(
+                f"{folder} holds {path.name} of another series: write to an empty folder, so that"
+                " two series are not mixed."
+            )
+        earlier[path] = texts(header, "SOPInstanceUID")
+    return earlier
+
+
+def _sop_uids(path: Path) -> list[str]:
+    return texts(load(path, pixels=False), "SOPInstanceUID")
+
+
+def _move(files: Sequence[Path], targets: Sequence[Path]) -> None:
     for number, (file, target) in enumerate(zip(files, targets, strict=True)):
         try:
             file.replace(target)
@@ -76,9 +117,11 @@ def move(files: Sequence[Path], targets: Sequence[Path]) -> None:
             raise not_writable(target, error) from error
 
 
-def not_writable(path: Path, error: OSError) -> StorageError:
-    """Return the fault of a file or folder that cannot be written."""
-    return StorageError(f"{path} cannot be written: {error.strerror or 'write error'}.")
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise not_writable(path, error) from error
 
 
 def _remove_abandoned(parent: Path) -> None:
@@ -90,8 +133,15 @@ def _remove_abandoned(parent: Path) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder, so that none is removed between its making and its lock."""
-    lock = _lock(folder, fcntl.LOCK_EX)
+    """Hold the lock of a folder in which hidden folders are made and results are moved.
+
+    Raises:
+        StorageError: There is no such folder, or it cannot be read.
+    """
+    try:
+        lock = _lock(folder, fcntl.LOCK_EX)
+    except OSError as error:
+        raise not_writable(folder, error) from error
     try:
         yield
     finally:

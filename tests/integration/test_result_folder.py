@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import signal
 import sys
 from pathlib import Path
@@ -14,6 +16,9 @@ from typer.testing import CliRunner, Result
 
 from dicom_node.cli.entry import application
 from dicom_node.denoising.result_folder import part_folder
+from dicom_node.denoising.series import denoise_series
+from dicom_node.errors import InputError
+from man_core import load_denoiser
 
 
 def denoise(*words: str | Path) -> Result:
@@ -100,6 +105,90 @@ def test_another_strength_does_not_replace_a_result_and_the_same_work_does(tmp_p
     assert contents(out) == before
 
 
+def test_a_series_that_comes_while_another_is_denoised_is_not_mixed_with_it(tmp_path: Path) -> None:
+    first = make_series(tmp_path / "a", 4, 64)
+    second = make_series(tmp_path / "b", 2, 64, study="other")
+    out, identity = tmp_path / "out", load_denoiser("identity")
+    before: list[dict[str, bytes]] = []
+
+    def other_run(done: int, total: int) -> None:
+        if done == total:
+            files = denoise_series(second, out, identity).files
+            before.append({path.name: path.read_bytes() for path in files})
+
+    with pytest.raises(InputError, match=r"holds 0001\.dcm of another series: write to an empty"):
+        denoise_series(first, out, identity, on_progress=other_run)
+    assert before == [contents(out)]
+
+
+def test_the_folder_is_locked_while_results_move_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = make_series(tmp_path / "in", 3, 64), tmp_path / "out"
+    replace, refused = Path.replace, []
+
+    def replace_and_try(path: Path, target: Path) -> Path:
+        if target.parent == out:
+            descriptor = os.open(out, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                refused.append(target.name)
+            finally:
+                os.close(descriptor)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace_and_try)
+    denoise_series(source, out, load_denoiser("identity"))
+    assert refused == ["0001.dcm", "0002.dcm", "0003.dcm"]
+
+
+@pytest.mark.parametrize("name", ["IM0001", "x.DCM", "x.dicom"])
+def test_images_of_another_series_are_seen_whatever_their_names(tmp_path: Path, name: str) -> None:
+    make_series(tmp_path / "a", 2, 64)
+    (other, *_) = make_series(tmp_path / "b", 2, 64, study="other")
+    out = tmp_path / "out"
+    out.mkdir()
+    other.rename(out / name)
+    before = contents(out)
+    refused = denoise(tmp_path / "a", out, "--model", "identity")
+    assert refused.exit_code == 1
+    assert f"holds {name} of another series: write to an empty folder" in refused.stderr
+    assert contents(out) == before
+
+
+def test_files_that_are_no_images_may_stay_beside_results(tmp_path: Path) -> None:
+    make_series(tmp_path / "a", 2, 64)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "notes.txt").write_text("kept")
+    assert denoise(tmp_path / "a", out, "--model", "identity").exit_code == 0
+    assert sorted(contents(out)) == ["0001.dcm", "0002.dcm", "notes.txt"]
+
+
+def test_an_image_that_gets_another_name_is_not_there_twice(tmp_path: Path) -> None:
+    """Images without instance numbers are named by place, which others before them change."""
+    source = make_series(tmp_path / "in", 5, 64, change=_without_instance_number)
+    out = tmp_path / "out"
+    assert denoise(tmp_path / "in", out, "--model", "identity").exit_code == 0
+    for path in source[:2]:
+        path.unlink()
+    assert denoise(tmp_path / "in", out, "--model", "identity").exit_code == 0
+    assert denoise(tmp_path / "in", tmp_path / "fresh", "--model", "identity").exit_code == 0
+    assert contents(out) == contents(tmp_path / "fresh")
+
+
+def test_results_of_images_that_are_no_longer_given_stay(tmp_path: Path) -> None:
+    source = make_series(tmp_path / "in", 5, 64)
+    out = tmp_path / "out"
+    assert denoise(tmp_path / "in", out, "--model", "identity").exit_code == 0
+    before = contents(out)
+    for path in source[:2]:
+        path.unlink()
+    assert denoise(tmp_path / "in", out, "--model", "identity").exit_code == 0
+    assert contents(out) == before
+
+
 def test_control_characters_in_names_do_not_break_lines(tmp_path: Path) -> None:
     folder = tmp_path / "in" / "a\nforged\x07"
     make_series(folder, 2, 64)
@@ -134,3 +223,7 @@ def test_series_without_a_number_are_kept_apart(tmp_path: Path) -> None:
 
 def _unnumbered(dataset: Dataset) -> None:
     del dataset.SeriesNumber
+
+
+def _without_instance_number(dataset: Dataset) -> None:
+    del dataset.InstanceNumber
