@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from dicom_node.certificates import check_certificates
 from dicom_node.checkup.verdict import Checks, CheckWarning
-from dicom_node.denoising.models import load_model, noise_reference
+from dicom_node.denoising.models import for_model, load_model, noise_reference
 from dicom_node.errors import ModelUnavailable
 from dicom_node.ledger.engine import open_ledger
 from dicom_node.ledger.measures import Waiting, waiting
@@ -25,6 +25,7 @@ def checks(settings: Settings) -> Checks:
     """Generate the checks of rules, model, certificates and queue."""
     yield "rules", lambda: _rules(settings)
     yield "model", lambda: _model(settings)
+    yield "models of rules", lambda: _rule_models(settings)
     yield "model names", lambda: _model_names(settings)
     if settings.model.noise_reference is not None:
         yield "noise reference", lambda: _noise_reference(settings.model)
@@ -48,12 +49,33 @@ def _model(settings: Settings) -> str:
     )
 
 
-def _model_names(settings: Settings) -> str:
-    """Report models of the configuration that share a name with another model."""
+def _rule_models(settings: Settings) -> str:
+    """Load every other model that rules name, one after the other, and report all that fail."""
+    others = [name for name in _named(settings) if name != settings.model.name]
+    faults = []
+    for name in others:
+        try:
+            load_model(for_model(settings.model, name))
+        except ModelUnavailable as error:
+            faults.append(f"{name}: {error}")
+    if faults:
+        raise ModelUnavailable(" ".join(faults))
+    if not others:
+        return "Rules name no other model."
+    return f"{', '.join(others)}: weights unchanged."
+
+
+def _named(settings: Settings) -> list[str]:
+    """Return the names of the models in node.yaml and the rules, each once."""
     work = (rule.denoise for rule in load_rules(settings).rules)
     named = (settings.model.name, *(each.model for each in work if each and each.model))
+    return list(dict.fromkeys(named))
+
+
+def _model_names(settings: Settings) -> str:
+    """Report models of the configuration that share a name with another model."""
     try:
-        cards = [find_model(name)[0] for name in dict.fromkeys(named)]
+        cards = [find_model(name)[0] for name in _named(settings)]
         known = (*cards, *list_models())
     except ModelError as error:
         raise ModelUnavailable(str(error)) from error

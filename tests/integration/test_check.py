@@ -220,6 +220,22 @@ def test_mistakes_in_the_rules_are_found_with_their_line(tmp_path: Path, check: 
     assert "rules.yaml line 3" in detail
 
 
+def test_damaged_weights_of_a_model_that_only_a_rule_names_are_found(
+    tmp_path: Path, check: Check
+) -> None:
+    card = write_told_model(tmp_path / "site")
+    (tmp_path / "node").mkdir()
+    (tmp_path / "node" / "rules.yaml").write_text(f"rules:\n  - denoise: {{model: {card}}}\n")
+    assert check()["models of rules"] == ("ok", f"{card}: weights unchanged.")
+    with card.with_name("told.safetensors").open("ab") as weights:
+        weights.write(b"x")
+    verdicts = check()
+    verdict, detail = verdicts["models of rules"]
+    assert (verdicts["model"][0], verdict) == ("ok", "failed")
+    assert f"{card}: " in detail
+    assert "told.safetensors" in detail
+
+
 def test_missing_certificates_are_found(tmp_path: Path, check: Check) -> None:
     missing = str(tmp_path / "missing.pem")
     verdicts = check(tls={"certificate": missing, "key": missing, "authorities": missing})
