@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
@@ -115,7 +115,7 @@ def denoise(
     denoiser = _denoiser(wanted, steps)
     load = None if model is not None else _loader(wanted)
     orders = Orders(base.rules, source_ae, wanted.name, load, strength, noise.given, incomplete)
-    orders = noise.judging(orders, wanted)
+    orders = noise.judging(replace(orders, configured=base.model.name), wanted)
     with ending_in_order(), modes_of_the_caller(), progress("denoising") as on_slice:
         outcomes = denoise_folder(
             source,

@@ -57,13 +57,14 @@ class Orders:
     Attributes:
         rules: The site's rules; the first that matches a series wins, as in the node.
         source_ae: AE title of the sender that rules assume; files name none.
-        model: Name of the default denoiser in rules; empty: the name on its card.
+        model: Name of the default denoiser; empty: the name on its card.
         load: Returns the denoiser that a rule names; None: every series gets the default one.
         strength: Overrides the strength of rules; None: it does not.
         noise_overrides: Whether the noise wanted of the options overrides that of rules.
         incomplete: Denoise a series with missing slices all the same; its headers then say so.
         auto_gain: Whether the dose gain is ``AUTO`` where no rule sets another noise.
         reference: Noise of full-dose series, for dose gains that are ``AUTO``.
+        configured: Name of the model that rules without one mean; empty: the default denoiser.
     """
 
     rules: Sequence[Rule] = ()
@@ -75,6 +76,7 @@ class Orders:
     incomplete: bool = False
     auto_gain: bool = False
     reference: NoiseReference = field(default_factory=NoiseReference)
+    configured: str = ""
 
 
 def denoise_folder(
@@ -138,7 +140,7 @@ def _one_series(
 ) -> SeriesOutcome:
     name = orders.model or denoiser.info.name
     otherwise = WorkOrder(
-        name,
+        orders.configured or name,
         options.strength,
         destinations=(),
         dose_gain=AUTO if orders.auto_gain else options.dose_gain,
@@ -147,7 +149,7 @@ def _one_series(
     decision, missing = _decided(series, otherwise, orders)
     if isinstance(decision, Skip):
         return SeriesOutcome(series.name, skipped=decision.reason, rule=decision.rule)
-    order = _overridden(decision, otherwise, orders)
+    order = _overridden(decision, otherwise, orders, name)
     if orders.load is not None and decision.model != name:
         denoiser = orders.load(decision.model)
     chosen = replace(
@@ -161,14 +163,14 @@ def _one_series(
     return replace(outcome, rule=decision.rule)
 
 
-def _overridden(order: WorkOrder, otherwise: WorkOrder, orders: Orders) -> WorkOrder:
+def _overridden(order: WorkOrder, otherwise: WorkOrder, orders: Orders, default: str) -> WorkOrder:
     """Return an order with the strength and noise that override its own.
 
     The noise belongs to the model beside it: where the default model takes the place of the one
-    that a rule names, it does not get that one's.
+    that a rule names or means, it does not get that one's.
     """
     strength = order.strength if orders.strength is None else orders.strength
-    replaced = orders.load is None and order.model != otherwise.model
+    replaced = orders.load is None and order.model != default
     noise = otherwise if replaced or orders.noise_overrides else order
     return replace(
         order,
