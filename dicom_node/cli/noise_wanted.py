@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -57,13 +58,15 @@ class NoiseOptions:
         """Return the settings with the model of a name and the noise of these options.
 
         Raises:
-            ConfigurationError: The options contradict each other, or a gain is none.
+            ConfigurationError: The options contradict each other, or a gain or noise is none.
         """
         from dicom_node.denoising.models import for_model
 
         named = for_model(model, name or model.name)
         if self.dose_gain is not None and self.target_noise_hu is not None:
             raise ConfigurationError("Give either --dose-gain or --target-noise-hu, not both.")
+        if self.target_noise_hu is not None and not math.isfinite(self.target_noise_hu):
+            raise ConfigurationError("--target-noise-hu must be a finite number of HU from 1 on.")
         if self.given:
             gain = _gain(self.dose_gain)
             noise = {"dose_gain": gain, "target_noise_hu": self.target_noise_hu}

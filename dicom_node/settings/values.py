@@ -93,6 +93,13 @@ def _hour(value: object) -> object:
     return value
 
 
+def _no_boolean(value: object) -> object:
+    """Refuse true and false, which pydantic reads as 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError("a number is expected, not true or false")
+    return value
+
+
 def _auto_or(value: Any, validated: Callable[[Any], Any]) -> Any:
     """Validate anything but the word ``auto``; a union would name its types in every message."""
     return AUTO if value == AUTO else validated(value)
@@ -107,8 +114,12 @@ Name = Annotated[str, Field(min_length=1)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 ServiceRoot = Annotated[str, AfterValidator(_service_root)]
 Seconds = Annotated[float, Field(ge=0.0)]
-NoiseHu = Annotated[float, Field(ge=1.0, allow_inf_nan=False)]
-DoseGain = Annotated[float, Field(ge=MIN_DOSE_GAIN, le=MAX_DOSE_GAIN, allow_inf_nan=False)]
+NoiseHu = Annotated[float, Field(ge=1.0, allow_inf_nan=False), BeforeValidator(_no_boolean)]
+DoseGain = Annotated[
+    float,
+    Field(ge=MIN_DOSE_GAIN, le=MAX_DOSE_GAIN, allow_inf_nan=False),
+    BeforeValidator(_no_boolean),
+]
 DoseGainOrAuto = Annotated[
     float | Literal["auto"],
     GetPydanticSchema(

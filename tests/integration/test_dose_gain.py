@@ -154,6 +154,35 @@ def test_the_command_line_takes_precedence_over_settings_and_rules(
     assert left("--model", "identity") is None
 
 
+@pytest.mark.parametrize("wanted", ["dose_gain: 3", "target_noise_hu: 5"])
+def test_a_model_of_the_command_line_does_not_get_the_noise_beside_another(
+    call: Call, told: str, tmp_path: Path, wanted: str
+) -> None:
+    """A rule without a model means that of node.yaml."""
+    make_series(tmp_path / "in", slices=1)
+    config = configure(tmp_path, {"name": told}, f"rules:\n- denoise: {{{wanted}}}\n")
+    options = ("-c", config, "--json", "--model")
+    code, out, err = call("denoise", tmp_path / "in", tmp_path / "same", *options, "identity")
+    assert code == 0, err
+    report = json.loads(out)[0]["report"]
+    assert (report["dose_gain"], report["target_noise_hu"]) == (None, None)
+    code, out, err = call("denoise", tmp_path / "in", tmp_path / "out", *options, told)
+    assert code == 0, err
+    report = json.loads(out)[0]["report"]
+    assert report["dose_gain"] not in (None, 4)  # the model that the rule means
+
+
+@pytest.mark.parametrize("noise", ["inf", "nan", "0.5"])
+def test_a_noise_that_is_no_number_of_hu_is_refused(
+    call: Call, told: str, tmp_path: Path, noise: str
+) -> None:
+    make_series(tmp_path / "in", slices=1)
+    words = ("denoise", tmp_path / "in", tmp_path / "out", "--model", told)
+    code, _, err = call(*words, "--target-noise-hu", noise)
+    assert (code, "--target-noise-hu" in err) == (2, True)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("where", ["option", "settings"])
 def test_a_model_that_is_not_told_a_gain_is_refused_one(
     call: Call, tmp_path: Path, where: str

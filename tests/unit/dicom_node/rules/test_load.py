@@ -129,6 +129,14 @@ def test_a_mistaken_condition_is_told_with_its_line(
             "rules:\n- denoise: {target_noise_hu: 0.5}",
             "'denoise.target_noise_hu' is 0.5: input should be gre",
         ),
+        (
+            "rules:\n- denoise: {target_noise_hu: true}",
+            "'denoise.target_noise_hu' is wrong: a number is expected, not true or false",
+        ),
+        (
+            "rules:\n- denoise: {dose_gain: true}",
+            "'denoise.dose_gain' is wrong: a number is expected, not true or false",
+        ),
         ("rules:\n- denoise: {priority: high}", "'denoise.priority' is 'high': input should be"),
         ("rules:\n- denoise: {incomplete: no}", "'denoise.incomplete' is False: input should be"),
         ("rules:\n- denoise: {destinations: []}", "'denoise.destinations' is []"),

@@ -190,6 +190,10 @@ def test_all_errors_are_told_at_once_by_file_key_and_remedy(
             "noise needs a limit to flag of at least 0",
         ),
         (SMALLEST + "guard: {seeds: 1}", "one seed has no spread"),
+        (
+            SMALLEST + "model: {target_noise_hu: true}",
+            "'model.target_noise_hu' is wrong: a number is expected, not true or false",
+        ),
         (SMALLEST + "off_peak: {begin: 19:00}", "put an hour in quotes"),
         (SMALLEST + "database: mysql://ledger", "that this program cannot use"),
         (SMALLEST + "database: ledger.db", "'database' is not a database URL"),
