@@ -113,6 +113,13 @@ def files_below(folder: Path) -> list[Path]:
     ]
 
 
+def holds_dicom(folder: Path) -> bool:
+    """Whether any file below a folder looks like DICOM."""
+    return any(
+        path.name != DIRECTORY_FILE and _looks_like_dicom(path) for path in files_below(folder)
+    )
+
+
 def dicom_files_in(folder: Path) -> list[Path]:
     """List the files in a folder, not below it, that look like DICOM, sorted; no hidden ones."""
     return [

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -13,7 +14,7 @@ from pydicom.errors import InvalidDicomError
 
 from dicom_node.ct.attributes import number, numbers, texts
 from dicom_node.ct.pixels import WORD_BITS, Encoding
-from dicom_node.ct.scope import is_own_equipment, reason_unprocessable
+from dicom_node.ct.scope import is_own_equipment, reason_unprocessable, reason_unreadable
 from dicom_node.ct.transfer_syntaxes import READABLE, unreadable_syntax
 from dicom_node.encoding.element_selection import ElementScope
 from dicom_node.encoding.file_reader import read_elements, transfer_syntax_of
@@ -30,7 +31,7 @@ an unreachable network folder) are transient."""
 
 _HASHED_NAME: Final = re.compile(r"[0-9a-f]{16,}-[0-9a-f]{16,}\.dcm")
 _IDENTITY: Final = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
-_NUMBERS: Final = {
+_OF_PIXELS: Final = {
     "Rows": 1,
     "Columns": 1,
     "BitsAllocated": 1,
@@ -39,11 +40,11 @@ _NUMBERS: Final = {
     "PixelRepresentation": 1,
     "RescaleSlope": 1,
     "RescaleIntercept": 1,
-    "PixelSpacing": 2,
-    "ImagePositionPatient": 3,
-    "ImageOrientationPatient": 6,
 }
-"""Attributes required for HU and for the position in the patient, with their multiplicity."""
+"""Attributes required for HU, with their multiplicity."""
+
+_OF_PLACE: Final = {"PixelSpacing": 2, "ImagePositionPatient": 3, "ImageOrientationPatient": 6}
+"""Attributes required for the position in the patient, with their multiplicity."""
 
 
 def load(path: Path, *, pixels: bool) -> FileDataset:
@@ -156,8 +157,38 @@ def check(header: Dataset, name: str) -> None:
         NotForUs: It is out of scope whatever the rules say: MR, multi-frame, localizer, colour ...
         UnreadableFile: An attribute is missing or makes no sense.
     """
+    with damage_named(name):
+        if (reason := reason_unprocessable(header)) is not None:
+            raise NotForUs(f"{name} cannot be denoised: {reason}.")
+        _check_attributes(header, name, {**_OF_PIXELS, **_OF_PLACE})
+        _check_encoding(header, name)
+        if min(numbers(header, "PixelSpacing")) <= 0:
+            raise UnreadableFile(f"{name} has a PixelSpacing that is not positive.")
+
+
+def check_pixels(header: Dataset, name: str) -> None:
+    """Check that an image can be converted to HU, whoever made it and wherever it lies.
+
+    Raises:
+        NotForUs: It has no CT values in HU: MR, multi-frame, localizer, colour ...
+        UnreadableFile: An attribute is missing or makes no sense.
+    """
+    with damage_named(name):
+        if (reason := reason_unreadable(header)) is not None:
+            raise NotForUs(f"{name} cannot be read in HU: {reason}.")
+        _check_attributes(header, name, _OF_PIXELS)
+        _check_encoding(header, name)
+
+
+@contextmanager
+def damage_named(name: str) -> Iterator[None]:
+    """Turn whatever a damaged header does to those who read it into an error that names the image.
+
+    Raises:
+        UnreadableFile: A value breaks its converter.
+    """
     try:
-        _check(header, name)
+        yield
     except InputError:
         raise
     except Exception as error:  # a value of a wrong type can break its converter in any way
@@ -175,17 +206,18 @@ def condition_of(headers: Sequence[Dataset]) -> Condition:
     )
 
 
-def _check(header: Dataset, name: str) -> None:
-    if (reason := reason_unprocessable(header)) is not None:
-        raise NotForUs(f"{name} cannot be denoised: {reason}.")
+def _check_attributes(header: Dataset, name: str, counts: Mapping[str, int]) -> None:
     for keyword in _IDENTITY:
         if not header.get(keyword):
             raise UnreadableFile(f"{name} has no {keyword}: the file is cut off or not a CT image.")
-    for keyword, count in _NUMBERS.items():
+    for keyword, count in counts.items():
         if len(numbers(header, keyword)) != count:
             raise UnreadableFile(
                 f"{name} has no usable {keyword}: the file is cut off or not a CT image."
             )
+
+
+def _check_encoding(header: Dataset, name: str) -> None:
     _check_bits(header, name)
     if max(int(header.Rows), int(header.Columns)) > MAX_SIDE_PIXELS:
         raise UnreadableFile(
@@ -194,8 +226,6 @@ def _check(header: Dataset, name: str) -> None:
         )
     if float(header.RescaleSlope) == 0:
         raise UnreadableFile(f"{name} has a RescaleSlope of 0, so its pixel values mean nothing.")
-    if min(numbers(header, "PixelSpacing")) <= 0:
-        raise UnreadableFile(f"{name} has a PixelSpacing that is not positive.")
     Encoding.of(header)
 
 

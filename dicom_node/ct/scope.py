@@ -46,6 +46,14 @@ def reason_unprocessable(dataset: Dataset) -> str | None:
     return _first_reason(dataset, _UNPROCESSABLE)
 
 
+def reason_unreadable(dataset: Dataset) -> str | None:
+    """Return the reason an image has no CT values in HU to read; None if it has, whoever made it.
+
+    Unlike `reason_unprocessable`, it lets results of this product pass: for measuring them.
+    """
+    return _first_reason(dataset, _UNREADABLE)
+
+
 def reason_out_of_scope(dataset: Dataset) -> str | None:
     """Return the reason an image's series is only denoised if a rule names it; None if in scope.
 
@@ -151,8 +159,7 @@ def _image_type(dataset: Dataset) -> tuple[str, ...]:
     return (values,) if isinstance(values, str) else tuple(values)
 
 
-_UNPROCESSABLE: Final = (
-    _own_work,
+_UNREADABLE: Final = (
     _other_modality,
     _other_class,
     _multi_frame,
@@ -160,4 +167,5 @@ _UNPROCESSABLE: Final = (
     _localizer,
     _other_units,
 )
+_UNPROCESSABLE: Final = (_own_work, *_UNREADABLE)
 _OUT_OF_SCOPE: Final = (_derived, _secondary, _not_axial)

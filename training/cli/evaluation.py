@@ -36,13 +36,19 @@ def evaluate(
     gaussian: options.Gaussian = False,
     classical: options.Classical = False,
     ceiling: options.Ceiling = False,
+    row: options.ResultRows = [],  # noqa: B006
+    partial: options.Partial = False,
     card: options.Card = None,
     device: options.Device = "auto",
     as_json: options.AsJson = False,
 ) -> None:
-    """Measure PSNR, SSIM, LPIPS and HU bias of models, always beside the untouched low dose."""
+    """Measure PSNR, SSIM, LPIPS and HU bias of models, always beside the untouched low dose.
+
+    A MODEL may be a folder of denoised DICOM images of any origin, for real pairs.
+    """
     from training.data.splits import known_split
     from training.evaluate.cases import Wanted, cases
+    from training.evaluate.coverage import Coverage
     from training.evaluate.methods import methods_of
     from training.evaluate.run import evaluate as run
     from training.evaluate.windows import window_of
@@ -52,6 +58,7 @@ def evaluate(
     wanted = Wanted(known_split(split), tuple(dose), slices)
     methods = methods_of(
         models,
+        rows=row,
         device=device,
         steps=steps,
         samplers=sampler,
@@ -59,8 +66,10 @@ def evaluate(
         classical=classical,
         ceiling=ceiling,
     )
+    coverage = Coverage(methods, partial=partial)
     with counted("series") as on_progress:
-        measured = run(methods, cases(data, full, wanted), windows, on_case=on_progress)
+        found = coverage.of(cases(data, full, wanted))
+        measured = coverage.stated(run(methods, found, windows, on_case=on_progress))
     if card:
         add_to_card(card, measured)
     _show(measured, as_json)

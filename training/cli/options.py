@@ -17,7 +17,10 @@ SetFolder = Annotated[Path, Argument(metavar="SET", help="Folder of the training
 RecipeName = Annotated[str, Argument(metavar="RECIPE", help="Name of a recipe, or a YAML file.")]
 RunFolder = Annotated[Path, Argument(metavar="RUN", help="Folder of a run.")]
 Models = Annotated[
-    list[str], Argument(metavar="MODEL…", help="Model names, cards, exported folders or runs.")
+    list[str],
+    Argument(
+        metavar="MODEL…", help="Model names, cards, exported folders, runs or folders of results."
+    ),
 ]
 
 SetOut = Annotated[Path, Option("--out", help="Folder of the set; extended if present.")]
@@ -117,6 +120,18 @@ Classical = Annotated[
 ]
 Ceiling = Annotated[
     bool, Option("--ceiling", help="Add full dose reconstructed by the model's autoencoder alone.")
+]
+ResultRows = Annotated[
+    list[str],
+    Option(
+        "--row",
+        metavar="NAME",
+        help="Name of the row of a folder of results instead of the folder's; may be repeated.",
+    ),
+]
+Partial = Annotated[
+    bool,
+    Option("--partial", help="Leave slices that a folder of results lacks out of all rows."),
 ]
 Card = Annotated[
     Path | None, Option("--card", help="Enter the measured rows into this model card.")

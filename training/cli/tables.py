@@ -22,6 +22,7 @@ def table(
     out: options.ResultsOut = options.RESULTS,
     resume: options.ResumeTable = False,
     without: options.Without = [],  # noqa: B006
+    partial: options.Partial = False,
     final: options.Final = False,
     device: options.Device = "auto",
     threads: options.Threads = None,
@@ -39,7 +40,7 @@ def table(
     wanted = load_table(name)
     left_out = tuple(without)
     title = name.rpartition("/")[2].removesuffix(".yaml").removesuffix(".yml")
-    settings = TableOptions(out / f"{title}.cases.jsonl", resume, final, device)
+    settings = TableOptions(out / f"{title}.cases.jsonl", resume, final, device, partial)
     with counted("series") as on_case:
         rows = tabulate(filled(wanted, _pairs(variables), left_out), settings, on_case)
     written = save_result(TableResult(title, wanted, tuple(rows), left_out), out)

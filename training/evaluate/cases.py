@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydicom import Dataset
 
 from dicom_node.ct.read import CtSeries, find_series, read_series
 from dicom_node.errors import InputError
@@ -20,6 +21,8 @@ from man_core.physics.low_dose import insert_noise
 from training.data.manifest import MANIFEST, Manifest, SeriesEntry, load_manifest, slices_file
 from training.data.scan import patient_id, slice_position_mm
 from training.errors import TrainingError
+from training.evaluate.image_facts import ImageFacts
+from training.evaluate.matching import Origin
 
 Hu = NDArray[np.float32]
 
@@ -42,6 +45,7 @@ class Case:
         condition: Acquisition facts of the scan.
         exam: ``chest``, ``abdomen`` or ``head`` if all slices show it (``exams.by_exam``).
         positions_mm: Position of each slice along the normal; empty: they are no stack.
+        origins: Image of each slice, if the low dose is that of a DICOM folder; else empty.
     """
 
     split: str
@@ -54,6 +58,17 @@ class Case:
     condition: Condition
     exam: str = ""
     positions_mm: tuple[float, ...] = ()
+    origins: tuple[Origin, ...] = ()
+
+    def part(self, slices: Sequence[int]) -> Case:
+        """Return the case with some of its slices only."""
+        return replace(
+            self,
+            low=_chosen(self.low, slices),
+            full=self.full[list(slices)],
+            positions_mm=tuple(self.positions_mm[k] for k in slices) if self.positions_mm else (),
+            origins=tuple(self.origins[k] for k in slices) if self.origins else (),
+        )
 
     @property
     def neighbours(self) -> Neighbours:
@@ -128,7 +143,8 @@ def _folder_cases(folder: Path, wanted: Wanted) -> Iterator[Case]:
     for number, series in enumerate(_series_below(folder), 1):
         known = _Known(folder.name, f"{folder.name}-{number}", patients.name(series))
         positions = [slice_position_mm(header) for header in series.headers]
-        yield from _simulated(known, series.volume, positions, series.condition, wanted)
+        own = [_origin(header, header) for header in series.headers]
+        yield from _simulated(known, series.volume, positions, series.condition, wanted, own)
 
 
 def _real_cases(low: Path, full: Path, wanted: Wanted) -> Iterator[Case]:
@@ -151,6 +167,7 @@ def _real_cases(low: Path, full: Path, wanted: Wanted) -> Iterator[Case]:
                 full=partner.volume.hu[[j for _, j in chosen]],
                 condition=series.condition,
                 positions_mm=tuple(slice_position_mm(series.headers[i]) for i, _ in chosen),
+                origins=tuple(_origin(series.headers[i], partner.headers[j]) for i, j in chosen),
             )
             break
     if not found:
@@ -192,6 +209,7 @@ def _simulated(
     positions_mm: Sequence[float],
     condition: Condition,
     wanted: Wanted,
+    origins: Sequence[Origin] = (),
 ) -> Iterator[Case]:
     texture = estimate_noise_and_texture(volume.hu)
     if texture.std_hu <= 0:
@@ -202,7 +220,8 @@ def _simulated(
     positions = tuple(positions_mm[index] for index in chosen)
     for dose in wanted.doses:
         if dose == FULL_DOSE:
-            yield Case(*known, dose, False, part, part.hu, condition, positions_mm=positions)
+            same = Case(*known, dose, False, part, part.hu, condition, positions_mm=positions)
+            yield replace(same, origins=tuple(origins[k] for k in chosen) if origins else ())
             continue
         seed = series_seed(f"{known.split}/{known.name}", str(dose))
         generator = torch.Generator().manual_seed(seed)
@@ -219,6 +238,10 @@ def _simulated(
         ]
         noisy = part.with_hu(np.concatenate(low))
         yield Case(*known, dose, False, noisy, part.hu, condition, positions_mm=positions)
+
+
+def _origin(low: Dataset, full: Dataset) -> Origin:
+    return Origin(ImageFacts.of(low), str(full.SOPInstanceUID))
 
 
 def _series_below(folder: Path) -> Iterator[CtSeries]:

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from man_core import Volume
 from man_core.quality import ABDOMEN_EXAM, CHEST_EXAM, HEAD_EXAM, Window
 from training.evaluate.cases import Case
 
@@ -70,7 +69,4 @@ def by_exam(case: Case) -> list[Case]:
 def _part(case: Case, exam: str, slices: Sequence[int]) -> Case:
     if len(slices) == len(case.full):
         return replace(case, exam=exam)
-    low = Volume(case.low.hu[list(slices)], case.low.spacing_mm, case.low.affine)
-    positions = tuple(case.positions_mm[one] for one in slices) if case.positions_mm else ()
-    full = case.full[list(slices)]
-    return replace(case, exam=exam, low=low, full=full, positions_mm=positions)
+    return replace(case.part(slices), exam=exam)

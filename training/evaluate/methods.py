@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,10 +26,11 @@ from man_core.card import NO_SAMPLER
 from man_core.device import choose_device
 from man_core.quality import Window
 from man_core.texture import Texture
-from training.errors import TrainingError
+from training.errors import RecipeError, TrainingError
 from training.evaluate.cases import Case
 from training.evaluate.ceiling import Reconstruction
 from training.evaluate.classical import FILTERS
+from training.evaluate.denoised_folder import DenoisedFolder, is_denoised_folder
 from training.fit.export import write_model
 from training.fit.state import RECIPE_FILE
 
@@ -51,6 +53,7 @@ class Method:
         device: Device it runs on.
         dose_gain: Dose gain by default; None: it cannot be told one.
         textured: Loads the same model with another texture; None for a method that is no model.
+        results: Folder of denoised images; None for a method that computes its results.
     """
 
     name: str
@@ -61,6 +64,17 @@ class Method:
     device: str = "cpu"
     dose_gain: float | None = None
     textured: Callable[[Texture], Method] | None = None
+    results: DenoisedFolder | None = None
+
+    @property
+    def files_sha256(self) -> str:
+        """Hash of the images of a folder of results; empty for other methods."""
+        return "" if self.results is None else self.results.files_sha256
+
+    @property
+    def source_sha256(self) -> str:
+        """Hash of what makes its results: weights, or files of results; empty without either."""
+        return self.weights_sha256 or self.files_sha256
 
 
 CLASSICAL = {name: Method(name, "", 0, apply) for name, apply in FILTERS.items()}
@@ -70,6 +84,7 @@ CLASSICAL = {name: Method(name, "", 0, apply) for name, apply in FILTERS.items()
 def methods_of(
     models: Sequence[str],
     *,
+    rows: Sequence[str] = (),
     device: str = "auto",
     steps: Sequence[int] = (),
     samplers: Sequence[str] = (),
@@ -82,7 +97,9 @@ def methods_of(
     A model that does not sample has one row.
 
     Args:
-        models: Registry names, paths to cards, or folders of runs or of exported models.
+        models: Registry names, paths to cards, folders of runs, of exported models or of denoised
+            images.
+        rows: Names of the rows of the folders of denoised images; of further ones, the folder's.
         device: Device of the models.
         steps: Sampling steps; empty takes the card's.
         samplers: Names of samplers; empty takes the card's.
@@ -91,16 +108,35 @@ def methods_of(
         ceiling: Whether to add the reconstruction of full dose by each model's autoencoder.
 
     Raises:
-        TrainingError: A model cannot be loaded, or has no autoencoder.
+        TrainingError: A model cannot be loaded or has no autoencoder, or images cannot be read.
+        RecipeError: A folder of denoised images has a name that another row has.
     """
     methods = [untouched()]
     if gaussian or classical:
         methods += CLASSICAL.values() if classical else [CLASSICAL[BEST_GAUSSIAN]]
+    names = iter(rows)
     for model in models:
+        if is_denoised_folder(model):
+            methods.append(results_method(Path(model), row=next(names, None)))
+            continue
         methods += _sampled(model, device, samplers, steps)
         if ceiling:
             methods.append(ceiling_method(model, device=device))
+    if next(names, None) is not None:
+        raise RecipeError("There are more names of rows than folders of denoised images.")
+    _refuse_common_names(methods)
     return methods
+
+
+def _refuse_common_names(methods: Sequence[Method]) -> None:
+    """Raise if a folder of results has a name that another row has."""
+    count = Counter(method.name for method in methods)
+    for method in methods:
+        if method.results is not None and count[method.name] > 1:
+            raise RecipeError(
+                f"Two rows would be named {method.name!r}: name the folder of denoised images"
+                " otherwise with --row."
+            )
 
 
 def _sampled(
@@ -120,6 +156,24 @@ def _sampled(
 def untouched() -> Method:
     """Return the untouched low dose, the reference row of every table."""
     return Method(LOW_DOSE, "", 0, lambda case, _window: (case.low.hu, 0.0))
+
+
+def results_method(folder: Path, *, row: str | None = None) -> Method:
+    """Return a folder of denoised images as a method.
+
+    Args:
+        folder: Folder of DICOM images, made by any program.
+        row: Name of the row; None takes the folder's.
+
+    Raises:
+        TrainingError: It holds no CT image, or one that cannot be read in HU.
+    """
+    results = DenoisedFolder(folder)
+
+    def apply(case: Case) -> tuple[Hu, float]:
+        return results(case), 0.0
+
+    return Method(row or folder.resolve().name, "", 0, _Once(apply), results=results)
 
 
 @contextmanager
@@ -154,7 +208,8 @@ def model_method(
     """Load a model as a method.
 
     Args:
-        name: Registry name, path to a card, or folder of a run or of an exported model.
+        name: Registry name, path to a card, or folder of a run, of an exported model or of denoised
+            images, whose method has neither device nor steps, sampler or texture.
         device: Device it runs on.
         steps: Sampling steps; None takes the card's.
         sampler: Name of the sampler; None takes the card's.
@@ -164,6 +219,8 @@ def model_method(
     Raises:
         TrainingError: The model cannot be loaded.
     """
+    if is_denoised_folder(name):
+        return results_method(Path(name), row=row)
     chosen = partial(model_method, name, device=device, steps=steps, sampler=sampler, row=row)
     try:
         with located(name) as model:
@@ -172,7 +229,7 @@ def model_method(
             )
     except ModelError as error:
         raise TrainingError(str(error)) from error
-    info, apply = denoiser.info, _Denoising(denoiser)
+    info, apply = denoiser.info, _Once(partial(_denoised, denoiser))
     sha256, title = info.weights_sha256, row or info.name
     method = Method(
         title, sha256, denoiser.steps, apply, info.sampler, denoiser.device, info.dose_gain
@@ -196,19 +253,28 @@ def ceiling_method(name: str, *, device: str = "auto", row: str | None = None) -
     return Method(title, card.weights_sha256, 0, through, device=used)
 
 
-class _Denoising:
-    """Denoises each case once, for any number of windows."""
+def _denoised(denoiser: Denoiser, case: Case) -> tuple[Hu, float]:
+    seed = series_seed(case.name, denoiser.info.digest)
+    volume, report = denoise_volume(
+        case.low, denoiser, case.condition, seed=seed, neighbours=case.neighbours
+    )
+    return volume.hu, report.seconds
 
-    def __init__(self, denoiser: Denoiser) -> None:
-        self._denoiser = denoiser
+
+class _Once:
+    """A method that computes the result of each case once, for any number of windows.
+
+    Args:
+        result_of: Maps a case to HU [slice, row, column] and seconds.
+    """
+
+    def __init__(self, result_of: Callable[[Case], tuple[Hu, float]]) -> None:
+        self._result_of = result_of
         self._case: Case | None = None
         self._result: tuple[Hu, float] | None = None
 
     def __call__(self, case: Case, _window: Window) -> tuple[Hu, float]:
         if self._result is None or case is not self._case:
-            seed = series_seed(case.name, self._denoiser.info.digest)
-            volume, report = denoise_volume(
-                case.low, self._denoiser, case.condition, seed=seed, neighbours=case.neighbours
-            )
-            self._case, self._result = case, (volume.hu, report.seconds)
+            self._case, self._result = None, self._result_of(case)
+            self._case = case
         return self._result

@@ -48,6 +48,8 @@ class Row:
         sampler: Sampler of the model; empty without sampling.
         patients: Number of patients.
         machine: Machine of the time measurement.
+        files_sha256: Hash of the images of a folder of results; empty for other methods.
+        left_out: Slices that are in no row of the same cases, since a folder of results lacks them.
     """
 
     split: str
@@ -66,6 +68,13 @@ class Row:
     sampler: str = ""
     patients: int = 1
     machine: str = ""
+    files_sha256: str = ""
+    left_out: int = 0
+
+    @property
+    def source_sha256(self) -> str:
+        """Hash of what made the row: weights, or files of results; empty without either."""
+        return self.weights_sha256 or self.files_sha256
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; null stands for a value that was not measured."""
@@ -167,6 +176,7 @@ def rows_of_case(method: Method, case: Case, windows: Sequence[Window]) -> Itera
             seconds_per_slice=seconds / len(case.full),
             sampler=method.sampler,
             machine=machine(method.device),
+            files_sha256=method.files_sha256,
         )
         yield CaseRow(case.patient, case.name, row)
 
@@ -184,7 +194,7 @@ def averaged(rows: Sequence[CaseRow]) -> list[Row]:
             row.row,
             row.steps,
             row.sampler,
-            row.weights_sha256,
+            row.source_sha256,
         )
         kinds.setdefault(kind, []).append(each)
     return [_mean(group) for group in kinds.values()]

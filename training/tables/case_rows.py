@@ -61,7 +61,7 @@ class CaseRowFile:
             found = json.loads(line)
             row = Row.from_dict(found["row"])
             case_row = CaseRow(found["patient"], found["series"], row)
-            name = (row.row, row.weights_sha256, row.sampler, row.steps)
+            name = (row.row, row.source_sha256, row.sampler, row.steps)
             self._rows[(found["case"], *name, row.window_hu)] = case_row
         except (ValueError, KeyError, TypeError) as error:
             raise TrainingError(f"{self._path} is damaged; measure the table again.") from error
@@ -80,7 +80,7 @@ def _entry(of: str, row: CaseRow) -> dict[str, Any]:
 
 
 def _key(of: str, method: Method, window: Window) -> Key:
-    return (of, method.name, method.weights_sha256, method.sampler, method.steps, window)
+    return (of, method.name, method.source_sha256, method.sampler, method.steps, window)
 
 
 def _whole_lines(path: Path) -> list[str]:

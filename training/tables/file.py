@@ -59,7 +59,7 @@ class MethodSettings(_Strict):
 
     Attributes:
         row: Name of the row; selects a classical method if there is no model.
-        model: Registry name, card, exported folder or run of a model.
+        model: Registry name, card, exported folder or run of a model, or folder of denoised images.
         steps: Sampling steps instead of the card's.
         sampler: Sampler instead of the card's.
         ceiling: Whether to reconstruct full dose by the autoencoder alone, instead of the model.

@@ -17,6 +17,7 @@ from training.evaluate.windows import WINDOW_NAMES
 from training.tables.file import Printed, PrintedRow, TableFile
 from training.tables.statements import (
     NUMBERS,
+    left_out_statement,
     order_statements,
     subject_statement,
     tolerance_statement,
@@ -113,7 +114,7 @@ def sections(
     for rows in result.groups():
         if windows is not None and rows[0].window_hu not in windows:
             continue
-        parts += [f"{level} {heading(rows[0])}", _grid(rows)]
+        parts += [f"{level} {heading(rows[0])}", _grid(rows), left_out_statement(rows)]
         if table.printed:
             parts += [_beside(rows, table.printed)]
             parts += [_listed(order_statements(rows, table.printed))]
@@ -151,7 +152,10 @@ def _cells(row: Row) -> Iterator[str]:
     yield (
         f"{row.sampler} {row.steps}".strip() if row.steps and row.sampler else str(row.steps or "")
     )
-    yield f"`{row.weights_sha256[:8]}`" if row.weights_sha256 else ""
+    if row.files_sha256:
+        yield f"files `{row.files_sha256[:8]}`"
+    else:
+        yield f"`{row.weights_sha256[:8]}`" if row.weights_sha256 else ""
     yield f"{row.slices} ({row.patients})"
     yield from (number(number.ours(row)) for number in NUMBERS[:3])
     yield f"{row.seconds_per_slice:.2f}" if row.seconds_per_slice else ""

@@ -49,6 +49,15 @@ NUMBERS = (
 )
 
 
+def left_out_statement(rows: Sequence[Row]) -> str:
+    """Say how many slices are in none of the rows of one dose and window; empty if none is."""
+    count = rows[0].left_out
+    if not count:
+        return ""
+    slices = "1 slice of this dose is" if count == 1 else f"{count} slices of this dose are"
+    return f"{slices} in no row, in whatever window, since a folder of results lacks them."
+
+
 def order_statements(rows: Sequence[Row], printed: Printed) -> list[str]:
     """Compare the order of our rows with that of the printed ones: a sentence for each number.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from man_core.quality import Window
 from training.errors import RecipeError, TrainingError
 from training.evaluate.cases import Case, Wanted, cases
+from training.evaluate.coverage import Coverage
 from training.evaluate.exams import EXAMS, by_exam
 from training.evaluate.methods import CLASSICAL, Method, ceiling_method, model_method, untouched
 from training.evaluate.run import NOTHING, CaseRow, Row, averaged
@@ -26,12 +27,14 @@ class TableOptions:
         resume: Whether to continue with the rows in it.
         final: Whether the table of the test split is intended.
         device: Device of the models.
+        partial: Whether slices that a folder of results lacks are left out of all rows.
     """
 
     rows: Path
     resume: bool = False
     final: bool = False
     device: str = "auto"
+    partial: bool = False
 
 
 def tabulate(
@@ -58,16 +61,34 @@ def tabulate(
     windows = {text: window_of(text) for text in table.windows if text != EXAM}
     methods = [untouched(), *(_method(wanted, options.device) for wanted in table.methods)]
     measured = CaseRowFile(options.rows, resume=options.resume)
+    coverage = Coverage(methods, partial=options.partial)
     rows: list[CaseRow] = []
-    for done, case in enumerate(_cases(table), 1):
+    for done, case in enumerate(_by_exam(table, coverage.of(_cases(table))), 1):
         shown = [*windows.values(), *_exam_windows(table, case)]
-        for method in methods:
+        for method in _applicable(methods, case):
             rows.extend(measured.rows(method, case, shown))
         if on_case:
             on_case(done, None)
+    _check_rows(methods, rows)
+    return coverage.stated(averaged(rows))
+
+
+def _applicable(methods: Sequence[Method], case: Case) -> list[Method]:
+    """Return the methods of a case: nobody else has denoised what was simulated here."""
+    return [method for method in methods if method.results is None or case.origins]
+
+
+def _check_rows(methods: Sequence[Method], rows: Sequence[CaseRow]) -> None:
     if not rows:
         raise TrainingError(NOTHING)
-    return averaged(rows)
+    measured = {case_row.row.row for case_row in rows}
+    for method in methods:
+        if method.name not in measured:
+            raise TrainingError(
+                f"The row {method.name!r} is a folder of denoised images, and the table has no real"
+                " pair of DICOM folders to measure it on: add one, or leave the row out with"
+                " --without."
+            )
 
 
 def _exam_windows(table: TableFile, case: Case) -> list[Window]:
@@ -79,8 +100,12 @@ def _cases(table: TableFile) -> Iterator[Case]:
         wanted = Wanted(table.split, source.doses, source.slices)
         full = Path(source.full) if source.full else None
         for case in cases(Path(source.set or source.low or ""), full, wanted):
-            filed = case if source.set else _named(case, source.name, table.split)
-            yield from by_exam(filed) if EXAM in table.windows else (filed,)
+            yield case if source.set else _named(case, source.name, table.split)
+
+
+def _by_exam(table: TableFile, found: Iterable[Case]) -> Iterator[Case]:
+    for case in found:
+        yield from by_exam(case) if EXAM in table.windows else (case,)
 
 
 def _named(case: Case, name: str, split: str) -> Case:

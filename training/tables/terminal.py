@@ -32,7 +32,8 @@ def _row_table(rows: list[Row]) -> Table:
     low, high = first.window_hu
     title = (
         f"{first.split}, {'real' if first.real else 'simulated'} dose {first.dose:g}, "
-        f"window {low:g} to {high:g} HU, {first.slices} slices; mean HU off by tissue"
+        f"window {low:g} to {high:g} HU, {first.slices} slices"
+        f"{f' ({first.left_out} left out)' if first.left_out else ''}; mean HU off by tissue"
     )
     tissues = list(first.bias_hu)
     table = Table(*COLUMNS, *tissues, title=title, box=SIMPLE_HEAD, title_justify="left")
@@ -41,7 +42,7 @@ def _row_table(rows: list[Row]) -> Table:
             row.row,
             "" if row.sampler == NO_SAMPLER else row.sampler,
             str(row.steps or ""),
-            row.weights_sha256[:8],
+            f"files {row.files_sha256[:8]}" if row.files_sha256 else row.weights_sha256[:8],
             f"{row.psnr_db:.2f}",
             f"{row.ssim:.3f}",
             f"{row.lpips:.3f}",
@@ -74,7 +75,8 @@ def paired_tables(
 
 def described(method: Method) -> str:
     """Describe name, weights and steps of a model."""
-    weights = f", weights {method.weights_sha256[:8]}" if method.weights_sha256 else ""
+    of = "files" if method.files_sha256 else "weights"
+    weights = f", {of} {method.source_sha256[:8]}" if method.source_sha256 else ""
     steps = f", {method.steps} steps" if method.steps else ""
     return f"{method.name}{weights}{steps}"
 
