@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import typer
@@ -13,6 +13,9 @@ from training.cli import options
 from training.cli.output import console, counted
 
 if TYPE_CHECKING:  # torch is loaded when there is something to measure
+    from man_core.quality import Window
+    from training.evaluate.cases import Case
+    from training.evaluate.methods import Method
     from training.evaluate.run import Row
 
 MIN_TABLE_COLUMNS = 124
@@ -48,9 +51,7 @@ def evaluate(
     """
     from training.data.splits import known_split
     from training.evaluate.cases import Wanted, cases
-    from training.evaluate.coverage import Coverage
     from training.evaluate.methods import methods_of
-    from training.evaluate.run import evaluate as run
     from training.evaluate.windows import window_of
     from training.tables.card import add_to_card
 
@@ -66,13 +67,22 @@ def evaluate(
         classical=classical,
         ceiling=ceiling,
     )
-    coverage = Coverage(methods, partial=partial)
-    with counted("series") as on_progress:
-        found = coverage.of(cases(data, full, wanted))
-        measured = coverage.stated(run(methods, found, windows, on_case=on_progress))
+    measured = _measured(methods, cases(data, full, wanted), windows, partial=partial)
     if card:
         add_to_card(card, measured)
     _show(measured, as_json)
+
+
+def _measured(
+    methods: Sequence[Method], found: Iterable[Case], windows: Sequence[Window], *, partial: bool
+) -> list[Row]:
+    from training.evaluate.coverage import Coverage
+    from training.evaluate.run import evaluate as run
+
+    coverage = Coverage(methods, partial=partial)
+    with counted("series") as on_progress:
+        rows = run(methods, coverage.of(found), windows, on_case=on_progress)
+    return coverage.stated(rows)
 
 
 def _show(rows: Sequence[Row], as_json: bool) -> None:
