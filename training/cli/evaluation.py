@@ -55,8 +55,7 @@ def evaluate(
     from training.evaluate.windows import window_of
     from training.tables.card import add_to_card
 
-    windows = [window_of(text) for text in window]
-    wanted = Wanted(known_split(split), tuple(dose), slices)
+    windows, wanted = [*map(window_of, window)], Wanted(known_split(split), tuple(dose), slices)
     methods = methods_of(
         models,
         rows=row,
