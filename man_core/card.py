@@ -93,6 +93,7 @@ class ModelCard:
         texture: Fine noise of the source that a result keeps; None: what the network leaves.
         started_from: Weights that the fit started from and their own origins, the newest first.
         context_slices: Slices below, and as many above, that the model sees beside each; 0: none.
+        for_comparison: Whether the model is there for comparison, and not for reading.
     """
 
     name: str
@@ -117,6 +118,7 @@ class ModelCard:
     texture: Texture | None = None
     started_from: tuple[Ancestor, ...] = ()
     context_slices: int = 0
+    for_comparison: bool = False
 
     @property
     def digest(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 from dicom_node.certificates import check_certificates
 from dicom_node.checkup.verdict import Checks, CheckWarning
@@ -27,6 +28,7 @@ def checks(settings: Settings) -> Checks:
     yield "model", lambda: _model(settings)
     yield "models of rules", lambda: _rule_models(settings)
     yield "model names", lambda: _model_names(settings)
+    yield "models for comparison", lambda: _comparisons(settings)
     if settings.model.noise_reference is not None:
         yield "noise reference", lambda: _noise_reference(settings.model)
     if (tls := settings.tls) is not None:
@@ -89,6 +91,22 @@ def _model_names(settings: Settings) -> str:
             " rules."
         )
     return "Every model has a name of its own."
+
+
+def _comparisons(settings: Settings) -> str:
+    """Report models of the configuration that are for comparison; unknown ones have been named."""
+    used = []
+    for name in _named(settings):
+        with suppress(ModelError):
+            card, _ = find_model(name)
+            used += [card.name] if card.for_comparison else []
+    if used:
+        raise CheckWarning(
+            f"{', '.join(used)}: for comparison with other models, not for reading, and every"
+            " derived image says so. Name another model in node.yaml and the rules, unless this"
+            " node serves a study."
+        )
+    return "None is used."
 
 
 def _noise_reference(model: ModelSettings) -> str:

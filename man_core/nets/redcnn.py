@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from man_core.nets.blocks import zeroed
+from man_core.nets.single_pass import SinglePassNetwork
 
 DEPTH = 5
 """Number of convolutions, and of transposed ones (figure 1 of the paper)."""
@@ -45,7 +46,7 @@ class RedCnnConfig:
         return asdict(self)
 
 
-class RedCnn(nn.Module):
+class RedCnn(SinglePassNetwork):
     """Convolutions without padding, then transposed ones that restore the size.
 
     Shortcuts as in the paper: from the input to the output of the last layer, from the second
@@ -57,7 +58,7 @@ class RedCnn(nn.Module):
     """
 
     def __init__(self, config: RedCnnConfig) -> None:
-        super().__init__()
+        super().__init__(config.centre, config.scale)
         self.config = config
         width, kernel = config.channels, config.kernel
         into = [1] + [width] * (DEPTH - 1)
@@ -70,10 +71,9 @@ class RedCnn(nn.Module):
         zeroed(up[-1])
         self.down, self.up = nn.ModuleList(down), nn.ModuleList(up)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Denoise [batch, 1, row, column] in [-1, 1]; a side must exceed ``reach``."""
-        standard = (x - self.config.centre) / self.config.scale
-        return (standard + self.residual(standard)) * self.config.scale + self.config.centre
+    def denoised(self, standard: Tensor) -> Tensor:
+        """Denoise standardised values [batch, 1, row, column]; a side must exceed ``reach``."""
+        return standard + self.residual(standard)
 
     def restore(self, x: Tensor) -> Tensor:
         """Denoise a whole slice of any size, its border like its centre.

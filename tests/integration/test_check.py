@@ -304,6 +304,20 @@ def test_check_leaves_no_open_ledger(check: Check, tmp_path: Path) -> None:
     assert not Path(f"{settings.database.removeprefix('sqlite:///')}-wal").exists()
 
 
+def test_a_rule_that_uses_a_model_for_comparison_is_warned_about(
+    check: Check, tmp_path: Path
+) -> None:
+    card = write_told_model(tmp_path / "site")
+    (tmp_path / "node").mkdir()
+    (tmp_path / "node" / "rules.yaml").write_text(f"rules:\n  - denoise: {{model: {card}}}\n")
+    assert check()["models for comparison"] == ("ok", "None is used.")
+    fields = json.loads(card.read_text("utf-8")) | {"for_comparison": True}
+    card.write_text(json.dumps(fields), encoding="utf-8")
+    verdict, detail = check()["models for comparison"]
+    assert verdict == "warning"
+    assert detail.startswith("told: for comparison")
+
+
 def test_models_that_share_a_name_are_named_and_the_node_stays_fit(
     check: Check, tmp_path: Path
 ) -> None:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from man_core import ModelCard
 
 
+FOR_COMPARISON = "This model is for comparison with others, not for reading. "
+"""Part of the Derivation Description of results of such a model."""
+
+
 @dataclass(frozen=True)
 class DeriveOptions:
     """A site's labelling of its derived series.
@@ -59,6 +63,7 @@ class Provenance:
         dose_gain: Noise that was left, as if from so many times the dose; None: the model is not
             told it.
         default_gain: Default dose gain of the model's card, which its digest covers.
+        for_comparison: Whether the model is there for comparison, and not for reading.
     """
 
     model: str
@@ -71,6 +76,7 @@ class Provenance:
     product_version: str = PRODUCT_VERSION
     dose_gain: float | None = None
     default_gain: float | None = None
+    for_comparison: bool = False
 
     @classmethod
     def of(
@@ -104,6 +110,7 @@ class Provenance:
             seed=seed,
             dose_gain=card.dose_gain_for(dose_gain),
             default_gain=card.dose_gain,
+            for_comparison=card.for_comparison,
         )
 
     def key(self, options: DeriveOptions) -> str:
@@ -140,9 +147,10 @@ class Provenance:
         """Return one paragraph for Derivation Description (at most 1024 characters)."""
         weights = f", weights sha256 {self.weights_sha256[:16]}" if self.weights_sha256 else ""
         gain = "" if self.dose_gain is None else f"dose gain {self.dose_gain:g}, "
+        purpose = FOR_COMPARISON if self.for_comparison else ""
         return (
             f"AI noise reduction in image space by {MODEL_NAME} {self.product_version}: "
             f"model {self.model} {self.version}{weights}, card {self.digest[:16]}, "
             f"strength {self.strength:g}, {gain}{self.steps} steps, seed {self.seed}. "
-            "Read together with the original images."
+            f"{purpose}Read together with the original images."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,17 @@ def test_a_model_that_is_not_told_a_gain_has_none_in_the_description() -> None:
     made_by = Provenance.of(find_model("identity")[0], steps=0, strength=1.0, seed=1)
     assert made_by.suffix(DeriveOptions(description_suffix=" {model}{dose_gain}")) == " identity"
     assert "dose gain" not in made_by.description()
+
+
+def test_a_model_for_comparison_says_so_in_the_description_and_makes_no_other_uids() -> None:
+    card = ModelCard("m", "1", "redcnn", "", weights_sha256="ab" * 32, for_comparison=True)
+    plain, marked = (
+        Provenance.of(one, steps=0, strength=1.0, seed=7)
+        for one in (replace(card, for_comparison=False), card)
+    )
+    assert "for comparison" not in plain.description()
+    assert "This model is for comparison with others, not for reading. Read" in marked.description()
+    assert marked.key(DeriveOptions()) == plain.key(DeriveOptions())
 
 
 def test_a_template_without_placeholders_changes_no_uid() -> None:

@@ -20,7 +20,7 @@ from man_core.batch_shape import (
     device_memory,
 )
 from man_core.denoisers.man import ManDenoiser
-from man_core.denoisers.redcnn import RedCnnDenoiser
+from man_core.denoisers.single_pass import SinglePassDenoiser
 from man_core.device import max_parallel_slices
 from man_core.nets.autoencoder import AutoencoderConfig
 from man_core.nets.man import ManConfig, ManNetwork
@@ -86,7 +86,7 @@ def test_one_slice_of_the_common_matrix_is_measured() -> None:
 def test_denoisers_measure_at_load_and_keep_to_it() -> None:
     memory = Measured(24 * GIB, 3000 * PROBE_PIXELS**2)
     man = ManDenoiser(CARD, ManNetwork(TINY), CPU, 1, memory=memory)
-    red_cnn = RedCnnDenoiser(CARD, RedCnn(RedCnnConfig(channels=1)), CPU, memory=memory)
+    red_cnn = SinglePassDenoiser(CARD, RedCnn(RedCnnConfig(channels=1)), CPU, memory=memory)
     assert len(memory.calls) == 2
     assert [one.slices_at_once(512, 512) for one in (man, red_cnn)] == [8, 8]
 

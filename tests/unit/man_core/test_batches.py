@@ -15,7 +15,7 @@ from man_core import Condition, Denoiser, ModelCard, ModelError, Stopped, Volume
 from man_core.batches import Batch, BatchWork, fixed_shape_batches
 from man_core.denoisers.identity import IdentityDenoiser
 from man_core.denoisers.man import ManDenoiser
-from man_core.denoisers.redcnn import RedCnnDenoiser
+from man_core.denoisers.single_pass import SinglePassDenoiser
 from man_core.nets.autoencoder import AutoencoderConfig
 from man_core.nets.man import ManConfig, ManNetwork
 from man_core.nets.redcnn import RedCnn, RedCnnConfig
@@ -45,7 +45,7 @@ def tiny_man() -> Denoiser:
 def tiny_red_cnn() -> Denoiser:
     network = RedCnn(RedCnnConfig(channels=4))
     randomised(network)
-    return RedCnnDenoiser(CARD, network, CPU)
+    return SinglePassDenoiser(CARD, network, CPU)
 
 
 DENOISERS: dict[str, Callable[[], Denoiser]] = {

@@ -89,6 +89,7 @@ class RedCnnTask:
             summary="RED-CNN, a residual encoder-decoder network, for comparison.",
             sampler=NO_SAMPLER,
             steps=0,
+            for_comparison=True,
         )
         return export_model(card, self.network, self.network.config.to_dict(), folder, facts)
 

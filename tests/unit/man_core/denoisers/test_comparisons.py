@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from man_core import Condition, ModelCard, ModelError, load_denoiser
 from man_core.card import NO_SAMPLER
-from man_core.denoisers.redcnn import RedCnnDenoiser
+from man_core.denoisers.single_pass import SinglePassDenoiser
 from man_core.nets.ddpm_unet import DdpmUnet, DdpmUnetConfig
 from man_core.nets.man import parameter_count
 from man_core.nets.redcnn import RedCnn, RedCnnConfig
@@ -26,7 +26,7 @@ CARD = ModelCard(
 
 
 def denoised(network: RedCnn, hu: torch.Tensor) -> torch.Tensor:
-    return RedCnnDenoiser(CARD, network, CPU).denoise(hu, Condition(), torch.Generator())
+    return SinglePassDenoiser(CARD, network, CPU).denoise(hu, Condition(), torch.Generator())
 
 
 def random_network() -> RedCnn:
@@ -93,7 +93,7 @@ def test_red_cnn_is_loaded_by_its_card_and_refuses_what_does_not_fit(tmp_path: P
         load_denoiser(str(path), device="cpu", sampler="ddim")
     other = replace(card, weights_sha256=save_weights(weights, network.state_dict(), {"width": 4}))
     path.write_text(other.to_json(), encoding="utf-8")
-    with pytest.raises(ModelError, match="do not fit the RED-CNN"):
+    with pytest.raises(ModelError, match="do not fit the network 'redcnn'"):
         load_denoiser(str(path), device="cpu")
 
 
