@@ -15,6 +15,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from man_core.hu import HuRange
 from training.objectives.constants import constant
 from training.objectives.lesions import Lesions
+from training.objectives.noise_shape import uneven_noise
 from training.objectives.perceptual import (
     FLOOR_HU,
     WINDOWS_HU,
@@ -74,6 +75,7 @@ class RestorationObjective(BaseModel):
         transfer: Weight of the squared error of what planted lesions change in the result, relative
             to their energy. The result without them is computed from the same noise, so that
             noise does not count, edges and surroundings do.
+        noise_shape: Weight of ``uneven_noise``: noise is left evenly over spatial frequency.
         feature_crops: Crops per batch for the feature distance.
         feature_pixels: Side of the corner of those crops that it uses.
         feature_weights: File of VGG-16 weights; None: the gradient fallback.
@@ -87,6 +89,7 @@ class RestorationObjective(BaseModel):
     mean: float = Field(default=0.5, ge=0)
     contrast: float = Field(default=0.0, ge=0)
     transfer: float = Field(default=0.0, ge=0)
+    noise_shape: float = Field(default=0.0, ge=0)
     feature_crops: int = Field(default=4, ge=1)
     feature_pixels: int = Field(default=96, ge=16)
     feature_weights: str | None = None
@@ -102,6 +105,7 @@ def restoration_loss(
     generator: torch.Generator,
     lesions: Lesions | None = None,
     unplanted: Tensor | None = None,
+    opposed: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Compute the weighted sum ``restoration`` of the terms, and the terms.
 
@@ -116,7 +120,10 @@ def restoration_loss(
         generator: Source of the windows.
         lesions: Lesions planted in the crops; None: none.
         unplanted: Result without them, from the same noise; None: transfer is not compared.
+        opposed: Result from the same crops with noise of the opposite sign; None: the shape of the
+            noise is not compared.
     """
+    noise = low - full
     low, full = (hu.clip(HuRange().low, HuRange().high) for hu in (low, full))
     choice = _windows(full, generator)
     images = [windowed(hu, choice) for hu in (restored, low, full)]
@@ -133,6 +140,8 @@ def restoration_loss(
         terms["contrast"] = _contrast(lesions, restored, full)
     if lesions is not None and unplanted is not None:
         terms["transfer"] = _transfer(lesions, restored - unplanted)
+    if opposed is not None:
+        terms["noise_shape"] = uneven_noise((restored - opposed) / 2, noise)
     total = sum(getattr(objective, name) * term for name, term in terms.items())
     return {"restoration": total, **terms}
 

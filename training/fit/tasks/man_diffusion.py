@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ from man_core.nets.man import ManConfig, ManNetwork
 from man_core.quality import SOFT_TISSUE, psnr
 from training.data.batch import Batch, BatchSource, joined
 from training.errors import TrainingError
+from training.fit.sampling_steps import card_steps
 from training.fit.task import Moment, RunFacts, Validation, side_by_side
 from training.fit.tasks.export import export_model
 from training.fit.tasks.initial import initial_weights, load_weights_into, restore_part
 from training.objectives.bound import bound_loss
 from training.objectives.gain import draw_gain
 from training.objectives.latent_diffusion import DiffusionObjective
-from training.objectives.lesions import Lesions, draw_lesions, planted_beside
+from training.objectives.lesions import Lesions, draw_lesions, planted
 from training.objectives.perceptual import perceptual_features
 from training.objectives.restoration import restoration_loss
 from training.settings import read_objective
@@ -41,17 +43,12 @@ VALIDATION_SEED = 0
 MAY_START_FRESH = ("detail.",)
 """Prefixes of parameters that earlier weights may lack."""
 
-EXPORT_STEPS = 2
-"""Sampling steps in the card after stage two (decision 0002)."""
-
-RESTORED_STEPS = 1
-"""The same after stage three, which trains the image of the first step (decision 0011)."""
-
-PAPER_STEPS = 30
-"""The same if noise or v is predicted, for which few steps do not suffice."""
-
 DEFAULT_DOSE_GAIN = 4.0
 """The default in the card of a network that is told it: from a quarter dose to full dose."""
+
+
+Again = Callable[[Batch], Tensor]
+"""Restores other crops of the batch with the same gain and random numbers, without gradients."""
 
 
 class DiffusionTask:
@@ -147,13 +144,14 @@ class DiffusionTask:
         lesions, gain, bare = None, None, batch
         if self.objective.lesions:
             lesions = draw_lesions(batch.full, self.objective.lesions, moment.generator)
-            batch = _planted(batch, lesions, moment.generator)
+            batch = planted(batch, lesions, moment.generator)
+        full = batch.full
         if self.network.gain is not None:
             gain, wanted = draw_gain(
                 batch.full, batch.low, batch.dose, self.objective.gain_share, moment.generator
             )
             batch = replace(batch, full=wanted)
-        before = moment.generator.clone_state()
+        again = partial(self._again, gain, moment.generator.clone_state())
         terms, predicted, condition = self._predict(batch, gain, moment.generator)
         if self.objective.restoration is None:
             return terms
@@ -166,7 +164,8 @@ class DiffusionTask:
             self.objective.restoration,
             moment.generator,
             lesions,
-            self._unplanted(bare, batch, lesions, gain, before),
+            self._unplanted(bare, batch.full, lesions, again),
+            self._opposed(batch, full, again),
         )
         loss = self.objective.latent * terms["loss"] + more["restoration"]
         return {**terms, **more, "loss": loss}
@@ -189,22 +188,27 @@ class DiffusionTask:
         )
         return terms, predicted, condition
 
-    @torch.no_grad()
     def _unplanted(
-        self,
-        bare: Batch,
-        planted: Batch,
-        lesions: Lesions | None,
-        gain: Tensor | None,
-        generator: torch.Generator,
+        self, bare: Batch, full: Tensor, lesions: Lesions | None, again: Again
     ) -> Tensor | None:
-        """Restore the crops as before lesions were planted, with the random numbers drawn then."""
+        """Restore the crops as before lesions were planted; ``full`` is as loud as is wanted."""
         wanted = self.objective.restoration
         if lesions is None or wanted is None or wanted.transfer == 0:
             return None
-        plain = replace(bare, full=planted.full - lesions.hu)  # as loud as is wanted
-        _, predicted, condition = self._predict(plain, gain, generator)
-        return self._decode(predicted, condition, plain.low, gain, self._neighbours(plain))
+        return again(replace(bare, full=full - lesions.hu))
+
+    def _opposed(self, batch: Batch, full: Tensor, again: Again) -> Tensor | None:
+        """Restore the crops with noise of the opposite sign."""
+        wanted = self.objective.restoration
+        if wanted is None or wanted.noise_shape == 0:
+            return None
+        return again(replace(batch, low=2 * full - batch.low))
+
+    @torch.no_grad()
+    def _again(self, gain: Tensor | None, generator: torch.Generator, batch: Batch) -> Tensor:
+        """Restore other crops with the random numbers drawn before."""
+        _, predicted, condition = self._predict(batch, gain, generator.clone_state())
+        return self._decode(predicted, condition, batch.low, gain, self._neighbours(batch))
 
     def _neighbours(self, batch: Batch) -> Tensor | None:
         """Return the neighbouring slices as the network takes them."""
@@ -276,24 +280,8 @@ class DiffusionTask:
             method="man",
             summary="MAN, latent diffusion denoising of low-dose CT, compact.",
             sampler=SAMPLERS[config.diffusion][0],
-            steps=_card_steps(config, restored=self.objective.restoration is not None),
+            steps=card_steps(config, restored=self.objective.restoration is not None),
             dose_gain=DEFAULT_DOSE_GAIN if config.gain_channels else None,
             context_slices=config.context_slices,
         )
         return export_model(card, self.network, config.to_dict(), folder, facts)
-
-
-def _planted(batch: Batch, lesions: Lesions, generator: torch.Generator) -> Batch:
-    """Add lesions to full and low dose alike, and to the slices beside."""
-    beside = batch.neighbours
-    if beside is not None:
-        beside = planted_beside(beside, batch.low, lesions, generator)
-    low, full = batch.low + lesions.hu, batch.full + lesions.hu
-    return replace(batch, full=full, low=low, neighbours=beside)
-
-
-def _card_steps(config: ManConfig, *, restored: bool) -> int:
-    if config.diffusion == "residual-shift":
-        return config.shift.steps
-    few = RESTORED_STEPS if restored else EXPORT_STEPS
-    return few if config.prediction in ("x0", "residual") else PAPER_STEPS

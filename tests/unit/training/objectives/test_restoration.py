@@ -193,6 +193,41 @@ def test_a_task_compares_transfer_only_if_it_has_a_weight() -> None:
         assert torch.isfinite(losses["loss"])
 
 
+@pytest.mark.parametrize("model", [{}, {"gain_channels": 16}])
+def test_a_task_compares_the_shape_of_the_noise_only_if_it_has_a_weight(
+    model: dict[str, Any],
+) -> None:
+    for weight in (0.0, 2.0):
+        objective = {"lesions": 2, "restoration": {"noise_shape": weight}}
+        losses = task_of(objective, model).loss(batch(), Moment(0, 0.5, torch.Generator()))
+        assert ("noise_shape" in losses) == bool(weight)
+        assert torch.isfinite(losses["loss"])
+
+
+def test_noise_of_the_opposite_sign_shows_the_noise_left_without_anatomy() -> None:
+    low, full = crops(30.0)
+
+    def found(share: float, sigma: float) -> float:
+        """Leave slow noise, and change the anatomy alike in both results."""
+        left = share * gaussian((low - full)[:, 0], sigma)[:, None]
+        blurred = gaussian(full[:, 0], 3.0)[:, None]
+        terms = restoration_loss(
+            perceptual_features(None),
+            blurred + left,
+            low,
+            full,
+            torch.full((len(low),), 30.0),
+            RestorationObjective(noise_shape=1.0),
+            torch.Generator().manual_seed(0),
+            opposed=blurred - left,
+        )
+        return float(terms["noise_shape"])
+
+    assert found(1.0, 0.2) == pytest.approx(0.0, abs=1e-3)
+    assert found(0.2, 0.2) == pytest.approx(0.0, abs=1e-3)
+    assert found(1.0, 1.5) > 0.2
+
+
 @pytest.mark.parametrize(("objective", "steps"), [({}, 2), ({"restoration": {}}, 1)])
 def test_a_card_samples_in_one_step_after_stage_three(
     tmp_path: Path, objective: dict[str, Any], steps: int
