@@ -15,9 +15,11 @@ from man_core.errors import ModelError
 from man_core.texture import Texture
 
 METHODS = {
+    "cnn10": "man_core.denoisers.cnn10",
     "identity": "man_core.denoisers.identity",
     "man": "man_core.denoisers.man",
     "redcnn": "man_core.denoisers.redcnn",
+    "resnet": "man_core.denoisers.resnet",
 }
 """Module whose ``load`` builds the denoiser, by the method of a card."""
 

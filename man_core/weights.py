@@ -22,9 +22,22 @@ MIN_HALF_PRECISION_VALUES = 8192
 the linear path of the autoencoder) stay float32: they take little space and set the HU scale."""
 
 
-def save_weights(path: Path, tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> str:
-    """Write weights and configuration; return the SHA-256 of the file."""
-    stored = {name: _compact(tensor) for name, tensor in tensors.items()}
+def save_weights(
+    path: Path,
+    tensors: Mapping[str, torch.Tensor],
+    config: Mapping[str, Any],
+    *,
+    compact: bool = True,
+) -> str:
+    """Write weights and configuration; return the SHA-256 of the file.
+
+    Args:
+        path: File.
+        tensors: Weights by name.
+        config: Configuration of the network.
+        compact: Whether to round large tensors to float16.
+    """
+    stored = {name: _stored(tensor, compact) for name, tensor in tensors.items()}
     save_file(stored, path, metadata={CONFIG_KEY: json.dumps(config, sort_keys=True)})
     return file_sha256(path)
 
@@ -68,6 +81,6 @@ def _verify(path: Path, sha256: str) -> None:
         )
 
 
-def _compact(tensor: torch.Tensor) -> torch.Tensor:
-    half = tensor.is_floating_point() and tensor.numel() >= MIN_HALF_PRECISION_VALUES
+def _stored(tensor: torch.Tensor, compact: bool) -> torch.Tensor:
+    half = compact and tensor.is_floating_point() and tensor.numel() >= MIN_HALF_PRECISION_VALUES
     return tensor.detach().to("cpu", torch.float16 if half else torch.float32).contiguous()

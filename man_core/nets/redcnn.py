@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from man_core.nets.blocks import zeroed
-from man_core.nets.single_pass import SinglePassNetwork
+from man_core.nets.single_pass import SinglePassConfig, SinglePassNetwork
 
 DEPTH = 5
 """Number of convolutions, and of transposed ones (figure 1 of the paper)."""
@@ -19,31 +18,21 @@ SHORTCUTS = {0: 3, 2: 1}
 
 
 @dataclass(frozen=True)
-class RedCnnConfig:
+class RedCnnConfig(SinglePassConfig):
     """Architecture of a RED-CNN; embedded in the weights file.
 
     Attributes:
         channels: Feature maps of every layer; 96 in the paper.
         kernel: Side of every kernel; 5 in the paper.
-        centre: Network value that is standardised to 0; the default is -542.5 HU of the default
-            range, the mean of CT slices in ldct-benchmark.
-        scale: Network value that is standardised to 1; the default is 502.2 HU, their standard
-            deviation.
     """
 
     channels: int = 96
     kernel: int = 5
-    centre: float = -0.765
-    scale: float = 0.2452
 
     @property
     def reach(self) -> int:
         """Radius of the receptive field in pixels, and thus the padding that edges need."""
         return DEPTH * (self.kernel - 1)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return asdict(self)
 
 
 class RedCnn(SinglePassNetwork):
@@ -57,9 +46,10 @@ class RedCnn(SinglePassNetwork):
     ReLU (He et al. 2015): with PyTorch's default the noise fades over ten layers.
     """
 
+    config: RedCnnConfig
+
     def __init__(self, config: RedCnnConfig) -> None:
-        super().__init__(config.centre, config.scale)
-        self.config = config
+        super().__init__(config)
         width, kernel = config.channels, config.kernel
         into = [1] + [width] * (DEPTH - 1)
         down = [nn.Conv2d(count, width, kernel) for count in into]

@@ -3,8 +3,33 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from torch import Tensor, nn
+
+CT_CENTRE = -0.765
+"""Network value of -542.5 HU in the default range: the mean of CT slices in ldct-benchmark."""
+
+CT_SCALE = 0.2452
+"""Network value of 502.2 HU in the default range: their standard deviation."""
+
+
+@dataclass(frozen=True)
+class SinglePassConfig:
+    """Standardisation of a network; its architecture follows in each kind.
+
+    Attributes:
+        centre: Network value that is standardised to 0.
+        scale: Network value that is standardised to 1.
+    """
+
+    centre: float = CT_CENTRE
+    scale: float = CT_SCALE
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON; they are embedded in the weights file."""
+        return asdict(self)
 
 
 class SinglePassNetwork(nn.Module, ABC):
@@ -14,17 +39,19 @@ class SinglePassNetwork(nn.Module, ABC):
     HU range of its card.
 
     Args:
-        centre: Network value that is standardised to 0.
-        scale: Network value that is standardised to 1.
+        config: Standardisation and architecture.
     """
 
-    def __init__(self, centre: float, scale: float) -> None:
+    config: SinglePassConfig
+
+    def __init__(self, config: SinglePassConfig) -> None:
         super().__init__()
-        self.centre, self.scale = centre, scale
+        self.config = config
 
     def forward(self, x: Tensor) -> Tensor:
         """Denoise [batch, 1, row, column] in [-1, 1]."""
-        return self.denoised((x - self.centre) / self.scale) * self.scale + self.centre
+        centre, scale = self.config.centre, self.config.scale
+        return self.denoised((x - centre) / scale) * scale + centre
 
     def restore(self, x: Tensor) -> Tensor:
         """Denoise whole slices of any size [batch, 1, row, column] in [-1, 1]."""

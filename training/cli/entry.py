@@ -8,7 +8,7 @@ import typer
 
 from dicom_node.ct import prepare_dicom_libraries
 from dicom_node.product import PRODUCT_VERSION
-from training.cli import curve, data, evaluation, fitting, promotion, quality, tables
+from training.cli import curve, data, evaluation, fitting, imports, promotion, quality, tables
 from training.errors import RecipeError, TrainingError
 
 app = typer.Typer(
@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (data, fitting, evaluation, curve, promotion, quality, tables):
+for group in (data, fitting, imports, evaluation, curve, promotion, quality, tables):
     group.register(app)
 
 

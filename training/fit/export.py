@@ -44,22 +44,48 @@ def export(
         TrainingError: The folder is not a run or contains no checkpoint, another model has the
             name, or the run knows what it started from.
     """
+    check_name(name)
+    load_run_recipe(run)  # a wrong folder is refused before another one is made
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".export-") as part:
+        made = write_model(run, Path(part), started_from=started_from, device=device)
+        return keep(made, out, name)
+
+
+def check_name(name: str | None) -> None:
+    """Check that a name can be that of a model; None is that of its method.
+
+    Raises:
+        RecipeError: It cannot.
+    """
     if name is not None and not NAME.fullmatch(name):
         raise RecipeError(
             f"{name!r} cannot name a model: use up to 32 small letters, digits, dots, hyphens and"
             " underscores, beginning with a letter or digit."
         )
-    load_run_recipe(run)  # a wrong folder is refused before another one is made
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out, prefix=".export-") as part:
-        made = write_model(run, Path(part), started_from=started_from, device=device)
-        card = ModelCard.load(made)
-        named = replace(card, name=name or card.name)
-        named = replace(named, weights_file=f"{named.name}.safetensors")
-        _refuse_taken_name(named, out)
-        os.replace(made.with_name(card.weights_file), out / named.weights_file)
-        made.write_text(named.to_json(), encoding="utf-8")
-        os.replace(made, out / f"{named.name}.json")
+
+
+def keep(made: Path, out: Path, name: str | None) -> Path:
+    """Move a model that was just written into a folder, under a name of its own.
+
+    Args:
+        made: Card, in a folder on the same file system.
+        out: Folder of the model.
+        name: Name of the model; None: that on the card.
+
+    Returns:
+        The card's file.
+
+    Raises:
+        TrainingError: Another model has the name.
+    """
+    card = ModelCard.load(made)
+    named = replace(card, name=name or card.name)
+    named = replace(named, weights_file=f"{named.name}.safetensors")
+    _refuse_taken_name(named, out)
+    os.replace(made.with_name(card.weights_file), out / named.weights_file)
+    made.write_text(named.to_json(), encoding="utf-8")
+    os.replace(made, out / f"{named.name}.json")
     return out / f"{named.name}.json"
 
 

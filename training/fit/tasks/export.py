@@ -44,19 +44,46 @@ def export_model(
     Returns:
         The path of the card.
     """
+    known = facts.started_from is not None
+    described = replace(
+        card,
+        trained_on=facts.trained_on,
+        limits=LIMITS if known else (*LIMITS, ORIGIN_UNKNOWN),
+        started_from=facts.started_from or (),
+    )
+    return write_network(described, network, config, folder)
+
+
+def write_network(
+    card: ModelCard,
+    network: nn.Module,
+    config: Mapping[str, Any],
+    folder: Path,
+    *,
+    compact: bool = True,
+) -> Path:
+    """Write the weights of a network and its card, which names them.
+
+    Args:
+        card: Card without facts of the weights file.
+        network: Trained network.
+        config: Configuration of the network; embedded in the weights.
+        folder: Destination; created if missing.
+        compact: Whether to round large tensors to float16.
+
+    Returns:
+        The path of the card.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / f"{card.name}.safetensors"
-    sha256 = save_weights(weights, network.state_dict(), config)
+    sha256 = save_weights(weights, network.state_dict(), config, compact=compact)
     written = replace(
         card,
         version=sha256[:12],
         weights_file=weights.name,
         weights_sha256=sha256,
         parameters=parameter_count(network),
-        trained_on=facts.trained_on,
         intended_use=INTENDED_USE,
-        limits=LIMITS if facts.started_from is not None else (*LIMITS, ORIGIN_UNKNOWN),
-        started_from=facts.started_from or (),
     )
     path = folder / f"{card.name}.json"
     path.write_text(written.to_json(), encoding="utf-8")
