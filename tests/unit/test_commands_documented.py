@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -104,9 +105,9 @@ def calls_of(page: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("words", calls_of("docs/retraining.md"), ids=" ".join)
 def test_every_line_of_retraining_is_understood_as_it_stands(words: list[str]) -> None:
-    command = typer.main.get_command(PROGRAMS[words[0]])
-    assert isinstance(command, TyperGroup)
-    with command.make_context(words[0], words[1:]) as context:
-        name, found, _ = command.resolve_command(context, words[1:])
-        assert found is not None
-        assert found.make_context(name, words[2:], parent=context).params
+    command: Any = typer.main.get_command(PROGRAMS[words[0]])
+    name, rest = words[0], words[1:]
+    while isinstance(command, TyperGroup):  # a group of commands has commands of its own
+        with command.make_context(name, [*rest]) as context:
+            name, command, rest = command.resolve_command(context, rest)
+    assert command.make_context(name, rest).params
