@@ -144,7 +144,7 @@ Variables = Annotated[
     list[str],
     Option("--set", metavar="NAME=VALUE", help="A variable of the table; may be repeated."),
 ]
-ResultsOut = Annotated[Path, Option("--out", help="Folder for Markdown, JSON and case rows.")]
+ResultsOut = Annotated[Path, Option("--out", help="Folder for the files of the table.")]
 ResumeTable = Annotated[bool, Option("--resume", help="Continue with the case rows in --out.")]
 Without = Annotated[
     list[str], Option("--without", metavar="ROW", help="Leave a row out; may be repeated.")

@@ -28,11 +28,12 @@ def table(
     threads: options.Threads = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Measure a published table: Markdown, JSON and the rows of each case."""
+    """Measure a published table: Markdown, JSON, CSV, LaTeX and the rows of each case."""
     import torch
 
     from training.tables.file import filled, load_table
-    from training.tables.results import TableResult, save_result
+    from training.tables.results import TableResult
+    from training.tables.save import save_result
     from training.tables.tabulate import TableOptions, tabulate
 
     if threads:
@@ -42,8 +43,9 @@ def table(
     title = name.rpartition("/")[2].removesuffix(".yaml").removesuffix(".yml")
     settings = TableOptions(out / f"{title}.cases.jsonl", resume, final, device, partial)
     with counted("series") as on_case:
-        rows = tabulate(filled(wanted, _pairs(variables), left_out), settings, on_case)
-    written = save_result(TableResult(title, wanted, tuple(rows), left_out), out)
+        found = tabulate(filled(wanted, _pairs(variables), left_out), settings, on_case)
+    result = TableResult(title, wanted, found.rows, left_out, found.estimates)
+    written = save_result(result, out)
     paths = [str(path) for path in written]
     write_result(as_json, f"Wrote {' and '.join(paths)}.", {"files": paths})
 

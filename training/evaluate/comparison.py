@@ -8,24 +8,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from man_core.quality import SOFT_TISSUE, Window, change_over_noise
 from training.errors import TrainingError
 from training.evaluate.cases import FULL_DOSE, Case
 from training.evaluate.methods import Method, untouched
+from training.evaluate.resampling import Values, bootstrap
 from training.evaluate.run import NOTHING, CaseRow, rows_of_case
-
-RESAMPLES = 10_000
-"""Resamples of the bootstrap."""
-
-BOOTSTRAP_SEED = 0
-"""Fixed seed, so that the same comparison gives the same interval."""
-
-INTERVAL = (2.5, 97.5)
-"""Percentiles of the 95 % interval."""
-
-Values = NDArray[np.float64]
 
 
 class Figure(NamedTuple):
@@ -135,19 +124,6 @@ class Paired:
 
 def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
-
-
-def bootstrap(values: Values) -> tuple[float, float]:
-    """Estimate the percentile interval of the mean of independent values [patient] (Efron 1979).
-
-    It is too narrow for few patients: below about ten it is only a hint. NaN for a single one.
-    """
-    if len(values) < 2 or not np.isfinite(values).all():
-        return math.nan, math.nan
-    random = np.random.default_rng(BOOTSTRAP_SEED)
-    drawn = random.integers(len(values), size=(RESAMPLES, len(values)))
-    low, high = np.percentile(values[drawn].mean(axis=1), INTERVAL)
-    return float(low), float(high)
 
 
 def compare(

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from man_core import ModelError
-from man_core.quality import Window, hu_bias, measure
+from man_core.quality import Scores, Window, hu_bias, measure
 from training.errors import TrainingError
 from training.evaluate.cases import Case
 from training.evaluate.methods import Method
@@ -100,11 +100,13 @@ class CaseRow:
         patient: Patient, see ``Case``.
         series: Name of the case.
         row: Values over the slices of this case.
+        slices: Values of each slice; empty if an earlier version measured it.
     """
 
     patient: str
     series: str
     row: Row
+    slices: tuple[Scores, ...] = ()
 
 
 def evaluate(
@@ -159,7 +161,7 @@ def rows_of_case(method: Method, case: Case, windows: Sequence[Window]) -> Itera
             result, seconds = method.apply(case, window)
         except ModelError as error:
             raise TrainingError(str(error)) from error
-        scores = measure(result, case.full, window)
+        slices = tuple(measure(*pair, window) for pair in zip(result, case.full, strict=True))
         row = Row(
             split=case.split,
             dose=case.dose,
@@ -168,9 +170,9 @@ def rows_of_case(method: Method, case: Case, windows: Sequence[Window]) -> Itera
             row=method.name,
             weights_sha256=method.weights_sha256,
             steps=method.steps,
-            psnr_db=scores.psnr_db,
-            ssim=scores.ssim,
-            lpips=scores.lpips,
+            psnr_db=mean_over([one.psnr_db for one in slices]),
+            ssim=mean_over([one.ssim for one in slices]),
+            lpips=mean_over([one.lpips for one in slices]),
             bias_hu=hu_bias(result, case.full),
             slices=len(case.full),
             seconds_per_slice=seconds / len(case.full),
@@ -178,46 +180,37 @@ def rows_of_case(method: Method, case: Case, windows: Sequence[Window]) -> Itera
             machine=machine(method.device),
             files_sha256=method.files_sha256,
         )
-        yield CaseRow(case.patient, case.name, row)
+        yield CaseRow(case.patient, case.name, row, slices)
 
 
 def averaged(rows: Sequence[CaseRow]) -> list[Row]:
     """Average rows of the same kind, weighted by their slices."""
+    return [_mean(group) for group in of_one_kind(rows)]
+
+
+def of_one_kind(rows: Sequence[CaseRow]) -> list[list[CaseRow]]:
+    """Group the rows that one method has on cases of one split, dose and window."""
     kinds: dict[tuple[object, ...], list[CaseRow]] = {}
     for each in rows:
         row = each.row
-        kind = (
-            row.split,
-            row.dose,
-            row.real,
-            row.window_hu,
-            row.row,
-            row.steps,
-            row.sampler,
-            row.source_sha256,
-        )
-        kinds.setdefault(kind, []).append(each)
-    return [_mean(group) for group in kinds.values()]
+        cases = (row.split, row.dose, row.real, row.window_hu)
+        method = (row.row, row.steps, row.sampler, row.source_sha256)
+        kinds.setdefault((*cases, *method), []).append(each)
+    return list(kinds.values())
 
 
 def _mean(cases: list[CaseRow]) -> Row:
     group = [case.row for case in cases]
-    weights = np.array([row.slices for row in group], dtype=float)
-
-    def mean(values: list[float]) -> float:
-        return float(np.average(values, weights=weights))
-
+    weights = [row.slices for row in group]
     tissues = sorted({name for row in group for name in row.bias_hu})
     return Row(
         **{
             **asdict(group[0]),
-            "psnr_db": mean([row.psnr_db for row in group]),
-            "ssim": mean([row.ssim for row in group]),
-            "lpips": mean([row.lpips for row in group]),
+            **{name: mean_over([getattr(row, name) for row in group], weights) for name in SCORES},
             "bias_hu": {name: _mean_bias(group, name) for name in tissues},
-            "slices": int(weights.sum()),
+            "slices": sum(weights),
             "patients": len({case.patient for case in cases}),
-            "seconds_per_slice": mean([row.seconds_per_slice for row in group]),
+            "seconds_per_slice": mean_over([row.seconds_per_slice for row in group], weights),
         }
     )
 
@@ -225,7 +218,12 @@ def _mean(cases: list[CaseRow]) -> Row:
 def _mean_bias(group: list[Row], tissue: str) -> float:
     held = [row for row in group if tissue in row.bias_hu]
     values = [row.bias_hu[tissue] for row in held]
-    return float(np.average(values, weights=[row.slices for row in held]))
+    return mean_over(values, [row.slices for row in held])
+
+
+def mean_over(values: Sequence[float], weights: Sequence[int] | None = None) -> float:
+    """Average values, weighted by the slices behind each."""
+    return float(np.average(values, weights=weights))
 
 
 def machine(device: str) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from training.evaluate.cases import FULL_DOSE
-from training.evaluate.comparison import CHANGE, LPIPS, PSNR, SSIM, Figure, Paired, Values
+from training.evaluate.comparison import CHANGE, LPIPS, PSNR, SSIM, Figure, Paired
+from training.evaluate.resampling import Values
 
 MIN_PATIENTS = 3
 """Minimum number of held-out patients; with fewer, chance decides."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from man_core.quality import Window
+from man_core.quality import Scores, Window
 from training.errors import TrainingError
 from training.evaluate.cases import Case
 from training.evaluate.methods import Method
-from training.evaluate.run import CaseRow, Row, rows_of_case
+from training.evaluate.run import SCORES, CaseRow, Row, rows_of_case
 
 Key = tuple[str, str, str, str, int, Window]
 
@@ -60,7 +61,8 @@ class CaseRowFile:
         try:
             found = json.loads(line)
             row = Row.from_dict(found["row"])
-            case_row = CaseRow(found["patient"], found["series"], row)
+            slices = tuple(_scores(one) for one in found.get("slices", ()))
+            case_row = CaseRow(found["patient"], found["series"], row, slices)
             name = (row.row, row.source_sha256, row.sampler, row.steps)
             self._rows[(found["case"], *name, row.window_hu)] = case_row
         except (ValueError, KeyError, TypeError) as error:
@@ -76,7 +78,14 @@ def fingerprint(case: Case) -> str:
 
 
 def _entry(of: str, row: CaseRow) -> dict[str, Any]:
-    return {"case": of, "patient": row.patient, "series": row.series, "row": row.row.to_dict()}
+    each = [scores.to_dict() for scores in row.slices]
+    names = {"case": of, "patient": row.patient, "series": row.series}
+    return {**names, "row": row.row.to_dict(), "slices": each}
+
+
+def _scores(found: dict[str, float | None]) -> Scores:
+    values = [found[name] for name in SCORES]
+    return Scores(*(math.nan if value is None else value for value in values))
 
 
 def _key(of: str, method: Method, window: Window) -> Key:

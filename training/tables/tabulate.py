@@ -16,6 +16,7 @@ from training.evaluate.run import NOTHING, CaseRow, Row, averaged
 from training.evaluate.windows import window_of
 from training.tables.case_rows import CaseRowFile
 from training.tables.file import EXAM, MethodSettings, TableFile
+from training.tables.over_patients import Estimates, estimates_of
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,24 @@ class TableOptions:
     partial: bool = False
 
 
+@dataclass(frozen=True)
+class Tabulated:
+    """Measured rows of a table.
+
+    Attributes:
+        rows: Rows.
+        estimates: Uncertainty of each.
+    """
+
+    rows: tuple[Row, ...]
+    estimates: tuple[Estimates, ...]
+
+
 def tabulate(
     table: TableFile,
     options: TableOptions,
     on_case: Callable[[int, int | None], None] | None = None,
-) -> list[Row]:
+) -> Tabulated:
     """Measure the rows of a table.
 
     Args:
@@ -70,7 +84,9 @@ def tabulate(
         if on_case:
             on_case(done, None)
     _check_rows(methods, rows)
-    return coverage.stated(averaged(rows))
+    return Tabulated(
+        tuple(coverage.stated(averaged(rows))), tuple(estimates_of(rows, table.subject))
+    )
 
 
 def _applicable(methods: Sequence[Method], case: Case) -> list[Method]:

@@ -18,7 +18,7 @@ from man_core.ancestry import Ancestor
 from man_core.nets.redcnn import RedCnn, RedCnnConfig
 from training.cli import main
 from training.errors import TrainingError
-from training.evaluate.comparison import CHANGE, LPIPS, PSNR, Kind, Paired, bias_in, bootstrap
+from training.evaluate.comparison import CHANGE, LPIPS, PSNR, Kind, Paired, bias_in
 from training.fit.task import RunFacts
 from training.fit.tasks.export import export_model
 from training.promotion.rule import faults
@@ -208,17 +208,6 @@ def test_too_few_patients_decide_nothing(
 def test_a_model_that_changes_nothing_equals_itself() -> None:
     pair = paired([math.inf] * 3, [math.inf] * 3)
     assert pair.gain.tolist() == [0.0] * 3
-
-
-def test_the_interval_covers_the_mean_of_a_known_distribution() -> None:
-    random = np.random.default_rng(1)
-    covered = 0
-    for _ in range(40):
-        low, high = bootstrap(random.normal(5.0, 1.0, 30))
-        covered += low <= 5.0 <= high
-    assert covered >= 33
-    assert bootstrap(np.array([1.0, 2.0, 4.0])) == bootstrap(np.array([1.0, 2.0, 4.0]))
-    assert math.isnan(bootstrap(np.array([1.0]))[0])
 
 
 def test_a_damaged_model_is_not_put_in_force(tmp_path: Path) -> None:

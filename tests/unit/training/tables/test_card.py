@@ -24,7 +24,8 @@ from training.tables.figures import (
     phantom_case,
 )
 from training.tables.file import CasesSettings, TableFile
-from training.tables.results import TableResult, save_result
+from training.tables.results import TableResult
+from training.tables.save import save_result
 
 REPOSITORY = Path(__file__).parents[4]
 PRETRAINED = REPOSITORY / "man_core" / "pretrained"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,9 @@ from training.evaluate.cases import Case
 from training.evaluate.exams import by_exam, exam_of
 from training.evaluate.run import Row
 from training.tables.file import Printed, PrintedRow, Subject, Tolerance, load_table
-from training.tables.results import load_result, markdown
+from training.tables.latex import escaped, latex
+from training.tables.results import TableResult, load_result, markdown
+from training.tables.spreadsheet import csv_text
 from training.tables.statements import order_statements, subject_statement, tolerance_statement
 
 SIZE = 64
@@ -95,8 +99,61 @@ def test_the_page_says_everything_that_a_number_depends_on(measured: Path) -> No
 
 
 def test_what_is_published_names_no_place_of_the_machine(measured: Path, pairs: Path) -> None:
-    texts = [(measured / name).read_text(encoding="utf-8") for name in ("tiny.json", "tiny.md")]
+    files = [measured / f"tiny.{suffix}" for suffix in ("json", "md", "csv", "tex")]
+    texts = [file.read_text(encoding="utf-8") for file in files]
     assert not any(str(pairs) in text for text in texts)
+
+
+def test_the_values_of_every_slice_are_kept(measured: Path) -> None:
+    for line in (measured / "tiny.cases.jsonl").read_text(encoding="utf-8").splitlines():
+        case = json.loads(line)
+        psnr = [one["psnr_db"] for one in case["slices"]]
+        assert len(psnr) == case["row"]["slices"]
+        assert np.mean(psnr) == pytest.approx(case["row"]["psnr_db"])
+
+
+def test_every_file_has_the_interval_over_patients_and_the_test(measured: Path) -> None:
+    rows = rows_in(measured)
+    low, subject = rows[0]["over_patients"]["psnr_db"], rows[4]["over_patients"]["psnr_db"]
+    assert low["interval"][0] <= rows[0]["psnr_db"] <= low["interval"][1]
+    assert (low["difference"], low["p"]) == (0.0, 1.0), "the subject is the untouched image"
+    assert (subject["difference"], subject["p"]) == (None, None)
+    assert rows[2]["over_patients"]["psnr_db"]["p"] == 0.5, "both of two patients: 2 of 4"
+
+    with (measured / "tiny.csv").open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["row"] for line in lines] == [row["row"] for row in rows]
+    assert (lines[0]["split"], lines[0]["window"], lines[0]["patients"]) == (
+        "validation", "soft tissue", "2"
+    )  # fmt: skip
+    assert float(lines[2]["psnr_db"]) == rows[2]["psnr_db"]
+    assert float(lines[0]["psnr_db_interval_low"]) == low["interval"][0]
+    assert (lines[2]["psnr_db_p"], lines[4]["psnr_db_p"]) == ("0.5", "")
+
+    page = (measured / "tiny.md").read_text(encoding="utf-8")
+    assert page.count("95 % intervals over patients and p against nothing:") == 1, "soft tissue"
+
+
+def test_the_latex_is_balanced_and_its_captions_say_window_and_split(measured: Path) -> None:
+    text = (measured / "tiny.tex").read_text(encoding="utf-8")
+    begun, ended = (re.findall(rf"\\{word}{{(\w+)}}", text) for word in ("begin", "end"))
+    assert sorted(begun) == sorted(ended) == ["table", "table", "tabular", "tabular"]
+    assert "validation, real dose 0.25, soft tissue window [-160, 240] HU, 5 slices of 2" in text
+    assert "Printed: a paper." in text
+    widths = {line.count("&") for line in text.splitlines() if line.endswith(r"\\")}
+    assert len(widths) == 1
+    assert escaped("5 % & a_b") == r"5 \% \& a\_b"
+
+
+def test_a_table_of_an_earlier_version_has_no_intervals_and_says_none() -> None:
+    published = TABLES.parents[1] / "docs" / "results"
+    for path in published.glob("*.json"):
+        table = load_result(path)
+        assert markdown(table)
+        assert len(csv_text(table).splitlines()) == 1 + len(table.rows)
+        assert latex(table).count(r"\begin{table}") == len(table.groups())
+    old = TableResult("old", load_table("doses"), (row("low dose", 20, 0.5, 0.2),))
+    assert "interval" not in markdown(old) + latex(old)
 
 
 def test_a_resumed_table_gives_the_same_result(measured: Path, pairs: Path, tmp_path: Path) -> None:
