@@ -59,6 +59,8 @@ class BatchWork:
         condition: Acquisition facts of the scan.
         seed: Seed of the starting noise, from which every batch starts.
         strength: 0 to 1, blended in HU.
+        should_stop: Called between sampling steps: a slice of a thousand steps takes minutes to
+            hours. None: a batch is never left.
 
     Raises:
         ValueError: The strength is not within 0 to 1.
@@ -68,6 +70,7 @@ class BatchWork:
     condition: Condition
     seed: int
     strength: float = 1.0
+    should_stop: ShouldStop | None = None
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.strength <= 1.0:
@@ -82,14 +85,20 @@ class BatchWork:
 
         Raises:
             ModelError: The model returned another number of pixels.
+            Stopped: ``should_stop`` returned True between two sampling steps.
         """
         generator = torch.Generator().manual_seed(self.seed)
-        result = self.denoiser.denoise(hu, self.condition, generator)
+        result = self.denoiser.denoise(hu, self.condition, generator, self._after_step)
         own = own_slices(hu)
         if result.shape != own.shape:
             raise self.fault()
         blended = result if self.strength == 1.0 else own + self.strength * (result - own)
         return blended, all_finite(result)
+
+    def _after_step(self, done: int, total: int) -> None:
+        """Ask whether to stop, except after the last step, when the result is there."""
+        if done < total:
+            check_stop(self.should_stop)
 
     def fault(self) -> ModelError:
         """Return the error of a model whose result cannot be used."""

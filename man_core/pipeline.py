@@ -58,7 +58,7 @@ def denoise_volume(
         limits: Limits of the guard, whose findings the report contains; None turns it off.
         on_result: See ``OnResult``; its exceptions propagate.
         on_progress: Callback with (slices done, total slices).
-        should_stop: Called before every batch.
+        should_stop: Called before every batch and between the sampling steps of one.
 
     Returns:
         The result with the geometry of the source, and a report.
@@ -127,7 +127,7 @@ def denoise_stream(
         limits: Limits of the guard; None turns it off.
         on_result: See ``OnResult``; its exceptions propagate.
         on_progress: Callback with (slices done, total slices).
-        should_stop: Called before every batch.
+        should_stop: Called before every batch and between the sampling steps of one.
 
     Raises:
         ValueError: The strength is not within 0 to 1.
@@ -136,7 +136,7 @@ def denoise_stream(
     """
     check_stop(should_stop)
     gain = denoiser.info.dose_gain_for(condition.dose_gain)
-    work = BatchWork(denoiser, condition, seed, strength)
+    work = BatchWork(denoiser, condition, seed, strength, should_stop)
     with (
         closing(_results(source, work, should_stop)) as results,  # an error frees its memory
         Watch(source, pixel_mm, limits, denoiser.device) as watch,

@@ -16,6 +16,8 @@ from man_core.texture import Texture
 
 METHODS = {
     "cnn10": "man_core.denoisers.cnn10",
+    "ddpm": "man_core.denoisers.pixel_diffusion",
+    "fast-ddpm": "man_core.denoisers.pixel_diffusion",
     "identity": "man_core.denoisers.identity",
     "man": "man_core.denoisers.man",
     "redcnn": "man_core.denoisers.redcnn",

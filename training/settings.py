@@ -135,7 +135,7 @@ class Recipe(_Strict):
     """Recipe of one fit.
 
     Attributes:
-        method: Task: ``man-autoencoder``, ``man-diffusion`` or ``redcnn``.
+        method: Task, a key of ``training.fit.tasks.build.TASKS``.
         seed: Seed of all random numbers.
         model: Networks; interpreted by the task.
         objective: Loss terms; interpreted by the task.

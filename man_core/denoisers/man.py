@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from man_core.arithmetic import arithmetic
 from man_core.batch_shape import BatchShape, DeviceMemory, device_memory
@@ -14,10 +13,11 @@ from man_core.card import ModelCard, Precision
 from man_core.condition import Condition
 from man_core.denoiser import OnStep
 from man_core.denoisers.latent_sampler import latent_sampler
+from man_core.denoisers.shared_noise import shared_noise
 from man_core.device import choose_device, max_parallel_slices, run_in_parallel
-from man_core.diffusion.samplers import NoiseSource
 from man_core.errors import ModelError
 from man_core.fine_noise import keep_fine_noise
+from man_core.nets.blocks import pad_to_multiple
 from man_core.nets.man import ManConfig, ManNetwork
 from man_core.tissue_means import restore_tissue_means
 from man_core.weights import load_weights
@@ -136,7 +136,7 @@ class ManDenoiser:
         given, span = hu.to(self._device), self.info.hu_range
         source, seen = given[:, 0], given.clip(span.low, span.high)
         inside = seen[:, 0]
-        padded = _pad(span.to_network(seen), self._config.alignment)
+        padded = pad_to_multiple(span.to_network(seen), self._config.alignment)
         with arithmetic(self._device, self._precision):
             result = self._restore(padded, gain, generator, on_step)
         rows, columns = hu.shape[-2:]
@@ -155,28 +155,9 @@ class ManDenoiser:
         gains = None if gain is None else torch.full((len(low),), gain, device=self._device)
         half = self._precision == "bfloat16"
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=half):
-            noise = _shared_noise(generator)
+            noise = shared_noise(generator)
             clean = self._sampler.sample(low, position, noise, on_step, gains, beside)
         return self._network.reconstruct(clean, low, x, gains, neighbours)
-
-
-def _shared_noise(generator: torch.Generator) -> NoiseSource:
-    """Return a source of noise shared by all slices of a batch and drawn on the CPU.
-
-    Every device thus gets the same noise. It is copied without waiting for the device.
-    """
-
-    def noise(like: Tensor) -> Tensor:
-        drawn = torch.randn(like[:1].shape, generator=generator, pin_memory=like.is_cuda)
-        return drawn.to(like, non_blocking=True).expand_as(like)
-
-    return noise
-
-
-def _pad(x: Tensor, multiple: int) -> Tensor:
-    rows, columns = x.shape[-2:]
-    padding = (0, -columns % multiple, 0, -rows % multiple)
-    return F.pad(x, padding, mode="replicate") if any(padding) else x
 
 
 def load(

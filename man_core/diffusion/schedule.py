@@ -1,4 +1,4 @@
-"""Cosine noise schedule of the MAN paper (eq. 4 and 5; Nichol and Dhariwal 2021)."""
+"""Noise schedules: cosine (MAN paper, eq. 4 and 5; Nichol and Dhariwal 2021) and linear (DDPM)."""
 
 from __future__ import annotations
 
@@ -64,7 +64,22 @@ def cosine_schedule(steps: int) -> Schedule:
     """
     time = torch.arange(steps + 1, dtype=torch.float64) / steps
     curve = torch.cos((time + COSINE_OFFSET) / (1 + COSINE_OFFSET) * math.pi / 2) ** 2
-    beta = (1 - curve[1:] / curve[:-1]).clamp(max=MAX_BETA)
+    return _schedule((1 - curve[1:] / curve[:-1]).clamp(max=MAX_BETA))
+
+
+def linear_schedule(steps: int, first_beta: float, last_beta: float) -> Schedule:
+    """Build the schedule of DDPM (Ho et al. 2020, section 4): beta rises evenly; T = ``steps``.
+
+    Example:
+        >>> from man_core.diffusion.schedule import linear_schedule
+        >>> schedule = linear_schedule(1000, 1e-4, 0.02)
+        >>> [round(float(schedule.alpha_bar[step]), 4) for step in (1, 500, 1000)]
+        [0.9999, 0.0786, 0.0]
+    """
+    return _schedule(torch.linspace(first_beta, last_beta, steps, dtype=torch.float64))
+
+
+def _schedule(beta: Tensor) -> Schedule:
     return Schedule(torch.cat((torch.ones(1, dtype=torch.float64), torch.cumprod(1 - beta, dim=0))))
 
 

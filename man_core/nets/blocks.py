@@ -125,3 +125,10 @@ def sinusoid(position: Tensor, channels: int) -> Tensor:
     exponent = torch.arange(half, device=position.device, dtype=torch.float32) / half
     angle = position.float()[..., None] * torch.exp(-math.log(MAX_PERIOD_STEPS) * exponent)
     return torch.cat((angle.cos(), angle.sin()), dim=-1)
+
+
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
+    """Replicate the last row and column until both sides of [..., row, column] are multiples."""
+    rows, columns = x.shape[-2:]
+    padding = (0, -columns % multiple, 0, -rows % multiple)
+    return F.pad(x, padding, mode="replicate") if any(padding) else x

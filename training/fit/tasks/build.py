@@ -14,6 +14,7 @@ from training.errors import RecipeError
 from training.fit.task import Task
 from training.fit.tasks.man_autoencoder import AutoencoderTask
 from training.fit.tasks.man_diffusion import DiffusionTask
+from training.fit.tasks.pixel_diffusion import pixel_diffusion_task
 from training.fit.tasks.redcnn import redcnn_task
 from training.settings import Recipe
 
@@ -30,6 +31,8 @@ TASKS: dict[str, Callable[[Recipe, torch.device], Task]] = {
     "man-autoencoder": _man_autoencoder,
     "man-diffusion": _man_diffusion,
     "redcnn": redcnn_task,
+    "ddpm": pixel_diffusion_task,
+    "fast-ddpm": pixel_diffusion_task,
 }
 """Constructors of tasks by the method of a recipe."""
 
