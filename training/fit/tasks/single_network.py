@@ -17,7 +17,7 @@ from training.fit.tasks.initial import load_weights_into, model_weights, restore
 
 
 class SingleNetworkTask(ABC):
-    """What all methods with one network do alike; a method adds its loss and its restoration.
+    """Behaviour common to methods with one network; a method adds its loss and restoration.
 
     Args:
         method: Method of the recipe and of the card.
