@@ -149,6 +149,18 @@ ResumeTable = Annotated[bool, Option("--resume", help="Continue with the case ro
 Without = Annotated[
     list[str], Option("--without", metavar="ROW", help="Leave a row out; may be repeated.")
 ]
+FitRuns = Annotated[
+    Path | None,
+    Option(
+        "--fit",
+        metavar="RUNS",
+        help="Fit the missing models of rows that name a recipe, each in a folder of its own here.",
+    ),
+]
+FitMinutes = Annotated[
+    float | None,
+    Option("--max-minutes", help="Time of all missing fits, shared out over them."),
+]
 Final = Annotated[
     bool,
     Option("--final", help="Measure the test split, which must be done only once, at the end."),

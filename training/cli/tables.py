@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from training.cli import options
-from training.cli.output import counted, write_result
+from training.cli.output import counted, fit_progress, write_result
 from training.errors import RecipeError
 
 
@@ -23,6 +23,8 @@ def table(
     resume: options.ResumeTable = False,
     without: options.Without = [],  # noqa: B006
     partial: options.Partial = False,
+    fit: options.FitRuns = None,
+    max_minutes: options.FitMinutes = None,
     final: options.Final = False,
     device: options.Device = "auto",
     threads: options.Threads = None,
@@ -32,19 +34,25 @@ def table(
     import torch
 
     from training.tables.file import filled, load_table
+    from training.tables.fits import FitPlan, fit_facts, fit_missing, runs_of
     from training.tables.results import TableResult
     from training.tables.save import save_result
     from training.tables.tabulate import TableOptions, tabulate
 
     if threads:
         torch.set_num_threads(threads)
-    wanted = load_table(name)
-    left_out = tuple(without)
+    wanted, given, left_out = load_table(name), _pairs(variables), tuple(without)
+    runs = runs_of(wanted, given, fit) if fit else {}
+    table = filled(wanted, given, left_out, runs)
+    if fit:
+        own = [method for method in table.methods if method.row in runs]
+        fit_missing(own, FitPlan(fit, max_minutes, device), fit_progress)
     title = name.rpartition("/")[2].removesuffix(".yaml").removesuffix(".yml")
     settings = TableOptions(out / f"{title}.cases.jsonl", resume, final, device, partial)
     with counted("series") as on_case:
-        found = tabulate(filled(wanted, _pairs(variables), left_out), settings, on_case)
-    result = TableResult(title, wanted, found.rows, left_out, found.estimates)
+        found = tabulate(table, settings, on_case)
+    fits = tuple(fit_facts(table.methods))
+    result = TableResult(title, wanted, found.rows, left_out, found.estimates, fits)
     written = save_result(result, out)
     paths = [str(path) for path in written]
     write_result(as_json, f"Wrote {' and '.join(paths)}.", {"files": paths})

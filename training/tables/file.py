@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -54,6 +55,22 @@ class CasesSettings(_Strict):
         return self
 
 
+class RowFit(_Strict):
+    """Fit that the model of a row comes from.
+
+    Attributes:
+        recipe: Name of a recipe, or path of a YAML file.
+        init: Run, card, exported folder or model name to start from.
+        data: Training set.
+        run: Name of the folder of the run; None: the row's. Rows with one run are fitted once.
+    """
+
+    recipe: str
+    init: str | None = None
+    data: str = "${SET}"
+    run: str | None = None
+
+
 class MethodSettings(_Strict):
     """One row of the table; the untouched low dose is always the first.
 
@@ -63,6 +80,7 @@ class MethodSettings(_Strict):
         steps: Sampling steps instead of the card's.
         sampler: Sampler instead of the card's.
         ceiling: Whether to reconstruct full dose by the autoencoder alone, instead of the model.
+        fit: Fit that makes the model where it is not given.
     """
 
     row: str
@@ -70,6 +88,7 @@ class MethodSettings(_Strict):
     steps: int | None = Field(default=None, ge=1)
     sampler: str | None = None
     ceiling: bool = False
+    fit: RowFit | None = None
 
 
 class PrintedRow(_Strict):
@@ -204,13 +223,19 @@ def load_table(name: str) -> TableFile:
         raise RecipeError(f"The table {path} is invalid: {faults_in(error)}.") from error
 
 
-def filled(table: TableFile, given: Mapping[str, str], without: tuple[str, ...] = ()) -> TableFile:
+def filled(
+    table: TableFile,
+    given: Mapping[str, str],
+    without: tuple[str, ...] = (),
+    runs: Mapping[str, Path] = MappingProxyType({}),
+) -> TableFile:
     """Fill in the variables of a table and remove rows.
 
     Args:
         table: Table as read.
         given: Values by name; missing ones are taken from the environment.
         without: Rows to remove.
+        runs: Run of each row whose model is fitted; of other rows no variable of a fit is needed.
 
     Raises:
         RecipeError: A value is missing or unknown, or a row to remove does not exist.
@@ -228,9 +253,28 @@ def filled(table: TableFile, given: Mapping[str, str], without: tuple[str, ...] 
                 c.model_copy(update={key: fill(getattr(c, key)) for key in ("set", "low", "full")})
                 for c in table.cases
             ),
-            "methods": tuple(m.model_copy(update={"model": fill(m.model)}) for m in methods),
+            "methods": tuple(
+                _from_run(m, runs[m.row], fill)
+                if m.row in runs
+                else m.model_copy(update={"model": fill(m.model), "fit": None})
+                for m in methods
+            ),
         }
     )
+
+
+def _from_run(
+    method: MethodSettings, run: Path, fill: Callable[[str | None], str | None]
+) -> MethodSettings:
+    fit = method.fit
+    if fit:
+        fit = fit.model_copy(update={"init": fill(fit.init), "data": fill(fit.data)})
+    return method.model_copy(update={"model": str(run), "fit": fit})
+
+
+def has_values(table: TableFile, text: str, given: Mapping[str, str]) -> bool:
+    """Return whether every variable in a text has a value."""
+    return all(_found(table, name, given) for name in VARIABLE.findall(text))
 
 
 def _known(what: str, wanted: Mapping[str, str] | tuple[str, ...], known: object) -> None:
@@ -240,10 +284,7 @@ def _known(what: str, wanted: Mapping[str, str] | tuple[str, ...], known: object
 
 
 def _value(table: TableFile, name: str, given: Mapping[str, str]) -> str:
-    about = table.variables.get(name)
-    value = given.get(name) or os.environ.get(ENVIRONMENT_PREFIX + name)
-    if not value and about:
-        value = about.default
+    value, about = _found(table, name, given), table.variables.get(name)
     if not value:
         words = f" ({about.about})" if about else ""
         raise RecipeError(
@@ -251,3 +292,8 @@ def _value(table: TableFile, name: str, given: Mapping[str, str]) -> str:
             f" {ENVIRONMENT_PREFIX}{name}."
         )
     return value
+
+
+def _found(table: TableFile, name: str, given: Mapping[str, str]) -> str | None:
+    value, about = given.get(name) or os.environ.get(ENVIRONMENT_PREFIX + name), table.variables
+    return value or (about[name].default if name in about else None)

@@ -66,6 +66,8 @@ def _caption(result: TableResult, rows: Sequence[Row]) -> str:
         parts.append(METHOD)
     if result.table.printed:
         parts.append(f"Printed: {result.table.printed.source}.")
+    if hardware := sorted({fit.hardware for fit in result.fits if fit.hardware}):
+        parts.append(f"Hours of the fits are of {' and of '.join(hardware)}.")
     return " ".join(part for part in parts if part)
 
 
@@ -78,6 +80,8 @@ def _head(result: TableResult) -> Iterator[str]:
         if result.table.printed:
             yield "printed"
     yield "s/slice"
+    if result.fits:
+        yield "fit (h)"
 
 
 def _cells(result: TableResult, row: Row) -> Iterator[str]:
@@ -93,6 +97,9 @@ def _cells(result: TableResult, row: Row) -> Iterator[str]:
         if result.table.printed:
             yield number(number.printed(theirs)) if theirs else "–"
     yield f"{row.seconds_per_slice:.2f}" if row.seconds_per_slice else ""
+    if result.fits:
+        hours = next((fit.hours for fit in result.fits if fit.row == row.row), 0.0)
+        yield f"{hours:.2f}" if hours else ""
 
 
 def _printed(result: TableResult, row: Row) -> PrintedRow | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from training.errors import TrainingError
 from training.evaluate.run import SCORES, Row
 from training.evaluate.windows import WINDOW_NAMES
 from training.tables.file import Printed, PrintedRow, TableFile
+from training.tables.fits import FitFacts
 from training.tables.over_patients import METHOD, Estimate, Estimates
 from training.tables.statements import (
     NUMBERS,
@@ -27,6 +28,8 @@ from training.tables.statements import (
 )
 
 FORMAT = 1
+FIT_COLUMNS = ("row", "method", "fitted on", "steps", "hours", "hardware")
+
 OVER_PATIENTS = "over_patients"
 """Key of the estimates in a row of the JSON file."""
 
@@ -48,6 +51,7 @@ class TableResult:
         rows: Measured rows.
         without: Rows that were left out.
         estimates: Uncertainty of each row; empty if an earlier version measured the table.
+        fits: Fits behind the rows; empty likewise.
     """
 
     name: str
@@ -55,6 +59,7 @@ class TableResult:
     rows: tuple[Row, ...]
     without: tuple[str, ...] = ()
     estimates: tuple[Estimates, ...] = ()
+    fits: tuple[FitFacts, ...] = ()
 
     def estimates_of(self, row: Row) -> Estimates:
         """Return the uncertainty of a row of this table; empty if it is not known."""
@@ -76,6 +81,7 @@ def json_text(result: TableResult) -> str:
         "name": result.name,
         "table": result.table.model_dump(mode="json", exclude_defaults=True),
         "without": result.without,
+        "fits": [_rounded(asdict(one)) for one in result.fits],
         "rows": [_rounded(_row_facts(result, row)) for row in result.rows],
     }
     return json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
@@ -99,7 +105,8 @@ def load_result(path: Path) -> TableResult:
         estimates = tuple(_estimates(row.pop(OVER_PATIENTS, {})) for row in facts["rows"])
         rows = tuple(Row.from_dict(row) for row in facts["rows"])
         known = estimates if any(estimates) else ()
-        return TableResult(facts["name"], table, rows, tuple(facts["without"]), known)
+        fits = tuple(FitFacts(**one) for one in facts.get("fits", ()))
+        return TableResult(facts["name"], table, rows, tuple(facts["without"]), known, fits)
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         raise TrainingError(f"{path} is not a table that `man-train table` measured.") from error
 
@@ -131,6 +138,8 @@ def markdown(result: TableResult) -> str:
     parts += sections(result)
     if result.estimates:
         parts.append(METHOD)
+    if result.fits:
+        parts += ["## Fits behind the rows", grid(FIT_COLUMNS, [*map(_fit_cells, result.fits)])]
     machines = sorted({row.machine for row in result.rows if row.machine})
     parts.append(f"Times were measured on {' and on '.join(machines)}.")
     return "\n\n".join(parts) + "\n"
@@ -251,6 +260,11 @@ def _pairs(ours: Row | None, theirs: PrintedRow | None) -> Iterator[str]:
     for number in NUMBERS:
         yield number(number.ours(ours) if ours else None)
         yield number(number.printed(theirs) if theirs else None)
+
+
+def _fit_cells(fit: FitFacts) -> list[str]:
+    numbers = [f"{fit.steps}", f"{fit.hours:.2f}"] if fit.steps else ["", ""]
+    return [fit.row, fit.method, fit.data, *numbers, fit.hardware]
 
 
 def _listed(sentences: Sequence[str]) -> str:

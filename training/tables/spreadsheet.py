@@ -45,6 +45,7 @@ def _line(result: TableResult, row: Row) -> dict[str, Any]:
         **{f"bias_{name.replace(' ', '_')}_hu": row.bias_hu.get(name, "") for name in TISSUES},
         "seconds_per_slice": row.seconds_per_slice or "",
         "machine": row.machine,
+        **_fit(result, row),
     }
     return {name: _shown(value) for name, value in fields.items()}
 
@@ -57,6 +58,16 @@ def _scores(row: Row, estimates: Estimates) -> dict[str, float]:
         fields[f"{name}_interval_low"], fields[f"{name}_interval_high"] = found.low, found.high
         fields[f"{name}_minus_subject"], fields[f"{name}_p"] = found.difference, found.p
     return fields
+
+
+def _fit(result: TableResult, row: Row) -> dict[str, object]:
+    found = next((one for one in result.fits if one.row == row.row), None)
+    return {
+        "fit_steps": (found and found.steps) or "",
+        "fit_hours": (found and found.hours) or "",
+        "fit_hardware": found.hardware if found else "",
+        "fitted_on": found.data if found else "",
+    }
 
 
 def _shown(value: object) -> object:
