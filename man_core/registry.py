@@ -17,6 +17,7 @@ from man_core.texture import Texture
 METHODS = {
     "cnn10": "man_core.denoisers.cnn10",
     "ddpm": "man_core.denoisers.pixel_diffusion",
+    "dn-dp": "man_core.denoisers.dn_dp",
     "fast-ddpm": "man_core.denoisers.pixel_diffusion",
     "identity": "man_core.denoisers.identity",
     "man": "man_core.denoisers.man",

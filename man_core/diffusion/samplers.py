@@ -153,17 +153,17 @@ def ddpm(
         z_0, of the shape of ``z``.
     """
     for step, following in descending(steps, on_step):
-        z = _posterior_draw(model(z, step), z, step, following, schedule, noise)
+        z, std = posterior(model(z, step), z, step, following, schedule)
+        if following:
+            z = z + std * noise(z)
     return z
 
 
-def _posterior_draw(
-    clean: Tensor, z: Tensor, step: int, following: int, schedule: Schedule, noise: NoiseSource
-) -> Tensor:
+def posterior(
+    clean: Tensor, z: Tensor, step: int, following: int, schedule: Schedule
+) -> tuple[Tensor, float]:
+    """Compute mean and standard deviation of z_{t'} given z_t and the predicted z_0."""
     now, after = float(schedule.alpha_bar[step]), float(schedule.alpha_bar[following])
     alpha: float = now / after
     mean: Tensor = (after**0.5 * (1 - alpha) * clean + alpha**0.5 * (1 - after) * z) / (1 - now)
-    if following == 0:
-        return mean
-    std: float = ((1 - after) / (1 - now) * (1 - alpha)) ** 0.5
-    return mean + std * noise(z)
+    return mean, ((1 - after) / (1 - now) * (1 - alpha)) ** 0.5

@@ -12,6 +12,7 @@ from man_core.nets.man import ManConfig
 from man_core.nets.presets import PRESETS
 from training.errors import RecipeError
 from training.fit.task import Task
+from training.fit.tasks.dn_dp import dn_dp_task
 from training.fit.tasks.man_autoencoder import AutoencoderTask
 from training.fit.tasks.man_diffusion import DiffusionTask
 from training.fit.tasks.pixel_diffusion import pixel_diffusion_task
@@ -32,6 +33,7 @@ TASKS: dict[str, Callable[[Recipe, torch.device], Task]] = {
     "man-diffusion": _man_diffusion,
     "redcnn": redcnn_task,
     "ddpm": pixel_diffusion_task,
+    "dn-dp": dn_dp_task,
     "fast-ddpm": pixel_diffusion_task,
 }
 """Constructors of tasks by the method of a recipe."""
