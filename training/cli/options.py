@@ -174,6 +174,18 @@ CardPath = Annotated[
 ResultsFolder = Annotated[Path, Option("--results", help="Folder of measured tables.")]
 FiguresOut = Annotated[Path, Option("--out", help="Folder for the figures.")]
 FigureModel = Annotated[str, Option("--model", help="Name, card, exported folder or run.")]
+Beside = Annotated[
+    list[str],
+    Option("--beside", metavar="MODEL", help="Another model of the strips; may be repeated."),
+]
+ZoomRegion = Annotated[
+    tuple[int, int] | None,
+    Option("--region", metavar="ROW COLUMN", help="Centre of the zoom in a real pair, pixels."),
+]
+CurveFile = Annotated[
+    Path | None,
+    Option("--curve", help="File of `man-train curve`: PSNR over LPIPS of table1 with its dials."),
+]
 PairLow = Annotated[
     Path | None, Option("--low", help="Draw this low-dose series of a patient instead.")
 ]

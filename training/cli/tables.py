@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import typer
 
 from training.cli import options
@@ -81,6 +83,9 @@ def figures(
     out: options.FiguresOut = options.FIGURES,
     results: options.ResultsFolder = options.PUBLISHED,
     model: options.FigureModel = "man",
+    beside: options.Beside = [],  # noqa: B006
+    region: options.ZoomRegion = None,
+    curve: options.CurveFile = None,
     low: options.PairLow = None,
     full: options.PairFull = None,
     dose: options.PairDose = 0.25,
@@ -88,20 +93,32 @@ def figures(
     device: options.Device = "auto",
     as_json: options.AsJson = False,
 ) -> None:
-    """Draw the curves of measured tables and panels of phantoms, or of a real pair."""
+    """Draw curves of measured tables, and panels and strips of phantoms or of a real pair."""
     from training.evaluate.methods import model_method
     from training.evaluate.windows import window_of
-    from training.tables.figures import draw_pair, draw_published
+    from training.tables.published_figures import draw_pair, draw_published
+    from training.tables.strips import Region
 
-    method, shown = model_method(model, device=device), window_of(window)
+    methods = [model_method(name, device=device) for name in (model, *beside)]
+    shown, place = window_of(window), Region(*region) if region else None
     if (low is None) != (full is None):
         raise RecipeError("A real pair needs both --low and --full.")
     if low and full:
-        drawn = draw_pair(low, full, dose, method, shown, out)
+        drawn = draw_pair(low, full, dose, methods, shown, out, place)
     else:
-        drawn = draw_published(results, method, out)
+        drawn = draw_published(results, methods, out)
+    if curve:
+        drawn.append(_tradeoff(results, curve, out))
     paths = [str(path) for path in drawn]
     write_result(as_json, "\n".join(f"Drew {path}." for path in paths), {"files": paths})
+
+
+def _tradeoff(results: Path, curve: Path, out: Path) -> Path:
+    from training.curve.tradeoff import load_points, tradeoff_figure
+    from training.tables.results import load_result
+
+    table = load_result(results / "table1.json")
+    return tradeoff_figure(table, load_points(curve), out / "table1-tradeoff.png")
 
 
 def _pairs(given: list[str]) -> dict[str, str]:

@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 
 from man_core import Condition
 from man_core.physics.phantom.series import AnatomyName, low_dose_phantom
-from man_core.quality import CHEST_EXAM, SOFT_TISSUE, Window, measure
-from training.errors import RecipeError
-from training.evaluate.cases import Case, Wanted, cases
+from man_core.quality import SOFT_TISSUE, Window, measure
+from training.evaluate.cases import Case
 from training.evaluate.methods import LOW_DOSE, Method
 from training.evaluate.run import Row
-from training.tables.results import TableResult, heading, load_result
+from training.tables.results import TableResult, heading
 from training.tables.statements import NUMBERS, Number
 
 DIFFERENCE_HU = 100.0
@@ -30,8 +29,8 @@ PHANTOM_SLICES = 1
 
 QUALITY = NUMBERS[:3]
 
-STEPS_TABLE = "steps"
-DOSES_TABLE = "doses"
+MARKERS = "os^vD*"
+"""Markers of the doses of a table; more doses are not drawn."""
 
 
 @dataclass(frozen=True)
@@ -39,44 +38,6 @@ class _Panel:
     title: str
     image: NDArray[np.floating]
     window: Window
-
-
-def draw_published(results: Path, method: Method, out: Path) -> list[Path]:
-    """Draw figures that may be published: phantoms, and curves of the measured tables.
-
-    Args:
-        results: Folder of measured tables.
-        method: Method that is applied to the phantoms.
-        out: Folder of the figures.
-    """
-    drawn = [
-        panel_figure(phantom_case("abdomen"), method, SOFT_TISSUE, out / "phantom-abdomen.png"),
-        panel_figure(phantom_case("chest"), method, CHEST_EXAM, out / "phantom-chest.png"),
-    ]
-    for name, draw in ((STEPS_TABLE, cost_figure), (DOSES_TABLE, dose_figure)):
-        table = results / f"{name}.json"
-        if table.is_file():
-            drawn.append(draw(load_result(table), out / f"{name}.png"))
-    return drawn
-
-
-def draw_pair(
-    low: Path, full: Path, dose: float, method: Method, window: Window, out: Path
-) -> list[Path]:
-    """Draw a panel for each series of a real pair.
-
-    Raises:
-        RecipeError: The figures would be in a repository, which must not contain patient images.
-        TrainingError: The folders contain no pair.
-    """
-    folder = out.resolve()
-    if any((above / ".git").exists() for above in (folder, *folder.parents)):
-        raise RecipeError(
-            f"{out} is in a repository, which must not contain patient images;"
-            " name another folder with --out."
-        )
-    found = cases(low, full, Wanted(doses=(dose,)))
-    return [panel_figure(case, method, window, out / f"{case.name}.png") for case in found]
 
 
 def phantom_case(anatomy: AnatomyName, size: int = 512) -> Case:
@@ -100,8 +61,8 @@ def panel_figure(case: Case, method: Method, window: Window, path: Path) -> Path
     middle = len(case.full) // 2
     low, hu, full = case.low.hu[middle], result[middle], case.full[middle]
     panels = (
-        _Panel(f"{LOW_DOSE}\n{_scores(low, full, window)}", low, window),
-        _Panel(f"{method.name}\n{_scores(hu, full, window)}", hu, window),
+        _Panel(f"{LOW_DOSE}\n{scores_text(low, full, window)}", low, window),
+        _Panel(f"{method.name}\n{scores_text(hu, full, window)}", hu, window),
         _Panel("full dose\n", full, window),
         _Panel(
             f"{LOW_DOSE} − {method.name}\n±{DIFFERENCE_HU:g} HU",
@@ -109,15 +70,18 @@ def panel_figure(case: Case, method: Method, window: Window, path: Path) -> Path
             (-DIFFERENCE_HU, DIFFERENCE_HU),
         ),
     )
-    kind = "real" if case.real else "simulated"
-    title = (
-        f"{case.split}, {kind} dose {case.dose:g}, window [{window[0]:g}, {window[1]:g}] HU,"
-        f" weights {method.weights_sha256[:8] or 'none'}"
-    )
+    title = f"{case_title(case, window)}, weights {method.weights_sha256[:8] or 'none'}"
     return _draw_panels(panels, title, path)
 
 
-def _scores(hu: NDArray[np.floating], full: NDArray[np.floating], window: Window) -> str:
+def case_title(case: Case, window: Window) -> str:
+    """Describe split, dose and window of a case."""
+    kind = "real" if case.real else "simulated"
+    return f"{case.split}, {kind} dose {case.dose:g}, window [{window[0]:g}, {window[1]:g}] HU"
+
+
+def scores_text(hu: NDArray[np.floating], full: NDArray[np.floating], window: Window) -> str:
+    """Describe the quality of an image in a line."""
     scores = measure(hu, full, window)
     lpips = f", LPIPS {scores.lpips:.3f}" if np.isfinite(scores.lpips) else ""
     return f"{scores.psnr_db:.2f} dB, SSIM {scores.ssim:.3f}{lpips}"
@@ -141,6 +105,31 @@ def cost_figure(result: TableResult, path: Path) -> Path:
 def dose_figure(result: TableResult, path: Path) -> Path:
     """Draw quality against dose: a line for each row."""
     return _curves(result, path, "dose as a share of full dose", _by_dose)
+
+
+def time_figure(result: TableResult, path: Path) -> Path:
+    """Draw quality against seconds per slice: a colour for each row, a marker for each dose."""
+    groups = [rows for rows in result.groups() if rows[0].window_hu == SOFT_TISSUE]
+    names = list(dict.fromkeys(row.row for rows in groups for row in rows if _timed(row)))
+    figure, axes = subplots(len(QUALITY))
+    for axis, number in zip(axes, QUALITY, strict=True):
+        for marker, rows in zip(MARKERS, groups, strict=False):
+            for row in filter(_timed, rows):
+                label = f"{row.row}, {'real' if row.real else 'simulated'} {row.dose:g}"
+                style = {"marker": marker, "color": f"C{names.index(row.row)}", "label": label}
+                axis.plot([row.seconds_per_slice], [number.ours(row)], linestyle="", **style)
+        axis.set(xlabel="seconds a slice", title=number.name, xscale="log")
+        _label_logarithmic(axis.xaxis)
+        axis.grid(alpha=0.3)
+    axes[0].legend(fontsize=5)
+    machines = " and ".join(sorted({row.machine for row in result.rows if row.machine}))
+    shown = _names_of([row for rows in groups for row in rows])
+    figure.suptitle(f"{result.table.title}, {shown}\n{machines}", fontsize=8)
+    return saved(figure, path)
+
+
+def _timed(row: Row) -> bool:
+    return row.seconds_per_slice > 0
 
 
 _Lines = dict[str, list[Row]]

@@ -19,11 +19,12 @@ from training.tables.card import card_page, card_tables, choice_tables, write_ca
 from training.tables.figures import (
     cost_figure,
     dose_figure,
-    draw_pair,
     panel_figure,
     phantom_case,
+    time_figure,
 )
 from training.tables.file import CasesSettings, TableFile
+from training.tables.published_figures import draw_pair
 from training.tables.results import TableResult
 from training.tables.save import save_result
 
@@ -127,6 +128,7 @@ def test_curves_and_panels_are_drawn(tmp_path: Path) -> None:
     drawn = [
         cost_figure(result(LOW, *rows), tmp_path / "cost.png"),
         dose_figure(result(LOW, *rows), tmp_path / "dose.png"),
+        time_figure(result(LOW, *rows), tmp_path / "time.png"),
         panel_figure(case, untouched(), SOFT_TISSUE, tmp_path / "panel.png"),
     ]
     assert all(path.read_bytes().startswith(PNG) for path in drawn)
@@ -135,4 +137,4 @@ def test_curves_and_panels_are_drawn(tmp_path: Path) -> None:
 def test_no_patient_is_drawn_into_a_repository(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
     with pytest.raises(RecipeError, match="must not contain patient images"):
-        draw_pair(tmp_path, tmp_path, 0.25, untouched(), SOFT_TISSUE, tmp_path / "figures")
+        draw_pair(tmp_path, tmp_path, 0.25, [untouched()], SOFT_TISSUE, tmp_path / "figures")
