@@ -211,6 +211,8 @@ def _typed(fields: dict[str, Any]) -> dict[str, Any]:
     if precision not in get_args(Precision):
         raise ValueError(f"not a model card: unknown precision {precision!r}")
     check_context(fields.get("context_slices", 0))
+    if not isinstance(fields.get("for_comparison", False), bool):
+        raise ValueError("not a model card: for_comparison must be true or false")
     return {
         **fields,
         "hu_range": HuRange(**fields["hu_range"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,19 @@ def test_a_model_of_the_site_does_not_replace_the_shipped_one(tmp_path: Path) ->
     with pytest.raises(ModelError, match=r"are named 'man'"):
         find_model("man", tmp_path)
     assert find_model("man")[0].weights_sha256 != "aaaa"
+
+
+@pytest.mark.parametrize("value", ["yes", 1, None])
+def test_a_card_that_is_unclear_about_its_purpose_is_refused(
+    tmp_path: Path, value: object
+) -> None:
+    card = write(tmp_path / "a.json", "site", "aaaa")
+    fields = json.loads(card.to_json())
+    assert fields["for_comparison"] is False
+    with pytest.raises(ValueError, match="for_comparison must be true or false"):
+        ModelCard.from_json(json.dumps(fields | {"for_comparison": value}))
+    used = ModelCard.from_json(json.dumps(fields | {"for_comparison": True}))
+    assert (used.for_comparison, used.digest) == (True, card.digest)
 
 
 def test_the_same_weights_may_have_several_cards(tmp_path: Path) -> None:
