@@ -15,6 +15,7 @@ from man_core.errors import ModelError
 from man_core.texture import Texture
 
 METHODS = {
+    "bm3d": "man_core.denoisers.bm3d",
     "cnn10": "man_core.denoisers.cnn10",
     "ddpm": "man_core.denoisers.pixel_diffusion",
     "dn-dp": "man_core.denoisers.dn_dp",
@@ -39,6 +40,25 @@ IDENTITY = ModelCard(
 )
 """Card of the model that returns its input."""
 
+BM3D = ModelCard(
+    name="bm3d",
+    version="1",
+    method="bm3d",
+    summary="BM3D, block matching and collaborative filtering, for comparison.",
+    sampler=NO_SAMPLER,
+    steps=0,
+    intended_use="Comparison with a method that needs no training (Dabov et al. 2007).",
+    limits=(
+        "The noise is measured in soft tissue and counts as the same in the whole slice.",
+        "A slice with too little soft tissue to measure its noise is returned unchanged.",
+    ),
+    for_comparison=True,
+)
+"""Card of BM3D, which has no weights."""
+
+WITHOUT_WEIGHTS = (IDENTITY, BM3D)
+"""Cards of the methods that need no file."""
+
 
 class _Factory(Protocol):
     def load(
@@ -52,7 +72,7 @@ def pretrained_folder() -> Path:
 
 
 def list_models(folder: Path | None = None) -> tuple[ModelCard, ...]:
-    """List the cards of all models: those in ``folder``, the shipped ones and ``identity``."""
+    """List the cards of all models: without weights, the shipped ones and those in ``folder``."""
     return tuple(card for card, _ in _cards(folder))
 
 
@@ -144,7 +164,7 @@ def _sampled_by(card: ModelCard, sampler: str) -> ModelCard:
 
 
 def _cards(folder: Path | None) -> list[tuple[ModelCard, Path]]:
-    found = [(IDENTITY, pretrained_folder())]
+    found = [(card, pretrained_folder()) for card in WITHOUT_WEIGHTS]
     for home in (pretrained_folder(), folder):
         if home is not None:
             found += [(_read_card(path), home) for path in sorted(home.glob("*.json"))]

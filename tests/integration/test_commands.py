@@ -89,6 +89,18 @@ def test_denoise_twice_gives_the_same_bytes(call: Call, tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == first
 
 
+def test_bm3d_is_known_by_name_and_its_result_says_what_it_is_for(
+    call: Call, tmp_path: Path
+) -> None:
+    make_series(tmp_path / "in")
+    ended = call("denoise", tmp_path / "in", tmp_path / "out", "--model", "bm3d")
+    assert ended.code == 0, ended.err
+    for path in (tmp_path / "out").glob("*.dcm"):
+        description = dcmread(path).DerivationDescription
+        assert "model bm3d 1, " in description
+        assert "for comparison with others, not for reading" in description
+
+
 def test_denoise_never_touches_files_of_others(call: Call, tmp_path: Path) -> None:
     make_series(tmp_path / "in")
     (other,) = make_series(tmp_path / "out", slices=1)

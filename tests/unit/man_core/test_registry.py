@@ -35,9 +35,7 @@ def test_a_model_of_the_site_does_not_replace_the_shipped_one(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("value", ["yes", 1, None])
-def test_a_card_that_is_unclear_about_its_purpose_is_refused(
-    tmp_path: Path, value: object
-) -> None:
+def test_a_card_that_is_unclear_about_its_purpose_is_refused(tmp_path: Path, value: object) -> None:
     card = write(tmp_path / "a.json", "site", "aaaa")
     fields = json.loads(card.to_json())
     assert fields["for_comparison"] is False
