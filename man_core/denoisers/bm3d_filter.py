@@ -132,7 +132,7 @@ def _aggregated(image: Tensor, groups: Groups, shrink: Shrink, inverse: Tensor) 
     for size in (1 << power for power in range(groups.blocks.shape[1].bit_length())):
         members = groups.blocks[groups.sizes == size, :size].T
         across = haar(size).to(image.device)
-        for blocks in members.split(_BLOCKS_AT_ONCE[image.device.type] // size, dim=1):
+        for blocks in torch.split(members, _BLOCKS_AT_ONCE[image.device.type] // size, dim=1):
             sums.add(blocks, *shrink(blocks, across))
     total, weights = torch.zeros_like(image), torch.zeros_like(image)
     shape = image.shape[0] - BLOCK_PIXELS + 1, image.shape[1] - BLOCK_PIXELS + 1

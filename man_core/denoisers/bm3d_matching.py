@@ -52,7 +52,7 @@ def match_blocks(image: Tensor, matches: int, max_distance: float) -> Groups:
         for length in image.shape
     )
     stripe = max(1, _REFERENCES_AT_ONCE // len(columns))
-    found = [_match_stripe(image, part, columns, matches) for part in rows.split(stripe)]
+    found = [_match_stripe(image, part, columns, matches) for part in torch.split(rows, stripe)]
     blocks = torch.cat([blocks for blocks, _ in found])
     near = torch.cat([distance <= max_distance for _, distance in found]).sum(dim=1)
     sizes = torch.ones_like(near)

@@ -91,8 +91,9 @@ def coefficient_variances(transform: Tensor, power: Tensor) -> Tensor:
     rows, columns = (axis.flatten() for axis in torch.meshgrid(place, place, indexing="ij"))
     covariance = correlation[rows[:, None] - rows, columns[:, None] - columns]
     matrix = transform.double()
-    variances = ((matrix @ covariance) * matrix).sum(dim=1)
-    return variances.clamp_min(_MIN_VARIANCE_SHARE * variances.mean()).float()
+    variances: Tensor = ((matrix @ covariance) * matrix).sum(dim=1)
+    least = _MIN_VARIANCE_SHARE * float(variances.mean())
+    return variances.clamp_min(least).float()
 
 
 def _of_blocks(line: Tensor) -> tuple[Tensor, Tensor]:
