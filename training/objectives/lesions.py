@@ -7,13 +7,11 @@ are faint, and not noise (cf. the inserted lesions of ``man_core.quality.lesions
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
-
-from training.data.batch import Batch
 
 RADIUS_PIXELS = (2.0, 10.0)
 """Smallest and largest radius: diameters of 3 to 15 mm at pixels of 0.75 mm."""
@@ -82,15 +80,6 @@ def draw_lesions(full: Tensor, count: int, generator: torch.Generator) -> Lesion
     discs = torch.sigmoid(-beyond / edge[:, :, None, None])
     added = (discs * contrast[:, :, None, None]).sum(dim=1, keepdim=True)
     return Lesions(added, contrast, _weights(beyond))
-
-
-def planted(batch: Batch, lesions: Lesions, generator: torch.Generator) -> Batch:
-    """Add lesions to full and low dose alike, and to the slices beside."""
-    beside = batch.neighbours
-    if beside is not None:
-        beside = planted_beside(beside, batch.low, lesions, generator)
-    low, full = batch.low + lesions.hu, batch.full + lesions.hu
-    return replace(batch, full=full, low=low, neighbours=beside)
 
 
 def planted_beside(

@@ -19,6 +19,7 @@ from man_core.nets.man import ManConfig, ManNetwork
 from man_core.quality import SOFT_TISSUE, psnr
 from training.data.batch import Batch, BatchSource, joined
 from training.errors import TrainingError
+from training.fit.planted_batch import planted
 from training.fit.sampling_steps import card_steps
 from training.fit.task import Moment, RunFacts, Validation, side_by_side
 from training.fit.tasks.export import export_model
@@ -26,7 +27,7 @@ from training.fit.tasks.initial import initial_weights, load_weights_into, resto
 from training.objectives.bound import bound_loss
 from training.objectives.gain import draw_gain
 from training.objectives.latent_diffusion import DiffusionObjective
-from training.objectives.lesions import Lesions, draw_lesions, planted
+from training.objectives.lesions import Lesions, draw_lesions
 from training.objectives.perceptual import perceptual_features
 from training.objectives.restoration import restoration_loss
 from training.settings import read_objective
