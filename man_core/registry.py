@@ -22,6 +22,7 @@ METHODS = {
     "fast-ddpm": "man_core.denoisers.pixel_diffusion",
     "identity": "man_core.denoisers.identity",
     "man": "man_core.denoisers.man",
+    "qae": "man_core.denoisers.qae",
     "redcnn": "man_core.denoisers.redcnn",
     "resnet": "man_core.denoisers.resnet",
 }

@@ -31,7 +31,7 @@ class RedCnnConfig(SinglePassConfig):
 
     @property
     def reach(self) -> int:
-        """Radius of the receptive field in pixels, and thus the padding that edges need."""
+        """Radius of the receptive field: at edges the transposed ones lack a part of their sums."""
         return DEPTH * (self.kernel - 1)
 
 
@@ -64,16 +64,6 @@ class RedCnn(SinglePassNetwork):
     def denoised(self, standard: Tensor) -> Tensor:
         """Denoise standardised values [batch, 1, row, column]; a side must exceed ``reach``."""
         return standard + self.residual(standard)
-
-    def restore(self, x: Tensor) -> Tensor:
-        """Denoise a whole slice of any size, its border like its centre.
-
-        Edge pixels are replicated over the receptive field; otherwise the outermost pixels would
-        receive only a part of the sums of the transposed convolutions.
-        """
-        reach = self.config.reach
-        padded = F.pad(x, [reach] * 4, mode="replicate")
-        return self(padded)[..., reach:-reach, reach:-reach]  # type: ignore[no-any-return]
 
     def residual(self, standard: Tensor) -> Tensor:
         """Return the residual to add to the standardised image."""

@@ -7,6 +7,35 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+CT_CENTRE = -0.765
+"""Network value of -542.5 HU in the default range: the mean of CT slices in ldct-benchmark."""
+
+CT_SCALE = 0.2452
+"""Network value of 502.2 HU in the default range: their standard deviation."""
+
+
+@dataclass(frozen=True)
+class SinglePassConfig:
+    """Standardisation of a network; its architecture follows in each kind.
+
+    Attributes:
+        centre: Network value that is standardised to 0.
+        scale: Network value that is standardised to 1.
+    """
+
+    centre: float = CT_CENTRE
+    scale: float = CT_SCALE
+
+    @property
+    def reach(self) -> int:
+        """Padding of whole slices, pixels: the receptive field where edges would show; else 0."""
+        return 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON; they are embedded in the weights file."""
+        return asdict(self)
 
 CT_CENTRE = -0.765
 """Network value of -542.5 HU in the default range: the mean of CT slices in ldct-benchmark."""
@@ -54,8 +83,15 @@ class SinglePassNetwork(nn.Module, ABC):
         return self.denoised((x - centre) / scale) * scale + centre
 
     def restore(self, x: Tensor) -> Tensor:
-        """Denoise whole slices of any size [batch, 1, row, column] in [-1, 1]."""
-        return self(x)  # type: ignore[no-any-return]
+        """Denoise whole slices of any size [batch, 1, row, column] in [-1, 1].
+
+        Edge pixels are replicated over the reach, so that the border is denoised like the centre.
+        """
+        reach = self.config.reach
+        if not reach:
+            return self(x)  # type: ignore[no-any-return]
+        padded = F.pad(x, [reach] * 4, mode="replicate")
+        return self(padded)[..., reach:-reach, reach:-reach]  # type: ignore[no-any-return]
 
     @abstractmethod
     def denoised(self, standard: Tensor) -> Tensor:

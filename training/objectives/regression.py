@@ -1,4 +1,4 @@
-"""Loss of networks that map low dose directly to full dose (RED-CNN, eq. 8)."""
+"""Loss of networks that map low dose directly to full dose (RED-CNN, eq. 8; Q-AE)."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from man_core.hu import HuRange
-from man_core.nets.redcnn import RedCnn
+from man_core.nets.single_pass import SinglePassNetwork
 
 
 class RegressionObjective(BaseModel):
     """Margin and weighting of crops.
 
     Attributes:
-        margin: Pixels at each edge of a crop that do not count. There the transposed convolutions
-            have incomplete sums, which do not occur in a whole, padded slice.
+        margin: Pixels at each edge of a crop that do not count. There the layers see zeros or have
+            incomplete sums, which do not occur in a whole, padded slice.
         balanced: Whether to divide the error of each crop by the energy of its noise, so that all
             doses and kernels count equally. The paper trains one dose and one kernel and does not
             need this; with many, the noisiest crops would dominate.
@@ -31,7 +31,7 @@ MIN_NOISE_HU = 5.0
 
 
 def regression_loss(
-    network: RedCnn, full: Tensor, low: Tensor, objective: RegressionObjective
+    network: SinglePassNetwork, full: Tensor, low: Tensor, objective: RegressionObjective
 ) -> dict[str, Tensor]:
     """Compute the mean squared error per pixel of the standardised image.
 

@@ -18,6 +18,7 @@ from man_core.denoisers.man import ManDenoiser
 from man_core.denoisers.single_pass import SinglePassDenoiser
 from man_core.nets.autoencoder import AutoencoderConfig
 from man_core.nets.man import ManConfig, ManNetwork
+from man_core.nets.qae import Qae, QaeConfig
 from man_core.nets.redcnn import RedCnn, RedCnnConfig
 from man_core.nets.unet import UnetConfig
 
@@ -42,6 +43,12 @@ def tiny_man() -> Denoiser:
     return ManDenoiser(CARD, network, CPU, 2)
 
 
+def tiny_qae() -> Denoiser:
+    network = Qae(QaeConfig(channels=4))
+    randomised(network)
+    return SinglePassDenoiser(CARD, network, CPU)
+
+
 def tiny_red_cnn() -> Denoiser:
     network = RedCnn(RedCnnConfig(channels=4))
     randomised(network)
@@ -51,6 +58,7 @@ def tiny_red_cnn() -> Denoiser:
 DENOISERS: dict[str, Callable[[], Denoiser]] = {
     "identity": lambda: IdentityDenoiser(CARD),
     "man": tiny_man,
+    "qae": tiny_qae,
     "redcnn": tiny_red_cnn,
 }
 

@@ -16,7 +16,7 @@ from training.fit.tasks.dn_dp import dn_dp_task
 from training.fit.tasks.man_autoencoder import AutoencoderTask
 from training.fit.tasks.man_diffusion import DiffusionTask
 from training.fit.tasks.pixel_diffusion import pixel_diffusion_task
-from training.fit.tasks.redcnn import redcnn_task
+from training.fit.tasks.regression import RegressionTask
 from training.settings import Recipe
 
 
@@ -31,10 +31,11 @@ def _man_diffusion(recipe: Recipe, device: torch.device) -> Task:
 TASKS: dict[str, Callable[[Recipe, torch.device], Task]] = {
     "man-autoencoder": _man_autoencoder,
     "man-diffusion": _man_diffusion,
-    "redcnn": redcnn_task,
     "ddpm": pixel_diffusion_task,
     "dn-dp": dn_dp_task,
     "fast-ddpm": pixel_diffusion_task,
+    "qae": RegressionTask,
+    "redcnn": RegressionTask,
 }
 """Constructors of tasks by the method of a recipe."""
 

@@ -15,6 +15,7 @@ from man_core.card import NO_SAMPLER
 from man_core.denoisers.single_pass import SinglePassDenoiser
 from man_core.nets.ddpm_unet import DdpmUnet, DdpmUnetConfig
 from man_core.nets.man import parameter_count
+from man_core.nets.qae import Qae, QaeConfig
 from man_core.nets.redcnn import RedCnn, RedCnnConfig
 from man_core.weights import save_weights
 
@@ -42,9 +43,10 @@ def random_network() -> RedCnn:
     ("build", "published"),
     [
         (lambda: RedCnn(RedCnnConfig()), 1_848_865),
+        (lambda: Qae(QaeConfig()), 49_818),
         (lambda: DdpmUnet(DdpmUnetConfig()), 113_669_761),
     ],
-    ids=["RED-CNN", "DDPM"],
+    ids=["RED-CNN", "Q-AE", "DDPM"],
 )
 def test_networks_have_their_published_size(build, published):
     with torch.device("meta"):

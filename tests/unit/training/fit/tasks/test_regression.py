@@ -1,4 +1,4 @@
-"""RED-CNN through the one loop: fit, resume, export, denoise; and its loss."""
+"""RED-CNN and Q-AE through the one loop: fit, resume, export, denoise; and their loss."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from man_core import Condition, Volume, denoise_volume, load_denoiser
+from man_core import Condition, ModelCard, Volume, denoise_volume, load_denoiser
 from man_core.hu import HuRange
 from man_core.nets.redcnn import RedCnn, RedCnnConfig
 from training.errors import RecipeError, TrainingError
@@ -22,12 +22,16 @@ from training.settings import Recipe, load_recipe, recipe_folder
 CPU = torch.device("cpu")
 
 
-def eager(steps: int) -> Recipe:
+METHODS = ("redcnn", "qae")
+"""Methods fitted by their squared error."""
+
+
+def eager(steps: int, method: str = "redcnn") -> Recipe:
     """The tiny recipe with what shows something in a few steps, and checkpoints at the end only.
 
     Channels enough that no draw of crops leaves every rectifier silent: with 4 some do.
     """
-    recipe = load_recipe("redcnn-tiny")
+    recipe = load_recipe(f"{method}-tiny")
     return recipe.model_copy(
         update={
             "model": recipe.model | {"channels": 24},
@@ -49,14 +53,21 @@ def validations(run: Path) -> list[dict[str, float]]:
     return [line for line in map(json.loads, lines) if line["kind"] == "validation"]
 
 
-def test_a_fit_learns_resumes_and_its_export_denoises(small_set: Path, tmp_path: Path) -> None:
-    run = fitted(eager(20), small_set, tmp_path / "run")
-    fitted(eager(20), small_set, run, resume=True, steps=80)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_fit_learns_resumes_and_its_export_denoises(
+    method: str, small_set: Path, tmp_path: Path
+) -> None:
+    run = fitted(eager(20, method), small_set, tmp_path / "run")
+    fitted(eager(20, method), small_set, run, resume=True, steps=80)
     last = validations(run)[-1]
     assert last["step"] == 80
     assert last["psnr"] > last["psnr_low"] + 0.5
     card = export(run, tmp_path / "model")
-    assert sorted(p.name for p in card.parent.iterdir()) == ["redcnn.json", "redcnn.safetensors"]
+    assert sorted(p.name for p in card.parent.iterdir()) == [
+        f"{method}.json",
+        f"{method}.safetensors",
+    ]
+    assert ModelCard.load(card).for_comparison
     noisy = np.random.default_rng(0).normal(40, 20, (2, 33, 47)).astype(np.float32)
     volume = Volume(noisy, (1.0, 0.7, 0.7), np.eye(4))
     result, report = denoise_volume(
