@@ -20,11 +20,13 @@ METHODS = {
     "ddpm": "man_core.denoisers.pixel_diffusion",
     "dn-dp": "man_core.denoisers.dn_dp",
     "fast-ddpm": "man_core.denoisers.pixel_diffusion",
+    "du-gan": "man_core.denoisers.du_gan",
     "identity": "man_core.denoisers.identity",
     "man": "man_core.denoisers.man",
     "qae": "man_core.denoisers.qae",
     "redcnn": "man_core.denoisers.redcnn",
     "resnet": "man_core.denoisers.resnet",
+    "wgan-vgg": "man_core.denoisers.wgan_vgg",
 }
 """Module whose ``load`` builds the denoiser, by the method of a card."""
 

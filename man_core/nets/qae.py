@@ -39,8 +39,8 @@ class QuadraticConvolution(nn.Module):
     """Quadratic neurons, (w_r x + b_r)(w_g x + b_g) + w_b x² + c, as a convolution.
 
     Initialised as a linear layer, which the quadratic terms then join: w_g and w_b are zero and b_g
-    is one. (With a random w_g the fit diverges.) w_r is initialised for ReLU (He et al. 2015), which
-    for 15 feature maps is about the published deviation of 0.1; that of the first layer is larger.
+    is one. (With a random w_g the fit diverges.) w_r is initialised for ReLU (He et al. 2015), for
+    15 feature maps about the published deviation of 0.1, and larger in the first layer.
 
     Args:
         into: Feature maps of the input.

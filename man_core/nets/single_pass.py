@@ -37,29 +37,6 @@ class SinglePassConfig:
         """Return plain values for JSON; they are embedded in the weights file."""
         return asdict(self)
 
-CT_CENTRE = -0.765
-"""Network value of -542.5 HU in the default range: the mean of CT slices in ldct-benchmark."""
-
-CT_SCALE = 0.2452
-"""Network value of 502.2 HU in the default range: their standard deviation."""
-
-
-@dataclass(frozen=True)
-class SinglePassConfig:
-    """Standardisation of a network; its architecture follows in each kind.
-
-    Attributes:
-        centre: Network value that is standardised to 0.
-        scale: Network value that is standardised to 1.
-    """
-
-    centre: float = CT_CENTRE
-    scale: float = CT_SCALE
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON; they are embedded in the weights file."""
-        return asdict(self)
-
 
 class SinglePassNetwork(nn.Module, ABC):
     """Network that maps a slice to the denoised one, without sampling.
@@ -80,7 +57,11 @@ class SinglePassNetwork(nn.Module, ABC):
     def forward(self, x: Tensor) -> Tensor:
         """Denoise [batch, 1, row, column] in [-1, 1]."""
         centre, scale = self.config.centre, self.config.scale
-        return self.denoised((x - centre) / scale) * scale + centre
+        return self.denoised(self.standardised(x)) * scale + centre
+
+    def standardised(self, x: Tensor) -> Tensor:
+        """Standardise values in [-1, 1]."""
+        return (x - self.config.centre) / self.config.scale
 
     def restore(self, x: Tensor) -> Tensor:
         """Denoise whole slices of any size [batch, 1, row, column] in [-1, 1].

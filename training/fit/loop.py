@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +173,8 @@ class Fit:
             with self.pace.fetching():
                 batch = self.source.batch(number).to(self.task.device)
             with mixed_precision(self.task.device, self.recipe.fit.amp):
-                losses = self.task.loss(batch, Moment(self.step, progress, self._random(number)))
+                moment = Moment(self.step, progress, self._random(number), self.ranks)
+                losses = self.task.loss(batch, moment)
             (losses["loss"] / accumulate).backward()  # type: ignore[no-untyped-call]
             names = tuple(losses)
             values = torch.stack([value.detach().double() for value in losses.values()])
@@ -244,7 +245,8 @@ class Fit:
                 f"was written; start another fit with --init {self.run} and a lower learning rate."
             )
         with self.optimiser.ema.in_place(self.task.parameters()):
-            averaged = _cloned(self.task.state_dict())
+            swapped = {p.data_ptr() for p in self.optimiser.parameters}
+            averaged = _cloned(self.task.state_dict(), swapped)
         state = {
             "step": self.step,
             "seconds": self.clock.elapsed(),
@@ -257,12 +259,15 @@ class Fit:
         save_state(self.run, self.step, state)
 
 
-def _cloned(state: Any) -> Any:
-    """Return a deep copy, independent of later changes of the weights."""
+def _cloned(state: Any, swapped: Set[int]) -> Any:
+    """Return a copy, independent of later changes of the weights at some addresses.
+
+    Everything else is shared with the state of the task, and stored once in a checkpoint.
+    """
     if isinstance(state, Tensor):
-        return state.detach().clone()
+        return state.detach().clone() if state.data_ptr() in swapped else state
     if isinstance(state, dict):
-        return {name: _cloned(value) for name, value in state.items()}
+        return {name: _cloned(value, swapped) for name, value in state.items()}
     if isinstance(state, (list, tuple)):
-        return type(state)(_cloned(value) for value in state)
+        return type(state)(_cloned(value, swapped) for value in state)
     return state

@@ -12,22 +12,20 @@ from training.fit.ema import Ema
 from training.settings import FitSettings
 
 
-class Optimiser:
+class ClippedAdam:
     """AdamW that leaves weights and moments as they are if the gradient is not finite.
 
     Args:
         parameters: Trained parameters.
         settings: Optimisation of the recipe.
         deferred: Whether the fused kernel decides this on the device, so that the host does not
-            wait for the gradient; else the host decides. Averages are updated in a step that was
-            skipped too if deferred: from weights that did not change.
+            wait for the gradient; else the host decides.
     """
 
     def __init__(
         self, parameters: Iterable[nn.Parameter], settings: FitSettings, *, deferred: bool
     ) -> None:
         self.parameters = list(parameters)
-        self.ema = Ema(self.parameters, settings.ema)
         self._clip = settings.clip
         self._deferred = deferred
         self._adam = torch.optim.AdamW(
@@ -52,13 +50,11 @@ class Optimiser:
             self._adam.found_inf = finite.logical_not().float()  # type: ignore[attr-defined]
         if self._deferred or bool(finite):
             self._adam.step()
-            self.ema.update(self.parameters)
+            self._stepped()
         return norm
 
-    def are_finite(self) -> bool:
-        """Return whether all weights and their averages are finite."""
-        values = [*(p.detach() for p in self.parameters), *self.ema.averages]
-        return bool(torch.stack([torch.isfinite(value).all() for value in values]).all())
+    def _stepped(self) -> None:
+        """Follow the weights after a step."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of AdamW."""
@@ -68,3 +64,25 @@ class Optimiser:
         """Restore ``state_dict``, also one of another device."""
         groups = [group | {"fused": self._deferred or None} for group in state["param_groups"]]
         self._adam.load_state_dict(state | {"param_groups": groups})
+
+
+class Optimiser(ClippedAdam):
+    """Optimiser of a fit, with averages of the weights.
+
+    Averages are updated in a step that was skipped too if ``deferred``: from weights that did not
+    change.
+    """
+
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], settings: FitSettings, *, deferred: bool
+    ) -> None:
+        super().__init__(parameters, settings, deferred=deferred)
+        self.ema = Ema(self.parameters, settings.ema)
+
+    def _stepped(self) -> None:
+        self.ema.update(self.parameters)
+
+    def are_finite(self) -> bool:
+        """Return whether all weights and their averages are finite."""
+        values = [*(p.detach() for p in self.parameters), *self.ema.averages]
+        return bool(torch.stack([torch.isfinite(value).all() for value in values]).all())

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from man_core.ancestry import Ancestor
 from training.data.batch import Batch, BatchSource
+from training.fit.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,13 @@ class Moment:
         progress: 0 at the start to 1 at the end, by steps or by time, whichever is further; ramps
             of loss terms depend on it.
         generator: Random numbers of this batch on the device of the task, seeded by its number.
+        ranks: Processes that fit together, for what a task itself trains beside its parameters.
     """
 
     step: int
     progress: float
     generator: torch.Generator
+    ranks: Ranks = field(default_factory=Ranks)
 
 
 @dataclass(frozen=True)

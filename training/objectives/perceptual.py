@@ -79,8 +79,7 @@ class VggFeatures(FeatureExtractor):
     def __init__(self, path: Path) -> None:
         super().__init__()
         weights = _vgg_weights(path)
-        oxford = _metadata(path).get("input", "").startswith(OXFORD_PREFIX)
-        mean, std = (OXFORD_MEAN, OXFORD_STD) if oxford else (IMAGENET_MEAN, IMAGENET_STD)
+        mean, std = input_normalisation(path)
         self.taps: list[bool] = []
         self.convolutions = nn.ModuleList()
         for index in VGG16_CONVOLUTIONS[: VGG16_CONVOLUTIONS.index(VGG16_TAPS[-1]) + 1]:
@@ -88,8 +87,8 @@ class VggFeatures(FeatureExtractor):
                 break
             self.convolutions.append(_convolution(weights, index))
             self.taps.append(index in VGG16_TAPS)
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
         self.requires_grad_(False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
@@ -137,6 +136,25 @@ def perceptual_features(path: Path | None) -> FeatureExtractor:
         RecipeError: The file cannot be read or contains no VGG-16 features.
     """
     return GradientFeatures() if path is None else VggFeatures(path)
+
+
+def vgg_convolutions(path: Path) -> dict[int, nn.Conv2d]:
+    """Read all convolutions of a file of VGG weights by their index in torchvision's ``features``.
+
+    Raises:
+        RecipeError: The file cannot be read or contains no VGG features.
+    """
+    weights = _vgg_weights(path)
+    names = (name.split(".") for name in weights if name.startswith("features."))
+    indices = sorted(int(index) for _, index, part in names if part == "weight")
+    return {index: _convolution(weights, index) for index in indices}
+
+
+def input_normalisation(path: Path) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation of the input that a VGG file was fitted with: [1, 3, 1, 1] each."""
+    oxford = _metadata(path).get("input", "").startswith(OXFORD_PREFIX)
+    mean, std = (OXFORD_MEAN, OXFORD_STD) if oxford else (IMAGENET_MEAN, IMAGENET_STD)
+    return torch.tensor(mean).view(1, 3, 1, 1), torch.tensor(std).view(1, 3, 1, 1)
 
 
 def _vgg_weights(path: Path) -> dict[str, Tensor]:

@@ -13,10 +13,12 @@ from man_core.nets.presets import PRESETS
 from training.errors import RecipeError
 from training.fit.task import Task
 from training.fit.tasks.dn_dp import dn_dp_task
+from training.fit.tasks.du_gan import DuGanTask
 from training.fit.tasks.man_autoencoder import AutoencoderTask
 from training.fit.tasks.man_diffusion import DiffusionTask
 from training.fit.tasks.pixel_diffusion import pixel_diffusion_task
 from training.fit.tasks.regression import RegressionTask
+from training.fit.tasks.wgan_vgg import WganVggTask
 from training.settings import Recipe
 
 
@@ -34,8 +36,10 @@ TASKS: dict[str, Callable[[Recipe, torch.device], Task]] = {
     "ddpm": pixel_diffusion_task,
     "dn-dp": dn_dp_task,
     "fast-ddpm": pixel_diffusion_task,
+    "du-gan": DuGanTask,
     "qae": RegressionTask,
     "redcnn": RegressionTask,
+    "wgan-vgg": WganVggTask,
 }
 """Constructors of tasks by the method of a recipe."""
 

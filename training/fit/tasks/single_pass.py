@@ -12,9 +12,11 @@ from torch import Tensor
 
 from man_core.card import NO_SAMPLER, ModelCard
 from man_core.hu import HuRange
+from man_core.nets.du_gan import DuGan, DuGanConfig
 from man_core.nets.qae import Qae, QaeConfig
 from man_core.nets.redcnn import RedCnn, RedCnnConfig
 from man_core.nets.single_pass import SinglePassNetwork
+from man_core.nets.wgan_vgg import WganVgg, WganVggConfig
 from training.errors import RecipeError
 from training.fit.task import RunFacts
 from training.fit.tasks.export import export_model
@@ -36,6 +38,10 @@ class SinglePassMethod:
 
 
 METHODS = {
+    "du-gan": SinglePassMethod(
+        "DU-GAN, a generator trained against two U-Nets",
+        lambda values: DuGan(DuGanConfig(**values)),
+    ),
     "qae": SinglePassMethod(
         "Q-AE, an autoencoder of quadratic neurons",
         lambda values: Qae(QaeConfig(**values)),
@@ -44,12 +50,16 @@ METHODS = {
         "RED-CNN, a residual encoder-decoder network",
         lambda values: RedCnn(RedCnnConfig(**values)),
     ),
+    "wgan-vgg": SinglePassMethod(
+        "WGAN-VGG, a generator trained against a critic and towards deep features",
+        lambda values: WganVgg(WganVggConfig(**values)),
+    ),
 }
 """Methods by the name in recipes and cards."""
 
 
 class SinglePassTask(SingleNetworkTask):
-    """What the methods of one pass do alike; a method adds its loss.
+    """Base of the tasks of the methods of one pass; a method adds its loss.
 
     Args:
         recipe: Recipe with the method and the values of its network.

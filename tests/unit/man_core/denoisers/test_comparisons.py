@@ -14,9 +14,11 @@ from man_core import Condition, ModelCard, ModelError, load_denoiser
 from man_core.card import NO_SAMPLER
 from man_core.denoisers.single_pass import SinglePassDenoiser
 from man_core.nets.ddpm_unet import DdpmUnet, DdpmUnetConfig
+from man_core.nets.du_gan import DuGan, DuGanConfig, UnetDiscriminator
 from man_core.nets.man import parameter_count
 from man_core.nets.qae import Qae, QaeConfig
 from man_core.nets.redcnn import RedCnn, RedCnnConfig
+from man_core.nets.wgan_vgg import Critic, WganVgg, WganVggConfig
 from man_core.weights import save_weights
 
 CPU = torch.device("cpu")
@@ -44,9 +46,14 @@ def random_network() -> RedCnn:
     [
         (lambda: RedCnn(RedCnnConfig()), 1_848_865),
         (lambda: Qae(QaeConfig()), 49_818),
+        (lambda: WganVgg(WganVggConfig()), 56_097),
+        (lambda: Critic(64), 7_699_905),
+        (lambda: Critic(77), 13_991_361),
+        (lambda: DuGan(DuGanConfig()), 185_569),
+        (lambda: UnetDiscriminator(), 57_213_839),
         (lambda: DdpmUnet(DdpmUnetConfig()), 113_669_761),
     ],
-    ids=["RED-CNN", "Q-AE", "DDPM"],
+    ids=["RED-CNN", "Q-AE", "WGAN-VGG", "critic of 64", "critic of 77", "DU-GAN", "U-Net", "DDPM"],
 )
 def test_networks_have_their_published_size(build, published):
     with torch.device("meta"):
