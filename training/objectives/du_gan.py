@@ -100,14 +100,16 @@ def discriminator_loss(
     Returns:
         ``critic``, which is differentiated, and ``cutmix``, its part by CutMix (0 without).
     """
-    real, fake = discriminator(full), discriminator(result)
-    loss = score_loss(real, REAL) + score_loss(fake, NOT_REAL)
-    loss = loss + score_loss(discriminator(low), NOT_REAL)
+    crops = [full, result, low]
+    if mask is not None:
+        crops.append(torch.where(mask > 0, full, result))
+    whole, pixels = discriminator(torch.cat(crops))
+    real, fake, source, *mixed = zip(whole.split(len(full)), pixels.split(len(full)), strict=True)
+    loss = score_loss(real, REAL) + score_loss(fake, NOT_REAL) + score_loss(source, NOT_REAL)
     mixing = torch.zeros_like(loss)
     if mask is not None:
-        mixed = discriminator(torch.where(mask > 0, full, result))
         agreed = torch.where(mask > 0, real[1], fake[1])
-        mixing = score_loss(mixed, mask) + consistency * F.mse_loss(mixed[1], agreed)
+        mixing = score_loss(mixed[0], mask) + consistency * F.mse_loss(mixed[0][1], agreed)
     return {"critic": loss + mixing, "cutmix": mixing}
 
 

@@ -52,12 +52,12 @@ def tensors(state: object) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_fit_learns_and_its_export_denoises(method: str, small_set: Path, tmp_path: Path) -> None:
-    recipe = recipe_of(method, data={"batch": 8}, fit={"steps": 120, "learning_rate": 5e-4})
+    recipe = recipe_of(method, data={"batch": 8}, fit={"steps": 80})
     run = fitted(recipe, small_set, tmp_path / "run")
     steps, last = journal(run, "fit"), journal(run, "validation")[-1]
     assert set(steps[0]) >= METHODS[method]
     assert steps[-1]["loss"] < steps[0]["loss"]
-    assert last["psnr"] > last["psnr_low"] + 0.3
+    assert last["psnr"] > last["psnr_low"] + 0.2
     card = export(run, tmp_path / "model")
     assert ModelCard.load(card).for_comparison
     noisy = np.random.default_rng(0).normal(40, 20, (2, 33, 47)).astype(np.float32)
@@ -87,7 +87,7 @@ def test_a_resumed_fit_ends_with_the_bits_of_an_uninterrupted_one(
     assert any(not torch.equal(fitted_critics[name], before[name]) for name in before)
 
 
-def test_a_run_without_critics_is_refused(small_set: Path, tmp_path: Path) -> None:
+def test_a_run_without_critics_is_refused() -> None:
     task = build_task(recipe_of("du-gan"), CPU)
     state = task.state_dict()
     for part in ("critics", "critic_optimiser"):
