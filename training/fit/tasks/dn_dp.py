@@ -19,6 +19,7 @@ from training.data.batch import Batch
 from training.errors import RecipeError
 from training.fit.task import Moment, RunFacts
 from training.fit.tasks.export import export_model
+from training.fit.tasks.pixel_diffusion import SLOW
 from training.fit.tasks.single_network import SingleNetworkTask
 from training.objectives.pixel_diffusion import PixelDiffusionObjective, pixel_diffusion_loss
 from training.settings import Recipe, read_objective
@@ -76,6 +77,7 @@ class DnDpTask(SingleNetworkTask):
             summary=f"Dn-Dp, a diffusion prior on full dose, {width}, {runs}, for comparison.",
             sampler=SAMPLER,
             steps=len(SAMPLED_STEPS),
+            limits=(SLOW,),
             for_comparison=True,
         )
         return export_model(card, self.network, config.to_dict(), folder, facts)

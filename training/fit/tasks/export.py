@@ -48,7 +48,7 @@ def export_model(
     described = replace(
         card,
         trained_on=facts.trained_on,
-        limits=LIMITS if known else (*LIMITS, ORIGIN_UNKNOWN),
+        limits=(*card.limits, *LIMITS) if known else (*card.limits, *LIMITS, ORIGIN_UNKNOWN),
         started_from=facts.started_from or (),
     )
     return write_network(described, network, config, folder)

@@ -32,6 +32,12 @@ VALIDATION_SEED = 0
 SAMPLER = {"ddpm": "ddpm", "fast-ddpm": "ddim"}
 """Published sampler of each method: ancestral, and DDIM."""
 
+SLOW = (
+    "Each sampling step of a slice is an evaluation of a network in pixel space; on a CPU a slice"
+    " of 512 x 512 takes from seconds to hours, by width and steps."
+)
+"""Limit in the card of every such method."""
+
 TITLES = {
     "ddpm": "Conditional DDPM in pixel space",
     "fast-ddpm": "Fast-DDPM, conditional diffusion in pixel space on ten trained steps",
@@ -82,6 +88,7 @@ class PixelDiffusionTask(SingleNetworkTask):
             summary=f"{TITLES[self.method]}, {width}, for comparison.",
             sampler=SAMPLER[self.method],
             steps=len(config.steps),
+            limits=(SLOW,),
             for_comparison=True,
         )
         return export_model(card, self.network, config.to_dict(), folder, facts)

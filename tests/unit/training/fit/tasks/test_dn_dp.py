@@ -43,6 +43,7 @@ def test_a_fit_learns_resumes_and_its_export_denoises(small_set: Path, tmp_path:
     card = ModelCard.load(path)
     assert (card.name, card.sampler, card.steps) == ("dn-dp-reduced", "map", 29)
     assert card.for_comparison
+    assert "on a CPU a slice" in card.limits[0]
     assert "reduced width (8 channels), one run" in card.summary
     noisy = np.random.default_rng(0).normal(42, 25, (1, 33, 47)).astype(np.float32)
     volume = Volume(noisy, (1.0, 0.7, 0.7), np.eye(4))

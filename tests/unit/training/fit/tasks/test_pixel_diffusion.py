@@ -57,6 +57,7 @@ def test_a_fit_learns_resumes_and_its_export_denoises(
     card = ModelCard.load(path)
     assert (card.name, card.method) == (f"{method}-reduced", method)
     assert (card.sampler, card.steps, card.for_comparison) == (sampler, steps, True)
+    assert "on a CPU a slice" in card.limits[0]
     assert "reduced width (8 channels)" in card.summary
     noisy = np.random.default_rng(0).normal(42, 10, (2, 33, 47)).astype(np.float32)
     volume = Volume(noisy, (1.0, 0.7, 0.7), np.eye(4))
