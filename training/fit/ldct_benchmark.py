@@ -19,9 +19,11 @@ from typing import Any
 from man_core.card import NO_SAMPLER, ModelCard
 from man_core.hu import HuRange
 from man_core.nets.cnn10 import Cnn10, Cnn10Config
+from man_core.nets.qae import Qae, QaeConfig
 from man_core.nets.redcnn import RedCnn, RedCnnConfig
 from man_core.nets.resnet import ResNet, ResNetConfig
 from man_core.nets.single_pass import SinglePassNetwork
+from man_core.nets.wgan_vgg import WganVgg, WganVggConfig
 from man_core.weights import file_sha256
 from training.errors import RecipeError, TrainingError
 from training.fit.checkpoint_file import check_fits, load_checkpoint, state_in
@@ -75,12 +77,25 @@ def _red_cnn(centre: float, scale: float) -> SinglePassNetwork:
     return RedCnn(RedCnnConfig(centre=centre, scale=scale))
 
 
+def _qae_name(name: str) -> str:
+    """Map ``encoder.0.W_r`` to ``encoder.0.w_r`` and ``encoder.0.b_b`` to ``encoder.0.c``."""
+    layer, _, part = name.rpartition(".")
+    return f"{layer}.{'c' if part == 'b_b' else part.lower()}"
+
+
 PUBLISHED = {
     "cnn10": _Published(
         "CNN-10 (Chen et al. 2017)",
         "cnn10",
         lambda centre, scale: Cnn10(Cnn10Config(centre=centre, scale=scale)),
         "ee96e494c8eda02e946464df29cf43c14163e63bc4b1df6d8907ee33a1a18c3e",
+    ),
+    "qae": _Published(
+        "Q-AE (Fan et al. 2020)",
+        "qae",
+        lambda centre, scale: Qae(QaeConfig(centre=centre, scale=scale)),
+        "ca6ce543b476d4c3673acd2f3d1284d47d98483c41a61cc912f5214c80921363",
+        _qae_name,
     ),
     "redcnn": _Published(
         "RED-CNN (Chen et al. 2017)",
@@ -101,6 +116,12 @@ PUBLISHED = {
         "resnet",
         lambda centre, scale: ResNet(ResNetConfig(centre=centre, scale=scale)),
         "4fe7137fe5abe7c381d746914528eaf23f061204580d8f027faf4d5eaaca6714",
+    ),
+    "wganvgg": _Published(
+        "WGAN-VGG (Yang et al. 2018)",
+        "wgan-vgg",
+        lambda centre, scale: WganVgg(WganVggConfig(centre=centre, scale=scale)),
+        "1ad87d16aefea99a9eeb474c33127971131cc21a07e129bf464c764cf9ca6003",
     ),
 }
 """Networks that can be imported, by their name in the benchmark."""

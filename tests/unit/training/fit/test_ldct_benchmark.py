@@ -9,6 +9,7 @@ import json
 import zipfile
 from argparse import Namespace
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -111,12 +112,62 @@ def resnet(state: State, x: Tensor) -> Tensor:
     return x - apply(state, "out_conv", hidden, padding=1)
 
 
-NETWORKS: dict[str, tuple[Callable[[], State], Reference, str]] = {
-    "redcnn": (red_cnn_state, red_cnn, "redcnn"),
-    "dugan": (red_cnn_state, red_cnn, "redcnn"),
-    "cnn10": (cnn10_state, cnn10, "cnn10"),
-    "resnet": (resnet_state, resnet, "resnet"),
+def qae_state() -> State:
+    maps = [1, 15, 15, 15, 15, 15]
+    state: State = {}
+    for part, counts in (("encoder", maps), ("decoder", maps[::-1])):
+        for number, (into, out) in enumerate(pairwise(counts)):
+            shape = (out, into, 3, 3) if part == "encoder" else (into, out, 3, 3)
+            layer = f"{part}.{number}"
+            state |= {f"{layer}.W_r": weights(*shape) * 1.3, f"{layer}.b_r": torch.zeros(out)}
+            state |= {f"{layer}.W_g": weights(*shape) * 0.1, f"{layer}.b_g": torch.ones(out)}
+            state |= {f"{layer}.W_b": weights(*shape) * 0.1}
+            state |= {f"{layer}.b_b": torch.randn(out) * 0.1}
+    return state
+
+
+def qae(state: State, x: Tensor) -> Tensor:
+    def quadratic(layer: str, y: Tensor, padding: int) -> Tensor:
+        apply = functional.conv2d if layer.startswith("encoder") else functional.conv_transpose2d
+        pairs = (("W_r", "b_r", y), ("W_g", "b_g", y), ("W_b", "b_b", y * y))
+        first, second, third = (
+            apply(values, state[f"{layer}.{w}"], state[f"{layer}.{b}"], padding=padding)
+            for w, b, values in pairs
+        )
+        return first * second + third
+
+    outputs = [x]
+    for number in range(5):
+        layer = f"encoder.{number}"
+        outputs.append(quadratic(layer, outputs[-1], int(number < 4)).relu())
+    y = (quadratic("decoder.0", outputs[5], 0) + outputs[4]).relu()
+    y = quadratic("decoder.1", y, 1).relu()
+    y = (quadratic("decoder.2", y, 1) + outputs[2]).relu()
+    return quadratic("decoder.4", quadratic("decoder.3", y, 1).relu(), 1) + x
+
+
+def wgan_vgg_state() -> State:
+    state: State = {}
+    for number, (into, out) in enumerate(pairwise([1] + [32] * 7 + [1])):
+        state |= convolution(f"net.{2 * number}", out, into, 3, 3)
+    return state
+
+
+def wgan_vgg(state: State, x: Tensor) -> Tensor:
+    for number in range(7):
+        x = apply(state, f"net.{2 * number}", x, padding=1).relu()
+    return apply(state, "net.14", x, padding=1)
+
+
+NETWORKS: dict[str, tuple[Callable[[], State], Reference, str, int]] = {
+    "redcnn": (red_cnn_state, red_cnn, "redcnn", 1_848_865),
+    "dugan": (red_cnn_state, red_cnn, "redcnn", 1_848_865),
+    "cnn10": (cnn10_state, cnn10, "cnn10", 24_513),
+    "resnet": (resnet_state, resnet, "resnet", 1_843_329),
+    "qae": (qae_state, qae, "qae", 49_818),
+    "wganvgg": (wgan_vgg_state, wgan_vgg, "wgan-vgg", 56_097),
 }
+"""State, reference, method of our card, and published number of values."""
 
 
 def publish(path: Path, state: State, **arguments: object) -> Path:
@@ -144,16 +195,13 @@ def test_an_imported_network_does_what_the_published_one_does(
     method: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.manual_seed(0)
-    build, reference, own_method = NETWORKS[method]
+    build, reference, own_method, parameters = NETWORKS[method]
     state = build()
     file = publish(tmp_path / "file.pt", state, trainer=method, data_norm="meanstd")
     assert imported(file, "--json") == 0
     card = ModelCard.load(Path(json.loads(capsys.readouterr().out)["card"]))
-    assert (card.name, card.method, card.for_comparison) == (
-        f"ldctbench-{method}",
-        own_method,
-        True,
-    )
+    assert (card.name, card.method) == (f"ldctbench-{method}", own_method)
+    assert (card.for_comparison, card.parameters) == (True, parameters)
     hu = (torch.randn(2, 64, 60) * 300 + 40).clip(-1024, 3072)
     with torch.no_grad():
         output = reference(state, (hu[:, None] + 1024 - MEAN) / DEVIATION)
