@@ -21,7 +21,7 @@ MIN_NOISE_HU = 1.0
 """Crops with less noise (standard deviation) are not compared: untouched ones have none."""
 
 
-def uneven_noise(left: Tensor, noise: Tensor) -> Tensor:
+def uneven_noise(left: Tensor, noise: Tensor, weight: Tensor) -> Tensor:
     """Compute the part of the noise left that is no even share of the input's noise.
 
     0 for a result whose noise has the spectrum of its input's, whatever its amplitude; below 1.
@@ -29,9 +29,10 @@ def uneven_noise(left: Tensor, noise: Tensor) -> Tensor:
     Args:
         left: Noise in the result [batch, 1, row, column], HU.
         noise: Noise of the input, same shape.
+        weight: Weight of each crop [batch].
 
     Returns:
-        Mean over the crops that have noise.
+        Weighted mean over the crops that have noise.
     """
     present = (noise.std(dim=(1, 2, 3)) > MIN_NOISE_HU).to(noise.dtype)
     before, after = _amplitude(noise), _amplitude(left)
@@ -39,7 +40,7 @@ def uneven_noise(left: Tensor, noise: Tensor) -> Tensor:
     share = (before * after).sum(dim=1) / energy
     uneven = (after - share[:, None] * before).square().sum(dim=1)
     uneven = uneven / (after.square().sum(dim=1) + MIN_SHARE**2 * energy)
-    return (present * uneven).sum() / present.sum().clamp(min=1.0)
+    return (present * weight * uneven).sum() / present.sum().clamp(min=1.0)
 
 
 def _amplitude(hu: Tensor) -> Tensor:

@@ -63,6 +63,11 @@ TRANSFER_FLOOR = 50.0 * MIN_CONTRAST_HU**2
 """Added to the energy of the lesions of a crop, HU^2: fifty pixels of the faintest."""
 
 
+HALF_NOISE_HU = 40.0
+"""Noise in a crop at which transfer and shape of the noise count half: the louder a crop, the less
+faint contrast there is to keep, and the more noise would be left with it."""
+
+
 class RestorationObjective(BaseModel):
     """Weights of the terms; each term is at most 1 for the low dose as result.
 
@@ -138,10 +143,11 @@ def restoration_loss(
     }
     if lesions is not None:
         terms["contrast"] = _contrast(lesions, restored, full)
+    quiet = 1.0 / (1.0 + (noise_hu / HALF_NOISE_HU).square())
     if lesions is not None and unplanted is not None:
-        terms["transfer"] = _transfer(lesions, restored - unplanted)
+        terms["transfer"] = _transfer(lesions, restored - unplanted, quiet)
     if opposed is not None:
-        terms["noise_shape"] = uneven_noise((restored - opposed) / 2, noise)
+        terms["noise_shape"] = uneven_noise((restored - opposed) / 2, noise, quiet)
     total = sum(getattr(objective, name) * term for name, term in terms.items())
     return {"restoration": total, **terms}
 
@@ -153,11 +159,11 @@ def _contrast(lesions: Lesions, restored: Tensor, full: Tensor) -> Tensor:
     return (planted * error.square()).sum() / planted.sum().clamp(min=1.0)
 
 
-def _transfer(lesions: Lesions, change: Tensor) -> Tensor:
+def _transfer(lesions: Lesions, change: Tensor, weight: Tensor) -> Tensor:
     energy = lesions.hu.square().sum(dim=(1, 2, 3))
     error = (change - lesions.hu).square().sum(dim=(1, 2, 3)) / (energy + TRANSFER_FLOOR)
     planted = (energy > 0).to(error.dtype)
-    return (planted * error).sum() / planted.sum().clamp(min=1.0)
+    return (planted * weight * error).sum() / planted.sum().clamp(min=1.0)
 
 
 def _windows(hu: Tensor, generator: torch.Generator) -> Tensor:

@@ -17,7 +17,11 @@ from training.fit.tasks.build import build_task
 from training.fit.tasks.man_diffusion import DiffusionTask
 from training.objectives.lesions import draw_lesions
 from training.objectives.perceptual import feature_distance, perceptual_features
-from training.objectives.restoration import RestorationObjective, restoration_loss
+from training.objectives.restoration import (
+    HALF_NOISE_HU,
+    RestorationObjective,
+    restoration_loss,
+)
 from training.settings import Recipe, load_recipe
 
 TERMS = ("pixel", "structure", "feature", "mean")
@@ -150,7 +154,9 @@ def test_the_decoder_is_fitted_only_where_its_image_is_compared(objective: dict[
     assert set(TERMS).issubset(losses) == bool(objective)
 
 
-def transferred(change: Callable[[Tensor], Tensor], noise_hu: float = 30.0) -> float:
+def transferred(
+    change: Callable[[Tensor], Tensor], noise_hu: float = 30.0, stated_hu: float = 0.0
+) -> float:
     """The transfer term where planted lesions change the result as stated."""
     low, full = crops(noise_hu)
     lesions = draw_lesions(full, 2, torch.Generator().manual_seed(0))
@@ -160,7 +166,7 @@ def transferred(change: Callable[[Tensor], Tensor], noise_hu: float = 30.0) -> f
         unplanted + change(lesions.hu),
         low + lesions.hu,
         full + lesions.hu,
-        torch.full((len(low),), noise_hu),
+        torch.full((len(low),), stated_hu),
         RestorationObjective(transfer=1.0),
         torch.Generator().manual_seed(0),
         lesions,
@@ -183,6 +189,14 @@ def test_transfer_sees_a_blurred_edge_and_no_noise() -> None:
 
     assert transferred(blurred) > 0.02
     assert transferred(blurred, 10.0) == pytest.approx(transferred(blurred, 40.0), rel=1e-4)
+
+
+def test_transfer_counts_the_less_the_louder_a_crop_is() -> None:
+    quiet, half, loud = (
+        transferred(torch.zeros_like, stated_hu=noise) for noise in (0.0, HALF_NOISE_HU, 300.0)
+    )
+    assert half == pytest.approx(quiet / 2, rel=1e-4)
+    assert loud < 0.02 * quiet
 
 
 def test_a_task_compares_transfer_only_if_it_has_a_weight() -> None:
@@ -216,7 +230,7 @@ def test_noise_of_the_opposite_sign_shows_the_noise_left_without_anatomy() -> No
             blurred + left,
             low,
             full,
-            torch.full((len(low),), 30.0),
+            torch.zeros(len(low)),
             RestorationObjective(noise_shape=1.0),
             torch.Generator().manual_seed(0),
             opposed=blurred - left,
