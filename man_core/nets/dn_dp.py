@@ -31,8 +31,8 @@ class PriorWeights:
         high: Weight of the stage of full resolution.
         slope: How the weight of the last steps rises with the deviation of the noise found, n.
         offset: Its value without noise.
-        local: How it rises with n in each pixel: it is max(slope std(n) + offset, 0) local |n| /
-            high.
+        local: How it rises with the amount of n in each pixel: it is
+            ``max(slope * std(n) + offset, 0) * local * abs(n) / high``.
     """
 
     low: float = 0.002
