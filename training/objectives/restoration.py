@@ -143,13 +143,27 @@ def restoration_loss(
     }
     if lesions is not None:
         terms["contrast"] = _contrast(lesions, restored, full)
+    terms |= _differences(restored, unplanted, opposed, lesions, noise, noise_hu)
+    total = sum(getattr(objective, name) * term for name, term in terms.items())
+    return {"restoration": total, **terms}
+
+
+def _differences(
+    restored: Tensor,
+    unplanted: Tensor | None,
+    opposed: Tensor | None,
+    lesions: Lesions | None,
+    noise: Tensor,
+    noise_hu: Tensor,
+) -> dict[str, Tensor]:
+    """Compute the terms on the difference of two results, in which anatomy cancels."""
+    terms = {}
     quiet = 1.0 / (1.0 + (noise_hu / HALF_NOISE_HU).square())
     if lesions is not None and unplanted is not None:
         terms["transfer"] = _transfer(lesions, restored - unplanted, quiet)
     if opposed is not None:
         terms["noise_shape"] = uneven_noise((restored - opposed) / 2, noise, quiet)
-    total = sum(getattr(objective, name) * term for name, term in terms.items())
-    return {"restoration": total, **terms}
+    return terms
 
 
 def _contrast(lesions: Lesions, restored: Tensor, full: Tensor) -> Tensor:
